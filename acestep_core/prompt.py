@@ -1,0 +1,37 @@
+"""Song -> the exact strings that the models read. Every byte counts: the models were trained on these and no others."""
+
+from types import MappingProxyType
+
+from .song import Song
+
+TEXT_TO_MUSIC = "Fill the audio semantic mask based on the given conditions:"
+
+# Per task; {TRACK} is one instrument in capitals, {TRACK_CLASSES} several.
+INSTRUCTIONS = MappingProxyType(
+    {
+        "text2music": TEXT_TO_MUSIC,
+        "cover": "Generate audio semantic tokens based on the given conditions:",
+        "repaint": "Repaint the mask area based on the given conditions:",
+        "extract": "Extract the {TRACK} track from the audio:",
+        "lego": "Generate the {TRACK} track based on the audio context:",
+        "complete": "Complete the input track with {TRACK_CLASSES}:",
+    }
+)
+
+_MISSING = "N/A"
+
+
+def text_prompt(song: Song, instruction: str = TEXT_TO_MUSIC) -> str:
+    """What the text encoder reads in full."""
+    metas = (
+        f"- bpm: {song.bpm or _MISSING}\n"
+        f"- timesignature: {song.time_signature or _MISSING}\n"
+        f"- keyscale: {song.key or _MISSING}\n"
+        f"- duration: {int(song.seconds)} seconds\n"
+    )
+    return f"# Instruction\n{instruction}\n\n# Caption\n{song.caption}\n\n# Metas\n{metas}<|endoftext|>\n"
+
+
+def lyrics_prompt(song: Song) -> str:
+    """What only its token embeddings are taken of."""
+    return f"# Languages\n{song.language}\n\n# Lyric\n{song.lyrics}<|endoftext|>"

@@ -1,0 +1,62 @@
+"""Every number of the model and of the product, once, with its unit in its name; seconds, frames and samples.
+
+One latent frame stands for `samples_per_frame` samples of every channel; a latent is [B, channels, frames].
+"""
+
+import math
+from dataclasses import dataclass
+
+MIN_SECONDS = 10.0
+MAX_SECONDS = 600.0
+DEFAULT_SECONDS = 30.0
+
+MIN_BPM = 30
+MAX_BPM = 300
+
+TEXT_TOKENS_MAX = 256
+LYRIC_TOKENS_MAX = 2048
+
+TIMBRE_SEGMENTS = 3
+TIMBRE_SECONDS = 30.0
+
+TURBO_STEPS = 8
+TURBO_SHIFT = 3.0
+TURBO_TAUGHT_SHIFTS = (1.0, 2.0, 3.0)  # turbo models were distilled on the times of these three tables and no others
+BASE_STEPS = 50
+BASE_SHIFT = 1.0
+BASE_GUIDANCE = 7.0
+
+APG_MOMENTUM = -0.75
+APG_NORM_LIMIT = 2.5
+
+CHANNELS = 2  # of every finished song
+PEAK_DBFS = -1.0
+LOUDNESS_LUFS = -14.0
+
+MAX_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class LatentSpec:
+    """How a vocoder's latents lie in time: read from its config, never assumed."""
+
+    channels: int
+    samples_per_frame: int
+    sample_rate_hz: int
+
+    @property
+    def frames_per_second(self) -> float:
+        return self.sample_rate_hz / self.samples_per_frame
+
+    def frames(self, seconds: float) -> int:
+        """The fewest whole frames that hold `seconds`, at least one. A millionth of a frame is forgiven to floats."""
+        return max(1, math.ceil(seconds * self.frames_per_second - 1e-6))
+
+    def seconds(self, frames: int) -> float:
+        return frames * self.samples_per_frame / self.sample_rate_hz
+
+    def samples(self, frames: int) -> int:
+        return frames * self.samples_per_frame
+
+
+PUBLISHED_LATENTS = LatentSpec(channels=64, samples_per_frame=1920, sample_rate_hz=48000)
