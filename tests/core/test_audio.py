@@ -1,0 +1,259 @@
+import math
+import os
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from acestep_pack.acestep_core import audio
+from acestep_pack.acestep_core.audio import Waveform
+from acestep_pack.acestep_core.errors import AceStepError, UserError
+
+TAGS = {
+    "title": "Über",
+    "artist": "acestep-cascade",
+    "bpm": "120",
+    "key": "A minor",
+    "lyrics": "[Verse]\nla = la\n\n君の歌",
+    "seed": "3",
+    "models": "tiny",
+    "song": '{"caption": "a \\"b\\"\\n=c", "seconds": 30.0}',
+}
+
+
+def tone(seconds=2.0, hz=440.0, rate=48000, level=0.5, channels=2) -> Waveform:
+    t = torch.arange(round(seconds * rate)) / rate
+    rows = [level * torch.sin(2 * math.pi * (hz + 110 * channel) * t) for channel in range(channels)]
+    return Waveform(torch.stack(rows)[None], rate)
+
+
+def test_a_waveform_says_its_shape():
+    with pytest.raises(UserError, match=r"got shape \[2, 10\], expected \[batch, channels, samples\]"):
+        Waveform(torch.zeros(2, 10), 48000)
+    batch = Waveform(torch.randn(3, 2, 480), 48000)
+    assert len(batch) == 3 and batch.seconds == 0.01 and torch.equal(batch[-1].samples[0], batch.samples[2])
+    assert batch.crop(0.005).samples.shape == (3, 2, 240)
+    with pytest.raises(IndexError):
+        batch[3]
+
+
+@pytest.mark.parametrize("torchaudio_is_usable", [False, True])
+@pytest.mark.parametrize("from_hz, to_hz", [(44100, 48000), (48000, 16000), (22050, 48000)])
+def test_resampling_keeps_pitch_length_and_level(torchaudio_is_usable, from_hz, to_hz, monkeypatch):
+    if not torchaudio_is_usable:
+        monkeypatch.setattr(audio, "settle_torchaudio", lambda: None)
+    elif not audio.settle_torchaudio():
+        pytest.skip("torchaudio does not import beside this torch")
+    made = audio.convert(tone(1.0001, rate=from_hz), to_hz, 2)
+    assert made.sample_rate_hz == to_hz
+    assert made.samples.shape[-1] == math.ceil(round(1.0001 * from_hz) * to_hz / from_hz)
+    wanted = tone(1.0001, rate=to_hz).samples[..., 2000:-2000]
+    assert (made.samples[..., 2000 : 2000 + wanted.shape[-1]] - wanted).abs().max() < 0.01
+
+
+def test_channels():
+    mono = audio.convert(tone(channels=2), 48000, 1)
+    assert mono.samples.shape[1] == 1
+    assert torch.equal(audio.convert(mono, 48000, 2).samples[:, 0], mono.samples[:, 0])
+    surround = Waveform(torch.ones(1, 6, 100), 48000)
+    assert torch.allclose(audio.convert(surround, 48000, 2).samples, torch.ones(1, 2, 100))
+    with pytest.raises(UserError, match="expected to make one or two"):
+        audio.convert(surround, 48000, 3)
+
+
+def test_peak_is_the_originals_for_each_item():
+    loud_quiet_silent = Waveform(
+        torch.stack([torch.full((2, 9), 3.0), torch.full((2, 9), 0.01), torch.zeros(2, 9)]), 48000
+    )
+    peaks = audio.normalise_peak(loud_quiet_silent).samples.amax(dim=(1, 2))
+    assert peaks.tolist() == pytest.approx([10 ** (-1 / 20)] * 2 + [0])
+
+
+def drums(seconds=5.0) -> Waveform:
+    """Clicks that die away: far higher in peak than in loudness."""
+    t = torch.arange(round(seconds * 48000)) / 48000
+    beat = torch.exp(-30 * (t % 0.5)) * torch.sin(2 * math.pi * 180 * t)
+    return Waveform(torch.stack([beat, beat])[None], 48000)
+
+
+@pytest.mark.parametrize("wave", [tone(3, level=0.02), drums()], ids=["quiet tone", "drums"])
+def test_loudness_is_reached_and_peaks_are_held(wave):
+    made = audio.normalise_loudness(wave, -14)
+    assert audio.loudness_lufs(made)[0] == pytest.approx(-14, abs=0.15)
+    assert made.samples.abs().max() <= 10 ** (-1 / 20) + 1e-6
+
+
+def test_loudness_tells_when_it_is_missed(caplog):
+    click = torch.zeros(1, 2, 48000 * 3)
+    click[..., ::24000] = 1.0
+    made = audio.normalise_loudness(Waveform(click, 48000), -3)
+    assert "loudness: reached" in caplog.text and made.samples.abs().max() <= 1
+
+
+def test_silence_stays_silence_and_short_sound_is_told():
+    silence = Waveform(torch.zeros(1, 2, 48000), 48000)
+    assert audio.loudness_lufs(silence) == (-math.inf,)
+    assert not audio.normalise_loudness(silence).samples.any()
+    with pytest.raises(UserError, match="expected at least 0.4 s"):
+        audio.loudness_lufs(tone(0.2))
+    with pytest.raises(UserError, match="got 14 LUFS, expected -70 to 0"):
+        audio.normalise_loudness(tone(), 14)
+
+
+def test_the_limiter_is_smooth_and_leaves_quiet_sound_alone():
+    quiet = tone(level=0.3)
+    assert torch.equal(audio.limit(quiet).samples, quiet.samples)
+    loud = audio.limit(tone(level=2.0)).samples
+    steps = (loud[..., 1:] - loud[..., :-1]).abs().max()
+    assert loud.abs().max() <= 10 ** (-1 / 20) and steps < 0.1
+
+
+EXACT = {("wav", "16"): 4e-5, ("wav", "24"): 2e-7, ("wav", "32f"): 0, ("flac", "16"): 4e-5, ("flac", "24"): 2e-7}
+
+
+@pytest.mark.parametrize("name, depth", [*EXACT, ("mp3", None), ("ogg", None), ("opus", None)])
+def test_every_format_gives_sound_and_tags_back(name, depth, tmp_path):
+    path = tmp_path / f"song.{name}"
+    wave = tone(2.0001)
+    assert audio.write(path, wave, bit_depth=depth, tags=TAGS) == path
+    made = audio.read(path)
+    assert made.sample_rate_hz == 48000 and made.samples.shape == wave.samples.shape
+    if (name, depth) in EXACT:
+        assert (made.samples - wave.samples).abs().max() <= EXACT[name, depth]
+    else:
+        middle = slice(20000, 70000)
+        error = made.samples[..., middle] - wave.samples[..., middle]
+        assert error.square().mean() < 1e-3 * wave.samples.square().mean()
+    assert audio.read_tags(path) == TAGS
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_default_depth_is_24_and_without_tags_there_are_none(tmp_path):
+    for name in ("wav", "flac"):
+        audio.write(tmp_path / f"a.{name}", tone())
+        assert soundfile.info(tmp_path / f"a.{name}").subtype == "PCM_24"
+        assert audio.read_tags(tmp_path / f"a.{name}") == {}
+
+
+def test_a_players_tags_are_where_players_look(tmp_path):
+    import av
+
+    audio.write(tmp_path / "a.mp3", tone(), tags=TAGS)
+    audio.write(tmp_path / "a.wav", tone(), tags=TAGS)
+    with av.open(str(tmp_path / "a.wav")) as file:
+        assert file.metadata["title"] == "Über" and file.metadata["artist"] == "acestep-cascade"
+    head = (tmp_path / "a.mp3").read_bytes()[:4000]
+    assert all(frame in head for frame in (b"TIT2", b"TPE1", b"TBPM", b"TKEY"))
+
+
+def test_a_foreign_comment_is_left_alone(tmp_path):
+    audio.write(tmp_path / "a.ogg", tone(), tags={"comment": "[1, 2]"})
+    assert audio.read_tags(tmp_path / "a.ogg") == {"comment": "[1, 2]"}
+
+
+def test_a_loud_song_is_clipped_not_wrapped(tmp_path):
+    audio.write(tmp_path / "a.wav", tone(level=1.5), bit_depth=16)
+    made = audio.read(tmp_path / "a.wav").samples
+    assert ((made - tone(level=1.5).samples.clamp(-1, 1)).abs() < 1e-3).all()
+
+
+@pytest.mark.parametrize("container, codec", [("m4a", "aac"), ("webm", "libopus")])
+def test_other_containers_are_read_through_pyav(container, codec, tmp_path):
+    import av
+
+    path, wave = tmp_path / f"clip.{container}", tone(2)
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream(codec, rate=48000, layout="stereo")
+        frame = av.AudioFrame.from_ndarray(wave.samples[0].numpy(), format="fltp", layout="stereo")
+        frame.sample_rate, frame.pts = 48000, 0
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            file.mux(packet)
+    made = audio.read(path)
+    assert made.sample_rate_hz == 48000 and made.samples.shape[:2] == (1, 2)
+    assert made.seconds == pytest.approx(2, abs=0.1)
+    spectrum = np.abs(np.fft.rfft(made.samples[0, 0, :48000].numpy()))
+    assert spectrum.argmax() == 440
+
+
+def test_a_film_without_sound_is_told(tmp_path):
+    import av
+
+    with av.open(str(tmp_path / "film.mp4"), "w") as file:
+        stream = file.add_stream("mpeg4", rate=24)
+        stream.width = stream.height = 32
+        frame = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            file.mux(packet)
+    with pytest.raises(UserError, match="film.mp4: holds no sound"):
+        audio.read(tmp_path / "film.mp4")
+
+
+def nan() -> Waveform:
+    return Waveform(torch.full((1, 2, 10), float("nan")), 48000)
+
+
+@pytest.mark.parametrize(
+    "name, wave, options, message",
+    [
+        ("a.aac", tone(), {}, "got the format 'aac', expected one of wav, flac, mp3, ogg, opus"),
+        ("a", tone(), {}, "got the format ''"),
+        ("a.wav", tone(), {"format": "flac"}, "the file's name says wav, the format asked for is flac"),
+        ("a.flac", tone(), {"bit_depth": "32f"}, "bit depth: got 32f for flac, expected 16, 24"),
+        ("a.mp3", tone(), {"bit_depth": 24}, "bit depth: got 24 for mp3, expected none, it is lossy"),
+        ("a.wav", nan(), {}, "no numbers"),
+        ("a.wav", Waveform(torch.zeros(2, 2, 9), 48000), {}, r"got shape \[2, 2, 9\], expected one item"),
+        ("a.wav", Waveform(torch.zeros(1, 2, 0), 48000), {}, "expected one item"),
+        ("a.opus", tone(rate=44100), {}, "opus: got 44100 Hz, expected one of 8000"),
+        ("a.mp3", Waveform(torch.zeros(1, 6, 9), 48000), {}, "got 6 channels, expected one or two"),
+        ("no/a.wav", tone(), {}, "is not a folder; create it first"),
+        ("folder", tone(), {"format": "wav"}, "is a folder, expected the name of a file"),
+    ],
+)
+def test_what_cannot_be_written_is_told_and_leaves_nothing(name, wave, options, message, tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError, match=message):
+        audio.write(tmp_path / name, wave, **options)
+    assert os.listdir(tmp_path) == ["folder"]
+
+
+def test_an_unwritable_folder_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # whoever runs this may be root
+    with pytest.raises(UserError, match="is not writable; give another place"):
+        audio.write(tmp_path / "a.wav", tone())
+
+
+@pytest.mark.parametrize("stop", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_part(stop, tmp_path, monkeypatch):
+    path = audio.write(tmp_path / "a.wav", tone(1))
+    before = path.read_bytes()
+
+    def fail(descriptor):
+        raise stop
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises((AceStepError, KeyboardInterrupt)) as caught:
+        audio.write(path, tone(2))
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["a.wav"]
+    if isinstance(stop, OSError):
+        assert "could not be written (No space left on device)" in str(caught.value)
+        assert not isinstance(caught.value, UserError)
+
+
+@pytest.mark.parametrize("reader", [audio.read, audio.read_tags])
+def test_what_cannot_be_read_is_told(reader, tmp_path):
+    (tmp_path / "text.wav").write_text("not sound at all")
+    with pytest.raises(UserError, match="missing.wav: does not exist"):
+        reader(tmp_path / "missing.wav")
+    with pytest.raises(UserError, match="is a folder, expected an audio file"):
+        reader(tmp_path)
+    with pytest.raises(UserError, match="text.wav: is (no|not)"):
+        reader(tmp_path / "text.wav")
+
+
+def test_silent_and_broken_files_are_told(tmp_path):
+    soundfile.write(tmp_path / "empty.wav", np.zeros((0, 2)), 48000)
+    with pytest.raises(UserError, match="holds no sound"):
+        audio.read(tmp_path / "empty.wav")
+    soundfile.write(tmp_path / "nan.wav", np.full((9, 2), np.nan), 48000, subtype="FLOAT")
+    with pytest.raises(UserError, match="no numbers"):
+        audio.read(tmp_path / "nan.wav")
