@@ -148,7 +148,8 @@ def limit(wave: Waveform, peak_dbfs: float = PEAK_DBFS) -> Waveform:
     if wave.samples.abs().max() <= ceiling:
         return wave
     reach = max(1, round(LIMITER_SECONDS * wave.sample_rate_hz))
-    wanted = (ceiling / wave.samples.abs().amax(dim=1, keepdim=True).clamp(min=ceiling)).double()  # [B, 1, N], <= 1
+    peak = wave.samples.abs().amax(dim=1, keepdim=True).double()  # [B, 1, N]
+    wanted = torch.where(peak > ceiling, ceiling / peak, 1.0)
     lowest = -functional.max_pool1d(-functional.pad(wanted, (reach, reach), value=1.0), 2 * reach + 1, stride=1)
     # Each mean is over values that are none above the gain wanted at its centre, so the ceiling holds.
     gain = functional.avg_pool1d(functional.pad(lowest, (reach, reach), mode="replicate"), 2 * reach + 1, stride=1)

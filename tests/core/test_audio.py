@@ -103,6 +103,9 @@ def test_silence_stays_silence_and_short_sound_is_told():
 def test_the_limiter_is_smooth_and_leaves_quiet_sound_alone():
     quiet = tone(level=0.3)
     assert torch.equal(audio.limit(quiet).samples, quiet.samples)
+    mixed = Waveform(torch.cat([quiet.samples, tone(level=2.0).samples], dim=-1), 48000)
+    untouched = quiet.samples.shape[-1] - 480
+    assert torch.equal(audio.limit(mixed).samples[..., :untouched], quiet.samples[..., :untouched])
     loud = audio.limit(tone(level=2.0)).samples
     steps = (loud[..., 1:] - loud[..., :-1]).abs().max()
     assert loud.abs().max() <= 10 ** (-1 / 20) and steps < 0.1
