@@ -1,0 +1,225 @@
+"""What a path holds: its layout, its parts (networks) and their geometry, from headers and configs alone.
+
+`read_checkpoint` understands original folders, diffusers folders (a whole pipeline or one component), ComfyUI's split
+files and all-in-one files, and refuses everything else with the reason.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import CheckpointError
+from .configs import (
+    PUBLISHED,
+    shapes_of,
+    stage_arguments,
+    stage_config_from_shapes,
+    text_config_from_shapes,
+    vae_arguments_from_shapes,
+)
+from .layouts import AUDIO_TOKEN_PARTS, STAGE_PARTS, split_file, split_original, vae_to_diffusers
+from .variants import OVERRIDES, VariantDefaults, variant_defaults
+from .weights import TensorInfo, read_folder, read_header, read_json
+
+ORIGINAL, DIFFUSERS, COMFYUI, ALL_IN_ONE = "original", "diffusers", "comfyui", "all-in-one"
+
+COMPONENT_CLASSES = {
+    "transformer": "AceStepTransformer1DModel",
+    "condition_encoder": "AceStepConditionEncoder",
+    "audio_tokenizer": "AceStepAudioTokenizer",
+    "audio_token_detokenizer": "AceStepAudioTokenDetokenizer",
+    "vae": "AutoencoderOobleck",
+}
+TEXT_ENCODER_FOLDERS = ("text_encoder", "Qwen3-Embedding-0.6B")  # in a diffusers pipeline; in the original bundle
+TOKENIZER_FOLDERS = ("", "tokenizer", "../tokenizer")
+SILENCE_FILE = "silence_latent.pt"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One network on disk: its constructor arguments (for the text encoder a Qwen3 config), its tensors."""
+
+    arguments: dict
+    tensors: dict[str, TensorInfo]  # by the name in the module
+
+    @property
+    def parameters(self) -> int:
+        return sum(info.count for name, info in self.tensors.items() if name != "silence_latent")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """All that a path offers. `family` and `defaults` are None where there is no transformer."""
+
+    path: Path
+    layout: str
+    parts: dict[str, Part]
+    family: str | None = None
+    defaults: VariantDefaults | None = None
+    timbre_frames: int = 0
+    silence_file: Path | None = None
+    tokenizer_folder: Path | None = None
+    unused: tuple[str, ...] = field(default=(), repr=False)  # names in the file that belong to no part
+
+    def part(self, name: str) -> Part:
+        if name not in self.parts:
+            have = ", ".join(self.parts) or "nothing of ACE-Step"
+            raise CheckpointError(f"{self.path} has no {name} (it has {have}); choose a model that brings one")
+        return self.parts[name]
+
+
+def read_checkpoint(path: Path | str) -> Checkpoint:
+    """Checkpoint of a file or folder; reads headers and configs only. Raises CheckpointError."""
+    path = Path(path)
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist; check the path")
+    checkpoint = _read_folder(path) if path.is_dir() else _read_file(path)
+    if not checkpoint.parts:
+        raise CheckpointError(_foreign(path, checkpoint.unused))
+    if checkpoint.layout == ORIGINAL and checkpoint.unused:
+        names = ", ".join(checkpoint.unused[:3])
+        raise CheckpointError(
+            f"{path} has {len(checkpoint.unused)} tensors that no ACE-Step 1.5 model has, first {names}; "
+            "a quantised or otherwise changed file is not read, get the published one"
+        )
+    return checkpoint
+
+
+# ---- folders ---------------------------------------------------------------------------------------------------------
+
+
+def _read_folder(path: Path) -> Checkpoint:
+    if (path / "model_index.json").is_file() or (path / "transformer").is_dir():
+        return _read_pipeline(path)
+    config = read_json(path / "config.json")
+    kind = config.get("_class_name")
+    if kind in (COMPONENT_CLASSES["transformer"], COMPONENT_CLASSES["condition_encoder"]):
+        return _read_pipeline(path.parent)  # a transformer plays only with its condition encoder, which lies beside it
+    if kind in COMPONENT_CLASSES.values():
+        part = next(part for part, name in COMPONENT_CLASSES.items() if name == kind)
+        return Checkpoint(path, DIFFUSERS, {part: _component(path, part)})
+    if config.get("model_type") == "qwen3":
+        return Checkpoint(path, ORIGINAL, {"text_encoder": _text_part(path)}, tokenizer_folder=_tokenizer_folder(path))
+    if kind is None and ("text_hidden_dim" in config or config.get("model_type") == "acestep"):
+        return _stage(path, ORIGINAL, config, split_original(read_folder(path)), path)
+    raise CheckpointError(
+        f"{path} is a {kind or config.get('model_type') or 'model of an unknown kind'} by its config.json, expected an "
+        "ACE-Step 1.5 model, an Oobleck VAE or a Qwen3 text encoder; choose another folder"
+    )
+
+
+def _read_pipeline(path: Path) -> Checkpoint:
+    index = read_json(path / "model_index.json") if (path / "model_index.json").is_file() else {}
+    if index.get("_class_name", "AceStepPipeline") != "AceStepPipeline":
+        raise CheckpointError(f"{path} is a {index['_class_name']}, expected an AceStepPipeline; choose another folder")
+    parts = {part: _component(path / part, part) for part in COMPONENT_CLASSES if (path / part).is_dir()}
+    text = next((path / name for name in TEXT_ENCODER_FOLDERS if (path / name / "config.json").is_file()), None)
+    if text is not None:
+        parts["text_encoder"] = _text_part(text)
+    if "transformer" not in parts:
+        return Checkpoint(path, DIFFUSERS, parts, tokenizer_folder=text and _tokenizer_folder(text))
+    config = parts["transformer"].arguments
+    encoder_hidden = config.get("encoder_hidden_size") or config.get("hidden_size")
+    return Checkpoint(
+        path,
+        DIFFUSERS,
+        parts,
+        family=_family(config, wider=encoder_hidden != config.get("hidden_size")),
+        defaults=variant_defaults(config, path),
+        timbre_frames=PUBLISHED["timbre_fix_frame"],
+        tokenizer_folder=text and _tokenizer_folder(text),
+    )
+
+
+def _component(folder: Path, part: str) -> Part:
+    config = read_json(folder / "config.json")
+    kind = config.get("_class_name")
+    if kind is not None and kind != COMPONENT_CLASSES[part]:
+        raise CheckpointError(
+            f"{folder} is a {kind} by its config.json, expected {COMPONENT_CLASSES[part]}; choose another folder"
+        )
+    tensors = read_folder(folder)
+    return Part(config, vae_to_diffusers(tensors) if part == "vae" else tensors)
+
+
+def _text_part(folder: Path) -> Part:
+    tensors = split_file(read_folder(folder)).get("text_encoder")
+    if tensors is None:
+        raise CheckpointError(
+            f"{folder} holds no Qwen3 text encoder, though its config.json says so; download it again"
+        )
+    return Part(read_json(folder / "config.json"), tensors)
+
+
+def _tokenizer_folder(folder: Path) -> Path | None:
+    places = (folder / name for name in TOKENIZER_FOLDERS)
+    return next((place for place in places if (place / "tokenizer.json").is_file()), None)
+
+
+# ---- single files ----------------------------------------------------------------------------------------------------
+
+
+def _read_file(path: Path) -> Checkpoint:
+    names = read_header(path)
+    parts = split_file(names)
+    config_file = path.parent / "config.json"
+    if path.name == "model.safetensors" and config_file.is_file():
+        return _read_folder(path.parent)  # somebody pointed into a folder
+    found: dict[str, Part] = {}
+    if "vae" in parts:
+        found["vae"] = Part(_vae_arguments(parts["vae"], path), parts["vae"])
+    if "text_encoder" in parts:
+        shapes = shapes_of(parts["text_encoder"])
+        found["text_encoder"] = Part(text_config_from_shapes(shapes, path), parts["text_encoder"])
+    tokenizer = _tokenizer_folder(path.parent) if "text_encoder" in found else None
+    if "transformer" not in parts:
+        return Checkpoint(path, COMFYUI, found, tokenizer_folder=tokenizer, unused=tuple(names))
+    layout = COMFYUI if "decoder.condition_embedder.weight" in names else ALL_IN_ONE
+    config = stage_config_from_shapes({part: shapes_of(tensors) for part, tensors in parts.items() if part}, path)
+    stage = _stage(path, layout, config, parts, path.parent)
+    return Checkpoint(**{**vars(stage), "parts": stage.parts | found, "tokenizer_folder": tokenizer})
+
+
+def _vae_arguments(tensors: Mapping[str, TensorInfo], path: Path) -> dict:
+    config_file = path.parent / "config.json"
+    if config_file.is_file():
+        config = read_json(config_file)
+        if config.get("_class_name") == COMPONENT_CLASSES["vae"]:
+            return config
+    return vae_arguments_from_shapes(shapes_of(tensors), path)
+
+
+def _stage(path: Path, layout: str, config: dict, tensors: Mapping, folder: Path) -> Checkpoint:
+    arguments = stage_arguments(config, path)
+    parts = {p: Part(arguments[p], tensors[p]) for p in (*STAGE_PARTS, *AUDIO_TOKEN_PARTS) if p in tensors}
+    for part in STAGE_PARTS:
+        if part not in parts:
+            raise CheckpointError(
+                f"{path} has no tensors of the {part}, expected a whole ACE-Step 1.5 model; get the whole file"
+            )
+    silence = folder / SILENCE_FILE
+    return Checkpoint(
+        path,
+        layout,
+        parts,
+        family=_family(config, wider="encoder_hidden_size" in config),
+        defaults=variant_defaults(config, path),
+        timbre_frames=config.get("timbre_fix_frame") or PUBLISHED["timbre_fix_frame"],
+        silence_file=silence if silence.is_file() else None,
+        unused=tuple(info.name for info in tensors.get("", {}).values()),
+    )
+
+
+def _family(config: Mapping, wider: bool) -> str:
+    """Whether a token goes before each timbre reference ("xl") or not ("2b"): told by an encoder of its own width."""
+    return (config.get(OVERRIDES) or {}).get("family") or ("xl" if wider else "2b")
+
+
+def _foreign(path: Path, names: tuple[str, ...]) -> str:
+    if any("lora_" in name or ".lokr_" in name or ".hada_" in name for name in names):
+        return f"{path} is an adapter (LoRA), not a model; load a model and apply the adapter to it"
+    shown = ", ".join(names[:3]) or "no tensors at all"
+    return (
+        f"{path} is no ACE-Step 1.5 model, vocoder or text encoder: it holds {shown}; expected names such as "
+        "decoder.condition_embedder.weight; choose another file"
+    )

@@ -1,0 +1,172 @@
+"""The one table of known models: where each is published, what it needs, how large it is, what it is for.
+
+Sizes with an underscored exact figure are the published files' own; the others follow from parameter counts.
+"""
+
+from dataclasses import dataclass
+
+STAGE, TEXT, VOCODER = "stage", "text", "vocoder"
+
+_BUNDLE = "ACE-Step/Ace-Step1.5"
+_COMFY = "Comfy-Org/ace_step_1.5_ComfyUI_files"
+_STAGE_FILES = ("config.json", "model*.safetensors", "model.safetensors.index.json", "silence_latent.pt")
+_TEXT_FILES = ("config.json", "model*.safetensors", "tokenizer.json", "tokenizer_config.json")
+_VAE_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
+_PIPELINE_FILES = ("model_index.json", "*/*.json", "*/*.safetensors")
+
+_PARAMETERS_2B, _PARAMETERS_XL = 2_393_872_518, 4_987_310_726
+_PARAMETERS_TEXT, _PARAMETERS_VAE = 595_776_512, 168_695_426
+_BYTES_2B, _BYTES_XL_F32, _BYTES_XL_BF16 = 4_787_825_604, 19_950_000_000, 9_974_700_000
+_BYTES_TEXT, _BYTES_VAE, _BYTES_SILENCE = 1_191_588_248, 337_431_732, 3_841_000
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """A published model. `path` is its folder or its one file inside the repository; `files` are patterns below it."""
+
+    name: str
+    kinds: tuple[str, ...]  # what it can be loaded as
+    slot: str  # where it sits by default: "L", "M", "S", several of them, "text" or "vocoder"
+    repo: str  # hub id; "" is embedded in this package
+    path: str
+    files: tuple[str, ...]  # () if `path` is the file itself
+    size_bytes: int
+    parameters: int
+    family: str
+    variant: str
+    licence: str = "MIT"
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """What to fetch from the repository."""
+        return tuple(f"{self.path}/{file}" if self.path else file for file in self.files) or (self.path,)
+
+
+def _stage_2b(name: str, variant: str, repo: str = "", path: str = "") -> KnownModel:
+    size = _BYTES_2B + _BYTES_SILENCE
+    repo = repo or f"ACE-Step/{name}"
+    return KnownModel(name, (STAGE,), "M, S", repo, path, _STAGE_FILES, size, _PARAMETERS_2B, "2b", variant)
+
+
+def _stage_xl(variant: str) -> KnownModel:
+    name, size = f"acestep-v15-xl-{variant}", _BYTES_XL_F32 + _BYTES_SILENCE
+    return KnownModel(name, (STAGE,), "L", f"ACE-Step/{name}", "", _STAGE_FILES, size, _PARAMETERS_XL, "xl", variant)
+
+
+def _comfy_stage(variant: str, family: str) -> KnownModel:
+    xl = family == "xl"
+    name = f"acestep_v1.5_xl_{variant}_bf16" if xl else f"acestep_v1.5_{variant}"
+    return KnownModel(
+        name,
+        (STAGE,),
+        "L" if xl else "M, S",
+        _COMFY,
+        f"split_files/diffusion_models/{name}.safetensors",
+        (),
+        _BYTES_XL_BF16 if xl else _BYTES_2B,
+        _PARAMETERS_XL if xl else _PARAMETERS_2B,
+        family,
+        variant,
+    )
+
+
+def _pipeline(name: str, repo: str, family: str) -> KnownModel:
+    xl = family == "xl"
+    parameters = (_PARAMETERS_XL if xl else _PARAMETERS_2B) + _PARAMETERS_TEXT + _PARAMETERS_VAE
+    kinds, slot = (STAGE, TEXT, VOCODER), "L" if xl else "M, S"
+    return KnownModel(name, kinds, slot, repo, "", _PIPELINE_FILES, 2 * parameters, parameters, family, "turbo")
+
+
+def _tiny(name: str, kind: str, slot: str, folder: str) -> KnownModel:
+    return KnownModel(name, (kind,), slot, "", folder, (), 0, 0, "tiny", "tiny")
+
+
+_MODELS = (
+    _tiny("tiny-l", STAGE, "L", "l"),
+    _tiny("tiny-m", STAGE, "M", "m"),
+    _tiny("tiny-s", STAGE, "S", "s"),
+    _tiny("tiny-text", TEXT, "text", "text_encoder"),
+    _tiny("tiny-vocoder", VOCODER, "vocoder", "vae"),
+    _stage_xl("turbo"),
+    _stage_xl("sft"),
+    _stage_xl("base"),
+    _stage_2b("acestep-v15-turbo", "turbo", _BUNDLE, "acestep-v15-turbo"),
+    _stage_2b("acestep-v15-turbo-shift1", "turbo-shift1"),
+    _stage_2b("acestep-v15-turbo-shift3", "turbo-shift3"),
+    _stage_2b("acestep-v15-turbo-continuous", "turbo-continuous"),
+    _stage_2b("acestep-v15-sft", "sft"),
+    _stage_2b("acestep-v15-base", "base"),
+    KnownModel(
+        "Qwen3-Embedding-0.6B",
+        (TEXT,),
+        "text",
+        _BUNDLE,
+        "Qwen3-Embedding-0.6B",
+        _TEXT_FILES,
+        _BYTES_TEXT + 11_423_000,
+        _PARAMETERS_TEXT,
+        "2b, xl",
+        "",
+        "Apache-2.0",
+    ),
+    KnownModel(
+        "acestep-v15-vae", (VOCODER,), "vocoder", _BUNDLE, "vae", _VAE_FILES, _BYTES_VAE, _PARAMETERS_VAE, "2b, xl", ""
+    ),
+    _pipeline("acestep-v15-xl-turbo-diffusers", "ACE-Step/acestep-v15-xl-turbo-diffusers", "xl"),
+    _pipeline("acestep-v15-turbo-diffusers", "Runware/acestep-v15-turbo-diffusers", "2b"),
+    _comfy_stage("turbo", "xl"),
+    _comfy_stage("sft", "xl"),
+    _comfy_stage("base", "xl"),
+    _comfy_stage("turbo", "2b"),
+    _comfy_stage("base", "2b"),
+    KnownModel(
+        "ace_step_1.5_turbo_aio",
+        (STAGE, TEXT, VOCODER),
+        "M, S",
+        _COMFY,
+        "checkpoints/ace_step_1.5_turbo_aio.safetensors",
+        (),
+        10_000_000_000,
+        _PARAMETERS_2B + _PARAMETERS_TEXT + _PARAMETERS_VAE,
+        "2b",
+        "turbo",
+    ),
+    KnownModel(
+        "qwen_0.6b_ace15",
+        (TEXT,),
+        "text",
+        _COMFY,
+        "split_files/text_encoders/qwen_0.6b_ace15.safetensors",
+        (),
+        _BYTES_TEXT,
+        _PARAMETERS_TEXT,
+        "2b, xl",
+        "",
+        "Apache-2.0",
+    ),
+    KnownModel(
+        "ace_1.5_vae",
+        (VOCODER,),
+        "vocoder",
+        _COMFY,
+        "split_files/vae/ace_1.5_vae.safetensors",
+        (),
+        _BYTES_VAE,
+        _PARAMETERS_VAE,
+        "2b, xl",
+        "",
+    ),
+)
+
+KNOWN = {model.name: model for model in _MODELS}
+DEFAULT_TEXT, DEFAULT_VOCODER = "Qwen3-Embedding-0.6B", "acestep-v15-vae"
+
+
+def known_model(name: str) -> KnownModel | None:
+    """A row by its name, its hub id, its file name, or its name without "acestep-v15-"; case does not matter."""
+    wanted = name.lower().removesuffix(".safetensors")
+    for model in _MODELS:
+        hub_id = model.repo if not model.path else f"{model.repo}/{model.path}"
+        if wanted in (model.name.lower(), f"{model.name.lower()}".removeprefix("acestep-v15-"), hub_id.lower()):
+            return model
+    return None

@@ -1,0 +1,199 @@
+"""Name or path -> what runs: a StageModel, a TextEncoder, a Vocoder. Latents are [B, C, T], time last."""
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..errors import CheckpointError
+from ..torchaudio_door import settle_torchaudio
+from .checkpoint import TOKENIZER_FOLDERS, Checkpoint, read_checkpoint
+from .known import DEFAULT_TEXT, KNOWN, TEXT, VOCODER
+from .layouts import AUDIO_TOKEN_PARTS
+from .local import find, find_here
+from .networks import SILENCE_BUFFER, build
+from .silence import stage_silence
+from .variants import VariantDefaults
+from .weights import read_json
+
+if TYPE_CHECKING:
+    from diffusers import AceStepTransformer1DModel, AutoencoderOobleck
+    from diffusers.pipelines.ace_step import (
+        AceStepAudioTokenDetokenizer,
+        AceStepAudioTokenizer,
+        AceStepConditionEncoder,
+    )
+    from transformers import PreTrainedTokenizerBase
+
+    from ..text import TextEncoder
+    from ..vocoder import Vocoder
+
+logger = logging.getLogger(__name__)
+
+Device = torch.device | str
+Dtype = torch.dtype | None
+
+
+@dataclass(frozen=True)
+class StageModel:
+    """What a stage of the cascade runs: a diffusion transformer, its own condition encoder, and silence.
+
+    `family` "xl" means that the timbre encoder's special_token goes before every reference; "2b" and "tiny" do without.
+    `silence` is float32 [1, C, N], whatever the dtype of the networks.
+    """
+
+    name: str
+    transformer: "AceStepTransformer1DModel"
+    condition_encoder: "AceStepConditionEncoder"
+    silence: torch.Tensor
+    family: str
+    defaults: VariantDefaults
+    latents_channels: int
+    timbre_frames: int = 750  # of one reference clip
+    audio_tokenizer: "AceStepAudioTokenizer | None" = None
+    audio_token_detokenizer: "AceStepAudioTokenDetokenizer | None" = None
+
+    def silent(self, frames: int) -> torch.Tensor:
+        """Latents [1, C, frames] of silence; past the end of the stored ones, the last frame goes on."""
+        known = self.silence[..., :frames]
+        return torch.cat([known, known[..., -1:].expand(-1, -1, frames - known.shape[-1])], -1)
+
+    def to(self, device: Device | None = None, dtype: Dtype = None) -> "StageModel":
+        """The same model elsewhere; the networks move in place."""
+        for network in (self.transformer, self.condition_encoder, self.audio_tokenizer, self.audio_token_detokenizer):
+            if network is not None:
+                network.to(device=device, dtype=dtype)
+        return dataclasses.replace(self, silence=self.silence.to(device=device))
+
+
+def load_stage_model(
+    name_or_path: str | Path,
+    *,
+    device: Device = "cpu",
+    dtype: Dtype = None,
+    parts: Sequence[str] = (),
+    silence: torch.Tensor | None = None,
+) -> StageModel:
+    """StageModel from a known name or a path in any layout. `dtype` None: as stored (float16 as float32 on a CPU).
+
+    `parts` may name "audio_tokenizer" and "audio_token_detokenizer", which are not read otherwise.
+    `silence` [1, C, N] is used where the file brings none. Raises CheckpointError.
+    """
+    for part in parts:
+        if part not in AUDIO_TOKEN_PARTS:
+            raise ValueError(f"parts may hold {' and '.join(AUDIO_TOKEN_PARTS)}, got {part!r}")
+    local = find(name_or_path)
+    checkpoint = read_checkpoint(local.path)
+    channels = checkpoint.part("transformer").tensors["proj_out_conv.weight"].shape[1]
+    _say_if_guessed(checkpoint)
+    found = stage_silence(checkpoint, channels, silence)
+    networks = {p: build(p, checkpoint.part(p), device, dtype) for p in ("transformer", "condition_encoder", *parts)}
+    # diffusers keeps silence in a buffer too, time in the middle.
+    weight = networks["condition_encoder"].null_condition_emb
+    setattr(networks["condition_encoder"], SILENCE_BUFFER, found.transpose(1, 2).to(weight.device, weight.dtype))
+    return StageModel(
+        name=local.name,
+        silence=found.to(device),
+        family=checkpoint.family,
+        defaults=checkpoint.defaults,
+        latents_channels=channels,
+        timbre_frames=checkpoint.timbre_frames,
+        **networks,
+    )
+
+
+def load_text_encoder(
+    name_or_path: str | Path = DEFAULT_TEXT, *, device: Device = "cpu", dtype: Dtype = None
+) -> "TextEncoder":
+    """TextEncoder from a known name, a folder with tokenizer.json, a diffusers pipeline, or a single file.
+
+    ComfyUI's files bring no tokenizer: it is taken from beside the file or from a local Qwen3-Embedding-0.6B.
+    Raises CheckpointError.
+    """
+    from ..text import TextEncoder
+
+    checkpoint = read_checkpoint(find(name_or_path, TEXT).path)
+    part = checkpoint.part("text_encoder")
+    tokenizer = load_tokenizer(_tokenizer_folder(checkpoint))
+    vocabulary = part.tensors["embed_tokens.weight"].shape[0]
+    if len(tokenizer) > vocabulary:
+        raise CheckpointError(
+            f"{checkpoint.path} knows {vocabulary} tokens, its tokenizer has {len(tokenizer)}; "
+            "put the tokenizer.json that belongs to the model beside it"
+        )
+    return TextEncoder(build("text_encoder", part, device, dtype), tokenizer)
+
+
+def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
+    """The tokenizer of a folder, exactly as its tokenizer.json has it. Raises CheckpointError."""
+    settle_torchaudio()
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    file = folder / "tokenizer.json"
+    read_json(file)  # says it when the file is missing or broken
+    settings = read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
+    special = {}
+    for key in ("pad_token", "eos_token", "bos_token", "unk_token"):
+        token = settings.get(key)
+        token = token.get("content") if isinstance(token, dict) else token
+        if token:
+            special[key] = token
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_file(str(file)), **special)
+
+
+def load_vae(name_or_path: str | Path, *, device: Device = "cpu", dtype: Dtype = None) -> "AutoencoderOobleck":
+    """diffusers' AutoencoderOobleck from a known name, a folder, or a single file. Raises CheckpointError."""
+    return build("vae", read_checkpoint(find(name_or_path, VOCODER).path).part("vae"), device, dtype)
+
+
+def load_vocoder(name_or_path: str | Path, *, device: Device = "cpu", dtype: Dtype = None) -> "Vocoder":
+    """Vocoder from a known name, a folder, a pipeline, or a single file. Raises CheckpointError."""
+    from ..vocoder import Vocoder
+
+    return Vocoder(load_vae(name_or_path, device=device, dtype=dtype))
+
+
+def check_fit(stages: Sequence[StageModel], vocoder_channels: int, text_width: int | None = None) -> None:
+    """Raises CheckpointError unless all stages share the vocoder's channels and read the text encoder's width."""
+    for stage in stages:
+        if stage.latents_channels != vocoder_channels:
+            raise CheckpointError(
+                f"{stage.name} has latents of {stage.latents_channels} channels, the vocoder reads {vocoder_channels}; "
+                "choose the vocoder and the stage models of one family"
+            )
+        width = stage.condition_encoder.text_projector.in_features
+        if text_width is not None and width != text_width:
+            raise CheckpointError(
+                f"{stage.name} reads text of width {width}, the text encoder gives {text_width}; "
+                "choose the text encoder and the stage models of one family"
+            )
+
+
+def _say_if_guessed(checkpoint: Checkpoint) -> None:
+    if checkpoint.defaults.source != "config.json":
+        logger.warning(
+            "%s says nothing about its variant, so by its %s it is run as %s: %d steps, shift %g, guidance %g",
+            checkpoint.path.name,
+            "file name" if checkpoint.defaults.source == "file name" else "lack of a telling name",
+            checkpoint.defaults.variant,
+            checkpoint.defaults.steps,
+            checkpoint.defaults.shift,
+            checkpoint.defaults.guidance,
+        )
+
+
+def _tokenizer_folder(checkpoint: Checkpoint) -> Path:
+    if checkpoint.tokenizer_folder is not None:
+        return checkpoint.tokenizer_folder
+    local = find_here(KNOWN[DEFAULT_TEXT])
+    if local is not None and (local / "tokenizer.json").is_file():
+        return local
+    raise CheckpointError(
+        f"{checkpoint.path} brings no tokenizer; put the tokenizer.json of {DEFAULT_TEXT} beside it or into a folder "
+        f"named {TOKENIZER_FOLDERS[1]} there, or get the whole model with `acestep-cascade models download {DEFAULT_TEXT}`"
+    )

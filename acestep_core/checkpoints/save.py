@@ -1,0 +1,111 @@
+"""Networks in memory -> files in the original layout, each written whole or not at all."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import save_file
+
+from .checkpoint import SILENCE_FILE
+from .configs import original_config
+from .layouts import to_original
+from .variants import OVERRIDES
+
+if TYPE_CHECKING:
+    from diffusers import AceStepTransformer1DModel, AutoencoderOobleck
+    from diffusers.pipelines.ace_step import (
+        AceStepAudioTokenDetokenizer,
+        AceStepAudioTokenizer,
+        AceStepConditionEncoder,
+    )
+    from transformers import PreTrainedTokenizerBase, Qwen3Model
+
+
+def save_stage_model(
+    folder: Path | str,
+    transformer: "AceStepTransformer1DModel",
+    condition_encoder: "AceStepConditionEncoder",
+    silence: torch.Tensor,
+    config_extra: Mapping | None = None,
+    dtype: torch.dtype | None = None,
+    tokenizer: "AceStepAudioTokenizer | None" = None,
+    detokenizer: "AceStepAudioTokenDetokenizer | None" = None,
+    family: str = "tiny",
+) -> Path:
+    """A stage model as config.json, model.safetensors and silence_latent.pt ([1, C, N], float32); returns the folder.
+
+    `family` "2b", "xl" or "tiny" goes into config.json's "acestep_cascade", beside what `config_extra` says there
+    (steps, shift, guidance, guidance_kind, boundaries, cascade_steps ...); the rest of `config_extra` goes beside the
+    geometry, "timbre_fix_frame" (frames of a reference clip) and "model_version" for instance. `dtype` None keeps
+    each tensor's own.
+    """
+    networks = {"transformer": transformer, "condition_encoder": condition_encoder}
+    optional = {"audio_tokenizer": tokenizer, "audio_token_detokenizer": detokenizer}
+    networks |= {part: network for part, network in optional.items() if network is not None}
+    config = original_config({part: dict(network.config) for part, network in networks.items()})
+    config["layer_types"] = list(transformer.layer_types)
+    extra = dict(config_extra or {})
+    config |= {**extra, OVERRIDES: {"family": family} | extra.get(OVERRIDES, {})}
+    state: dict[str, torch.Tensor] = {}
+    for part, network in networks.items():
+        state |= to_original(part, network.state_dict())
+    folder = _folder(folder)
+    _save_tensors(folder / "model.safetensors", state, dtype)
+    _write(folder / SILENCE_FILE, lambda path: torch.save(silence.detach().float().cpu().contiguous(), path))
+    _save_json(folder / "config.json", config)
+    return folder
+
+
+def save_vae(folder: Path | str, vae: "AutoencoderOobleck", dtype: torch.dtype | None = None) -> Path:
+    """A vocoder as config.json and diffusion_pytorch_model.safetensors, diffusers' names; returns the folder."""
+    folder = _folder(folder)
+    config = {key: value for key, value in vae.config.items() if not key.startswith("_")}
+    _save_tensors(folder / "diffusion_pytorch_model.safetensors", vae.state_dict(), dtype)
+    _save_json(folder / "config.json", {"_class_name": "AutoencoderOobleck"} | config)
+    return folder
+
+
+def save_text_encoder(
+    folder: Path | str,
+    model: "Qwen3Model",
+    tokenizer: "PreTrainedTokenizerBase",
+    dtype: torch.dtype | None = None,
+) -> Path:
+    """A text encoder as config.json, model.safetensors and the tokenizer's files; returns the folder."""
+    folder = _folder(folder)
+    _save_tensors(folder / "model.safetensors", model.state_dict(), dtype)
+    tokenizer.save_pretrained(folder)
+    config = model.config.to_diff_dict()
+    _save_json(folder / "config.json", {"model_type": "qwen3", "architectures": ["Qwen3Model"]} | config)
+    return folder
+
+
+def _folder(folder: Path | str) -> Path:
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _save_tensors(path: Path, state: Mapping[str, torch.Tensor], dtype: torch.dtype | None) -> None:
+    tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in state.items()}
+    _write(path, lambda unfinished: save_file(tensors, unfinished, metadata={"format": "pt"}))
+
+
+def _save_json(path: Path, value: Mapping) -> None:
+    text = json.dumps(value, indent=2, sort_keys=True) + "\n"
+    _write(path, lambda unfinished: Path(unfinished).write_text(text, encoding="utf-8"))
+
+
+def _write(path: Path, write: Callable[[str], object]) -> None:
+    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".incomplete")
+    os.close(handle)
+    try:
+        write(unfinished)
+        os.chmod(unfinished, 0o644)
+        os.replace(unfinished, path)
+    finally:
+        Path(unfinished).unlink(missing_ok=True)

@@ -1,0 +1,91 @@
+"""What silence looks like in the latent space: [1, C, N] float32.
+
+A song without a reference is conditioned on it. Original folders bring silence_latent.pt, diffusers folders a buffer of
+the condition encoder. ComfyUI's files bring nothing, so there it is looked for, in this order: beside the file; in a
+local copy of any known model; and at last it is made, by encoding digital silence with the vocoder of the same file or a
+known one. (A few frames at the beginning differ from the rest, which is one frame repeated.)
+"""
+
+import pickle
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..errors import CheckpointError
+from ..spec import PUBLISHED_LATENTS
+from .checkpoint import SILENCE_FILE, Checkpoint, Part, read_checkpoint
+from .local import local_models
+from .networks import SILENCE_BUFFER, build, read_tensor
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderOobleck
+
+_ENCODED_FRAMES, _KEPT_FRAMES = 64, 48  # the encoder looks far fewer than 16 frames ahead
+
+
+def stage_silence(checkpoint: Checkpoint, channels: int, given: torch.Tensor | None = None) -> torch.Tensor:
+    """Silence [1, channels, N], float32, for a stage model: its own, else `given`, else found or made (see above)."""
+    buffer = checkpoint.part("condition_encoder").tensors.get(SILENCE_BUFFER)
+    if checkpoint.silence_file is not None:
+        return read_silence(checkpoint.silence_file, channels)
+    if buffer is not None:
+        return _checked(read_tensor(buffer).float().transpose(1, 2), channels, buffer.file)
+    if given is not None:
+        return _checked(given.float(), channels, Path("the silence given"))
+    known = _known_silence() if channels == PUBLISHED_LATENTS.channels else None
+    return _made_silence(checkpoint, channels) if known is None else known
+
+
+def read_silence(path: Path, channels: int) -> torch.Tensor:
+    """silence_latent.pt -> [1, channels, N] float32; unpickled as bare tensors only. Raises CheckpointError."""
+    try:
+        silence = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is no whole tensor file ({str(error).splitlines()[0]}); fetch the file again"
+        ) from error
+    return _checked(silence, channels, path)
+
+
+def made_silence(vae: "AutoencoderOobleck") -> torch.Tensor:
+    """Digital silence through a vocoder's encoder: [1, C, 48], the last frame that of endless silence."""
+    first = next(vae.parameters())
+    samples = torch.zeros(1, vae.config.audio_channels, _ENCODED_FRAMES * vae.hop_length)
+    with torch.no_grad():
+        latents = vae.encode(samples.to(first.device, first.dtype)).latent_dist.mean
+    return latents[..., :_KEPT_FRAMES].float().cpu().contiguous()
+
+
+def _checked(silence: torch.Tensor, channels: int, path: Path) -> torch.Tensor:
+    if not isinstance(silence, torch.Tensor) or silence.ndim != 3 or silence.shape[:2] != (1, channels):
+        got = list(silence.shape) if isinstance(silence, torch.Tensor) else type(silence).__name__
+        raise CheckpointError(
+            f"{path}: silence is {got}, expected [1, {channels}, frames] as the model has {channels} latent channels; "
+            "get the silence_latent.pt that belongs to the model"
+        )
+    return silence.float()
+
+
+def _known_silence() -> torch.Tensor | None:
+    for local in local_models("stage"):
+        file = local.path / SILENCE_FILE
+        if local.known.family != "tiny" and file.is_file():
+            return read_silence(file, PUBLISHED_LATENTS.channels)
+    return None
+
+
+def _made_silence(checkpoint: Checkpoint, channels: int) -> torch.Tensor:
+    candidates = [checkpoint, *(read_checkpoint(local.path) for local in local_models("vocoder"))]
+    for candidate in candidates:
+        part = candidate.parts.get("vae")
+        if part is not None and _vae_channels(part) == channels:
+            return made_silence(build("vae", part, dtype=torch.float32))
+    raise CheckpointError(
+        f"{checkpoint.path} brings no {SILENCE_FILE}, and there is no vocoder of {channels} channels to make one with; "
+        f"put {SILENCE_FILE} beside the file, or get the vocoder with `acestep-cascade models download ace_1.5_vae`"
+    )
+
+
+def _vae_channels(part: Part) -> int:
+    return part.tensors["decoder.conv1.weight_v"].shape[1]
