@@ -4,6 +4,7 @@
 files and all-in-one files, and refuses everything else with the reason.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,8 @@ COMPONENT_CLASSES = {
 }
 TEXT_ENCODER_FOLDERS = ("text_encoder", "Qwen3-Embedding-0.6B")  # in a diffusers pipeline; in the original bundle
 TOKENIZER_FOLDERS = ("", "tokenizer", "../tokenizer")
+_BUNDLED = ("transformer", "vae", *TEXT_ENCODER_FOLDERS)  # a folder with one of these holds several models
+_WEIGHTS = re.compile(r"(model|diffusion_pytorch_model)(-\d+-of-\d+)?\.safetensors")
 SILENCE_FILE = "silence_latent.pt"
 
 
@@ -61,6 +64,16 @@ class Checkpoint:
     tokenizer_folder: Path | None = None
     unused: tuple[str, ...] = field(default=(), repr=False)  # names in the file that belong to no part
 
+    @property
+    def parameters(self) -> int:
+        return sum(part.parameters for part in self.parts.values())
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the files with its weights."""
+        files = {info.file for part in self.parts.values() for info in part.tensors.values()}
+        return sum(file.stat().st_size for file in files)
+
     def part(self, name: str) -> Part:
         if name not in self.parts:
             have = ", ".join(self.parts) or "nothing of ACE-Step"
@@ -89,7 +102,8 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
 
 
 def _read_folder(path: Path) -> Checkpoint:
-    if (path / "model_index.json").is_file() or (path / "transformer").is_dir():
+    bundle = not (path / "config.json").is_file() and any((path / name).is_dir() for name in _BUNDLED)
+    if (path / "model_index.json").is_file() or bundle:
         return _read_pipeline(path)
     config = read_json(path / "config.json")
     kind = config.get("_class_name")
@@ -161,10 +175,9 @@ def _tokenizer_folder(folder: Path) -> Path | None:
 
 def _read_file(path: Path) -> Checkpoint:
     names = read_header(path)
-    parts = split_file(names)
-    config_file = path.parent / "config.json"
-    if path.name == "model.safetensors" and config_file.is_file():
+    if (path.parent / "config.json").is_file() and _WEIGHTS.fullmatch(path.name):
         return _read_folder(path.parent)  # somebody pointed into a folder
+    parts = split_file(names)
     found: dict[str, Part] = {}
     if "vae" in parts:
         found["vae"] = Part(_vae_arguments(parts["vae"], path), parts["vae"])

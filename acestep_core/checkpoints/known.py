@@ -162,11 +162,21 @@ KNOWN = {model.name: model for model in _MODELS}
 DEFAULT_TEXT, DEFAULT_VOCODER = "Qwen3-Embedding-0.6B", "acestep-v15-vae"
 
 
-def known_model(name: str) -> KnownModel | None:
-    """A row by its name, its hub id, its file name, or its name without "acestep-v15-"; case does not matter."""
+def known_model(name: str, kind: str | None = None) -> KnownModel | None:
+    """The row of a name, case aside: its own, with or without "acestep-v15-" or ".safetensors", or a hub id.
+
+    With `kind`, only rows that can be loaded as such; a repository's bare id then means its first model of that kind.
+    """
     wanted = name.lower().removesuffix(".safetensors")
-    for model in _MODELS:
-        hub_id = model.repo if not model.path else f"{model.repo}/{model.path}"
-        if wanted in (model.name.lower(), f"{model.name.lower()}".removeprefix("acestep-v15-"), hub_id.lower()):
-            return model
+    rows = [model for model in _MODELS if kind is None or kind in model.kinds]
+    for spelling in (_spellings, lambda model: {model.repo.lower()} - {""}):
+        for model in rows:
+            if wanted in spelling(model):
+                return model
     return None
+
+
+def _spellings(model: KnownModel) -> set[str]:
+    name = model.name.lower()
+    hub_id = f"{model.repo}/{model.path}".rstrip("/").lower()
+    return {name, name.removeprefix("acestep-v15-"), hub_id.removesuffix(".safetensors")}

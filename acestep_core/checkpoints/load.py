@@ -195,5 +195,5 @@ def _tokenizer_folder(checkpoint: Checkpoint) -> Path:
         return local
     raise CheckpointError(
         f"{checkpoint.path} brings no tokenizer; put the tokenizer.json of {DEFAULT_TEXT} beside it or into a folder "
-        f"named {TOKENIZER_FOLDERS[1]} there, or get the whole model with `acestep-cascade models download {DEFAULT_TEXT}`"
+        f"named {TOKENIZER_FOLDERS[1]} there, or get the model: `acestep-cascade models download {DEFAULT_TEXT}`"
     )

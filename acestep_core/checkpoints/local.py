@@ -71,19 +71,25 @@ def find(name_or_path: str | Path, kind: str = STAGE, folders: Sequence[Path | s
     `kind` ("stage", "text" or "vocoder") only matters for "tiny" and for the words of an error.
     """
     name = str(name_or_path)
-    known = known_model(_tiny_name(name, kind))
-    if known is not None and kind not in known.kinds:
-        raise CheckpointError(f"{name} is a {_kinds(known)}, expected a {_WORDS[kind]}: {_names(kind)}")
-    if known is not None:
-        place = find_here(known, folders)
-        if place is None:
-            raise CheckpointError(_absent(known))
-        return LocalModel(known.name, place, known)
-    places = [Path(name).expanduser(), *(f / n for f in models_folders(folders) for n in (name, f"{name}.safetensors"))]
-    for place in places:
-        if place.exists():
-            return LocalModel(place.stem if place.suffix == ".safetensors" else place.resolve().name, place)
-    raise CheckpointError(_unknown(name, kind))
+    given = Path(name).expanduser()
+    is_path = given.exists() and (isinstance(name_or_path, Path) or given.name != name)
+    known = None if is_path else known_model(_tiny_name(name, kind), kind)
+    place = find_here(known, folders) if known else None
+    if place is not None:
+        return LocalModel(known.name, _usable(place, known), known)
+    for path in (given, *(f / n for f in models_folders(folders) for n in (name, f"{name}.safetensors"))):
+        if path.exists():
+            return LocalModel(path.stem if path.suffix == ".safetensors" else path.resolve().name, path)
+    raise CheckpointError(_absent(known) if known else _unknown(name, kind))
+
+
+def _usable(place: Path, known: KnownModel) -> Path:
+    if not is_complete(place):
+        raise CheckpointError(
+            f"{place} is half downloaded; go on with `acestep-cascade models download {known.name}`, "
+            "what is here will be kept"
+        )
+    return place
 
 
 def find_here(known: KnownModel, folders: Sequence[Path | str] = ()) -> Path | None:
@@ -149,19 +155,14 @@ def _size(place: Path) -> int:
 def _count(place: Path) -> int:
     from .checkpoint import read_checkpoint
 
-    return sum(part.parameters for part in read_checkpoint(place).parts.values())
+    return read_checkpoint(place).parameters
 
 
 def _places(known: KnownModel, folders: Sequence[Path | str]) -> Iterator[Path]:
     candidates = [TINY_FOLDER / known.path] if not known.repo else _published_places(known, folders)
     for place in candidates:
-        if (
-            place.is_file()
-            or (place / "config.json").is_file()
-            or (place / "model_index.json").is_file()
-            or place.is_dir()
-            and partial_downloads(place)
-        ):
+        marks = (place, place / "config.json", place / "model_index.json")
+        if any(mark.is_file() for mark in marks) or (place.is_dir() and partial_downloads(place)):
             yield place
 
 
@@ -210,12 +211,15 @@ def _absent(known: KnownModel) -> str:
 
 
 def _unknown(name: str, kind: str) -> str:
+    other = known_model(name)
     if name.lower() == "tiny":
         return "tiny is a whole cascade, expected one stage model of it: tiny-l, tiny-m or tiny-s"
+    if other is not None:
+        return f"{name} is a {_kinds(other)}, expected a {_WORDS[kind]}, one of {_names(kind)}"
     near = difflib.get_close_matches(name, KNOWN, 1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    hint = f" (did you mean {near[0]}?)" if near else ""
     searched = ", ".join(map(str, models_folders()))
     return (
-        f"{name} is neither a file or folder nor a known {_WORDS[kind]}{hint} Known are {_names(kind)}; "
-        f"searched in {searched} and in the Hugging Face cache; give a path or one of these names"
+        f"{name} is neither a file or folder nor a known {_WORDS[kind]}{hint}: known are {_names(kind)}; "
+        f"searched in {searched} and the Hugging Face cache; give a path or one of these names"
     )

@@ -1,12 +1,13 @@
 """A part on disk -> a network in memory, each weight held once.
 
 The module is built with its parameters on the meta device, then takes the file's own memory-mapped tensors; where
-another device or dtype is asked for, they are converted one at a time. Buffers that are in no file (rotary tables, quantiser
-levels) are made by the constructors as ever, in full precision, and are not cast.
+another device or dtype is asked for, they are converted one at a time. Buffers that are in no file (rotary
+tables, quantiser levels) are made by the constructors as ever, in full precision, and are not cast.
 """
 
 import inspect
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,9 @@ SILENCE_BUFFER = "silence_latent"  # of the condition encoder; set by hand, its 
 
 def build(name: str, part: Part, device: "torch.device | str" = "cpu", dtype: torch.dtype | None = None) -> nn.Module:
     """The network of one part, in eval mode and without gradients, weights strict. Raises CheckpointError."""
-    with _parameters_on_meta():
+    _check_dtypes(part.tensors)
+    with _parameters_on_meta(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # diffusers' Oobleck uses torch's older weight norm
         network = _empty(name, part.arguments)
     _check(network, part.tensors, name)
     place = torch.device(device)
@@ -87,6 +90,15 @@ def _empty(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     return network_class(**{key: value for key, value in arguments.items() if key in accepted})
 
 
+def _check_dtypes(tensors: Mapping[str, TensorInfo]) -> None:
+    for info in tensors.values():
+        if info.dtype not in DTYPES:
+            raise CheckpointError(
+                f"{info.file}: {info.name} is stored as {info.dtype}, expected one of {', '.join(DTYPES)}; "
+                "quantised files are not read, get the model in bf16, fp16 or fp32"
+            )
+
+
 def _check(network: nn.Module, tensors: Mapping[str, TensorInfo], name: str) -> None:
     """Raises CheckpointError unless the file holds exactly the network's weights."""
     expected = {key: tuple(p.shape) for key, p in network.named_parameters()}
@@ -101,11 +113,6 @@ def _check(network: nn.Module, tensors: Mapping[str, TensorInfo], name: str) -> 
             "get the file and the config.json that belong together"
         )
     for key, info in tensors.items():
-        if info.dtype not in DTYPES:
-            raise CheckpointError(
-                f"{file}: {info.name} is stored as {info.dtype}, expected one of {', '.join(DTYPES)}; "
-                "get the model in bf16, fp16 or fp32"
-            )
         if key in expected and not _fits(info.shape, expected[key]):
             raise CheckpointError(
                 f"{file}: {info.name} has shape {list(info.shape)}, expected {list(expected[key])} by the config; "

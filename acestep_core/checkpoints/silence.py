@@ -2,8 +2,8 @@
 
 A song without a reference is conditioned on it. Original folders bring silence_latent.pt, diffusers folders a buffer of
 the condition encoder. ComfyUI's files bring nothing, so there it is looked for, in this order: beside the file; in a
-local copy of any known model; and at last it is made, by encoding digital silence with the vocoder of the same file or a
-known one. (A few frames at the beginning differ from the rest, which is one frame repeated.)
+local copy of any known model; and at last it is made, by encoding digital silence with the vocoder of the same file
+or a known one. (A few frames at the beginning differ from the rest, which is one frame repeated.)
 """
 
 import pickle

@@ -11,14 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import CheckpointError
-from ..spec import BASE_GUIDANCE, BASE_SHIFT, BASE_STEPS, TURBO_SHIFT, TURBO_STEPS, TURBO_TAUGHT_SHIFTS
+from ..schedule import TURBO_TIMES
+from ..spec import BASE_GUIDANCE, BASE_SHIFT, BASE_STEPS, TURBO_SHIFT, TURBO_STEPS
 
 OVERRIDES = "acestep_cascade"
-
-
-def _turbo_times() -> tuple[float, ...]:
-    us = [1 - i / TURBO_STEPS for i in range(TURBO_STEPS)]
-    return tuple(sorted({round(s * u / (1 + (s - 1) * u), 12) for s in TURBO_TAUGHT_SHIFTS for u in us}, reverse=True))
 
 
 @dataclass(frozen=True)
@@ -44,7 +40,6 @@ def _guided(variant: str) -> VariantDefaults:
     return VariantDefaults(variant, BASE_STEPS, BASE_SHIFT, BASE_GUIDANCE, "apg")
 
 
-TURBO_TIMES = _turbo_times()
 VARIANTS = {
     "turbo": _turbo("turbo", times=TURBO_TIMES),
     "turbo-shift1": _turbo("turbo-shift1", shift=1.0, times=TURBO_TIMES),

@@ -12,7 +12,7 @@ from ..errors import CheckpointError
 
 WEIGHT_NAMES = ("model.safetensors", "diffusion_pytorch_model.safetensors")
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle")
-DTYPES = {"F32": 4, "F16": 2, "BF16": 2}  # bytes an element
+DTYPES = ("F32", "F16", "BF16")
 _HEADER_LIMIT_BYTES = 100_000_000  # safetensors' own
 
 
@@ -51,6 +51,8 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
         raise CheckpointError(_what_is_it(path, start + text[:64])) from error
     if size < 8 + length + end:
         raise CheckpointError(_cut_off(path, size, f"{8 + length + end:,}"))
+    if not infos:
+        raise CheckpointError(f"{path} holds no tensors at all; fetch the file again")
     return infos
 
 

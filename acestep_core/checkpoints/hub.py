@@ -1,0 +1,170 @@
+"""Downloads a known model from the Hugging Face hub into the models folder; the one place that uses the network.
+
+Files are fetched in pieces that survive: NAME.CONTENT_HASH.incomplete grows until it is whole, is checked against the
+hub's own SHA-256, and only then gets its name. A download that broke off, in this process or another, goes on where it
+ended. Only what a model needs is fetched: configs, safetensors, tokenizers, silence_latent.pt; never code or pickles.
+"""
+
+import fnmatch
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import AceStepError, CheckpointError
+from .checkpoint import SILENCE_FILE
+from .known import KNOWN, KnownModel, known_model
+from .local import ENVIRONMENT, LocalModel, find, find_here, is_complete, models_folders
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import RepoSibling
+
+_SAFE_SUFFIXES = (".json", ".safetensors")
+_HASH_CHUNK_BYTES = 1 << 22
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a download is: the file it is at, and bytes of the whole model."""
+
+    file: str
+    done_bytes: int
+    total_bytes: int
+
+
+class DownloadError(AceStepError):
+    """The hub could not be reached, or broke off; what is here stays, and the same command goes on from there."""
+
+
+def download(
+    name: str, progress: Callable[[Progress], None] | None = None, folder: Path | str | None = None
+) -> LocalModel:
+    """Fetch a known model unless it is here already; LocalModel of where it lies now.
+
+    `folder` is the models folder to use, by default the first of `models_folders()`. `progress` is called about once a
+    megabyte; an exception from it stops the download and leaves what is there to go on from. Raises CheckpointError for
+    an unknown name, DownloadError when the hub fails.
+    """
+    known = known_model(name)
+    if known is None:
+        raise CheckpointError(f"{name} is no known model; known are {', '.join(m for m in KNOWN if KNOWN[m].repo)}")
+    if not known.repo:
+        return find(known.name, known.kinds[0])  # embedded
+    folders = [folder] if folder is not None else []
+    place = find_here(known, folders)
+    if place is not None and is_complete(place):
+        return LocalModel(known.name, place, known)
+    target = models_folders(folders)[0] / known.repo.split("/")[1]
+    try:
+        _fetch_all(known, target, progress or (lambda step: None))
+    except _network_errors() as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DownloadError(
+            f"{known.name} could not be fetched from {known.repo}: {reason}; "
+            "check the connection and run the same command again, it goes on where it ended"
+        ) from error
+    return find(known.name, known.kinds[0], folders)
+
+
+def _fetch_all(known: KnownModel, target: Path, progress: Callable[[Progress], None]) -> None:
+    from huggingface_hub import HfApi
+
+    info = HfApi().model_info(known.repo, files_metadata=True)
+    files = [file for file in info.siblings if _wanted(known, file.rfilename)]
+    if not files:
+        raise CheckpointError(f"{known.repo} no longer has {', '.join(known.patterns)}; choose another model")
+    total, before = sum(file.size for file in files), 0
+    _check_space(target, total)
+    for file in files:
+
+        def report(done: int, name: str = file.rfilename, before: int = before) -> None:
+            progress(Progress(name, before + done, total))
+
+        _fetch(known.repo, info.sha, file, target / file.rfilename, report)
+        before += file.size
+
+
+def _fetch(repo: str, revision: str, file: "RepoSibling", target: Path, report: Callable[[int], None]) -> None:
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+
+    if target.is_file() and target.stat().st_size == file.size:
+        report(file.size)
+        return
+    content = file.lfs.sha256 if file.lfs else file.blob_id
+    unfinished = target.with_name(f"{target.name}.{content[:12]}.incomplete")
+    unfinished.parent.mkdir(parents=True, exist_ok=True)
+    with unfinished.open("ab") as out:
+        http_get(
+            hf_hub_url(repo, file.rfilename, revision=revision),
+            out,
+            resume_size=out.tell(),
+            headers=build_hf_headers(),
+            expected_size=file.size,
+            tqdm_class=_Counter(report),
+        )
+    _verify(unfinished, file)
+    os.replace(unfinished, target)
+    report(file.size)
+
+
+class _Counter:
+    """Stands in for the progress bar of huggingface_hub: called as its class, then used as its object."""
+
+    def __init__(self, report: Callable[[int], None]):
+        self.report, self.done = report, 0
+
+    def __call__(self, *, initial: int = 0, **rest) -> "_Counter":
+        self.done = initial
+        return self
+
+    def update(self, more: int) -> None:
+        self.done += more
+        self.report(self.done)
+
+    def __enter__(self) -> "_Counter":
+        return self
+
+    def __exit__(self, *error) -> None:
+        pass
+
+
+def _wanted(known: KnownModel, name: str) -> bool:
+    safe = name.endswith(_SAFE_SUFFIXES) or name.rsplit("/", 1)[-1] == SILENCE_FILE
+    return safe and any(fnmatch.fnmatchcase(name, pattern) for pattern in known.patterns)
+
+
+def _verify(unfinished: Path, file: "RepoSibling") -> None:
+    # Large files are known by the SHA-256 of their content, small ones by git's own hash of it.
+    digest = hashlib.sha256() if file.lfs else hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
+    with unfinished.open("rb") as content:
+        while chunk := content.read(_HASH_CHUNK_BYTES):
+            digest.update(chunk)
+    if digest.hexdigest() != (file.lfs.sha256 if file.lfs else file.blob_id):
+        unfinished.unlink()
+        raise DownloadError(
+            f"{file.rfilename} arrived damaged (its checksum is not the hub's) and was removed; "
+            "run the same command again"
+        )
+
+
+def _check_space(target: Path, needed_bytes: int) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    have = sum(p.stat().st_size for p in target.rglob("*") if p.is_file())
+    free = shutil.disk_usage(target).free
+    if needed_bytes - have > free:
+        raise DownloadError(
+            f"{target} has {free / 1e9:.1f} GB free, the model needs {needed_bytes / 1e9:.1f} GB; make room there, "
+            f"or name another folder in {ENVIRONMENT}"
+        )
+
+
+def _network_errors() -> tuple[type[Exception], ...]:
+    # huggingface_hub has changed its HTTP library more than once; whichever it uses is loaded by now.
+    loaded = (sys.modules.get(name) for name in ("httpx", "httpx2", "requests"))
+    return (OSError, *(module.HTTPError for module in loaded if hasattr(module, "HTTPError")))
