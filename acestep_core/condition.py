@@ -1,0 +1,107 @@
+"""TextStates + Reference -> Condition, through a model's own condition encoder.
+
+States [B, L, D] are what the transformer attends to: lyrics, then one token for each timbre clip, then text. The
+context [B, 2C, T] goes beside the latents: source latents, then the chunk mask, 1 where new music is made.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from .attention import rotary_table, self_attention, window_of
+from .reference import Kept, Reference, fit_timbre
+
+if TYPE_CHECKING:
+    from diffusers.pipelines.ace_step import AceStepConditionEncoder
+
+    from .checkpoints import StageModel
+    from .text import TextStates
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What one stage is told about the song; made by the stage's own model. One item serves a batch of any size."""
+
+    states: torch.Tensor  # [1 or B, L, D]
+    null: torch.Tensor  # [1, 1, D], the state of being told nothing
+    context: torch.Tensor  # [1 or B, 2C, T]
+
+
+def encode_condition(
+    model: "StageModel", text: "TextStates", frames: int, reference: Reference | None = None
+) -> Condition:
+    """Condition of one song of so many latent frames. Raises UserError where a clip to continue is as long as it."""
+    reference = reference or Reference()
+    encoder = model.condition_encoder
+    weight = encoder.text_projector.weight
+    text = text.to(weight.device, weight.dtype)
+    clips = [fit_timbre(clip, model.timbre_frames) for clip in reference.timbre] or [model.silent(model.timbre_frames)]
+    clips = torch.cat(clips).to(weight)
+    with torch.no_grad():
+        states, _ = pack_condition(
+            encoder,
+            text.text,
+            torch.ones(text.text.shape[:2], dtype=torch.bool, device=weight.device),
+            text.lyrics,
+            torch.ones(text.lyrics.shape[:2], dtype=torch.bool, device=weight.device),
+            clips,
+            torch.zeros(len(clips), dtype=torch.long, device=weight.device),
+            timbre_token=model.family == "xl",
+        )
+    kept = reference.source and reference.source.kept(frames)
+    return Condition(states, encoder.null_condition_emb.detach(), context(model.silent(frames), kept))
+
+
+def context(silence: torch.Tensor, kept: Kept | None = None) -> torch.Tensor:
+    """Context [1 or B, 2C, T] from silence [1, C, T]: silence where new music is made, clean music where it is kept."""
+    if kept is None:
+        return torch.cat([silence, torch.ones_like(silence)], dim=1)
+    window = kept.window[:, None].to(silence.device)
+    source = torch.where(window, silence, kept.clean.to(silence))
+    return torch.cat([source, window.expand_as(source).to(silence)], dim=1)
+
+
+def pack_condition(
+    encoder: "AceStepConditionEncoder",
+    text: torch.Tensor,  # [B, Lt, Dt]
+    text_mask: torch.Tensor,  # [B, Lt] bool, True at tokens, False at padding
+    lyrics: torch.Tensor,  # [B, Ll, Dt]
+    lyrics_mask: torch.Tensor,  # [B, Ll]
+    timbre: torch.Tensor,  # [clips of all items, C, F]
+    timbre_item: torch.Tensor,  # [clips of all items], the item that each belongs to
+    *,
+    timbre_token: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Packed states [B, L, D] and their mask [B, L] of a batch: tokens first, padding last.
+
+    Only songs without padding equal their single runs: transformers attend to padding. `timbre_token`: whether the
+    model (family "xl") puts its special token before each timbre clip and pools there, or pools the first frame.
+    """
+    lyrics = encoder.lyric_encoder(inputs_embeds=lyrics, attention_mask=lyrics_mask)
+    pooled = encode_timbre(encoder.timbre_encoder, timbre, timbre_token)
+    timbre, timbre_mask = encoder.timbre_encoder.unpack_timbre_embeddings(pooled, timbre_item)
+    states, mask = _pack(lyrics, lyrics_mask, timbre, timbre_mask.bool())
+    return _pack(states, mask, encoder.text_projector(text), text_mask)
+
+
+def encode_timbre(encoder: torch.nn.Module, clips: torch.Tensor, timbre_token: bool) -> torch.Tensor:
+    """Timbre clips [N, C, F] -> one vector each [N, D], taken at the first position."""
+    stream = encoder.embed_tokens(clips.transpose(1, 2))
+    if timbre_token:
+        stream = torch.cat([encoder.special_token.to(stream).expand(len(stream), -1, -1), stream], dim=1)
+    tokens = stream.shape[1]
+    rotary = rotary_table(tokens, encoder.head_dim, encoder.rope_theta, stream)
+    for layer in encoder.layers:
+        window = window_of(tokens, layer.self_attn.sliding_window, stream.device)
+        stream = stream + self_attention(layer.self_attn, layer.input_layernorm(stream), rotary, window)
+        stream = stream + layer.mlp(layer.post_attention_layernorm(stream))
+    return encoder.norm(stream[:, 0])
+
+
+def _pack(
+    first: torch.Tensor, first_mask: torch.Tensor, second: torch.Tensor, second_mask: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    states, mask = torch.cat([first, second], dim=1), torch.cat([first_mask, second_mask], dim=1)
+    order = mask.int().argsort(dim=1, descending=True, stable=True)
+    return states.gather(1, order[..., None].expand_as(states)), mask.gather(1, order)

@@ -1,0 +1,187 @@
+"""Latents [B, C, T] <-> waveform [B, channels, N], through an Oobleck autoencoder, tile by tile.
+
+Each tile is computed with as many neighbouring frames as can reach into it, a number that follows from the network's
+layers. So tiles leave no seam, memory does not grow with the song, and music can be heard while the rest is decoded.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional
+
+from .audio import Waveform, convert
+from .errors import UserError
+from .spec import LatentSpec
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderOobleck
+
+TILE_SAMPLES = 128 * 1920  # of sound in one tile; its widest layers take some hundred megabytes then
+
+# The network of diffusers: a residual unit is a convolution of this kernel, dilated so.
+KERNEL = 7
+DILATIONS = (1, 3, 9)
+ENCODER_HEAD_KERNEL = 3  # of the last layer, at the latents' rate
+
+
+def reach(ratios: Sequence[int], latent_kernel: int) -> tuple[int, int]:
+    """First and last sample that a latent frame touches (or is made from), counted from the first of its own samples.
+
+    `ratios` as in the config, fine to coarse. `latent_kernel`: of the convolution at the latents' own rate.
+    """
+    residual = sum(dilation * (KERNEL // 2) for dilation in DILATIONS)
+    low, high = -(latent_kernel // 2), latent_kernel // 2
+    for ratio in reversed(ratios):
+        first = -math.ceil(ratio / 2)  # a strided convolution spans 2 * ratio samples and is padded by half of that
+        low = low * ratio + first - residual
+        high = high * ratio + first + 2 * ratio - 1 + residual
+    return low - KERNEL // 2, high + KERNEL // 2
+
+
+@dataclass(frozen=True)
+class Context:
+    """How many frames before and after a tile it is computed with."""
+
+    before: int
+    after: int
+
+
+def decoder_context(ratios: Sequence[int]) -> Context:
+    """The frames around a tile that touch its samples."""
+    (low, high), hop = reach(ratios, KERNEL), math.prod(ratios)
+    return Context(before=high // hop, after=-(low // hop))
+
+
+def encoder_context(ratios: Sequence[int]) -> Context:
+    """The frames around a tile from whose samples its own frames are made."""
+    (low, high), hop = reach(ratios, ENCODER_HEAD_KERNEL), math.prod(ratios)
+    return Context(before=-(low // hop), after=high // hop)
+
+
+class Vocoder:
+    """An Oobleck autoencoder as a vocoder; the module itself stays as it is.
+
+    `latents`: how latents lie in time. `channels`: of a waveform. `tile_frames`: how much is done at once.
+    """
+
+    def __init__(self, vae: "AutoencoderOobleck", tile_frames: int | None = None):
+        self.vae = vae
+        self.ratios = tuple(vae.config.downsampling_ratios)
+        hop = math.prod(self.ratios)
+        self.latents = LatentSpec(vae.config.decoder_input_channels, hop, vae.config.sampling_rate)
+        self.channels: int = vae.config.audio_channels
+        self.tile_frames = tile_frames or max(1, TILE_SAMPLES // hop)
+        self.decode_context = decoder_context(self.ratios)
+        self.encode_context = encoder_context(self.ratios)
+
+    def to(self, device: "torch.device | str | None" = None, dtype: torch.dtype | None = None) -> "Vocoder":
+        """The same vocoder; its network moves in place."""
+        self.vae.to(device=device, dtype=dtype)
+        return self
+
+    def samples(self, frames: int) -> int:
+        """How many samples so many frames decode to: one less a layer where a ratio is odd."""
+        for ratio in reversed(self.ratios):
+            frames = (frames - 1) * ratio - 2 * math.ceil(ratio / 2) + 2 * ratio
+        return frames
+
+    def frames(self, samples: int) -> int:
+        """How many whole frames so many samples encode to."""
+        for ratio in self.ratios:
+            samples = (samples + 2 * math.ceil(ratio / 2) - 2 * ratio) // ratio + 1
+        return max(samples, 0)
+
+    def decode(self, latents: torch.Tensor) -> Waveform:
+        """Latents [B, C, T] -> waveform [B, channels, N], float32 on the CPU. Raises UserError for foreign latents."""
+        whole = torch.empty(len(latents), self.channels, self.samples(latents.shape[-1]))
+        start = 0
+        for chunk in self.decode_chunks(latents):
+            whole[..., start : start + chunk.samples.shape[-1]] = chunk.samples
+            start += chunk.samples.shape[-1]
+        return Waveform(whole, self.latents.sample_rate_hz)
+
+    def decode_chunks(self, latents: torch.Tensor) -> Iterator[Waveform]:
+        """What `decode` gives, piece by piece in order, each as soon as it is ready."""
+        if latents.shape[1] != self.latents.channels or latents.shape[-1] == 0:
+            raise UserError(
+                f"latents [B, C, T]: got {list(latents.shape)}, this vocoder takes {self.latents.channels} channels; "
+                "take the vocoder of the family that made the latents"
+            )
+        frames, hop = latents.shape[-1], self.latents.samples_per_frame
+        total = self.samples(frames)
+        for tile in _tiles(frames, self.tile_frames, self.decode_context):
+            first, last = (tile.core.start - tile.span.start) * hop, (tile.core.stop - tile.span.start) * hop
+            last += 0 if tile.core.stop < frames else total - frames * hop  # odd ratios end a song some samples early
+            wave = self._each(_decode, self.vae.decoder, latents[..., tile.span])
+            yield Waveform(wave[..., first:last], self.latents.sample_rate_hz)
+
+    def encode(self, wave: Waveform, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Waveform of any rate and channels -> latents [B, C, T] float32 on the CPU.
+
+        With a CPU generator they are drawn from the distribution that the encoder gives, without it they are its mean.
+        Samples that do not fill a frame are left off. Raises UserError for less than a frame.
+        """
+        wave = convert(wave, self.latents.sample_rate_hz, self.channels)
+        samples, hop = wave.samples, self.latents.samples_per_frame
+        frames = self.frames(samples.shape[-1])
+        if frames == 0:
+            raise UserError(f"waveform: got {samples.shape[-1]} samples, expected at least one frame, {hop}")
+        parts = []
+        for tile in _tiles(frames, self.tile_frames, self.encode_context):
+            end = tile.span.stop * hop if tile.span.stop < frames else None
+            made = self._each(_encode, self.vae.encoder, samples[..., tile.span.start * hop : end])
+            first = tile.core.start - tile.span.start
+            parts.append(made[..., first : first + tile.core.stop - tile.core.start])
+        mean, scale = torch.cat(parts, dim=-1).chunk(2, dim=1)
+        if generator is None:
+            return mean.contiguous()
+        return mean + (functional.softplus(scale) + 1e-4) * torch.randn(mean.shape, generator=generator)
+
+    def _each(self, function: Callable, network: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
+        # One item after the other: less memory, and an item does not depend on its neighbours.
+        weight = next(network.parameters())
+        with torch.no_grad():
+            return torch.cat([function(network, item[None].to(weight)).float().cpu() for item in batch])
+
+
+@dataclass(frozen=True)
+class _Tile:
+    core: slice  # the frames a tile is for
+    span: slice  # the frames it is computed with
+
+
+def _tiles(frames: int, core: int, context: Context) -> Iterator[_Tile]:
+    for start in range(0, frames, core):
+        end = min(start + core, frames)
+        yield _Tile(slice(start, end), slice(max(start - context.before, 0), min(end + context.after, frames)))
+
+
+# ---- the network's own layers in its own order, with activations that need one buffer instead of four ----------------
+
+
+def _decode(decoder: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    x = decoder.conv1(x)
+    for block in decoder.block:
+        x = _residual(block, block.conv_t1(_snake(block.snake1, x)))
+    return decoder.conv2(_snake(decoder.snake1, x))
+
+
+def _encode(encoder: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    x = encoder.conv1(x)
+    for block in encoder.block:
+        x = block.conv1(_snake(block.snake1, _residual(block, x)))
+    return encoder.conv2(_snake(encoder.snake1, x))
+
+
+def _residual(block: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    for unit in (block.res_unit1, block.res_unit2, block.res_unit3):
+        x = unit.conv2(_snake(unit.snake2, unit.conv1(_snake(unit.snake1, x)))).add_(x)
+    return x
+
+
+def _snake(snake: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    rate, weight = snake.alpha.exp(), (snake.beta.exp() + 1e-9).reciprocal()
+    return (rate * x).sin_().square_().mul_(weight).add_(x)
