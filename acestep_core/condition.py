@@ -53,13 +53,15 @@ def encode_condition(
     return Condition(states, encoder.null_condition_emb.detach(), context(model.silent(frames), kept))
 
 
-def context(silence: torch.Tensor, kept: Kept | None = None) -> torch.Tensor:
-    """Context [1 or B, 2C, T] from silence [1, C, T]: silence where new music is made, clean music where it is kept."""
+def context(source: torch.Tensor, kept: Kept | None = None) -> torch.Tensor:
+    """Context [1 or B, 2C, T]: where new music is made `source` [1 or B, C, T] (silence, or hints of a song to cover),
+    and clean music where it is kept.
+    """
     if kept is None:
-        return torch.cat([silence, torch.ones_like(silence)], dim=1)
-    window = kept.window[:, None].to(silence.device)
-    source = torch.where(window, silence, kept.clean.to(silence))
-    return torch.cat([source, window.expand_as(source).to(silence)], dim=1)
+        return torch.cat([source, torch.ones_like(source)], dim=1)
+    window = kept.window[:, None].to(source.device)
+    source = torch.where(window, source, kept.clean.to(source))
+    return torch.cat([source, window.expand_as(source).to(source)], dim=1)
 
 
 def pack_condition(

@@ -10,7 +10,7 @@ from itertools import accumulate, pairwise
 from .errors import UserError
 from .spec import TURBO_STEPS, TURBO_TAUGHT_SHIFTS
 
-SAME_TIME = 5e-4  # two times nearer than this are one: boundaries are typed with four digits
+SAME_TIME = 1e-4  # two times nearer than this are one: boundaries are typed with four digits
 
 
 def shifted(u: float, shift: float) -> float:
