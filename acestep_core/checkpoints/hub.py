@@ -6,6 +6,7 @@ ended. Only what a model needs is fetched: configs, safetensors, tokenizers, sil
 """
 
 import fnmatch
+import glob
 import hashlib
 import os
 import shutil
@@ -45,8 +46,8 @@ def download(
 ) -> LocalModel:
     """Fetch a known model unless it is here already; LocalModel of where it lies now.
 
-    `folder` is the models folder to use, by default the first of `models_folders()`. `progress` is called about once a
-    megabyte; an exception from it stops the download and leaves what is there to go on from. Raises CheckpointError for
+    `folder` is the models folder to use, by default the first of `models_folders()`. `progress` is called after
+    every piece; an exception from it stops the download and leaves what is there to go on from. Raises CheckpointError for
     an unknown name, DownloadError when the hub fails.
     """
     known = known_model(name)
@@ -99,6 +100,8 @@ def _fetch(repo: str, revision: str, file: "RepoSibling", target: Path, report: 
     content = file.lfs.sha256 if file.lfs else file.blob_id
     unfinished = target.with_name(f"{target.name}.{content[:12]}.incomplete")
     unfinished.parent.mkdir(parents=True, exist_ok=True)
+    for stale in set(target.parent.glob(f"{glob.escape(target.name)}.*.incomplete")) - {unfinished}:
+        stale.unlink()  # of a version that the hub no longer has
     with unfinished.open("ab") as out:
         http_get(
             hf_hub_url(repo, file.rfilename, revision=revision),

@@ -197,10 +197,6 @@ def _kinds(known: KnownModel) -> str:
     return " and ".join(_WORDS[kind] for kind in known.kinds)
 
 
-def _names(kind: str) -> str:
-    return ", ".join(model.name for model in KNOWN.values() if kind in model.kinds)
-
-
 def _absent(known: KnownModel) -> str:
     if not known.repo:
         return f"{known.name} is missing from {TINY_FOLDER}: this copy of the package is not whole; install it again"
@@ -215,11 +211,11 @@ def _unknown(name: str, kind: str) -> str:
     if name.lower() == "tiny":
         return "tiny is a whole cascade, expected one stage model of it: tiny-l, tiny-m or tiny-s"
     if other is not None:
-        return f"{name} is a {_kinds(other)}, expected a {_WORDS[kind]}, one of {_names(kind)}"
+        return f"{name} is a {_kinds(other)}, expected a {_WORDS[kind]}; `acestep-cascade models` lists what fits where"
     near = difflib.get_close_matches(name, KNOWN, 1)
     hint = f" (did you mean {near[0]}?)" if near else ""
     searched = ", ".join(map(str, models_folders()))
     return (
-        f"{name} is neither a file or folder nor a known {_WORDS[kind]}{hint}: known are {_names(kind)}; "
-        f"searched in {searched} and the Hugging Face cache; give a path or one of these names"
+        f"{name} is neither a file or folder nor a known {_WORDS[kind]}{hint}; searched in {searched} and the "
+        "Hugging Face cache; give a path, or a name that `acestep-cascade models` lists"
     )

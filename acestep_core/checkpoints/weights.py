@@ -35,12 +35,13 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     _refuse_other_formats(path)
     size = path.stat().st_size
     with path.open("rb") as file:
-        start = file.read(8)
-        length = int.from_bytes(start, "little")
-        if len(start) < 8 or not 2 <= length <= _HEADER_LIMIT_BYTES:
-            raise CheckpointError(_what_is_it(path, start + file.read(64)))
+        start = file.read(64)
+        length = int.from_bytes(start[:8], "little")
+        if start[8:9] not in (b"{", b"") or len(start) < 8 or not 2 <= length <= _HEADER_LIMIT_BYTES:
+            raise CheckpointError(_what_is_it(path, start))
         if length + 8 > size:
             raise CheckpointError(_cut_off(path, size, f"more than {length + 8:,}"))
+        file.seek(8)
         text = file.read(length)
     try:
         entries = json.loads(text)
@@ -48,7 +49,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
         infos = {n: TensorInfo(path, n, e["dtype"], tuple(e["shape"])) for n, e in entries.items()}
         end = max((e["data_offsets"][1] for e in entries.values()), default=0)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(_what_is_it(path, start + text[:64])) from error
+        raise CheckpointError(_what_is_it(path, start)) from error
     if size < 8 + length + end:
         raise CheckpointError(_cut_off(path, size, f"{8 + length + end:,}"))
     if not infos:
