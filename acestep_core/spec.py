@@ -22,6 +22,7 @@ TIMBRE_SECONDS = 30.0
 TURBO_STEPS = 8
 TURBO_SHIFT = 3.0
 TURBO_TAUGHT_SHIFTS = (1.0, 2.0, 3.0)  # turbo models were distilled on the times of these three tables and no others
+DEFAULT_BOUNDARY_US = (0.625, 0.25)  # hand-overs of three stages on the turbo table: after 3 and 6 of its 8 steps
 BASE_STEPS = 50
 BASE_SHIFT = 1.0
 BASE_GUIDANCE = 7.0

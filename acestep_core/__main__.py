@@ -1,0 +1,8 @@
+"""`python -m acestep_core` is `acestep-cascade`."""
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

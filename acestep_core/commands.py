@@ -1,0 +1,336 @@
+"""What the commands generate, show, models and download do. torch is imported only when all wishes are checked."""
+
+import argparse
+import dataclasses
+import json
+import re
+import secrets
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from .console import Clock, Console
+from .errors import UserError
+from .formats import FORMATS, check_destination, choose_format, existing, read_tags
+from .song import INSTRUMENTAL, Song
+
+SEEDS_DRAWN_BELOW = 2**32
+DEFAULT_FORMAT = "flac"
+ARTIST = "acestep-cascade"
+SONG_TAG, SETTINGS_TAG = "song", "settings"
+TITLE_LENGTH = 80
+NAME_LENGTH = 40
+
+_SONG_OPTIONS = ("caption", "seconds", "lyrics", "language", "bpm", "key", "time_signature")
+_MODEL_OPTIONS = ("models", "l", "m", "s", "text_encoder", "vocoder")
+
+
+@dataclass(frozen=True)
+class Making:
+    """Everything besides the song that decides how it sounds, as the user asked it: what goes into the tags."""
+
+    seed: int | None = None
+    models: str | None = None
+    l: str | None = None  # noqa: E741  the slot's name
+    m: str | None = None
+    s: str | None = None
+    text_encoder: str | None = None
+    vocoder: str | None = None
+    steps: int | tuple[int, ...] | None = None
+    boundaries: tuple[float, ...] | None = None
+    solver: str | None = None
+    guidance: str | tuple[str, ...] | None = None
+    reference: tuple[str, ...] | None = None
+    continue_from: str | None = None
+    dtype: str | None = None
+    loudness: float | None = None
+
+    @property
+    def settings(self) -> dict:
+        """The part of it that `Cascade.plan` takes."""
+        asked = {name: getattr(self, name) for name in ("steps", "boundaries", "solver", "guidance")}
+        return {name: value for name, value in asked.items() if value is not None}
+
+    @property
+    def parts(self) -> dict:
+        """The part of it that names models."""
+        names = {"models": self.models, "l": self.l, "m": self.m, "s": self.s}
+        return {**names, "text": self.text_encoder, "vocoder": self.vocoder}
+
+    def asked(self) -> dict:
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Order:
+    """One file to be made."""
+
+    song: Song
+    making: Making
+    path: Path
+
+
+def generate(arguments: argparse.Namespace, console: Console):
+    orders = _orders(arguments)
+    for order in orders:
+        for clip in (*(order.making.reference or ()), order.making.continue_from):
+            if clip is not None:
+                existing(clip)
+    _make(orders, arguments, console)
+
+
+# ---- what is to be made ----------------------------------------------------------------------------------------------
+
+
+def _orders(arguments: argparse.Namespace) -> list[Order]:
+    if arguments.count < 1:
+        raise UserError(f"--count: got {arguments.count}, expected at least 1")
+    if arguments.loudness is not None and not -70 <= arguments.loudness <= 0:
+        raise UserError(f"--loudness: got {arguments.loudness:g}, expected LUFS from -70 to 0, such as -14")
+    wishes = _wishes(arguments)
+    orders = []
+    for number, (song, making, output) in enumerate(wishes, start=1):
+        seed = secrets.randbelow(SEEDS_DRAWN_BELOW) if making.seed is None else making.seed
+        suffix = f"_{number}" if len(wishes) > 1 and output is None else ""
+        for item in range(arguments.count):
+            end = suffix + (f"_{item + 1}" if arguments.count > 1 else "")
+            path = _path(arguments, output, song, seed + item, end, [order.path for order in orders])
+            orders.append(Order(song, dataclasses.replace(making, seed=seed + item), path))
+    return orders
+
+
+def _wishes(arguments: argparse.Namespace) -> list[tuple[Song, Making, str | None]]:
+    sources = [name for name in ("song", "songs", "from_file") if getattr(arguments, name)]
+    if len(sources) > 1:
+        raise UserError("give one of --song, --songs and --from")
+    if arguments.songs:
+        return _songs(arguments)
+    given, making = {}, Making()
+    if arguments.song:
+        given = asdict(Song.from_json(_text(arguments.song)))
+    elif arguments.from_file:
+        song, making = read_song(arguments.from_file)
+        given = asdict(song)
+    elif arguments.caption is None:
+        raise UserError('a caption is missing, such as acestep-cascade generate "lo-fi beat" -o song.flac')
+    return [(_overridden(given, arguments), _changed(making, arguments), None)]
+
+
+def _songs(arguments: argparse.Namespace) -> list[tuple[Song, Making, str | None]]:
+    wishes = []
+    for number, line in enumerate(_text(arguments.songs).splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            fields_given = json.loads(line)
+            extra = {name: fields_given.pop(name, None) for name in ("seed", "output")}
+            song = _overridden(asdict(Song.from_json(fields_given)), arguments)
+        except (ValueError, AttributeError, TypeError) as exc:
+            raise UserError(f"{arguments.songs} line {number}: {exc}") from exc
+        making = _changed(Making(seed=extra["seed"]), arguments)
+        wishes.append((song, making, extra["output"]))
+    if not wishes:
+        raise UserError(f"{arguments.songs}: holds no songs, expected one JSON object a line")
+    return wishes
+
+
+def _overridden(given: dict, arguments: argparse.Namespace) -> Song:
+    asked = {name: getattr(arguments, name) for name in _SONG_OPTIONS if getattr(arguments, name) is not None}
+    if asked.get("lyrics", "").startswith("@"):
+        asked["lyrics"] = _text(asked["lyrics"][1:])
+    song = Song(**{**given, **asked})
+    if not song.caption.strip():
+        raise UserError("caption: is empty; say what the song sounds like")
+    return song
+
+
+def _changed(making: Making, arguments: argparse.Namespace) -> Making:
+    asked = {field.name: getattr(arguments, field.name) for field in fields(Making)}
+    if asked["reference"] is not None:
+        asked["reference"] = tuple(asked["reference"])
+    if any(asked[name] for name in _MODEL_OPTIONS):  # other models than those of a file that is made again
+        making = dataclasses.replace(making, **dict.fromkeys(_MODEL_OPTIONS))
+    changed = dataclasses.replace(making, **{name: value for name, value in asked.items() if value is not None})
+    if changed.seed is not None and (isinstance(changed.seed, bool) or not isinstance(changed.seed, int)):
+        raise UserError(f"seed: got {changed.seed!r}, expected a whole number")
+    return changed
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).expanduser().read_text(encoding="utf-8-sig")
+    except OSError as exc:
+        raise UserError(f"{path}: could not be read ({exc.strerror})") from exc
+    except UnicodeDecodeError as exc:
+        raise UserError(f"{path}: is not UTF-8 text; save it as UTF-8") from exc
+
+
+def _path(
+    arguments: argparse.Namespace, output: str | None, song: Song, seed: int, end: str, taken: list[Path]
+) -> Path:
+    wanted = output or arguments.output
+    name = f"{_slug(song.caption)}-{seed}"
+    if wanted is None or Path(wanted).is_dir() or str(wanted).endswith(("/", "\\")):
+        path = Path(wanted or ".") / f"{name}.{arguments.format or DEFAULT_FORMAT}"
+        path = _free(path, taken) if wanted is None else path.with_stem(f"song{end}" if end else path.stem)
+    else:
+        path = Path(wanted).expanduser()
+        if not path.suffix or (arguments.format and path.suffix.lower()[1:] not in FORMATS):
+            path = path.with_name(f"{path.name}.{arguments.format or DEFAULT_FORMAT}")
+        path = path.with_stem(path.stem + end)
+    choose_format(path, arguments.format, arguments.bit_depth)
+    check_destination(path)
+    if path in taken:
+        raise UserError(f"{path}: would be written twice; give every song its own output")
+    return path
+
+
+def _slug(caption: str) -> str:
+    words = re.sub(r"[^\w]+", "-", caption.lower()).strip("-_")
+    return words[:NAME_LENGTH].strip("-_") or "song"
+
+
+def _free(path: Path, taken: list[Path]) -> Path:
+    names = (path, *(path.with_stem(f"{path.stem}_{number}") for number in range(2, 10_000)))
+    return next(name for name in names if name not in taken and not name.exists())
+
+
+# ---- making it -------------------------------------------------------------------------------------------------------
+
+
+def _make(orders: list[Order], arguments: argparse.Namespace, console: Console):
+    cascade, parts = None, None
+    for number, order in enumerate(orders, start=1):
+        if len(orders) > 1:
+            console.note(f"song {number} of {len(orders)}: {order.path}")
+        if parts != order.making.parts:
+            parts = order.making.parts
+            console.busy("loading models ...")
+            cascade = _load(order.making, arguments)
+        clock = Clock()
+        wave = _play(cascade, order, console)
+        _save(order, wave, cascade, arguments, console, clock)
+
+
+def _load(making: Making, arguments: argparse.Namespace):
+    from .cascade import find_cascade
+
+    found = find_cascade(**making.parts)  # a model that is not here is told before torch is loaded
+    from .generate import Cascade
+
+    cascade = Cascade.load(found, device=arguments.device, dtype=making.dtype, offload=arguments.offload)
+    cascade.plan(**making.settings)
+    return cascade
+
+
+def _play(cascade, order: Order, console: Console):
+    making, clock = order.making, Clock()
+    heard = cascade.hear(making.reference or (), making.continue_from)
+    names = [model.name for model in cascade.models.stages]
+    for step in cascade.iterate(order.song, seed=making.seed, reference=heard, **making.settings):
+        name = names[min(step.stage, len(names) - 1)]
+        console.bar(name, step.step, step.of, clock.seconds)
+        if step.step == step.of:
+            clock = Clock()
+    wave = cascade.decode(step.latents, order.song, heard)
+    console.bar(cascade.models.vocoder.name, 1, 1, clock.seconds)
+    return wave
+
+
+def _save(order: Order, wave, cascade, arguments: argparse.Namespace, console: Console, clock: Clock):
+    from . import audio
+
+    making = order.making
+    if making.loudness is not None:
+        wave = audio.normalise_loudness(wave, making.loudness)
+    tags = song_tags(order.song, making, cascade.models.names, arguments.title, arguments.artist)
+    audio.write(order.path, wave, arguments.format, arguments.bit_depth, tags)
+    if arguments.json:
+        made = {"file": str(order.path), "seed": making.seed, "seconds": wave.seconds, "rate_hz": wave.sample_rate_hz}
+        made |= {"made_in_seconds": round(clock.seconds, 2), "models": cascade.models.names}
+        console.result(json.dumps({**made, "song": asdict(order.song), "settings": making.asked()}, ensure_ascii=False))
+    else:
+        made_in = f"made in {clock.seconds:.1f} s"
+        console.result(f"{order.path}  {wave.seconds:.1f} s of music, seed {making.seed}, {made_in}")
+
+
+# ---- tags ------------------------------------------------------------------------------------------------------------
+
+
+def song_tags(
+    song: Song, making: Making, models: dict[str, str], title: str | None, artist: str | None
+) -> dict[str, str]:
+    """What a song's file says of itself: for players in their names, and whole as JSON for `read_song`."""
+    tags = {
+        "title": title or song.caption.strip().splitlines()[0][:TITLE_LENGTH],
+        "artist": artist or ARTIST,
+        "bpm": song.bpm,
+        "key": song.key,
+        "lyrics": song.lyrics if song.lyrics.strip() not in ("", INSTRUMENTAL) else None,
+        "seed": making.seed,
+        "models": json.dumps(models, ensure_ascii=False),
+        SONG_TAG: song.to_json(),
+        SETTINGS_TAG: json.dumps(making.asked(), ensure_ascii=False),
+    }
+    return {name: str(value) for name, value in tags.items() if value is not None}
+
+
+def read_song(path: str) -> tuple[Song, Making]:
+    """The Song of a file that `generate` made, and how it was made. Raises UserError for any other file."""
+    tags = read_tags(path)
+    if SONG_TAG not in tags:
+        raise UserError(f"{path}: has no song in its tags; expected a file made by acestep-cascade generate")
+    try:
+        given = json.loads(tags.get(SETTINGS_TAG, "{}"))
+        asked = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+        return Song.from_json(tags[SONG_TAG]), Making(**asked)
+    except (ValueError, TypeError, AttributeError) as exc:
+        raise UserError(f"{path}: its tags cannot be read ({exc}); a newer version may have made it") from exc
+
+
+def show(arguments: argparse.Namespace, console: Console):
+    song, making = read_song(arguments.file)
+    models = json.loads(read_tags(arguments.file).get("models", "{}"))
+    if arguments.json:
+        shown = {"file": arguments.file, "song": asdict(song), "settings": making.asked(), "models": models}
+        console.result(json.dumps(shown, ensure_ascii=False))
+        return
+    rows = {**asdict(song), **making.asked(), "models": ", ".join(f"{slot} {name}" for slot, name in models.items())}
+    lyrics = rows.pop("lyrics")
+    for name, value in rows.items():
+        if value is not None:
+            shown = ", ".join(map(str, value)) if isinstance(value, tuple) else value
+            console.result(f"{name.replace('_', ' '):<15} {shown}")
+    console.result(f"{'lyrics':<15} " + lyrics.replace("\n", "\n" + " " * 16))
+
+
+# ---- models ----------------------------------------------------------------------------------------------------------
+
+
+def models(arguments: argparse.Namespace, console: Console):
+    from .checkpoints import list_models
+
+    rows = list_models()
+    if arguments.json:
+        for row in rows:
+            console.result(json.dumps({**asdict(row), "here": row.here and str(row.here)}))
+        return
+    width = max(len(row.name) for row in rows)
+    console.result(f"{'name':<{width}}  {'slot':<8} {'parameters':>10} {'size':>9}  {'here':<5} licence")
+    for row in rows:
+        here = "yes" if row.complete else "part" if row.here else "no"
+        count = f"{row.parameters / 1e9:.2f} B" if row.parameters >= 1e8 else f"{row.parameters / 1e6:.1f} M"
+        size = f"{row.size_bytes / 1e9:.1f} GB" if row.size_bytes >= 1e9 else f"{row.size_bytes / 1e6:.1f} MB"
+        console.result(f"{row.name:<{width}}  {row.slot:<8} {count:>10} {size:>9}  {here:<5} {row.licence}")
+    console.note("get one with: acestep-cascade models download NAME")
+
+
+def download(arguments: argparse.Namespace, console: Console):
+    from .checkpoints import download as fetch
+
+    clock = Clock()
+
+    def progress(state):
+        megabytes = state.done_bytes // 10**6, max(1, state.total_bytes // 10**6)
+        console.bar(f"{arguments.name} (MB)", *megabytes, clock.seconds)
+
+    console.result(f"{arguments.name} is in {fetch(arguments.name, progress).path}")

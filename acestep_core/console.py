@@ -1,0 +1,74 @@
+"""The one place that writes to the terminal: results on stdout, everything else on stderr, a bar for each stage."""
+
+import logging
+import sys
+import time
+
+BAR_CELLS = 24
+
+
+class Console:
+    """`quiet` leaves out the bar and the notes; results and errors are always said."""
+
+    def __init__(self, quiet: bool = False):
+        self.quiet = quiet
+        self._bar_is_shown = False
+
+    def result(self, line: str):
+        self._clear()
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+
+    def note(self, line: str):
+        if not self.quiet:
+            self._write(f"{line}\n")
+
+    def error(self, line: str):
+        self._write(f"acestep-cascade: {line}\n")
+
+    def bar(self, title: str, done: int, of: int, seconds: float):
+        """A bar redrawn in place; where nobody watches, one line when it is full."""
+        if self.quiet or (done < of and not sys.stderr.isatty()):
+            return
+        filled = BAR_CELLS * done // of
+        line = f"{title:<14} {'█' * filled}{'·' * (BAR_CELLS - filled)} {done}/{of}  {seconds:.1f} s"
+        self._write(f"{line}\n" if done == of else line)
+        self._bar_is_shown = done < of
+
+    def busy(self, line: str):
+        """What goes on, until the next line takes its place; only where somebody watches."""
+        if not self.quiet and sys.stderr.isatty():
+            self._write(line)
+            self._bar_is_shown = True
+
+    def _write(self, text: str):
+        self._clear()
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+    def _clear(self):
+        if self._bar_is_shown:
+            sys.stderr.write("\r\033[K")
+            self._bar_is_shown = False
+
+
+class NotesHandler(logging.Handler):
+    """What the library logs, as notes."""
+
+    def __init__(self, console: Console):
+        super().__init__(logging.WARNING)
+        self.console = console
+
+    def emit(self, record: logging.LogRecord):
+        self.console.note(f"note: {record.getMessage()}")
+
+
+class Clock:
+    """Seconds since it was made."""
+
+    def __init__(self):
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._start

@@ -1,0 +1,241 @@
+"""The story: a Song becomes a Waveform.
+
+    text encoder   Song -> TextStates
+    vocoder        clips -> Reference (only where there are clips)
+    each stage     TextStates + Reference -> Condition; latents [B, C, T] at its first time -> at its last
+    vocoder        latents -> samples [B, 2, N]
+
+Latents go through in float32. Item i of a batch is made from seed + i and equals the song made from that seed alone.
+"""
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import audio
+from .audio import Waveform
+from .cascade import CascadeModels, find_cascade
+from .checkpoints.load import StageModel, load_stage_model, load_text_encoder, load_vocoder
+from .condition import encode_condition
+from .errors import UserError
+from .plan import Settings, StagePlan, plan
+from .reference import Kept, Reference, continuation, splice, timbre_reference
+from .song import Song
+from .spec import CHANNELS, MAX_SEED, LatentSpec
+from .stages import Stage, Step, noise, run
+from .text import TextEncoder
+from .vocoder import Vocoder
+
+logger = logging.getLogger(__name__)
+
+Clip = Waveform | str | Path
+TEXT, VOCODER = "text", "vocoder"
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Cascade:
+    """Models of a cascade, ready to make songs. `Cascade.load` finds and loads them by name or path."""
+
+    def __init__(self, stages: Sequence[StageModel], text: TextEncoder, vocoder: Vocoder):
+        """A cascade of parts that the caller already has, in the order in which they play."""
+        self.parts = _Shelf({**dict(enumerate(stages)), TEXT: text, VOCODER: vocoder})
+        self.stages = tuple(range(len(stages)))  # where each stage's model lies on the shelf
+        self.defaults = tuple(stage.defaults for stage in stages)
+        self.models: CascadeModels | None = None
+        self._latents: LatentSpec | None = None
+
+    @classmethod
+    def load(
+        cls,
+        models: str | Path | CascadeModels | None = None,
+        *,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        offload: bool = False,
+        **slots: str | Path | None,
+    ) -> "Cascade":
+        """The cascade "tiny" (embedded), "published", a folder or a model. Raises CheckpointError, UserError.
+
+        `l`, `m`, `s`, `text`, `vocoder` replace one part. `device` None takes the GPU where there is one. `dtype` is
+        "fp32", "bf16" or "fp16" for stages and text encoder, None what the files hold. `offload` holds only the part
+        at work in memory.
+        """
+        found = models if isinstance(models, CascadeModels) else find_cascade(models, **slots)
+        at = {"device": pick_device(device), "dtype": pick_dtype(dtype)}
+        cascade = cls((), None, None)
+        cascade.models, cascade.defaults = found, found.defaults
+        cascade.stages = tuple(str(model.path) for model in found.stages)
+        loaders: dict[Any, Callable] = {path: lambda path=path: load_stage_model(path, **at) for path in cascade.stages}
+        loaders[TEXT] = lambda: load_text_encoder(found.text.path, **at)
+        # The vocoder is small and works at the full sample rate, where half precision is heard.
+        loaders[VOCODER] = lambda: load_vocoder(found.vocoder.path, device=at["device"], dtype=torch.float32)
+        cascade.parts = _Shelf({}, loaders, one_at_a_time=offload)
+        return cascade
+
+    @torch.no_grad()
+    def generate(
+        self,
+        song: Song,
+        *,
+        seed: int = 0,
+        count: int = 1,
+        reference: "Reference | Sequence[Clip]" = (),
+        continue_from: Clip | None = None,
+        **settings,
+    ) -> Waveform:
+        """`count` songs [count, 2, N] from seeds `seed`, `seed` + 1, ...
+
+        `settings`: steps, boundaries, solver, guidance (see Settings). `reference`: clips whose timbre the song takes.
+        `continue_from`: a clip that the song begins with. Raises UserError before anything is made.
+        """
+        heard = self.hear(reference, continue_from)
+        for step in self.iterate(song, seed=seed, count=count, reference=heard, **settings):
+            latents = step.latents
+        return self.decode(latents, song, heard)
+
+    @torch.no_grad()
+    def iterate(
+        self,
+        song: Song,
+        *,
+        seed: int = 0,
+        count: int = 1,
+        reference: "Reference | Sequence[Clip]" = (),
+        continue_from: Clip | None = None,
+        **settings,
+    ) -> Iterator[Step]:
+        """The same, step by step: `step.latents` are what `decode` takes, `step.x0` their finished music as it stands.
+
+        Stop iterating to cancel.
+        """
+        stages = self.plan(**settings)
+        seeds = _seeds(seed, count)
+        heard = self.hear(reference, continue_from)
+        frames = self.latents.frames(song.seconds)
+        kept = _kept(heard, frames, [stage.steps for _, stage in stages])
+        text = self.parts[TEXT].encode(song)
+        latents = noise(seeds, self.latents.channels, frames)
+        for index, (where, stage) in enumerate(stages):
+            for step in self._play(where, stage, latents, seeds, text, heard, kept[index]):
+                yield dataclasses.replace(step, stage=index)
+            latents = step.latents
+
+    def _play(self, where, stage: StagePlan, latents, seeds, text, heard, kept) -> Iterator[Step]:
+        # A run of its own: when it ends, nothing here holds its model any longer.
+        model = self.parts[where]
+        run_through = Stage(model, times=stage.times, solver=stage.solver, guidance=stage.guidance)
+        for note in run_through.notes():
+            logger.warning(note)
+        condition = encode_condition(model, text, latents.shape[-1], heard)
+        yield from run([run_through], latents, [condition], seeds, kept=kept)
+
+    def plan(self, **settings) -> list[tuple[Any, StagePlan]]:
+        """Where each stage's model lies, and what it does. A lone model plays as many stages as the settings say."""
+        wish = Settings(**settings)
+        repeat = wish.stages if len(self.stages) == 1 else 1
+        return list(zip(self.stages * repeat, plan(self.defaults * repeat, wish), strict=True))
+
+    @property
+    def latents(self) -> LatentSpec:
+        """How this cascade's latents lie in time."""
+        if self._latents is None:
+            self._latents = self.parts[VOCODER].latents
+        return self._latents
+
+    @torch.no_grad()
+    def hear(self, clips: "Reference | Sequence[Clip]" = (), continue_from: Clip | None = None) -> Reference | None:
+        """Clips as the models hear them; None where there are none. Raises UserError for a clip that cannot be used."""
+        if isinstance(clips, Reference | None):
+            return clips
+        if not clips and continue_from is None:
+            return None
+        vocoder = self.parts[VOCODER]
+        timbre = timbre_reference(vocoder, [_clip(clip) for clip in clips]) if clips else ()
+        source = None if continue_from is None else continuation(vocoder, _clip(continue_from))
+        return Reference(timbre=timbre, source=source)
+
+    @torch.no_grad()
+    def decode(self, latents: torch.Tensor, song: Song | None = None, reference: Reference | None = None) -> Waveform:
+        """Latents [B, C, T] -> samples [B, 2, N], as long as the song; peaks at -1 dBFS.
+
+        A continued clip is put back as it was, so there the level stays and only what would clip is held.
+        """
+        wave = self.parts[VOCODER].decode(latents)
+        wave = wave.crop(song.seconds) if song else wave
+        continued = reference is not None and reference.source is not None
+        wave = splice(reference, wave) if continued else wave
+        wave = audio.convert(wave, wave.sample_rate_hz, CHANNELS)
+        return audio.limit(wave, 0.0) if continued else audio.normalise_peak(wave)
+
+
+class _Shelf:
+    """Parts by key, loaded when they are first taken. With `one_at_a_time`, loading one lets go of the one before."""
+
+    def __init__(self, parts: dict, loaders: dict[Any, Callable] | None = None, one_at_a_time: bool = False):
+        self._parts, self._loaders, self._one_at_a_time = parts, loaders or {}, one_at_a_time
+
+    def __getitem__(self, key):
+        if key not in self._parts:
+            if self._one_at_a_time:
+                self._parts.clear()
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+            self._parts[key] = self._loaders[key]()
+        return self._parts[key]
+
+
+def _seeds(seed: int, count: int) -> list[int]:
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= MAX_SEED - count:
+        raise UserError(f"seed: got {seed!r}, expected a whole number from 0 to {MAX_SEED - count}")
+    if not isinstance(count, int) or count < 1:
+        raise UserError(f"count: got {count!r}, expected a whole number of at least 1")
+    return list(range(seed, seed + count))
+
+
+def _kept(heard: Reference | None, frames: int, steps: Sequence[int]) -> list[Kept | None]:
+    """What each stage keeps of a clip to continue; the steps of the whole run that set it right are its first ones."""
+    if heard is None or heard.source is None:
+        return [None] * len(steps)
+    kept = heard.source.kept(frames)
+    left, each = round(kept.injection_ratio * sum(steps)), []
+    for count in steps:
+        held = min(left, count)
+        each.append(dataclasses.replace(kept, injection_ratio=held / count))
+        left -= held
+    return each
+
+
+def _clip(clip: Clip) -> Waveform:
+    return clip if isinstance(clip, Waveform) else audio.read(clip)
+
+
+def pick_device(name: str | torch.device | None) -> torch.device:
+    """The device of that name; None or "auto" the GPU where there is one. Raises UserError."""
+    if name in (None, "auto"):
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as exc:
+        raise UserError(f"device: got {name!r}, expected auto, cpu, cuda, cuda:1 or mps") from exc
+    here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not here.get(device.type, False) or (device.index or 0) >= max(1, torch.cuda.device_count()):
+        raise UserError(f"device: {name} is not usable here; torch {torch.__version__} sees {_seen()}")
+    return device
+
+
+def _seen() -> str:
+    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    return ", ".join(["cpu", *gpus, *(["mps"] if torch.backends.mps.is_available() else [])])
+
+
+def pick_dtype(name: str | torch.dtype | None) -> torch.dtype | None:
+    """The dtype of that name; None leaves it to the files. Raises UserError."""
+    if name is None or isinstance(name, torch.dtype):
+        return name
+    if name not in DTYPES:
+        raise UserError(f"dtype: got {name!r}, expected one of {', '.join(DTYPES)}")
+    return DTYPES[name]

@@ -1,0 +1,358 @@
+"""The command line, run in this process where that is enough and as a process of its own where it is not."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from acestep_pack.acestep_core import audio, cli
+from acestep_pack.acestep_core.formats import read_tags
+from acestep_pack.acestep_core.song import Song
+
+ROOT = Path(__file__).resolve().parents[2]
+QUICK_SECONDS = 0.3
+
+
+@pytest.fixture(autouse=True)
+def own_folder(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("ACESTEP_MODELS", str(tmp_path / "models"))
+
+
+@pytest.fixture
+def generate(tiny_family, capsys):
+    """acestep-cascade generate with the small family; (exit code, lines of stdout, stderr)."""
+
+    def run(*arguments, models=tiny_family):
+        named = ["--models", str(models)] if models else []
+        code = cli.main(["generate", *map(str, arguments), *named, "--device", "cpu"])
+        said = capsys.readouterr()
+        return code, said.out.splitlines(), said.err
+
+    return run
+
+
+def names(folder="."):
+    return sorted(entry.name for entry in Path(folder).iterdir())
+
+
+def process(*arguments, folder=None, **options):
+    command = [sys.executable, "-c", "import sys; from acestep_core.cli import main; sys.exit(main())", *arguments]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, cwd=folder, env=env, stdout=-1, stderr=-1, text=True, **options)
+
+
+# ---- answers without torch -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments, code",
+    [
+        (["--help"], 0),
+        (["--version"], 0),
+        (["generate", "--help"], 0),
+        (["models", "--help"], 0),
+        ([], 2),
+        (["generate"], 2),
+        (["generate", "x", "--seconds", "5"], 2),
+        (["generate", "x", "-o", "song.txt"], 2),
+        (["generate", "x", "--models", "nonsense"], 2),
+        (["show", "missing.flac"], 2),
+    ],
+)
+def test_help_and_mistakes_are_answered_without_torch(arguments, code, tmp_path):
+    watch = (
+        "import sys, time; start = time.perf_counter(); from acestep_core.cli import main; code = main(sys.argv[1:]);"
+        "print('torch' in sys.modules, time.perf_counter() - start, file=sys.stderr); sys.exit(code)"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    quickest = 99.0
+    for _ in range(3):  # other work on the machine is not what is measured
+        done = subprocess.run([sys.executable, "-c", watch, *arguments], cwd=tmp_path, env=env, capture_output=True)
+        torch_is_there, seconds = done.stderr.decode().splitlines()[-1].split()
+        assert done.returncode == code and torch_is_there == "False"
+        quickest = min(quickest, float(seconds))
+        if quickest < QUICK_SECONDS:
+            break
+    assert quickest < QUICK_SECONDS
+
+
+def test_version_is_the_projects(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == "acestep-cascade 0.1.0\n"
+
+
+def test_python_dash_m_is_the_same():
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-m", "acestep_core", "--version"], env=env, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("acestep-cascade ")
+
+
+MISTAKES = [
+    (["generate", "x", "--seconds", "5"], "seconds: got 5.0, expected a number from 10 to 600 seconds"),
+    (["generate", "x", "--seconds", "long"], "argument --seconds: invalid float value: 'long'"),
+    (["generate", "x", "--bpm", "9000"], "bpm: got '9000', expected a number from 30 to 300"),
+    (["generate", "x", "--key", "H"], "key: got 'H', expected a note and a mode, such as \"A minor\""),
+    (["generate", "x", "--time-signature", "5"], "time signature: got '5', expected one of 2, 3, 4, 6"),
+    (["generate", "x", "--language", "xx"], "language: got 'xx', expected one of ar"),
+    (["generate", "  "], "caption: is empty"),
+    (["generate", "x", "--lyrics", "@gone.txt"], "gone.txt: could not be read (No such file or directory)"),
+    (["generate", "x", "--lyrics", "@latin.txt"], "latin.txt: is not UTF-8 text"),
+    (["generate", "x", "--steps", "3,x"], "argument --steps: got '3,x', expected numbers such as 3 or 3,3,2"),
+    (["generate", "x", "--count", "0"], "--count: got 0, expected at least 1"),
+    (["generate", "x", "--loudness", "5"], "--loudness: got 5, expected LUFS from -70 to 0"),
+    (["generate", "x", "-o", "no/song.wav"], "no: is not a folder; create it first"),
+    (
+        ["generate", "x", "-o", "a.wav", "--format", "flac"],
+        "a.wav: the file's name says wav, the format asked for is flac",
+    ),
+    (["generate", "x", "-o", "a.mp3", "--bit-depth", "24"], "bit depth: got 24 for mp3"),
+    (["generate", "x", "-o", "song.aac"], "got the format 'aac', expected one of wav, flac, mp3, ogg, opus"),
+    (["generate", "x", "--reference", "gone.wav"], "gone.wav: does not exist, expected an audio file"),
+    (["generate", "x", "--continue", "gone.wav"], "gone.wav: does not exist, expected an audio file"),
+    (["generate", "x", "--models", "nonsense"], "nonsense is neither a file or folder nor a known stage model"),
+    (["generate", "x", "--models", "published"], "acestep-cascade models download acestep-v15-xl-turbo"),
+    (["generate", "--song", "a", "--songs", "b"], "give one of --song, --songs and --from"),
+    (["generate", "--song", "gone.json"], "gone.json: could not be read"),
+    (["generate", "--song", "bad.json"], "song: unknown field tempo; the fields are caption"),
+    (["generate", "--songs", "bad.jsonl"], "bad.jsonl line 2: song: not JSON|bad.jsonl line 2: Expecting"),
+    (["generate", "--songs", "empty.jsonl"], "empty.jsonl: holds no songs"),
+    (["generate", "--from", "plain.wav"], "plain.wav: has no song in its tags"),
+    (["show", "plain.wav"], "plain.wav: has no song in its tags"),
+    (["generate"], "a caption is missing"),
+    (["dance"], "invalid choice: 'dance'"),
+    (["generate", "x", "--loud"], "ambiguous option|unrecognized arguments|argument --loudness: expected one argument"),
+    (["models", "download", "nonsense"], "nonsense is no known model; known are acestep-v15-xl-turbo"),
+]
+
+
+@pytest.mark.parametrize(
+    "arguments, message", MISTAKES, ids=lambda value: " ".join(value) if type(value) is list else ""
+)
+def test_a_mistake_is_one_line_and_code_2(arguments, message, capsys):
+    Path("bad.json").write_text('{"caption": "x", "tempo": 100}')
+    Path("bad.jsonl").write_text('{"caption": "x"}\n{"caption": \n')
+    Path("empty.jsonl").write_text("\n")
+    Path("latin.txt").write_bytes(b"caf\xe9")
+    audio.write("plain.wav", audio.Waveform(torch.zeros(1, 2, 4800), 48000))
+    before = names()
+    assert cli.main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and len(said.err.splitlines()) == 1 and said.err.startswith("acestep-cascade: ")
+    assert any(part in said.err for part in message.split("|"))
+    assert names() == before
+
+
+# ---- songs -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_caption_becomes_a_file(generate):
+    code, out, err = generate("lo-fi beat", "-o", "song.flac", "--seconds", 10, "--seed", 3)
+    assert code == 0 and names() == ["song.flac"]
+    assert re.fullmatch(r"song.flac  10.0 s of music, seed 3, made in \d+\.\d s", out[0])
+    assert [line.split()[0] for line in err.splitlines()] == ["l", "m", "s", "vae"]
+    wave = audio.read("song.flac")
+    assert wave.seconds == 10 and wave.samples.shape[1] == 2
+    assert wave.samples.abs().max() == pytest.approx(10 ** (-1 / 20), abs=1e-3)
+
+
+def test_every_wish_about_the_song_arrives(generate):
+    Path("words.txt").write_text("[Verse]\nneon rain\n", encoding="utf-8")
+    wishes = ["--bpm", 104, "--key", "am", "--time-signature", "3/4", "--lyrics", "@words.txt", "--language", "en"]
+    code, out, _ = generate("synthwave", "-o", "a.wav", "--seconds", "10.5", "--seed", 1, "--json", "-q", *wishes)
+    told = json.loads(out[0])
+    song = Song("synthwave", "[Verse]\nneon rain\n", 104, "A minor", "3", "en", 10.5)
+    assert code == 0 and Song.from_json(told["song"]) == song
+    tags = read_tags("a.wav")
+    assert Song.from_json(tags["song"]) == song
+    assert (tags["title"], tags["bpm"], tags["key"], tags["seed"]) == ("synthwave", "104", "A minor", "1")
+    assert tags["lyrics"] == "[Verse]\nneon rain\n"
+
+
+def test_json_tells_of_each_file_and_nothing_else(generate):
+    code, out, err = generate("x", "-o", "a.ogg", "--count", 2, "--seed", 8, "--seconds", 10, "--json", "-q")
+    told = [json.loads(line) for line in out]
+    assert code == 0 and err == ""
+    assert [(line["file"], line["seed"], line["seconds"]) for line in told] == [
+        ("a_1.ogg", 8, 10.0),
+        ("a_2.ogg", 9, 10.0),
+    ]
+    assert told[0]["models"]["l"].endswith("/l") and told[0]["settings"]["seed"] == 8
+
+
+def test_count_numbers_files_and_each_is_the_song_of_its_seed(generate):
+    generate("x", "-o", "song.flac", "--count", 3, "--seed", 4, "--seconds", 10)
+    assert names() == ["song_1.flac", "song_2.flac", "song_3.flac"]
+    generate("x", "-o", "single.flac", "--seed", 5, "--seconds", 10)
+    assert torch.equal(audio.read("single.flac").samples, audio.read("song_2.flac").samples)
+    assert not torch.equal(audio.read("song_1.flac").samples, audio.read("song_2.flac").samples)
+
+
+def test_show_and_make_again(generate, capsys):
+    wishes = ["--steps", "1,2,1", "--boundaries", "0.8,0.4", "--solver", "heun", "--guidance", "1,cfg:2,1"]
+    generate("a\nb \u00fc", "-o", "a.mp3", "--seconds", 10, "--seed", 6, "--loudness", "-20", *wishes)
+    assert cli.main(["show", "a.mp3", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert Song.from_json(told["song"]) == Song("a\nb \u00fc", seconds=10)
+    assert told["settings"]["steps"] == [1, 2, 1] and told["settings"]["loudness"] == -20
+    assert cli.main(["show", "a.mp3"]) == 0
+    shown = capsys.readouterr().out
+    assert "seed            6" in shown and "boundaries      0.8, 0.4" in shown and "[Instrumental]" in shown
+    code, _, err = generate("--from", "a.mp3", "-o", "b.mp3", models=None)
+    assert code == 0, err
+    assert Path("a.mp3").read_bytes() == Path("b.mp3").read_bytes()
+    generate("--from", "a.mp3", "-o", "c.mp3", "--seed", 7, models=None)
+    assert Path("a.mp3").read_bytes() != Path("c.mp3").read_bytes()
+
+
+def test_a_song_file_and_what_overrides_it(generate):
+    Path("song.json").write_text(Song("jazz", bpm=90, seconds=10).to_json())
+    generate("--song", "song.json", "-o", "a.flac", "--bpm", "100")
+    song = Song.from_json(read_tags("a.flac")["song"])
+    assert (song.caption, song.bpm, song.seconds) == ("jazz", 100, 10)
+
+
+def test_many_songs(generate):
+    lines = [{"caption": "a", "seconds": 10}, {"caption": "b", "seconds": 10, "seed": 2, "output": "own.wav"}]
+    Path("many.jsonl").write_text("\n\n".join(map(json.dumps, lines)))
+    code, out, err = generate("--songs", "many.jsonl", "-o", "song.flac", "--json", "-q", "--seed", 1)
+    assert code == 0 and [json.loads(line)["file"] for line in out] == ["song_1.flac", "own.wav"]
+    Path("out").mkdir()
+    generate("--songs", "many.jsonl", "-o", "out", "--count", 2)
+    assert names("out") == ["song_1_1.flac", "song_1_2.flac"]
+    assert {"own_1.wav", "own_2.wav"} <= set(names())
+
+
+def test_without_a_name_nothing_is_replaced(generate):
+    for _ in range(2):
+        generate("Lo-fi / Beat!", "--seconds", 10, "--seed", 3, "--format", "wav")
+    assert names() == ["lo-fi-beat-3.wav", "lo-fi-beat-3_2.wav"]
+    generate("x", "-o", "named", "--seconds", 10, "--format", "opus", "--seed", 1)
+    assert "named.opus" in names()
+
+
+def test_without_a_seed_songs_differ(generate):
+    seeds = [json.loads(generate("x", "-o", "a.flac", "--seconds", 10, "--json")[1][0])["seed"] for _ in range(2)]
+    assert seeds[0] != seeds[1]
+
+
+def test_clips_are_heard(generate):
+    tone = 0.4 * torch.sin(torch.arange(32000) * 0.1)
+    audio.write("clip.wav", audio.Waveform(tone.expand(1, 2, -1).clone(), 16000))
+    code, _, err = generate(
+        "x", "-o", "a.wav", "--seconds", 10, "--seed", 1, "--continue", "clip.wav", "--bit-depth", "32f"
+    )
+    assert code == 0, err
+    kept = 30000
+    assert torch.equal(audio.read("a.wav").samples[..., :kept], audio.read("clip.wav").samples[..., :kept])
+    generate("x", "-o", "b.wav", "--seconds", 10, "--seed", 1, "--reference", "clip.wav")
+    generate("x", "-o", "c.wav", "--seconds", 10, "--seed", 1)
+    assert not torch.equal(audio.read("b.wav").samples, audio.read("c.wav").samples)
+    generate("--from", "b.wav", "-o", "d.wav", models=None)
+    assert torch.equal(audio.read("b.wav").samples, audio.read("d.wav").samples)
+
+
+def test_loudness_is_met(generate):
+    generate("x", "-o", "a.wav", "--seconds", 10, "--seed", 1, "--loudness", "-23")
+    assert audio.loudness_lufs(audio.read("a.wav"))[0] == pytest.approx(-23, abs=0.2)
+
+
+def test_slots_dtype_and_offload(generate, tiny_family):
+    slots = ["--l", tiny_family / "l", "--m", tiny_family / "m", "--s", tiny_family / "s"]
+    generate("x", "-o", "a.wav", "--seconds", 10, "--seed", 1)
+    generate("x", "-o", "b.wav", "--seconds", 10, "--seed", 1, "--offload", *slots, models=None)
+    assert torch.equal(audio.read("a.wav").samples, audio.read("b.wav").samples)
+    code, out, _ = generate("x", "-o", "c.wav", "--seconds", 10, "--seed", 1, "--dtype", "bf16", "--json")
+    assert code == 0 and json.loads(out[0])["settings"]["dtype"] == "bf16"
+
+
+def test_notes_reach_the_user(generate):
+    _, _, err = generate("x", "-o", "a.wav", "--seconds", 10, "--lyrics", "la " * 3000)
+    assert "note: lyrics: too long" in err
+    _, _, err = generate("x", "-o", "a.wav", "--seconds", 10, "--lyrics", "la " * 3000, "-q")
+    assert err == ""
+
+
+# ---- failures --------------------------------------------------------------------------------------------------------
+
+
+def test_a_damaged_model_is_one_line(generate, tiny_family, tmp_path):
+    shutil.copytree(tiny_family, tmp_path / "cut")
+    weights = tmp_path / "cut" / "m" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    code, out, err = generate("x", "-o", "a.wav", models=tmp_path / "cut")
+    assert code == 2 and out == [] and len(err.splitlines()) == 1 and "model.safetensors" in err
+    assert "a.wav" not in names()
+
+
+def test_a_full_disk_is_a_failure(generate, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    code, _, err = generate("x", "-o", "a.wav", "--seconds", 10)
+    assert code == 1 and "failed: a.wav: could not be written (No space left on device)" in err.splitlines()[-1]
+    assert names() == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C cannot be sent to one process there")
+def test_ctrl_c_in_the_middle_of_a_stage_leaves_nothing_half_written(tiny_family, tmp_path):
+    arguments = ["generate", "x", "-o", "a.flac", "--seconds", "600", "--steps", "1,900,1", "--seed", "1"]
+    run = process(*arguments, "--models", str(tiny_family), folder=tmp_path)
+    assert run.stderr.readline().startswith("l ")  # stage L is through, M plays for minutes
+    run.send_signal(signal.SIGINT)
+    out, err = run.communicate(timeout=120)
+    assert run.returncode == 130, err
+    assert out == "" and err == "acestep-cascade: stopped\n"
+    assert names(tmp_path) == []
+
+
+def test_ctrl_c_between_songs_keeps_the_finished_ones(generate, monkeypatch):
+    from acestep_pack.acestep_core.generate import Cascade
+
+    decode, calls = Cascade.decode, []
+
+    def interrupted(self, *given):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return decode(self, *given)
+
+    monkeypatch.setattr(Cascade, "decode", interrupted)
+    code, out, err = generate("x", "-o", "a.wav", "--seconds", 10, "--count", 3)
+    assert code == 130 and err.splitlines()[-1] == "acestep-cascade: stopped"
+    assert names() == ["a_1.wav"] and len(out) == 1
+
+
+# ---- models ----------------------------------------------------------------------------------------------------------
+
+
+def test_models_lists_what_is_known_and_here(capsys):
+    assert cli.main(["models"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    row = next(line for line in out if line.startswith("acestep-v15-xl-turbo "))
+    assert row.split()[1:] == ["L", "4.99", "B", "20.0", "GB", "no", "MIT"]
+    assert cli.main(["models", "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {"tiny-l", "acestep-v15-turbo"} <= {row["name"] for row in rows}
+
+
+def test_the_bar_is_drawn_only_where_somebody_watches(monkeypatch, capsys):
+    from acestep_pack.acestep_core.console import Console
+
+    console = Console()
+    console.bar("l", 1, 2, 0.5)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    console.bar("l", 1, 2, 0.5)
+    console.result("made")
+    said = capsys.readouterr()
+    assert "1/2" in said.err and said.err.endswith("\r\033[K") and said.out == "made\n"

@@ -1,0 +1,175 @@
+import gc
+import math
+import weakref
+
+import pytest
+import torch
+from acestep_pack.acestep_core import audio, generate
+from acestep_pack.acestep_core.audio import Waveform
+from acestep_pack.acestep_core.errors import UserError
+from acestep_pack.acestep_core.generate import Cascade
+from acestep_pack.acestep_core.song import Song
+
+SONG = Song("lo-fi beat", seconds=10.01)
+
+
+@pytest.fixture(scope="module")
+def cascade(tiny_family):
+    return Cascade.load(tiny_family, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def made(cascade):
+    return cascade.generate(SONG, seed=5)
+
+
+def clip(seconds=4.0, rate=44100, level=0.4, channels=1) -> Waveform:
+    t = torch.arange(round(seconds * rate)) / rate
+    return Waveform((level * torch.sin(2 * math.pi * 330 * t)).expand(1, channels, -1).clone(), rate)
+
+
+def test_a_song_is_as_long_as_asked_stereo_and_at_minus_one_db(made):
+    assert made.sample_rate_hz == 16000 and made.samples.shape == (1, 2, round(10.01 * 16000))
+    assert made.samples.abs().max() == pytest.approx(10 ** (-1 / 20))
+    assert not made.samples.requires_grad
+
+
+def test_one_seed_one_song(cascade, made):
+    assert torch.equal(cascade.generate(SONG, seed=5).samples, made.samples)
+    assert not torch.allclose(cascade.generate(SONG, seed=6).samples, made.samples, atol=0.01)
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun", "sde"])
+def test_an_item_of_a_batch_is_its_single_run(cascade, solver):
+    batch = cascade.generate(SONG, seed=4, count=2, solver=solver)
+    single = cascade.generate(SONG, seed=5, solver=solver)
+    assert len(batch) == 2
+    assert (batch[1].samples - single.samples).abs().max() < 1e-4
+
+
+def test_every_stage_counts(cascade, tiny_family, made):
+    for slot in "lms":
+        other = {slot: tiny_family / ("m" if slot != "m" else "l")}
+        changed = Cascade.load(tiny_family, device="cpu", **other).generate(SONG, seed=5)
+        assert (changed.samples - made.samples).abs().max() > 1e-3
+
+
+def test_three_stages_of_one_model_are_one_stage_to_the_bit(tiny_family):
+    alone = Cascade.load(tiny_family / "m", device="cpu")
+    thrice = Cascade.load(m=tiny_family / "m", device="cpu")
+    for solver in ("euler", "heun"):
+        one = alone.generate(SONG, seed=1, steps=4, solver=solver).samples
+        assert torch.equal(one, thrice.generate(SONG, seed=1, steps=(2, 1, 1), solver=solver).samples)
+        assert torch.equal(one, alone.generate(SONG, seed=1, steps=(2, 1, 1), solver=solver).samples)
+
+
+def test_steps_come_one_by_one_and_can_be_heard_on_the_way(cascade, made):
+    steps = list(cascade.iterate(SONG, seed=5))
+    assert [(step.stage, step.step, step.of) for step in steps] == [(0, 1, 2), (0, 2, 2), (1, 1, 1), (2, 1, 1)]
+    assert steps[0].t == 1 and steps[-1].t_next == 0
+    assert torch.equal(steps[-1].latents, steps[-1].x0)
+    assert torch.equal(cascade.decode(steps[-1].latents, SONG).samples, made.samples)
+    early = cascade.decode(steps[1].x0, SONG)
+    assert early.samples.shape == made.samples.shape and early.samples.isfinite().all()
+
+
+def test_a_run_stopped_after_stage_l_leaves_nothing_behind(cascade, made):
+    steps = cascade.iterate(SONG, seed=5)
+    for step in steps:
+        if step.step == step.of:
+            break
+    latents = weakref.ref(step.latents)
+    steps.close()
+    del step, steps
+    gc.collect()
+    assert latents() is None and torch.is_grad_enabled()
+    assert torch.equal(cascade.generate(SONG, seed=5).samples, made.samples)
+
+
+def test_offload_holds_one_part_at_a_time_and_makes_the_same_song(tiny_family, made, monkeypatch):
+    alive, most = weakref.WeakSet(), [0]
+
+    def watch(loader, network):
+        def load(*given, **named):
+            gc.collect()
+            part = loader(*given, **named)
+            alive.add(network(part))
+            most[0] = max(most[0], len(alive))
+            return part
+
+        return load
+
+    monkeypatch.setattr(generate, "load_stage_model", watch(generate.load_stage_model, lambda p: p.transformer))
+    monkeypatch.setattr(generate, "load_text_encoder", watch(generate.load_text_encoder, lambda p: p.model))
+    monkeypatch.setattr(generate, "load_vocoder", watch(generate.load_vocoder, lambda p: p.vae))
+    sparing = Cascade.load(tiny_family, device="cpu", offload=True)
+    assert torch.equal(sparing.generate(SONG, seed=5).samples, made.samples)
+    assert most[0] <= 2  # the one at work, and the one that is being loaded in its place
+    assert len(sparing.parts._parts) == 1
+
+
+def test_a_reference_changes_the_song(cascade, made, tmp_path):
+    path = audio.write(tmp_path / "clip.wav", clip())
+    styled = cascade.generate(SONG, seed=5, reference=[path])
+    assert (styled.samples - made.samples).abs().max() > 1e-3
+    assert torch.equal(cascade.generate(SONG, seed=5, reference=[audio.read(path)]).samples, styled.samples)
+    two = cascade.generate(SONG, seed=5, reference=[path, clip(1.0, level=0.9, channels=2)])
+    assert (two.samples - styled.samples).abs().max() > 1e-4
+
+
+def test_a_continued_clip_is_kept_untouched(cascade):
+    given = clip(3.0, rate=16000, channels=2)
+    song = cascade.generate(SONG, seed=5, continue_from=given)
+    kept = given.samples.shape[-1] // 480 * 480 - round(0.05 * 16000)
+    assert torch.equal(song.samples[..., :kept], given.samples[..., :kept])
+    assert song.samples.shape[-1] == round(10.01 * 16000) and song.samples.abs().max() <= 1
+    assert song.samples[..., -16000:].abs().max() > 0
+
+
+def test_both_kinds_of_clip_in_one_run(cascade):
+    given = clip(3.0, rate=16000, channels=2)
+    heard = cascade.hear([clip(2.0, level=0.9)], given)
+    one = cascade.generate(SONG, seed=5, reference=heard)
+    assert (one.samples - cascade.generate(SONG, seed=5, continue_from=given).samples).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    "wish, message",
+    [
+        ({"seed": -1}, "seed: got -1, expected a whole number from 0"),
+        ({"seed": 1.5}, "seed: got 1.5"),
+        ({"count": 0}, "count: got 0, expected a whole number of at least 1"),
+        ({"solver": "magic"}, "solver: got 'magic'"),
+        ({"steps": (1, 2)}, "steps: got 1,2 for 3 stages"),
+        ({"reference": ["missing.wav"]}, "missing.wav: does not exist"),
+        ({"reference": [Waveform(torch.zeros(1, 1, 16000), 16000)]}, "is silent"),
+        ({"continue_from": clip(20)}, "the song is 10.* s and the clip 20.0 s; ask for a longer song"),
+    ],
+)
+def test_what_cannot_be_made_is_told(cascade, wish, message):
+    with pytest.raises(UserError, match=message):
+        cascade.generate(SONG, **wish)
+
+
+@pytest.mark.parametrize(
+    "where, message",
+    [
+        ({"device": "toaster"}, "device: got 'toaster', expected auto, cpu"),
+        ({"device": "cuda:99"}, "device: cuda:99 is not usable here; torch .* sees cpu"),
+        ({"dtype": "int4"}, "dtype: got 'int4', expected one of fp32, bf16, fp16"),
+    ],
+)
+def test_a_place_that_is_not_there_is_told(tiny_family, where, message):
+    with pytest.raises(UserError, match=message):
+        Cascade.load(tiny_family, **where)
+
+
+def test_bf16_is_near_fp32(tiny_family, made):
+    half = Cascade.load(tiny_family, device="cpu", dtype="bf16").generate(SONG, seed=5)
+    assert half.samples.isfinite().all()
+    assert torch.nn.functional.cosine_similarity(half.samples.flatten(), made.samples.flatten(), dim=0) > 0.9
+
+
+def test_parts_that_one_already_has_make_a_cascade(cascade, made):
+    own = Cascade([cascade.parts[where] for where in cascade.stages], cascade.parts["text"], cascade.parts["vocoder"])
+    assert torch.equal(own.generate(SONG, seed=5).samples, made.samples)
