@@ -108,7 +108,7 @@ BUILD = {
 
 
 def with_window(model, source):
-    """ComfyUI's files do not say how far a window reaches, so they are run with the published one; these have another."""
+    """ComfyUI's files do not say how far a window reaches: they are run with the published one, these have another."""
     reach = json.loads((source / "config.json").read_text())["sliding_window"]
     for part in ("transformer", "condition_encoder", *TOKENS):
         for module in getattr(model, part).modules():

@@ -1,0 +1,75 @@
+"""Tables of flow times, against the original's and against themselves."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from acestep_pack.acestep_core.errors import UserError
+from acestep_pack.acestep_core.schedule import TURBO_TIMES, check, snap, split, strangers, times, turbo_nearest
+
+GOLDEN = json.loads((Path(__file__).resolve().parents[1] / "golden" / "prompts_and_schedules.json").read_text())
+
+
+@pytest.mark.parametrize("known", GOLDEN["schedules"], ids=lambda known: f"{known['steps']}-{known['shift']}")
+def test_tables_of_the_original(known):
+    table = times(known["steps"], known["shift"])
+    assert table == pytest.approx((*known["timesteps"], 0.0), abs=1e-12)
+
+
+def test_turbo_times():
+    assert pytest.approx(GOLDEN["turbo_valid_timesteps"], abs=1e-12) == TURBO_TIMES
+    for shift in (1.0, 2.0, 3.0):
+        assert strangers(times(8, shift), TURBO_TIMES) == ()
+
+
+def test_custom_times_move_to_the_nearest_that_turbo_knows():
+    custom = GOLDEN["custom_mapping"]
+    # That list was mapped in bfloat16, where 0.76 is nearer to 0.75 than to 0.7692; test_golden.py has float32's.
+    halved = torch.tensor(custom["input"]).bfloat16().tolist()
+    assert turbo_nearest(halved) == pytest.approx((*custom["mapped"], 0.0), abs=1e-12)
+    assert turbo_nearest((0.76, 0.0)) == pytest.approx((10 / 13, 0.0))
+    assert turbo_nearest(custom["input"][:-1]) == turbo_nearest(custom["input"])
+
+
+@pytest.mark.parametrize("custom", [(), (0.0,), [1 - i / 30 for i in range(30)]])
+def test_custom_times_out_of_number(custom):
+    with pytest.raises(UserError, match="expected 1 to 20 for a turbo model"):
+        turbo_nearest(custom)
+
+
+def test_three_stages_cut_from_the_turbo_table():
+    table = times(8, 3.0)
+    stages = split(table, (3, 3, 2))
+    assert [(start, end) for start, end, _ in stages] == [(1.0, table[3]), (table[3], table[6]), (table[6], 0.0)]
+    assert table[3] == pytest.approx(5 / 6) and table[6] == pytest.approx(0.5)
+    for (start, end, part), count in zip(stages, (3, 3, 2)):
+        assert part == table[table.index(start) : table.index(start) + count + 1]
+        # A stage that knows only its stretch visits the same times.
+        assert times(count, 3.0, start, end) == pytest.approx(part, abs=1e-12)
+        assert times(count, 3.0, start, end)[0] == start and times(count, 3.0, start, end)[-1] == end
+
+
+def test_snap_and_strangers():
+    assert snap((1.0, 0.8333, 0.0), TURBO_TIMES) == (1.0, times(8, 3.0)[3], 0.0)
+    assert snap((1.0, 0.82, 0.0), TURBO_TIMES) == (1.0, 0.82, 0.0)
+    assert snap((0.8333, 0.1), ()) == (0.8333, 0.1)
+    assert strangers((1.0, 0.82, 0.5, 0.01), TURBO_TIMES) == (0.82,)  # the last is where it ends, not where it asks
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (lambda: times(0), "steps: got 0, expected at least 1"),
+        (lambda: times(4, shift=0.0), "shift: got 0.0, expected more than 0"),
+        (lambda: times(4, start=0.4, end=0.6), "got start 0.4 and end 0.6, expected 1 >= start > end >= 0"),
+        (lambda: times(4, start=1.2), "got start 1.2 and end 0"),
+        (lambda: split(times(8), (3, 3)), r"got 3\+3 for a table of 8 steps"),
+        (lambda: split(times(8), (8, 0)), r"got 8\+0 for a table of 8 steps, expected at least 1 each"),
+        (lambda: check((0.5,)), "expected two or more"),
+        (lambda: check((0.5, 0.9, 0.1)), "got 0.5, 0.9, 0.1, expected two or more that fall"),
+    ],
+)
+def test_impossible_tables(wrong, said):
+    with pytest.raises(UserError, match=said):
+        wrong()
