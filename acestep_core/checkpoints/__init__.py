@@ -11,7 +11,6 @@ from .variants import VariantDefaults
 _LATER = {
     "download": "hub",
     "StageModel": "load",
-    "check_fit": "load",
     "load_stage_model": "load",
     "load_text_encoder": "load",
     "load_vae": "load",
@@ -29,7 +28,6 @@ __all__ = [
     "ModelRow",
     "StageModel",
     "VariantDefaults",
-    "check_fit",
     "download",
     "find",
     "list_models",

@@ -46,11 +46,13 @@ def download(
 ) -> LocalModel:
     """Fetch a known model unless it is here already; LocalModel of where it lies now.
 
-    `folder` is the models folder to use, by default the first of `models_folders()`. `progress` is called after
-    every piece; an exception from it stops the download and leaves what is there to go on from. Raises CheckpointError for
-    an unknown name, DownloadError when the hub fails.
+    `folder` is the models folder to use, by default the first of `models_folders()`. `progress` is called after every
+    piece; an exception from it stops the download and leaves what is there to go on from. Raises CheckpointError for an
+    unknown name, DownloadError when the hub fails.
     """
     known = known_model(name)
+    if name.lower() == "tiny":
+        raise CheckpointError("tiny comes with this package; there is nothing to download")
     if known is None:
         raise CheckpointError(f"{name} is no known model; known are {', '.join(m for m in KNOWN if KNOWN[m].repo)}")
     if not known.repo:

@@ -1,6 +1,7 @@
 """The one table of known models: where each is published, what it needs, how large it is, what it is for.
 
-Sizes with an underscored exact figure are the published files' own; the others follow from parameter counts.
+Sizes are those of the published files where they are known, else they follow from the parameter counts.
+A new model is one more row.
 """
 
 from dataclasses import dataclass

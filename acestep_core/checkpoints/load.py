@@ -158,22 +158,6 @@ def load_vocoder(name_or_path: str | Path, *, device: Device = "cpu", dtype: Dty
     return Vocoder(load_vae(name_or_path, device=device, dtype=dtype))
 
 
-def check_fit(stages: Sequence[StageModel], vocoder_channels: int, text_width: int | None = None) -> None:
-    """Raises CheckpointError unless all stages share the vocoder's channels and read the text encoder's width."""
-    for stage in stages:
-        if stage.latents_channels != vocoder_channels:
-            raise CheckpointError(
-                f"{stage.name} has latents of {stage.latents_channels} channels, the vocoder reads {vocoder_channels}; "
-                "choose the vocoder and the stage models of one family"
-            )
-        width = stage.condition_encoder.text_projector.in_features
-        if text_width is not None and width != text_width:
-            raise CheckpointError(
-                f"{stage.name} reads text of width {width}, the text encoder gives {text_width}; "
-                "choose the text encoder and the stage models of one family"
-            )
-
-
 def _say_if_guessed(checkpoint: Checkpoint) -> None:
     if checkpoint.defaults.source != "config.json":
         logger.warning(

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 from acestep_pack.acestep_core.checkpoints import (
-    check_fit,
     load_stage_model,
     load_text_encoder,
     load_vae,
@@ -270,15 +269,6 @@ def test_vocoder_file_of_unknown_rate(tmp_path):
     shutil.copy(GOLDEN / "vae_a" / "comfyui_layout.safetensors", tmp_path / "vae.safetensors")
     message = refused(load_vae, tmp_path / "vae.safetensors")
     assert "a latent frame of 48 samples, the published vocoder one of 1920, so its sample rate is unknown" in message
-
-
-def test_parts_that_do_not_fit(folder):
-    model = load_stage_model(folder)
-    check_fit([model], 64, 48)
-    with pytest.raises(CheckpointError, match="mine has latents of 64 channels, the vocoder reads 16; choose"):
-        check_fit([model], 16)
-    with pytest.raises(CheckpointError, match="mine reads text of width 48, the text encoder gives 1024; choose"):
-        check_fit([model], 64, 1024)
 
 
 def test_no_such_path(tmp_path):

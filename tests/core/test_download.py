@@ -199,5 +199,6 @@ def test_gone_from_the_hub(hub, get):
 
 
 def test_unknown_name(hub, get):
+    assert "tiny comes with this package" in get("tiny")["error"]
     assert "mystery is no known model" in get("mystery")["error"]
     assert hub.asked == []
