@@ -24,11 +24,13 @@ class Flow:
 
 def solve(name, flow, table, latents, knows_zero=True):
     fresh = torch.Generator().manual_seed(1)
-    guided = Guided(flow, Guidance())
+    guided, shape = Guided(flow, Guidance()), latents.shape
+
+    def draw():
+        return torch.randn(shape, generator=fresh)
+
     for t, t_next in pairwise(table):
-        latents, x0 = SOLVERS[name](
-            guided, latents, t, t_next, lambda: torch.randn(latents.shape, generator=fresh), knows_zero
-        )
+        latents, x0 = SOLVERS[name](guided, latents, t, t_next, draw, knows_zero)
     return latents, x0
 
 

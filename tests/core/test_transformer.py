@@ -1,4 +1,4 @@
-"""Our forward against diffusers' own, for any geometry; what is computed once; windows whose work grows with the song."""
+"""Our forward against diffusers' own, for any geometry; what is computed once; windows whose work grows with a song."""
 
 from copy import deepcopy
 
