@@ -10,7 +10,6 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from .console import Console, NotesHandler
@@ -79,7 +78,7 @@ def _one_line(exc: BaseException) -> str:
 def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     """The parser of all commands. `argv` tells which module's own options are needed."""
     parser = _Parser(prog="acestep-cascade", description="Songs from a line of text, by a cascade of music models.")
-    parser.add_argument("--version", action="version", version=f"acestep-cascade {_version()}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
     _add_generate(commands)
     _add_show(commands)
@@ -89,7 +88,15 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     return parser
 
 
+class _Version(argparse.Action):
+    def __call__(self, parser, *given):
+        Console().result(f"acestep-cascade {_version()}")
+        parser.exit()
+
+
 def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version("acestep-cascade")
     except PackageNotFoundError:  # used from a copy that nobody installed, as a ComfyUI pack is

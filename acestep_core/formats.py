@@ -121,9 +121,9 @@ def write_whole(path: Path, data: bytes):
 
 def read_tags(path: "str | os.PathLike") -> dict[str, str]:
     """A file's tags by lower-case name, as `write` was given them. Raises UserError for a file that is no media."""
+    path = existing(path)
     import av
 
-    path = existing(path)
     try:
         with av.open(str(path)) as container:
             found = dict(container.metadata)
