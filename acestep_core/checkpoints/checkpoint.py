@@ -107,7 +107,7 @@ def _read_folder(path: Path) -> Checkpoint:
         return _read_pipeline(path)
     config = read_json(path / "config.json")
     kind = config.get("_class_name")
-    if kind in (COMPONENT_CLASSES["transformer"], COMPONENT_CLASSES["condition_encoder"]):
+    if path.name in STAGE_PARTS and kind == COMPONENT_CLASSES[path.name]:
         return _read_pipeline(path.parent)  # a transformer plays only with its condition encoder, which lies beside it
     if kind in COMPONENT_CLASSES.values():
         part = next(part for part, name in COMPONENT_CLASSES.items() if name == kind)

@@ -60,7 +60,7 @@ def default_models_folder() -> Path:
 
 
 def models_folders(folders: Sequence[Path | str] = ()) -> list[Path]:
-    """All folders to search, first match first; downloads go into the first that is not the caller's."""
+    """All folders to search, in this order; downloads go into the first."""
     named = [Path(p).expanduser() for p in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if p]
     return [*(Path(p).expanduser() for p in folders), *named, default_models_folder()]
 
@@ -68,7 +68,7 @@ def models_folders(folders: Sequence[Path | str] = ()) -> list[Path]:
 def find(name_or_path: str | Path, kind: str = STAGE, folders: Sequence[Path | str] = ()) -> LocalModel:
     """LocalModel of a known name, of a name in a models folder, or of a path. Raises CheckpointError.
 
-    `kind` ("stage", "text" or "vocoder") only matters for "tiny" and for the words of an error.
+    `kind` is what it shall be loaded as: "stage", "text" or "vocoder". A path is taken as it is.
     """
     name = str(name_or_path)
     given = Path(name).expanduser()

@@ -164,6 +164,13 @@ def test_the_right_file_in_the_wrong_place(folder):
     assert "has no text_encoder" in refused(load_text_encoder, folder)
 
 
+def test_lone_transformer(folder, tmp_path):
+    load_stage_model(folder).transformer.save_pretrained(tmp_path / "alone")
+    assert "has no condition_encoder (it has transformer); choose a model that brings one" in stage_refused(
+        tmp_path / "alone"
+    )
+
+
 def test_missing_config(folder):
     (folder / "config.json").unlink()
     message = stage_refused(folder)
