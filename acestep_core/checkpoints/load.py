@@ -88,8 +88,8 @@ def load_stage_model(
             raise ValueError(f"parts may hold {' and '.join(AUDIO_TOKEN_PARTS)}, got {part!r}")
     local = find(name_or_path)
     checkpoint = read_checkpoint(local.path)
-    checkpoint.part("condition_encoder")
     channels = checkpoint.part("transformer").tensors["proj_out_conv.weight"].shape[1]
+    checkpoint.part("condition_encoder")
     _say_if_guessed(checkpoint)
     found = stage_silence(checkpoint, channels, silence)
     networks = {p: build(p, checkpoint.part(p), device, dtype) for p in ("transformer", "condition_encoder", *parts)}
