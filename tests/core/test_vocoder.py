@@ -1,0 +1,221 @@
+"""Tiles that leave no seam: their context follows from the layers, and impulses say that it is right, and tight."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+from acestep_pack.acestep_core.audio import Waveform
+from acestep_pack.acestep_core.errors import UserError
+from acestep_pack.acestep_core.torchaudio_door import settle_torchaudio
+from acestep_pack.acestep_core.vocoder import (
+    ENCODER_HEAD_KERNEL,
+    KERNEL,
+    Context,
+    Vocoder,
+    decoder_context,
+    encoder_context,
+    reach,
+)
+
+settle_torchaudio()
+
+RATIOS = [(2, 4, 6), (2, 2), (4, 10), (3, 5), (2, 3, 4)]
+PUBLISHED = (2, 4, 4, 6, 10)
+
+
+def network(ratios=(2, 4, 6), channels=4, **more):
+    from diffusers import AutoencoderOobleck
+
+    torch.manual_seed(0)
+    vae = AutoencoderOobleck(
+        encoder_hidden_size=2 * channels,
+        downsampling_ratios=list(ratios),
+        channel_multiples=[1] * len(ratios),
+        decoder_channels=8,
+        decoder_input_channels=channels,
+        **{"audio_channels": 2, "sampling_rate": 8000} | more,
+    )
+    for name, parameter in vae.named_parameters():
+        if name.endswith(("alpha", "beta")):
+            parameter.data.normal_(std=0.3)
+    return vae.eval()
+
+
+def latents(frames, batch=1, channels=4):
+    return torch.randn(batch, channels, frames, generator=torch.Generator().manual_seed(frames))
+
+
+def sound(samples, batch=1, channels=2, rate=8000):
+    return Waveform(torch.randn(batch, channels, samples, generator=torch.Generator().manual_seed(samples)), rate)
+
+
+@pytest.fixture(autouse=True)
+def no_gradients():
+    with torch.no_grad():
+        yield
+
+
+# ---- the same numbers as the network in one piece --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ratios", RATIOS, ids=str)
+@pytest.mark.parametrize("frames", [1, 7, 60])
+def test_decoding_in_tiles_is_decoding_at_once(ratios, frames):
+    vae = network(ratios)
+    expected = vae.decode(latents(frames, batch=2)).sample
+    for tile_frames in (5, 13, 1000):
+        got = Vocoder(vae, tile_frames).decode(latents(frames, batch=2))
+        assert got.samples.shape == expected.shape and got.sample_rate_hz == 8000
+        assert torch.allclose(got.samples, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("ratios", RATIOS, ids=str)
+@pytest.mark.parametrize("more", [0, 1, 7])
+def test_encoding_in_tiles_is_encoding_at_once(ratios, more):
+    vae = network(ratios)
+    wave = sound(50 * torch.tensor(ratios).prod().item() + more, batch=2)
+    expected = vae.encode(wave.samples).latent_dist.mean
+    for tile_frames in (5, 13, 1000):
+        got = Vocoder(vae, tile_frames).encode(wave)
+        assert got.shape == expected.shape
+        assert torch.allclose(got, expected, atol=1e-5)
+
+
+def test_an_untiled_decoding_has_the_networks_own_bits():
+    vae = network()
+    assert torch.equal(Vocoder(vae).decode(latents(20)).samples, vae.decode(latents(20)).sample)
+
+
+def test_an_item_of_a_batch_is_the_single_one():
+    ours, batch = Vocoder(network(), 16), latents(40, batch=3)
+    assert torch.equal(ours.decode(batch).samples[1:2], ours.decode(batch[1:2]).samples)
+    wave = sound(40 * 48, batch=3)
+    assert torch.equal(ours.encode(wave)[1:2], ours.encode(wave[1]))
+
+
+def test_the_network_is_left_as_it_was():
+    vae = network()
+    before, names = deepcopy(vae.state_dict()), set(vae.state_dict())
+    ours = Vocoder(vae, 8)
+    ours.encode(Waveform(ours.decode(latents(20)).samples, 8000))
+    assert set(vae.state_dict()) == names and any(name.endswith("weight_g") for name in names)
+    assert all(torch.equal(before[name], tensor) for name, tensor in vae.state_dict().items())
+
+
+# ---- how far a frame reaches -----------------------------------------------------------------------------------------
+
+
+def test_published_contexts():
+    assert decoder_context(PUBLISHED) == Context(9, 9)
+    assert encoder_context(PUBLISHED) == Context(7, 7)
+    assert reach(PUBLISHED, KERNEL) == (-16005, 17924)
+
+
+@pytest.mark.parametrize("ratios", RATIOS, ids=str)
+def test_a_frame_is_heard_as_far_as_the_layers_say_and_no_farther(ratios):
+    vae, hop = network(ratios).double(), int(torch.tensor(ratios).prod())
+    low, high = reach(ratios, KERNEL)
+    frames = 2 * (-low // hop + 3)
+    middle, silence = frames // 2, torch.zeros(1, 4, frames, dtype=torch.float64)
+    struck = silence.clone()
+    struck[..., middle] = 5.0
+    moved = (vae.decode(struck).sample - vae.decode(silence).sample).abs().amax(dim=(0, 1)).nonzero().flatten()
+    first, last = int(moved[0]) - middle * hop, int(moved[-1]) - middle * hop
+    assert low <= first and last <= high
+    assert first - low <= hop // 8 + 3 and high - last <= hop // 8 + 3  # tight, but for the outermost taps
+
+
+@pytest.mark.parametrize("ratios", RATIOS, ids=str)
+def test_a_frame_is_made_from_as_far_as_the_layers_say_and_no_farther(ratios):
+    vae, hop = network(ratios).double(), int(torch.tensor(ratios).prod())
+    low, high = reach(ratios, ENCODER_HEAD_KERNEL)
+    middle = -low // hop + 3
+    wave = torch.zeros(1, 2, 2 * middle * hop, dtype=torch.float64)
+    with torch.enable_grad():
+        wave.requires_grad_()
+        vae.encode(wave).latent_dist.mean[..., middle].sum().backward()
+    used = wave.grad.abs().amax(dim=(0, 1)).nonzero().flatten() - middle * hop
+    assert (int(used[0]), int(used[-1])) == (low, high)
+
+
+@pytest.mark.parametrize("less", [Context(1, 0), Context(0, 1)], ids=["before", "after"])
+def test_one_frame_less_is_heard(less):
+    """The context is not larger than it must be: without its outermost frame there is a seam."""
+    vae = network((2, 4)).double()
+    ours = Vocoder(vae, tile_frames=8)
+    whole = vae.decode(latents(64).double()).sample
+    assert torch.allclose(ours.decode(latents(64)).samples, whole.float(), atol=1e-6)
+    full = ours.decode_context
+    ours.decode_context = Context(full.before - 4 * less.before, full.after - 4 * less.after)
+    assert not torch.allclose(ours.decode(latents(64)).samples, whole.float(), atol=1e-6)
+
+
+# ---- pieces, draws, lengths ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ratios", [(2, 4, 6), (3, 5)], ids=str)
+def test_chunks_come_in_order_and_make_the_whole(ratios):
+    ours = Vocoder(network(ratios), tile_frames=16)
+    chunks = list(ours.decode_chunks(latents(40)))
+    hop = ours.latents.samples_per_frame
+    assert [chunk.samples.shape[-1] for chunk in chunks[:2]] == [16 * hop, 16 * hop] and len(chunks) == 3
+    assert torch.equal(torch.cat([chunk.samples for chunk in chunks], -1), ours.decode(latents(40)).samples)
+
+
+def test_the_first_chunk_does_not_wait_for_the_last():
+    vae = network()
+    calls = []
+    vae.decoder.conv1.register_forward_hook(lambda _, given, __: calls.append(given[0].shape[-1]))
+    chunks = Vocoder(vae, tile_frames=16).decode_chunks(latents(160))
+    next(chunks)
+    assert len(calls) == 1 and calls[0] < 40
+
+
+def test_draws_are_the_seeds_own_whatever_the_tiles():
+    vae, wave = network(), sound(48 * 60)
+    drawn = [Vocoder(vae, n).encode(wave, torch.Generator().manual_seed(5)) for n in (7, 1000)]
+    assert torch.allclose(*drawn, atol=1e-5)
+    other = Vocoder(vae).encode(wave, torch.Generator().manual_seed(6))
+    mean = Vocoder(vae).encode(wave)
+    assert not torch.allclose(drawn[0], other, atol=1e-3) and not torch.allclose(drawn[0], mean, atol=1e-3)
+
+
+def test_any_rate_and_channels_are_heard():
+    ours = Vocoder(network())
+    assert ours.encode(sound(16000, channels=1, rate=16000)).shape == (1, 4, 8000 // 48)
+    assert ours.encode(sound(8000, channels=6)).shape == (1, 4, 8000 // 48)
+
+
+def test_how_latents_lie_in_time():
+    ours = Vocoder(network((4, 10, 12), channels=6, sampling_rate=16000, audio_channels=1))
+    assert (ours.latents.channels, ours.latents.samples_per_frame, ours.latents.sample_rate_hz) == (6, 480, 16000)
+    assert ours.channels == 1
+    assert ours.decode(latents(3, channels=6)).samples.shape == (1, 1, 3 * 480)
+    published = Vocoder(network(PUBLISHED))
+    assert published.tile_frames == 128
+
+
+@pytest.mark.parametrize("ratios", RATIOS, ids=str)
+def test_lengths(ratios):
+    ours = Vocoder(network(ratios))
+    for frames in (1, 2, 9):
+        assert ours.samples(frames) == ours.vae.decode(latents(frames)).sample.shape[-1]
+    for samples in range(ours.latents.samples_per_frame, 3 * ours.latents.samples_per_frame, 7):
+        assert ours.frames(samples) == ours.vae.encode(sound(samples).samples).latent_dist.mean.shape[-1]
+
+
+def test_bfloat16_gives_float32():
+    vae = network().bfloat16()
+    wave = Vocoder(vae).decode(latents(20))
+    assert wave.samples.dtype == torch.float32
+    assert Vocoder(vae).encode(wave).dtype == torch.float32
+
+
+def test_foreign_latents_and_next_to_no_sound():
+    ours = Vocoder(network())
+    with pytest.raises(UserError, match=r"got \[1, 6, 20\], this vocoder takes 4 channels"):
+        ours.decode(latents(20, channels=6))
+    with pytest.raises(UserError, match=r"got \[1, 4, 0\]"):
+        ours.decode(latents(0))
+    with pytest.raises(UserError, match="got 30 samples, expected at least one frame, 48"):
+        ours.encode(sound(30))
