@@ -7,7 +7,6 @@ needs is imported: help, versions and mistakes are answered without torch.
 import argparse
 import logging
 import sys
-import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -51,24 +50,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _notes:
-    """For as long as a command runs, shows what this library logs, and not what others say of their own future."""
+    """Shows what this library logs for as long as a command runs."""
 
     def __init__(self, console: Console):
         self._handler = NotesHandler(console)
         self._logger = logging.getLogger(__package__)
 
     def __enter__(self):
-        self._warnings = warnings.catch_warnings()
-        self._warnings.__enter__()
-        for category in (DeprecationWarning, FutureWarning):
-            warnings.simplefilter("ignore", category)
         self._logger.addHandler(self._handler)
         self._propagates, self._logger.propagate = self._logger.propagate, False
 
     def __exit__(self, *exc):
         self._logger.removeHandler(self._handler)
         self._logger.propagate = self._propagates
-        self._warnings.__exit__(*exc)
 
 
 def _one_line(exc: BaseException) -> str:
