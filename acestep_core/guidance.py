@@ -12,6 +12,7 @@ import torch
 from torch.nn.functional import normalize
 
 from .errors import UserError
+from .schedule import SAME_TIME
 from .spec import APG_MOMENTUM, APG_NORM_LIMIT
 
 # (latents, t, with condition, without) -> velocity
@@ -111,7 +112,7 @@ class Guidance:
 
     def applies(self, t: float) -> bool:
         low, high = self.interval
-        return self.kind != "none" and self.scale > 1 and low <= t <= high
+        return self.kind != "none" and self.scale > 1 and low - SAME_TIME <= t <= high + SAME_TIME
 
 
 class Guided:
