@@ -1,0 +1,42 @@
+"""Clips of the band as int16 files in a work folder, so that no clip is played twice. `[2, N]` at 48 kHz each."""
+
+import os
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from ..band import Sketch, play
+
+# Seeds from here on are never trained on: they are what `measure.py` asks for.
+FIRST_HELD_OUT_SEED = 1_000_000
+
+
+def clip_path(folder: Path, seed: int, seconds: float) -> Path:
+    return folder / f"{seed}_{seconds:g}s.npy"
+
+
+def play_into(folder: Path, seed: int, seconds: float) -> Path:
+    path = clip_path(folder, seed, seconds)
+    if not path.exists():
+        sound = (play(Sketch.draw(seed, seconds)) * 32767).astype(np.int16)
+        half_written = path.with_suffix(f".{os.getpid()}.tmp")
+        with open(half_written, "wb") as file:
+            np.save(file, sound)
+        os.replace(half_written, path)
+    return path
+
+
+def play_all(folder: Path, seeds: range, seconds: float, workers: int = 2) -> list[Path]:
+    """Play the clips that are not there yet, several at a time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [seed for seed in seeds if not clip_path(folder, seed, seconds).exists()]
+    if missing:
+        with ProcessPoolExecutor(workers) as pool:
+            list(pool.map(play_into, [folder] * len(missing), missing, [seconds] * len(missing), chunksize=8))
+    return [clip_path(folder, seed, seconds) for seed in seeds]
+
+
+def load(path: Path) -> np.ndarray:
+    """[2, N] int16, mapped: only what is read is loaded."""
+    return np.load(path, mmap_mode="r")

@@ -1,0 +1,261 @@
+"""Trains a tiny stage transformer, L, M or S, with its condition encoder, by flow matching.
+
+x_t = t·noise + (1−t)·music, the network learns v = noise − music (model: `[B, T, C]` inside, `[B, C, T]` outside). Every
+slot learns the whole of t and leans towards its own stretch, so that each can also play alone. Some items are told
+nothing (for guidance), some hear a timbre clip of the same band, some continue a beginning that they are given.
+"""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ...condition import pack_condition
+from ...torchaudio_door import settle_torchaudio
+from ..band import Sketch
+from .checkpointing import load_state, save_state, warm_then_cool
+from .latents import Library
+from .vocoder import CONFIG as VOCODER
+from .vocoder import SAMPLES_PER_FRAME
+
+settle_torchaudio()
+
+CHANNELS = VOCODER["decoder_input_channels"]
+FRAMES_PER_SECOND = VOCODER["sampling_rate"] // SAMPLES_PER_FRAME
+TIMBRE_FRAMES = 600  # three pieces of one second
+NULL_SHARE, TIMBRE_SHARE, CONTINUE_SHARE = 0.12, 0.3, 0.2
+# seconds of a crop → items of a batch, for a slot of one batch unit; drawn with these weights
+CROPS = ((6.0, 32, 0.2), (10.0, 20, 0.4), (16.0, 12, 0.3), (30.0, 6, 0.1))
+EMA = 0.998
+SAVE_EVERY_STEPS = 100
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Geometry of one stage model, the stretch of t it leans towards, and how it is trained."""
+
+    name: str
+    family: str
+    stretch: tuple[float, float]
+    transformer: dict
+    encoder: dict
+    steps: int
+    learning_rate: float = 2e-3
+    batch_scale: float = field(default=1.0)
+
+
+def _geometry(hidden, inter, layers, heads, kv_heads, patch, encoder_hidden=None) -> dict:
+    return dict(
+        hidden_size=hidden,
+        intermediate_size=inter,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        head_dim=64,
+        in_channels=3 * CHANNELS,
+        audio_acoustic_hidden_dim=CHANNELS,
+        patch_size=patch,
+        rope_theta=10_000.0,
+        sliding_window=64,
+        encoder_hidden_size=encoder_hidden,
+    )
+
+
+def _listener(hidden, inter, heads) -> dict:
+    return dict(
+        hidden_size=hidden,
+        intermediate_size=inter,
+        text_hidden_dim=128,
+        timbre_hidden_dim=CHANNELS,
+        num_lyric_encoder_hidden_layers=1,
+        num_timbre_encoder_hidden_layers=2,
+        num_attention_heads=heads,
+        num_key_value_heads=1,
+        head_dim=64,
+        rope_theta=10_000.0,
+        sliding_window=64,
+    )
+
+
+SLOTS = {
+    "l": Slot("l", "xl", (0.75, 1.0), _geometry(256, 704, 8, 6, 2, 8, 128), _listener(128, 320, 2), 6_000, 1.5e-3),
+    "m": Slot("m", "2b", (0.4, 0.85), _geometry(192, 512, 6, 3, 1, 8), _listener(192, 384, 3), 4_000),
+    "s": Slot("s", "2b", (0.0, 0.5), _geometry(128, 384, 5, 2, 1, 4), _listener(128, 320, 2), 4_000, 2e-3, 0.8),
+}
+
+
+def new_networks(slot: Slot):
+    """Transformer and condition encoder of a slot, freshly initialised; the last layer starts at zero."""
+    from diffusers import AceStepTransformer1DModel
+    from diffusers.pipelines.ace_step import AceStepConditionEncoder
+
+    torch.manual_seed(sum(map(ord, slot.name)))
+    transformer = AceStepTransformer1DModel(**slot.transformer)
+    encoder = AceStepConditionEncoder(**slot.encoder)
+    encoder.silence_latent = torch.zeros(1, 1, CHANNELS)
+    torch.nn.init.zeros_(transformer.proj_out_conv.weight)
+    torch.nn.init.normal_(encoder.null_condition_emb, std=0.02)
+    return transformer, encoder
+
+
+class Networks(torch.nn.Module):
+    """What is trained together for one slot."""
+
+    def __init__(self, slot: Slot):
+        super().__init__()
+        self.timbre_token = slot.family == "xl"
+        self.transformer, self.encoder = new_networks(slot)
+
+    def forward(self, x_t, t, context, text, lyrics, timbre, dropped):
+        """Velocity [B, C, T]. `text` [B, L, D], `timbre` [B, C, F], `dropped` [B] bool: told nothing."""
+        everything = torch.ones(text.shape[:2], dtype=torch.bool, device=text.device)
+        lyrics = lyrics.expand(len(text), -1, -1)
+        heard = torch.ones(lyrics.shape[:2], dtype=torch.bool, device=text.device)
+        item = torch.arange(len(text), device=text.device)
+        states, _ = pack_condition(
+            self.encoder, text, everything, lyrics, heard, timbre, item, timbre_token=self.timbre_token
+        )
+        states = torch.where(dropped[:, None, None], self.encoder.null_condition_emb.to(states.dtype), states)
+        velocity = self.transformer(
+            hidden_states=x_t.transpose(1, 2),
+            timestep=t,
+            timestep_r=t,
+            encoder_hidden_states=states,
+            context_latents=context.transpose(1, 2),
+            return_dict=False,
+        )[0]
+        return velocity.transpose(1, 2)
+
+
+def optimisers(networks: Networks, learning_rate: float) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the layers, AdamW for everything else."""
+    matrices, rest = [], []
+    for name, parameter in networks.named_parameters():
+        inside = ".layers." in name and parameter.ndim == 2
+        (matrices if inside else rest).append(parameter)
+    return [
+        torch.optim.Muon(matrices, lr=learning_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01),
+    ]
+
+
+class Trainer:
+    """One slot's training; `<slot>.pt` in `folder` holds everything needed to go on."""
+
+    def __init__(self, slot: Slot, folder: Path, library: Library, text_model, silence, steps=None, device="cpu"):
+        self.slot, self.library, self.text_model, self.device = slot, library, text_model.to(device), device
+        self.silence = silence.to(device)  # [1, C, N]
+        self.path, self.steps = folder / f"{slot.name}.pt", steps or slot.steps
+        self.networks = Networks(slot).to(device)
+        self.average = Networks(slot).to(device).requires_grad_(False)
+        self.average.load_state_dict(self.networks.state_dict())
+        self.optimisers = optimisers(self.networks, slot.learning_rate)
+        self.step = 0
+        self._resume()
+
+    def _resume(self) -> None:
+        state = load_state(self.path)
+        if state:
+            self.networks.load_state_dict(state["networks"])
+            self.average.load_state_dict(state["average"])
+            for optimiser, saved in zip(self.optimisers, state["optimisers"]):
+                optimiser.load_state_dict(saved)
+            self.step = state["step"]
+
+    def save(self) -> None:
+        save_state(
+            self.path,
+            networks=self.networks.state_dict(),
+            average=self.average.state_dict(),
+            optimisers=[optimiser.state_dict() for optimiser in self.optimisers],
+            step=self.step,
+        )
+
+    def batch(self) -> dict[str, torch.Tensor]:
+        """Everything of one step, drawn from the step's own seed."""
+        rng = np.random.default_rng([8, ord(self.slot.name[0]), self.step])
+        seconds, size, _ = CROPS[rng.choice(len(CROPS), p=[weight for _, _, weight in CROPS])]
+        size = max(4, round(size * self.slot.batch_scale))
+        seeds, ids = self.library.draw(rng, size, seconds)
+        frames = int(seconds * FRAMES_PER_SECOND)
+        music = torch.stack([self._crop(rng, seed, frames) for seed in seeds]).float()
+        timbre = torch.stack([self._timbre(rng, seed) for seed in seeds])
+        window = torch.stack([self._window(rng, frames) for _ in seeds])
+        low, high = self.slot.stretch
+        everywhere, own = rng.random(size), rng.uniform(low, high, size)
+        t = np.where(rng.random(size) < 0.4, everywhere, own)
+        return {
+            "music": music.to(self.device),
+            "timbre": timbre.to(self.device),
+            "window": window.to(self.device),
+            "t": torch.tensor(t, dtype=torch.float32, device=self.device),
+            "dropped": torch.tensor(rng.random(size) < NULL_SHARE, device=self.device),
+            "ids": ids.to(self.device),
+        }
+
+    def _crop(self, rng, seed: int, frames: int) -> torch.Tensor:
+        """A song's beginning, or a stretch that begins with a round of its four chords."""
+        latents, sketch = self.library.latents[seed], Sketch.draw(seed)
+        round_frames = 4 * sketch.beats_per_bar * sketch.seconds_per_beat * FRAMES_PER_SECOND
+        rounds = int((latents.shape[1] - frames) // round_frames)
+        start = round(rng.integers(0, rounds + 1) * round_frames) if rounds > 0 and rng.random() < 0.5 else 0
+        return latents[:, start : start + frames]
+
+    def _timbre(self, rng, seed: int) -> torch.Tensor:
+        if rng.random() >= TIMBRE_SHARE:
+            return self.silence[0, :, :1].expand(-1, TIMBRE_FRAMES).cpu().float()
+        latents, piece = self.library.latents[seed], TIMBRE_FRAMES // 3
+        starts = rng.integers(0, latents.shape[1] - piece, 3)
+        return torch.cat([latents[:, start : start + piece] for start in starts], 1).float()
+
+    def _window(self, rng, frames: int) -> torch.Tensor:
+        """[1, T], 1 where new music is made: all of it, or what follows a beginning."""
+        window = torch.ones(1, frames)
+        if rng.random() < CONTINUE_SHARE:
+            window[:, : int(frames * rng.uniform(0.2, 0.7))] = 0
+        return window
+
+    def loss(self) -> torch.Tensor:
+        batch = self.batch()
+        torch.manual_seed(self.step)
+        music, t, window = batch["music"], batch["t"], batch["window"]
+        noise = torch.randn(music.shape).to(self.device)
+        x_t = t[:, None, None] * noise + (1 - t[:, None, None]) * music
+        source = torch.where(window.bool(), self.silence[:, :, :1], music)
+        context = torch.cat([source, window.expand_as(music)], 1)
+        with torch.no_grad():
+            text = self.text_model(input_ids=batch["ids"], use_cache=False).last_hidden_state
+            lyrics = self.text_model.get_input_embeddings()(self.library.lyrics.to(self.device))[None]
+        with torch.autocast(str(self.device).split(":")[0], torch.bfloat16):
+            made = self.networks(x_t, t, context, text, lyrics, batch["timbre"], batch["dropped"])
+        return F.mse_loss(made.float(), noise - music)
+
+    def run(self):
+        """Yields (step, loss, seconds) after every step."""
+        while self.step < self.steps:
+            started = time.perf_counter()
+            share = warm_then_cool(self.step, self.steps, warm=150, cool=0.4)
+            for optimiser in self.optimisers:
+                for group in optimiser.param_groups:
+                    group["lr"] = self.slot.learning_rate * share
+            loss = self.loss()
+            self.networks.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.networks.parameters(), 1.0)
+            for optimiser in self.optimisers:
+                optimiser.step()
+            self._follow()
+            self.step += 1
+            if self.step % SAVE_EVERY_STEPS == 0 or self.step == self.steps:
+                self.save()
+            yield self.step, float(loss.detach()), time.perf_counter() - started
+
+    def _follow(self) -> None:
+        """The average of weights that ships, which forgets its first steps quickly."""
+        keep = min(EMA, (self.step + 1) / (self.step + 10))
+        with torch.no_grad():
+            for mean, now in zip(self.average.parameters(), self.networks.parameters()):
+                mean.lerp_(now, 1 - keep)
