@@ -11,7 +11,7 @@ from pathlib import Path
 from .console import Clock, Console
 from .errors import UserError
 from .formats import FORMATS, check_destination, choose_format, existing, read_tags
-from .song import INSTRUMENTAL, Song
+from .song import INSTRUMENTAL, Song, check_seed
 
 SEEDS_DRAWN_BELOW = 2**32
 DEFAULT_FORMAT = "flac"
@@ -106,13 +106,20 @@ def _wishes(arguments: argparse.Namespace) -> list[tuple[Song, Making, str | Non
         return _songs(arguments)
     given, making = {}, Making()
     if arguments.song:
-        given = asdict(Song.from_json(_text(arguments.song)))
+        given = asdict(_song_in(_text(arguments.song), arguments.song))
     elif arguments.from_file:
         song, making = read_song(arguments.from_file)
         given = asdict(song)
     elif arguments.caption is None:
         raise UserError('a caption is missing, such as acestep-cascade generate "lo-fi beat" -o song.flac')
     return [(_overridden(given, arguments), _changed(making, arguments), None)]
+
+
+def _song_in(source: str | dict, where: str) -> Song:
+    try:
+        return Song.from_json(source)
+    except UserError as exc:
+        raise UserError(f"{where}: {exc}") from exc
 
 
 def _songs(arguments: argparse.Namespace) -> list[tuple[Song, Making, str | None]]:
@@ -150,8 +157,8 @@ def _changed(making: Making, arguments: argparse.Namespace) -> Making:
     if any(asked[name] for name in _MODEL_OPTIONS):  # other models than those of a file that is made again
         making = dataclasses.replace(making, **dict.fromkeys(_MODEL_OPTIONS))
     changed = dataclasses.replace(making, **{name: value for name, value in asked.items() if value is not None})
-    if changed.seed is not None and (isinstance(changed.seed, bool) or not isinstance(changed.seed, int)):
-        raise UserError(f"seed: got {changed.seed!r}, expected a whole number")
+    if changed.seed is not None:
+        check_seed(changed.seed, arguments.count)
     return changed
 
 

@@ -13,6 +13,7 @@ class Console:
     def __init__(self, quiet: bool = False):
         self.quiet = quiet
         self._bar_is_shown = False
+        self._filled: str | None = None
 
     def result(self, line: str):
         self._clear()
@@ -30,6 +31,9 @@ class Console:
         """A bar redrawn in place; where nobody watches, one line when it is full."""
         if self.quiet or (done < of and not sys.stderr.isatty()):
             return
+        if done == of and self._filled == title:  # said already
+            return
+        self._filled = title if done == of else None
         filled = BAR_CELLS * done // of
         line = f"{title:<14} {'█' * filled}{'·' * (BAR_CELLS - filled)} {done}/{of}  {seconds:.1f} s"
         self._write(f"{line}\n" if done == of else line)

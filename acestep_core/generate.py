@@ -24,9 +24,9 @@ from .condition import encode_condition
 from .errors import UserError
 from .plan import Settings, StagePlan, plan
 from .reference import Kept, Reference, continuation, splice, timbre_reference
-from .song import Song
-from .spec import CHANNELS, MAX_SEED, LatentSpec
-from .stages import Stage, Step, noise, run
+from .song import Song, check_seed
+from .spec import CHANNELS, LatentSpec
+from .stages import Stage, Step, item_seeds, noise, run
 from .text import TextEncoder
 from .vocoder import Vocoder
 
@@ -113,7 +113,9 @@ class Cascade:
         Stop iterating to cancel.
         """
         stages = self.plan(**settings)
-        seeds = _seeds(seed, count)
+        if not isinstance(count, int) or count < 1:
+            raise UserError(f"count: got {count!r}, expected a whole number of at least 1")
+        seeds = item_seeds(check_seed(seed, count), count)
         heard = self.hear(reference, continue_from)
         frames = self.latents.frames(song.seconds)
         kept = _kept(heard, frames, [stage.steps for _, stage in stages])
@@ -186,14 +188,6 @@ class _Shelf:
                     torch.cuda.empty_cache()
             self._parts[key] = self._loaders[key]()
         return self._parts[key]
-
-
-def _seeds(seed: int, count: int) -> list[int]:
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= MAX_SEED - count:
-        raise UserError(f"seed: got {seed!r}, expected a whole number from 0 to {MAX_SEED - count}")
-    if not isinstance(count, int) or count < 1:
-        raise UserError(f"count: got {count!r}, expected a whole number of at least 1")
-    return list(range(seed, seed + count))
 
 
 def _kept(heard: Reference | None, frames: int, steps: Sequence[int]) -> list[Kept | None]:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from types import MappingProxyType
 
 from .errors import UserError
-from .spec import DEFAULT_SECONDS, MAX_BPM, MAX_SECONDS, MIN_BPM, MIN_SECONDS
+from .spec import DEFAULT_SECONDS, MAX_BPM, MAX_SECONDS, MAX_SEED, MIN_BPM, MIN_SECONDS
 
 INSTRUMENTAL = "[Instrumental]"
 UNKNOWN_LANGUAGE = "unknown"
@@ -131,6 +131,13 @@ def check_language(value: str) -> str:
 
 def check_seconds(value) -> float:
     return _number("seconds", value, MIN_SECONDS, MAX_SECONDS, " seconds")
+
+
+def check_seed(value, count: int = 1) -> int:
+    """A seed from which `count` songs of following seeds can be made."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_SEED - count:
+        raise UserError(f"seed: got {value!r}, expected a whole number from 0 to {MAX_SEED - count}")
+    return value
 
 
 _CHECKS = MappingProxyType(
