@@ -235,6 +235,6 @@ def _add_train(commands, argv: Sequence[str]):
 def _add_delegate(actions, name: str, summary: str, module: str, is_asked: bool):
     """A command whose module brings its own options: imported only when that command is asked for."""
     parser = actions.add_parser(name, help=summary, description=f"{summary[:1].upper()}{summary[1:]}.")
-    parser.set_defaults(run=lambda arguments, console: import_module(f".{module}", __package__).run(arguments))
+    parser.set_defaults(run=_command(module, "run"))
     if is_asked:
         import_module(f".{module}", __package__).add_arguments(parser)
