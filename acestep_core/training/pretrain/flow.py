@@ -18,6 +18,7 @@ from ...torchaudio_door import settle_torchaudio
 from ..band import Sketch
 from .checkpointing import load_state, save_state, warm_then_cool
 from .latents import Library
+from .lean import LeanForward
 from .vocoder import CONFIG as VOCODER
 from .vocoder import SAMPLES_PER_FRAME
 
@@ -59,7 +60,7 @@ def _geometry(hidden, inter, layers, heads, kv_heads, patch, encoder_hidden=None
         audio_acoustic_hidden_dim=CHANNELS,
         patch_size=patch,
         rope_theta=10_000.0,
-        sliding_window=64,
+        sliding_window=32,
         encoder_hidden_size=encoder_hidden,
     )
 
@@ -81,9 +82,9 @@ def _listener(hidden, inter, heads) -> dict:
 
 
 SLOTS = {
-    "l": Slot("l", "xl", (0.75, 1.0), _geometry(256, 704, 8, 6, 2, 8, 128), _listener(128, 320, 2), 6_000, 1.5e-3),
-    "m": Slot("m", "2b", (0.4, 0.85), _geometry(192, 512, 6, 3, 1, 8), _listener(192, 384, 3), 4_000),
-    "s": Slot("s", "2b", (0.0, 0.5), _geometry(128, 384, 5, 2, 1, 4), _listener(128, 320, 2), 4_000, 2e-3, 0.8),
+    "l": Slot("l", "xl", (0.75, 1.0), _geometry(256, 704, 8, 6, 2, 16, 128), _listener(128, 320, 2), 6_000, 1.5e-3),
+    "m": Slot("m", "2b", (0.4, 0.85), _geometry(192, 512, 6, 3, 1, 16), _listener(192, 384, 3), 4_000),
+    "s": Slot("s", "2b", (0.0, 0.5), _geometry(128, 384, 5, 2, 1, 8), _listener(128, 320, 2), 4_000, 2e-3, 0.8),
 }
 
 
@@ -101,13 +102,20 @@ def new_networks(slot: Slot):
     return transformer, encoder
 
 
+def silent(silence: torch.Tensor, frames: int) -> torch.Tensor:
+    """Silence [1, C, N] at any length, its last frame repeated: what a stage model does when it runs."""
+    more = frames - silence.shape[-1]
+    return silence[..., :frames] if more <= 0 else torch.cat([silence, silence[..., -1:].expand(-1, -1, more)], -1)
+
+
 class Networks(torch.nn.Module):
     """What is trained together for one slot."""
 
-    def __init__(self, slot: Slot):
+    def __init__(self, slot: Slot, fused: bool = False):
         super().__init__()
         self.timbre_token = slot.family == "xl"
         self.transformer, self.encoder = new_networks(slot)
+        self.lean = LeanForward(self.transformer, fused)
 
     def forward(self, x_t, t, context, text, lyrics, timbre, dropped):
         """Velocity [B, C, T]. `text` [B, L, D], `timbre` [B, C, F], `dropped` [B] bool: told nothing."""
@@ -119,15 +127,7 @@ class Networks(torch.nn.Module):
             self.encoder, text, everything, lyrics, heard, timbre, item, timbre_token=self.timbre_token
         )
         states = torch.where(dropped[:, None, None], self.encoder.null_condition_emb.to(states.dtype), states)
-        velocity = self.transformer(
-            hidden_states=x_t.transpose(1, 2),
-            timestep=t,
-            timestep_r=t,
-            encoder_hidden_states=states,
-            context_latents=context.transpose(1, 2),
-            return_dict=False,
-        )[0]
-        return velocity.transpose(1, 2)
+        return self.lean(x_t, t, states, context)
 
 
 def optimisers(networks: Networks, learning_rate: float) -> list[torch.optim.Optimizer]:
@@ -145,11 +145,13 @@ def optimisers(networks: Networks, learning_rate: float) -> list[torch.optim.Opt
 class Trainer:
     """One slot's training; `<slot>.pt` in `folder` holds everything needed to go on."""
 
-    def __init__(self, slot: Slot, folder: Path, library: Library, text_model, silence, steps=None, device="cpu"):
+    def __init__(
+        self, slot: Slot, folder: Path, library: Library, text_model, silence, steps=None, device="cpu", fused=False
+    ):
         self.slot, self.library, self.text_model, self.device = slot, library, text_model.to(device), device
         self.silence = silence.to(device)  # [1, C, N]
         self.path, self.steps = folder / f"{slot.name}.pt", steps or slot.steps
-        self.networks = Networks(slot).to(device)
+        self.networks = Networks(slot, fused).to(device)
         self.average = Networks(slot).to(device).requires_grad_(False)
         self.average.load_state_dict(self.networks.state_dict())
         self.optimisers = optimisers(self.networks, slot.learning_rate)
@@ -206,7 +208,7 @@ class Trainer:
 
     def _timbre(self, rng, seed: int) -> torch.Tensor:
         if rng.random() >= TIMBRE_SHARE:
-            return self.silence[0, :, :1].expand(-1, TIMBRE_FRAMES).cpu().float()
+            return silent(self.silence, TIMBRE_FRAMES)[0].cpu()
         latents, piece = self.library.latents[seed], TIMBRE_FRAMES // 3
         starts = rng.integers(0, latents.shape[1] - piece, 3)
         return torch.cat([latents[:, start : start + piece] for start in starts], 1).float()
@@ -224,14 +226,13 @@ class Trainer:
         music, t, window = batch["music"], batch["t"], batch["window"]
         noise = torch.randn(music.shape).to(self.device)
         x_t = t[:, None, None] * noise + (1 - t[:, None, None]) * music
-        source = torch.where(window.bool(), self.silence[:, :, :1], music)
+        source = torch.where(window.bool(), silent(self.silence, music.shape[-1]), music)
         context = torch.cat([source, window.expand_as(music)], 1)
         with torch.no_grad():
             text = self.text_model(input_ids=batch["ids"], use_cache=False).last_hidden_state
             lyrics = self.text_model.get_input_embeddings()(self.library.lyrics.to(self.device))[None]
-        with torch.autocast(str(self.device).split(":")[0], torch.bfloat16):
-            made = self.networks(x_t, t, context, text, lyrics, batch["timbre"], batch["dropped"])
-        return F.mse_loss(made.float(), noise - music)
+        made = self.networks(x_t, t, context, text, lyrics, batch["timbre"], batch["dropped"])
+        return F.mse_loss(made, noise - music)
 
     def run(self):
         """Yields (step, loss, seconds) after every step."""

@@ -74,6 +74,8 @@ class Trainer:
             self.step = state["step"]
         elif self.decoder_only:
             self.vae.load_state_dict(load_state(self.folder / "vocoder.pt")["vae"])
+        elif (self.folder / "warm" / "vocoder.pt").exists():
+            self.vae.load_state_dict(load_state(self.folder / "warm" / "vocoder.pt")["vae"])
 
     def save(self) -> None:
         save_state(
