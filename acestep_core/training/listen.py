@@ -23,7 +23,6 @@ SLOWEST_BPM, FASTEST_BPM = 56.0, 190.0
 # Krumhansl and Kessler's probe-tone ratings (1982): how well each pitch class fits a major and a minor key on C.
 MAJOR_PROFILE = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
 MINOR_PROFILE = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
-TONICS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
 
 def onsets(wave: torch.Tensor) -> torch.Tensor:
@@ -36,14 +35,14 @@ def onsets(wave: torch.Tensor) -> torch.Tensor:
 
 def _autocorrelation(signal: np.ndarray, longest: int) -> np.ndarray:
     signal = signal - signal.mean()
-    size = 1 << (2 * len(signal)).bit_length()
+    size = 1 << max(2 * len(signal), longest).bit_length()
     spectrum = np.abs(np.fft.rfft(signal, size)) ** 2
     found = np.fft.irfft(spectrum)[:longest]
     return found / (found[0] + 1e-9)
 
 
 def tempo_features(wave: torch.Tensor) -> np.ndarray:
-    """Autocorrelation of each band's onsets, read at these multiples of the beat of every candidate tempo. [tempi, 44]"""
+    """Autocorrelation of each band's onsets, read at BEATS times the beat of every candidate tempo. [tempi, 44]"""
     longest = int(8.2 * 60 / SLOWEST_BPM * 100)
     bands = [_autocorrelation(band, longest) for band in onsets(wave).double().numpy()]
     lags = 60.0 / candidates()[:, None] * 100 * np.array(BEATS)

@@ -19,9 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser):
     parser.add_argument("--models", metavar="NAME", default="tiny", help="tiny (default), or a folder of the same form")
     parser.add_argument("--songs", type=int, default=SONGS, metavar="N", help=f"how many captions (default {SONGS})")
     parser.add_argument("--only", action="append", choices=("vocoder", "songs", "cascade"), help="repeatable")
-    parser.add_argument("--steps", metavar="A,B,C", help="steps of each stage, instead of the checkpoint's own")
-    parser.add_argument("--guidance", metavar="SCALE", help="instead of the checkpoint's own")
-    parser.add_argument("--boundaries", metavar="T,T", help="instead of the checkpoint's own")
+    own = "instead of the checkpoint's own"
+    parser.add_argument("--steps", type=_numbers(int), metavar="A,B,C", help=f"steps of each stage, {own}")
+    parser.add_argument("--guidance", type=float, metavar="SCALE", help=own)
+    parser.add_argument("--boundaries", type=_numbers(float), metavar="T,T", help=own)
     parser.add_argument("--card", metavar="FILE", help="write the figures into a model card")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.add_argument("-q", "--quiet", action="store_true", help="no notes")
@@ -34,16 +35,12 @@ def run(arguments: argparse.Namespace, console: Console):
 
     clock = Clock()
     wanted = tuple(arguments.only or ("vocoder", "songs", "cascade"))
-    settings = {
-        "steps": _numbers(arguments.steps, int),
-        "boundaries": _numbers(arguments.boundaries, float),
-        "guidance": float(arguments.guidance) if arguments.guidance else None,
-    }
+    settings = {name: getattr(arguments, name) for name in ("steps", "boundaries", "guidance")}
     settings = {name: value for name, value in settings.items() if value is not None}
     figures = verdict.judge(arguments.models, arguments.songs, SECONDS, wanted, settings, console)
     console.note(f"measured in {clock.seconds:.0f} s")
     if arguments.card:
-        Path(arguments.card).write_text(verdict.card(figures))
+        Path(arguments.card).write_text(verdict.card(figures), encoding="utf-8")
     if arguments.json:
         console.result(json.dumps(figures))
     else:
@@ -51,5 +48,13 @@ def run(arguments: argparse.Namespace, console: Console):
             console.result(f"{name:<44} {value if isinstance(value, str | int) else format(value, '.4g')}")
 
 
-def _numbers(text: str | None, kind):
-    return tuple(kind(part) for part in text.split(",")) if text else None
+def _numbers(kind: type):
+    """A parser of "8,8,8"."""
+
+    def parse(text: str) -> tuple:
+        try:
+            return tuple(kind(part) for part in text.split(","))
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"got {text!r}, expected numbers such as 8,8,8") from None
+
+    return parse

@@ -128,7 +128,8 @@ def seam(vocoder, asked: Truth) -> float:
 
     latents = vocoder.encode(Waveform(asked.wave[None], RATE_HZ))
     whole = Vocoder(vocoder.vae, tile_frames=latents.shape[-1] + 1).decode(latents).samples
-    tiled = Vocoder(vocoder.vae, tile_frames=4 * vocoder.decode_context).decode(latents).samples
+    context = vocoder.decode_context
+    tiled = Vocoder(vocoder.vae, tile_frames=2 * (context.before + context.after)).decode(latents).samples
     return (whole - tiled).abs().max().item()
 
 
@@ -192,7 +193,7 @@ def distances(cascade: Cascade, truths: list[Truth], settings: dict, console, co
         figures[f"distance to real: {letter} alone ({steps} steps)"] = frechet(real, songs)
         console.note(f"{letter} alone judged")
     half = len(real) // 2
-    figures["distance to real: real against real"] = frechet(real[:half], real[half:])
+    figures["distance to real: real against real"] = frechet(real[:half], real[half:]) if half else float("nan")
     return figures
 
 
@@ -229,8 +230,8 @@ def card(figures: dict) -> str:
 CARD = """# The embedded cascade `tiny`
 
 Three music transformers, L, M and S, with a text encoder and a vocoder of their own, in the layout of the published
-ACE-Step 1.5 models and run by the same code. They were trained from nothing by `acestep-cascade train tiny` on music that
-a procedural band of this project plays (`acestep_core/training/band`), and are MIT like the rest.
+ACE-Step 1.5 models and run by the same code. They were trained from nothing by `acestep-cascade train tiny` on music
+that a procedural band of this project plays (`acestep_core/training/band`), and are MIT like the rest.
 
 They know the band's world: house, techno, trance, synthwave, hip hop, lo-fi, funk, rock, ambient and reggae; six moods;
 drums, bass, keys, pads, leads and arpeggios; 60 to 180 bpm; all major and minor keys. They do not sing.
@@ -238,10 +239,10 @@ drums, bass, keys, pads, leads and arpeggios; 60 to 180 bpm; all major and minor
 ## Measured
 
 On captions and seeds that training never saw (`acestep-cascade bench tiny`). Tempo and key are heard by
-`acestep_core/training/listen.py`; its rows on real clips are the ceiling of the rows on songs. The log-mel distance is the
-mean absolute difference of 80 mel bands in dB with a floor of -70 dB. Tempo counts captions that name drums; half and
-double count as wrong. Distances are Fréchet distances of log-mel frames; a model alone runs as many steps as cost what the
-cascade costs.
+`acestep_core/training/listen.py`; its rows on real clips are the ceiling of the rows on songs. The log-mel distance is
+the mean absolute difference of 80 mel bands in dB with a floor of -70 dB. Tempo counts captions that name drums; half
+and double count as wrong. Distances are Fréchet distances of log-mel frames; a model alone runs as many steps as cost
+what the cascade costs.
 
 | figure | value |
 |---|---:|

@@ -1,7 +1,8 @@
-"""A procedural band that plays captioned clips from a seed: the music, free of any licence, that the tiny family learns.
+"""A procedural band that plays captioned clips from a seed: the music, free of any licence, that the tiny family
+learns.
 
-`sketch.py` decides what is played (genre, key, tempo, instruments) and says it as a `Song`; `score.py` writes the notes;
-`voices.py` makes one note or one drum stroke sound; `mix.py` puts them together in stereo at 48 kHz.
+`sketch.py` decides what is played (genre, key, tempo, instruments) and says it as a `Song`; `score.py` writes the
+notes; `voices.py` makes one note or one drum stroke sound; `mix.py` puts them together in stereo at 48 kHz.
 """
 
 from .mix import play

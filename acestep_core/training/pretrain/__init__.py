@@ -28,19 +28,23 @@ def add_arguments(parser: argparse.ArgumentParser):
 
 def run(arguments: argparse.Namespace, console):
     steps = dict(_steps(text) for text in arguments.steps)
+    if arguments.threads is not None and arguments.threads < 1:
+        raise UserError(f"--threads: got {arguments.threads}, expected at least 1")
     import torch
 
+    from ...generate import pick_device
     from .recipe import Recipe
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    recipe = Recipe(Path(arguments.work), Path(arguments.out), arguments.device, arguments.fused, steps)
+    device = str(pick_device(arguments.device))
+    recipe = Recipe(Path(arguments.work), Path(arguments.out), device, arguments.fused, steps)
     recipe.run(tuple(arguments.only or _PHASES), console)
 
 
 def _steps(text: str) -> tuple[str, int]:
     phase, _, count = text.partition("=")
-    if phase not in _PHASES or not count.isdigit() or int(count) < 1:
+    if phase not in _PHASES or not count.isdecimal() or int(count) < 1:
         raise UserError(
             f"--steps: got {text!r}, expected PHASE=N with PHASE one of {', '.join(_PHASES)} and N at least 1"
         )

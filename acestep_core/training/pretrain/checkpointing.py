@@ -5,6 +5,8 @@ from pathlib import Path
 
 import torch
 
+from ...errors import UserError
+
 
 def save_state(path: Path, **state) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -15,6 +17,14 @@ def save_state(path: Path, **state) -> None:
 
 def load_state(path: Path) -> dict | None:
     return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+
+
+def finished_state(path: Path, phase: str) -> dict:
+    """The state that a phase behind this one left. Raises UserError where it left none."""
+    state = load_state(path)
+    if state is None:
+        raise UserError(f"{path} is missing: the phase {phase} comes first; run it with --only {phase}")
+    return state
 
 
 def warm_then_cool(step: int, steps: int, warm: int = 100, cool: float = 0.25) -> float:

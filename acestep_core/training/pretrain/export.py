@@ -1,4 +1,4 @@
-"""Work folder → the embedded family: vocoder, text encoder and stages L, M, S in the original layout, half precision."""
+"""Work folder → the embedded family: vocoder, text encoder, stages L, M, S in the original layout, half precision."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import torch
 
 from ...checkpoints import save_stage_model, save_text_encoder, save_vae
 from . import channels_last, flow, language, vocoder
-from .checkpointing import load_state
+from .checkpointing import finished_state, load_state
 
 SILENCE_SECONDS = 4.0
 SCALE_CLIPS = 24
@@ -19,7 +19,7 @@ GUIDANCE, GUIDANCE_KIND = 3.0, "cfg"
 def load_vocoder(work: Path):
     """The trained AutoencoderOobleck, its decoder as far as it has been polished."""
     vae = vocoder.new_vocoder()
-    state = load_state(work / "vocoder_decoder.pt") or load_state(work / "vocoder.pt")
+    state = load_state(work / "vocoder_decoder.pt") or finished_state(work / "vocoder.pt", "vocoder")
     vae.load_state_dict(state["vae"])
     return vae.eval()
 
@@ -71,7 +71,8 @@ def export(work: Path, target: Path) -> int:
     save_vae(target / "vae", vae, dtype=torch.float16)
     tokenizer = language.new_tokenizer()
     encoder = language.new_encoder(len(tokenizer))
-    encoder.load_state_dict({k[2:]: v for k, v in load_state(work / "text.pt")["trained"].items() if k[:2] == "0."})
+    trained = finished_state(work / "text.pt", "text")["trained"]
+    encoder.load_state_dict({k[2:]: v for k, v in trained.items() if k[:2] == "0."})
     save_text_encoder(target / "text_encoder", encoder, tokenizer, dtype=torch.float16)
     for slot in flow.SLOTS.values():
         state = load_state(work / f"{slot.name}.pt")

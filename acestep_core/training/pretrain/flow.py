@@ -1,8 +1,8 @@
 """Trains a tiny stage transformer, L, M or S, with its condition encoder, by flow matching.
 
-x_t = t·noise + (1−t)·music, the network learns v = noise − music (model: `[B, T, C]` inside, `[B, C, T]` outside). Every
-slot learns the whole of t and leans towards its own stretch, so that each can also play alone. Some items are told
-nothing (for guidance), some hear a timbre clip of the same band, some continue a beginning that they are given.
+x_t = t·noise + (1−t)·music, the network learns v = noise − music (model: `[B, T, C]` inside, `[B, C, T]` outside).
+Every slot learns the whole of t and leans towards its own stretch, so that each can also play alone. Some items are
+told nothing (for guidance), some hear a timbre clip of the same band, some continue a beginning that they are given.
 """
 
 import time

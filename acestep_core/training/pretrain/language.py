@@ -1,4 +1,4 @@
-"""The tiny text encoder: a word-level tokenizer and a small Qwen3 that learns, before any music, what a request asks for.
+"""The tiny text encoder: a word-level tokenizer and a small Qwen3 that learns, before any music, what is asked.
 
 Prompts → ids → hidden states [1, L, 128]. The last state has read the whole prompt; from it linear heads must tell
 genre, mood, key, tempo, metre and what each role of the band does. The heads are then thrown away.
@@ -25,9 +25,10 @@ END = "<|endoftext|>"
 HIDDEN = 128
 STEPS, BATCH, LEARNING_RATE = 1_500, 48, 1.5e-3
 # Words that people use for what the band can do, beside those of its own captions.
-FURTHER_WORDS = """a an and the of for in at on with to song music track tune piece instrumental loop electronic synth synths
-guitar drum kit rhythm groove groovy fast slow tempo bright warm deep soft heavy loud quiet simple major minor sharp flat
-verse chorus bridge intro outro instrumental vocal vocals male female voice en de fr es ja zh unknown la oh yeah"""
+FURTHER_WORDS = """a an and the of for in at on with to song music track tune piece instrumental loop electronic synth
+synths guitar drum kit rhythm groove groovy fast slow tempo bright warm deep soft heavy loud quiet simple major minor
+sharp flat verse chorus bridge intro outro instrumental vocal vocals male female voice en de fr es ja zh unknown la oh
+yeah"""
 
 
 def words_of_the_band(samples: int = 4_000) -> list[str]:
@@ -113,7 +114,7 @@ def tempo_code(bpm: float) -> np.ndarray:
 
 
 def request(seed: int, variant: int):
-    """A prompt, the answers it holds and its tempo code; one key in three is spelt with flats, one song is any length."""
+    """A prompt, the answers it holds and its tempo code; one key in three is spelt with flats, songs are any length."""
     rng = np.random.default_rng([seed, 5, variant])
     sketch = Sketch.draw(seed, float(rng.integers(10, 601)))
     song = song_of(sketch, variant)

@@ -1,4 +1,4 @@
-"""What the transformers learn from, prepared once: latents of the band's clips, `[C, T]` half precision, and text states.
+"""What the transformers learn from, prepared once: latents of the band's clips, `[C, T]` half precision, and prompts.
 
 Text is kept by its length in tokens: a batch only holds prompts of one length, because transformers attend to padding
 and nothing that is generated will ever have any.
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ...errors import UserError
 from ...prompt import lyrics_prompt, text_prompt
 from ..band import Sketch, song_of
 from . import channels_last, clips
@@ -62,6 +63,8 @@ class Library:
     def open(cls, folder: Path, tokenizer) -> "Library":
         seeds = [seed for first, count, _ in SETS for seed in range(first, first + count)]
         seeds = [seed for seed in seeds if latent_path(folder, seed).exists()]
+        if not seeds:
+            raise UserError(f"{folder / 'latents'} is empty: the phase latents comes first; run it with --only latents")
         latents = {seed: torch.from_numpy(np.load(latent_path(folder, seed))) for seed in seeds}
         prompts: dict[int, list] = {}
         for seed in seeds:

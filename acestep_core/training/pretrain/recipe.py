@@ -8,6 +8,7 @@ import torch
 
 from ...console import Clock, Console
 from . import channels_last, export, flow, language, latents, vocoder
+from .checkpointing import finished_state
 
 STEPS = {"vocoder": 2_500, "text": 500, "decoder": 3_000, **{name: slot.steps for name, slot in flow.SLOTS.items()}}
 TELL_EVERY_STEPS = 20
@@ -64,6 +65,7 @@ class Recipe:
 
     def _stage(self, phase: str):
         tokenizer = language.new_tokenizer()
+        finished_state(self.work / "text.pt", "text")
         text = language.Trainer(self.work, 0).model.requires_grad_(False).eval()
         vae = export.load_vocoder(self.work)
         silence = export.silence_of(vae, export.latent_scale(vae, self.work))

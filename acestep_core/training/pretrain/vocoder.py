@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from ...torchaudio_door import settle_torchaudio
 from . import channels_last, clips
-from .checkpointing import load_state, save_state, warm_then_cool
+from .checkpointing import finished_state, load_state, save_state, warm_then_cool
 from .spectral import middle_and_side, pitch_image, reconstruction_loss
 
 settle_torchaudio()
@@ -73,7 +73,7 @@ class Trainer:
             self.optimiser.load_state_dict(state["optimiser"])
             self.step = state["step"]
         elif self.decoder_only:
-            self.vae.load_state_dict(load_state(self.folder / "vocoder.pt")["vae"])
+            self.vae.load_state_dict(finished_state(self.folder / "vocoder.pt", "vocoder")["vae"])
         elif (self.folder / "warm" / "vocoder.pt").exists():
             self.vae.load_state_dict(load_state(self.folder / "warm" / "vocoder.pt")["vae"])
 
