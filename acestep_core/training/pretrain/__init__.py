@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser):
     )
     parser.add_argument("--work", metavar="FOLDER", default="tiny-training", help="clips and checkpoints (tens of GB)")
     parser.add_argument("--out", metavar="FOLDER", default="tiny-training/tiny", help="where the family is written")
+    parser.add_argument("--warm", metavar="FOLDER", help="begin from the weights of a family in this folder, once")
     parser.add_argument("--device", metavar="NAME", default="cpu", help="cpu (default) or cuda")
     parser.add_argument("--only", metavar="PHASE", action="append", choices=_PHASES, help="repeatable; default: all")
     parser.add_argument("--steps", metavar="PHASE=N", action="append", default=[], help="steps of a phase; repeatable")
@@ -39,6 +40,11 @@ def run(arguments: argparse.Namespace, console):
         torch.set_num_threads(arguments.threads)
     device = str(pick_device(arguments.device))
     recipe = Recipe(Path(arguments.work), Path(arguments.out), device, arguments.fused, steps)
+    if arguments.warm:
+        from .warm import warm_start
+
+        recipe.work.mkdir(parents=True, exist_ok=True)
+        warm_start(recipe.work, Path(arguments.warm))
     recipe.run(tuple(arguments.only or _PHASES), console)
 
 

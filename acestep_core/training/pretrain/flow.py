@@ -163,7 +163,7 @@ class Trainer:
         if state:
             self.networks.load_state_dict(state["networks"])
             self.average.load_state_dict(state["average"])
-            for optimiser, saved in zip(self.optimisers, state["optimisers"]):
+            for optimiser, saved in zip(self.optimisers, state["optimisers"] or ()):  # none after a warm start
                 optimiser.load_state_dict(saved)
             self.step = state["step"]
 

@@ -23,7 +23,7 @@ settle_torchaudio()
 WORD = r"[a-z]+#?|\d+|\||[^\s\w]|\n"
 END = "<|endoftext|>"
 HIDDEN = 128
-STEPS, BATCH, LEARNING_RATE = 1_500, 48, 1.5e-3
+STEPS, BATCH, LEARNING_RATE = 350, 48, 1.5e-3
 # Words that people use for what the band can do, beside those of its own captions.
 FURTHER_WORDS = """a an and the of for in at on with to song music track tune piece instrumental loop electronic synth
 synths guitar drum kit rhythm groove groovy fast slow tempo bright warm deep soft heavy loud quiet simple major minor

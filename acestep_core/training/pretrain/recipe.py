@@ -10,7 +10,8 @@ from ...console import Clock, Console
 from . import channels_last, export, flow, language, latents, vocoder
 from .checkpointing import finished_state
 
-STEPS = {"vocoder": 2_500, "text": 500, "decoder": 3_000, **{name: slot.steps for name, slot in flow.SLOTS.items()}}
+STEPS = {"vocoder": vocoder.STEPS, "text": language.STEPS, "decoder": vocoder.DECODER_STEPS}
+STEPS |= {name: slot.steps for name, slot in flow.SLOTS.items()}
 TELL_EVERY_STEPS = 20
 
 

@@ -35,6 +35,7 @@ LEARNING_RATE = 7e-4
 KL_WEIGHT, PITCH_WEIGHT = 2e-3, 0.15
 LATENT_NOISE = 0.12
 SAVE_EVERY_STEPS = 100
+STEPS, DECODER_STEPS = 2_500, 3_000
 
 
 def new_vocoder():
@@ -44,13 +45,18 @@ def new_vocoder():
     return AutoencoderOobleck(**CONFIG)
 
 
+def new_pitch_head():
+    """Latents [B, 8, T] → how much sounds at each of 60 semitones [B, 60, T]."""
+    return torch.nn.Conv1d(CONFIG["decoder_input_channels"], 60, 9, padding=4)
+
+
 class Trainer:
     """One phase of the training; `state.pt` in `folder` holds everything needed to go on."""
 
     def __init__(self, folder: Path, steps: int, decoder_only: bool, device: str = "cpu"):
         self.folder, self.steps, self.decoder_only, self.device = folder, steps, decoder_only, torch.device(device)
         self.vae = new_vocoder().to(device)
-        self.pitch_head = torch.nn.Conv1d(CONFIG["decoder_input_channels"], 60, 9, padding=4).to(device)
+        self.pitch_head = new_pitch_head().to(device)
         self.vae.encoder.requires_grad_(not decoder_only)
         trained = (
             self.vae.decoder.parameters() if decoder_only else [*self.vae.parameters(), *self.pitch_head.parameters()]
@@ -70,12 +76,11 @@ class Trainer:
         if state:
             self.vae.load_state_dict(state["vae"])
             self.pitch_head.load_state_dict(state["pitch_head"])
-            self.optimiser.load_state_dict(state["optimiser"])
+            if state["optimiser"]:  # none after a warm start
+                self.optimiser.load_state_dict(state["optimiser"])
             self.step = state["step"]
         elif self.decoder_only:
             self.vae.load_state_dict(finished_state(self.folder / "vocoder.pt", "vocoder")["vae"])
-        elif (self.folder / "warm" / "vocoder.pt").exists():
-            self.vae.load_state_dict(load_state(self.folder / "warm" / "vocoder.pt")["vae"])
 
     def save(self) -> None:
         save_state(
