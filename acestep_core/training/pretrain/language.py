@@ -50,7 +50,7 @@ def words_of_the_band(samples: int = 4_000) -> list[str]:
 
 
 def new_tokenizer():
-    """A PreTrainedTokenizerFast that lower-cases, keeps line ends, and drops the words it does not know."""
+    """A PreTrainedTokenizerFast that lower-cases and keeps line ends; words it does not know are <unk>."""
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

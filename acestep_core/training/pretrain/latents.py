@@ -80,10 +80,13 @@ class Library:
         """Seeds and prompt ids [B, L] of one length, from clips at least so long."""
         lengths = sorted(self.prompts)
         weights = np.array([len(self.prompts[length]) for length in lengths], float)
-        while True:
+        for _ in range(1_000):
             pool = self.prompts[lengths[rng.choice(len(lengths), p=weights / weights.sum())]]
             if seconds > SETS[0][2]:
                 pool = [item for item in pool if item[0] >= SETS[1][0]]
             if len(pool) >= min(batch, 4):
                 picked = [pool[i] for i in rng.integers(len(pool), size=batch)]
                 return [seed for seed, _ in picked], torch.stack([ids for _, ids in picked])
+        raise UserError(
+            f"latents: got {len(self.latents)} clips, too few of {seconds:g} s or more; finish the phase latents"
+        )
