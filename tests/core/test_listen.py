@@ -125,9 +125,7 @@ def lessons():
 def test_ears_learn_tempi_and_instruments(own_ears):
     given = lessons()
     listen.fit_ears(given[:2])
-    first, before = own_ears.read_bytes(), listen.instruments(given[-1][0])
-    listen.fit_ears(given[:2])
-    assert own_ears.read_bytes() == first
+    before = listen.instruments(given[-1][0])
     listen.fit_ears(given)
     assert listen.instruments(given[-1][0]) != before  # what is fitted is heard with at once
     for wave, bpm, playing in given:

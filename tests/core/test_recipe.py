@@ -27,6 +27,7 @@ from acestep_pack.acestep_core.training.pretrain import (
     latents,
     recipe,
     vocoder,
+    warm,
 )
 from safetensors.torch import load_file
 
@@ -304,11 +305,25 @@ def test_the_same_command_has_nothing_left_to_do(trained, monkeypatch, capsys):
     kept = {file: file.stat().st_mtime_ns for file in work.rglob("*") if file.is_file()}
     weights = {file: file.read_bytes() for file in family.rglob("*.safetensors")}
     monkeypatch.setattr(clips, "play", None)
+    for phase in ("vocoder", "text", "latents", "l", "export"):
+        command = [*command, "--only", phase]
     assert cli.main([part for part in command if part != "-q"]) == 0
     assert {file: file.stat().st_mtime_ns for file in work.rglob("*") if file.is_file()} == kept
     assert {file: file.read_bytes() for file in family.rglob("*.safetensors")} == weights
     told = capsys.readouterr().err.splitlines()
     assert [line.split()[0] for line in told] == ["latents", "export"] and f"MB in {family}" in told[-1]
+
+
+def test_a_family_can_be_trained_further(trained, tmp_path):
+    _, family, _ = trained
+    warm.warm_start(tmp_path, family)
+    export.export(tmp_path, tmp_path / "again")
+    for file in family.rglob("*.safetensors"):
+        assert (tmp_path / "again" / file.relative_to(family)).read_bytes() == file.read_bytes(), file
+    made = stage_trainer("l")(tmp_path)
+    assert made.step == 0 and [step for step, _, _ in made.run()] == [1, 2, 3, 4]
+    with pytest.raises(UserError, match="already holds a training"):
+        warm.warm_start(tmp_path, family)
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------
@@ -330,6 +345,7 @@ MISTAKES = [
     (["--threads", "0"], "--threads: got 0, expected at least 1"),
     (["--device", "toaster"], "device: got 'toaster', expected auto, cpu"),
     (["--only", "dancing"], "argument --only: invalid choice: 'dancing'"),
+    (["--warm", "nowhere"], "nowhere"),
     (["--only", "decoder"], "vocoder.pt is missing: the phase vocoder comes first"),
     (["--only", "latents"], "vocoder.pt is missing: the phase vocoder comes first"),
     (["--only", "export"], "vocoder.pt is missing: the phase vocoder comes first"),

@@ -1,0 +1,211 @@
+"""The measurements: right where the answer is known, every figure in the card, a miniature family judged whole."""
+
+import json
+import math
+import shutil
+
+import pytest
+import torch
+from acestep_pack.acestep_core import cli
+from acestep_pack.acestep_core.console import Console
+from acestep_pack.acestep_core.generate import VOCODER, Cascade
+from acestep_pack.acestep_core.training import listen, measure, verdict
+from acestep_pack.acestep_core.training.band import voices
+from acestep_pack.acestep_core.training.pretrain.clips import FIRST_HELD_OUT_SEED
+from safetensors.torch import load_file, save_file
+
+SECONDS = 1.5
+
+
+@pytest.fixture(scope="module")
+def family(tiny_family, tmp_path_factory):
+    """The small random family at 48 kHz, 100 frames a second, its vocoder made loud enough to hear notes in."""
+    folder = tmp_path_factory.mktemp("verdict") / "family"
+    shutil.copytree(tiny_family, folder)
+    config = folder / "vae" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"sampling_rate": 48_000}))
+    weights = load_file(folder / "vae" / "diffusion_pytorch_model.safetensors")
+    weights["decoder.conv2.weight_g"] *= 100
+    save_file(weights, folder / "vae" / "diffusion_pytorch_model.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cascade(family):
+    return Cascade.load(family, device="cpu", dtype="fp32")
+
+
+@pytest.fixture(scope="module")
+def truths():
+    """Three held-out clips, their notes kept short: most of the time goes into long ones."""
+    voices._tone.cache_clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(voices, "LONGEST_NOTE_S", 1.0)
+        yield [verdict.truth(FIRST_HELD_OUT_SEED + number, SECONDS) for number in range(3)]
+    voices._tone.cache_clear()
+
+
+@pytest.fixture
+def told_ears(truths, monkeypatch):
+    """A listener that is told what plays in the clips of the band, and hears nothing in others."""
+
+    def asked(wave):
+        return next((truth for truth in truths if torch.equal(truth.wave, wave)), None)
+
+    def instruments(wave):
+        known = asked(wave)
+        return {role: known is not None and role in known.sketch.voices for role in voices.ROLES}
+
+    monkeypatch.setattr(listen, "tempo_bpm", lambda wave: asked(wave).sketch.bpm if asked(wave) else 1.0)
+    monkeypatch.setattr(listen, "instruments", instruments)
+
+
+def noise(seed, seconds=1.5, level=0.1):
+    return level * torch.randn(2, int(48_000 * seconds), generator=torch.Generator().manual_seed(seed))
+
+
+# ---- figures whose answer is known -----------------------------------------------------------------------------------
+
+
+def test_a_truth_is_a_clip_and_its_request(truths):
+    for number, truth in enumerate(truths):
+        assert truth.sketch.seed == 1_000_000 + number and truth.wave.shape == (2, 72_000)
+        assert truth.song.bpm == truth.sketch.bpm and truth.song.key == truth.sketch.key
+        assert truth.named <= set(truth.sketch.voices) and not truth.forbidden & set(truth.sketch.voices)
+
+
+def test_the_frechet_distance_is_zero_for_the_same_and_grows_with_the_difference():
+    quiet, loud, louder = ([noise(seed, level=level) for seed in (0, 1)] for level in (0.05, 0.1, 0.2))
+    assert verdict.frechet(quiet, quiet) == pytest.approx(0, abs=1e-3)
+    near, far = verdict.frechet(quiet, loud), verdict.frechet(quiet, louder)
+    assert verdict.frechet(loud, quiet) == pytest.approx(near, rel=1e-3)
+    assert far > 3 * near and near == pytest.approx(40 * (20 * math.log10(2) / 10) ** 2, rel=0.05)
+
+
+def test_the_listener_is_right_where_it_is_told(truths, told_ears):
+    figures = verdict.ceiling(truths)
+    assert figures["listener on real clips: tempo"] == figures["listener on real clips: instruments"] == 1
+    wrong = verdict.song_figures(truths, [noise(number) for number in range(3)])
+    assert list(wrong) == [
+        "songs: tempo within 4 % of the asked",
+        "songs: key as asked, or its relative",
+        "songs: instruments named heard, forbidden not",
+    ]
+    named = sum(len(truth.named) for truth in truths)
+    denied = sum(len(truth.forbidden) for truth in truths)
+    assert wrong["songs: instruments named heard, forbidden not"] == pytest.approx(denied / (named + denied))
+    assert wrong["songs: tempo within 4 % of the asked"] == 0
+
+
+def test_tempo_counts_only_where_drums_are_named(truths, told_ears):
+    silent = [truth for truth in truths if "drums" not in truth.named]
+    assert math.isnan(verdict.ceiling(silent)["listener on real clips: tempo"])
+
+
+def test_a_perfect_vocoder_has_perfect_figures(cascade, truths, monkeypatch):
+    class Perfect:
+        def encode(self, wave):
+            return wave
+
+        def decode(self, wave):
+            return wave
+
+    monkeypatch.setattr(verdict, "seam", lambda vocoder, truth: 0.0)
+    figures = verdict.vocoder_figures(Cascade([], None, Perfect()), truths[:2])
+    assert figures["vocoder: log-mel distance (dB)"] == figures["vocoder: worst clip (dB)"] == 0
+    assert figures["vocoder: same key heard"] == 1
+    for name in ("vocoder: semitone image correlation", "vocoder: loudness contour correlation"):
+        assert figures[name] == pytest.approx(1)
+
+
+def test_a_real_vocoder_is_measured_and_its_tiles_leave_no_seam(cascade, truths):
+    figures = verdict.vocoder_figures(cascade, truths[:1])
+    assert all(math.isfinite(value) for value in figures.values())
+    assert figures["vocoder: log-mel distance (dB)"] == figures["vocoder: worst clip (dB)"] > 1
+    assert figures["vocoder: tiled against untiled (largest sample)"] < 1e-4  # of samples up to 10
+
+
+def test_a_model_that_knows_the_music_loses_nothing(cascade, truths, monkeypatch):
+    from acestep_pack.acestep_core.audio import Waveform
+    from acestep_pack.acestep_core.stages import noise as start
+
+    music = cascade.parts[VOCODER].encode(Waveform(truths[0].wave[None], 48_000))
+    velocity = start([0], *music.shape[1:]) - music
+    monkeypatch.setattr(verdict, "prepare", lambda network, condition: lambda x, t: velocity)
+    figures = verdict.losses(cascade, truths[:1])
+    names = [f"flow-matching loss: {model} on stretch {stretch}" for model in "LMS" for stretch in "LMS"]
+    assert list(figures) == names and set(figures.values()) == {0.0}
+
+
+def test_losses_of_real_networks_are_finite(cascade, truths):
+    figures = verdict.losses(cascade, truths[:1])
+    assert len(figures) == 9 and all(0 < value < 100 for value in figures.values())
+
+
+def test_the_same_seed_is_the_same_song(cascade, truths):
+    first = verdict.make(cascade, truths[0], 0, steps=(1, 1, 1))
+    figures = verdict.determinism(cascade, truths[0], first, {"steps": (1, 1, 1)})
+    assert figures["same seed, largest difference"] == 0 < figures["other seed, log-mel distance (dB)"]
+
+
+def test_each_model_alone_gets_as_much_arithmetic(cascade, truths):
+    told = []
+    console = Console(quiet=True)
+    console.note = told.append
+    figures = verdict.distances(cascade, truths[:1], {"steps": (2, 1, 1)}, console)
+    assert list(figures) == [
+        "distance to real: L→M→S",
+        *(f"distance to real: {letter} alone (4 steps)" for letter in "LMS"),  # of equal size here
+        "distance to real: real against real",
+    ]
+    assert math.isnan(figures["distance to real: real against real"]), "one clip is no two halves"
+    assert told == ["L alone judged", "M alone judged", "S alone judged"]
+
+
+# ---- the whole -------------------------------------------------------------------------------------------------------
+
+
+def test_a_card_shows_every_figure():
+    text = verdict.card({"one: figure": 0.123456, "another": 12.0, "none heard": float("nan")})
+    rows = {"| one: figure | 0.1235 |", "| another | 12 |", "| none heard | nan |"}
+    assert rows <= set(text.splitlines())
+    assert "{" not in text and text.startswith("# ")
+
+
+def test_a_family_is_judged_whole(family, truths, told_ears, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(measure, "SECONDS", SECONDS)
+    card = tmp_path / "card.md"
+    command = ["bench", "tiny", "--models", str(family), "--songs", "2", "--steps", "1,1,1", "--card", str(card)]
+    assert cli.main([*command, "--json"]) == 0
+    said = capsys.readouterr()
+    figures = json.loads(said.out)
+    assert len(figures) == 3 + 6 + 3 + 2 + 9 + 5 and all(math.isfinite(value) for value in figures.values())
+    text = card.read_text(encoding="utf-8")
+    assert all(f"| {name} | {value:.4g} |" in text for name, value in figures.items())
+    assert "2 held-out clips played" in said.err and "measured in" in said.err
+
+
+def test_a_part_can_be_judged_alone(family, truths, told_ears, monkeypatch, capsys):
+    monkeypatch.setattr(measure, "SECONDS", SECONDS)
+    assert cli.main(["bench", "tiny", "--models", str(family), "--songs", "1", "--only", "vocoder", "-q"]) == 0
+    said = capsys.readouterr()
+    assert said.err == "" and len(said.out.splitlines()) == 9
+    assert all(line.startswith(("listener on real clips", "vocoder")) for line in said.out.splitlines())
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--songs", "0"], "--songs: got 0, expected at least 1"),
+        (["--songs", "many"], "argument --songs: invalid int value: 'many'"),
+        (["--steps", "8,x"], "argument --steps: got '8,x', expected numbers such as 8,8,8"),
+        (["--guidance", "much"], "argument --guidance: invalid float value: 'much'"),
+        (["--only", "text"], "argument --only: invalid choice: 'text'"),
+        (["--models", "nonsense"], "nonsense is neither a file or folder nor a known stage model"),
+    ],
+    ids=lambda value: " ".join(value) if type(value) is list else "",
+)
+def test_a_mistake_is_one_line_and_code_2(arguments, message, capsys):
+    assert cli.main(["bench", "tiny", *arguments]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and len(said.err.splitlines()) == 1 and message in said.err
