@@ -141,6 +141,9 @@ def test_chords_change_with_the_bar_and_bars_are_as_long_as_asked(genre, beats_p
             chords.setdefault(event.beat // beats_per_bar, set()).add(event.midi % 12)
     assert len(chords) == 60 / beats_per_bar and all(len(chord) == 3 for chord in chords.values())
     assert all(chords[bar] == chords[bar % 4] for bar in chords) and len({*map(frozenset, chords.values())}) > 1
+    for event in events:
+        if event.role in ("bass", "arp"):
+            assert event.midi % 12 in chords[event.beat // beats_per_bar]
     if beats_per_bar == 3:
         kicks = [event.beat for event in events if event.voice == "kick"]
         assert kicks == [3.0 * bar for bar in range(20)]
@@ -195,6 +198,11 @@ def test_every_genre_and_mood_sounds(genre, mood):
     sound = play(sketch(genre, 0.8, mood=mood))
     assert sound.shape == (2, 38_400) and sound.dtype == np.float32 and np.isfinite(sound).all()
     assert np.abs(sound).max() < 1 and 0.08 < np.sqrt(np.mean(sound**2)) < 0.17
+
+
+def test_the_loudest_stroke_stays_below_full_scale():
+    sound = play(sketch("reggae", 3.0, bpm=60, voices={"drums": "kit"}))  # little but a kick, so it is made very loud
+    assert 0.85 < np.abs(sound).max() < 1
 
 
 def test_a_seed_is_one_clip_to_the_sample():
