@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ...condition import pack_condition
+from ...condition import encode_timbre
 from ...torchaudio_door import settle_torchaudio
 from ..band import Sketch
 from .checkpointing import load_state, save_state, warm_then_cool
@@ -117,15 +117,15 @@ class Networks(torch.nn.Module):
         self.transformer, self.encoder = new_networks(slot)
         self.lean = LeanForward(self.transformer, fused)
 
-    def forward(self, x_t, t, context, text, lyrics, timbre, dropped):
-        """Velocity [B, C, T]. `text` [B, L, D], `timbre` [B, C, F], `dropped` [B] bool: told nothing."""
-        everything = torch.ones(text.shape[:2], dtype=torch.bool, device=text.device)
-        lyrics = lyrics.expand(len(text), -1, -1)
-        heard = torch.ones(lyrics.shape[:2], dtype=torch.bool, device=text.device)
-        item = torch.arange(len(text), device=text.device)
-        states, _ = pack_condition(
-            self.encoder, text, everything, lyrics, heard, timbre, item, timbre_token=self.timbre_token
-        )
+    def forward(self, x_t, t, context, text, lyrics, timbre, heard, dropped):
+        """Velocity [B, C, T]. `text` [B, L, D], `lyrics` [1, Ll, D] of all items, `timbre` [K, C, F] clips and
+        `heard` [B] which of them an item hears; `dropped` [B] bool: told nothing.
+        """
+        words = torch.ones(lyrics.shape[:2], dtype=torch.bool, device=text.device)
+        sung = self.encoder.lyric_encoder(inputs_embeds=lyrics, attention_mask=words).expand(len(text), -1, -1)
+        # Most items hear silence: it is encoded once, not for each of them.
+        colour = encode_timbre(self.encoder.timbre_encoder, timbre, self.timbre_token)[heard][:, None]
+        states = torch.cat([sung, colour, self.encoder.text_projector(text)], 1)
         states = torch.where(dropped[:, None, None], self.encoder.null_condition_emb.to(states.dtype), states)
         return self.lean(x_t, t, states, context)
 
@@ -184,14 +184,19 @@ class Trainer:
         seeds, ids = self.library.draw(rng, size, seconds)
         frames = int(seconds * FRAMES_PER_SECOND)
         music = torch.stack([self._crop(rng, seed, frames) for seed in seeds]).float()
-        timbre = torch.stack([self._timbre(rng, seed) for seed in seeds])
+        pieces, heard = [silent(self.silence, TIMBRE_FRAMES)[0].cpu()], []
+        for seed in seeds:
+            clip = self._timbre(rng, seed)
+            heard.append(0 if clip is None else len(pieces))
+            pieces += [] if clip is None else [clip]
         window = torch.stack([self._window(rng, frames) for _ in seeds])
         low, high = self.slot.stretch
         everywhere, own = rng.random(size), rng.uniform(low, high, size)
         t = np.where(rng.random(size) < 0.4, everywhere, own)
         return {
             "music": music.to(self.device),
-            "timbre": timbre.to(self.device),
+            "timbre": torch.stack(pieces).to(self.device),
+            "heard": torch.tensor(heard, device=self.device),
             "window": window.to(self.device),
             "t": torch.tensor(t, dtype=torch.float32, device=self.device),
             "dropped": torch.tensor(rng.random(size) < NULL_SHARE, device=self.device),
@@ -206,9 +211,9 @@ class Trainer:
         start = round(rng.integers(0, rounds + 1) * round_frames) if rounds > 0 and rng.random() < 0.5 else 0
         return latents[:, start : start + frames]
 
-    def _timbre(self, rng, seed: int) -> torch.Tensor:
+    def _timbre(self, rng, seed: int) -> torch.Tensor | None:
         if rng.random() >= TIMBRE_SHARE:
-            return silent(self.silence, TIMBRE_FRAMES)[0].cpu()
+            return None
         latents, piece = self.library.latents[seed], TIMBRE_FRAMES // 3
         starts = rng.integers(0, latents.shape[1] - piece, 3)
         return torch.cat([latents[:, start : start + piece] for start in starts], 1).float()
@@ -231,7 +236,7 @@ class Trainer:
         with torch.no_grad():
             text = self.text_model(input_ids=batch["ids"], use_cache=False).last_hidden_state
             lyrics = self.text_model.get_input_embeddings()(self.library.lyrics.to(self.device))[None]
-        made = self.networks(x_t, t, context, text, lyrics, batch["timbre"], batch["dropped"])
+        made = self.networks(x_t, t, context, text, lyrics, batch["timbre"], batch["heard"], batch["dropped"])
         return F.mse_loss(made, noise - music)
 
     def run(self):
