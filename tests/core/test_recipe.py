@@ -1,6 +1,7 @@
 """The recipe of the tiny family, run in miniature: trainings go on where they stopped, and a family comes out."""
 
 import os
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -148,14 +149,17 @@ def test_the_second_phase_trains_the_decoder_alone(tmp_path):
 
 def test_what_was_learnt_is_saved_however_a_training_ends():
     class Trainer:
-        saved = 0
+        saved_at, step = None, 0
 
         def run(self):
-            yield 1
-            raise KeyboardInterrupt
+            while True:
+                if self.step == 1:
+                    signal.raise_signal(signal.SIGINT)  # Ctrl-C in the middle of the second step
+                self.step += 1
+                yield self.step
 
         def save(self):
-            self.saved += 1
+            self.saved_at = self.step
 
     stopped, closed = Trainer(), Trainer()
     with pytest.raises(KeyboardInterrupt):
@@ -163,18 +167,18 @@ def test_what_was_learnt_is_saved_however_a_training_ends():
     steps = recipe._kept(closed)
     next(steps)
     steps.close()
-    assert stopped.saved == closed.saved == 1
+    assert stopped.saved_at == 2 and closed.saved_at == 1
 
 
 # ---- what is learnt from ---------------------------------------------------------------------------------------------
 
 
 def test_a_clip_is_played_once(tmp_path, monkeypatch):
-    path = clips.play_all(tmp_path / "clips", range(3, 4), 0.2)[0]
+    path = next(clips.play_each(tmp_path / "clips", [3], 0.2))
     sound = clips.load(path)
     assert sound.shape == (2, 9_600) and sound.dtype == np.int16 and 3_000 < np.abs(sound.astype(int)).max() <= 32_767
     monkeypatch.setattr(clips, "play", None)
-    assert clips.play_into(tmp_path / "clips", 3, 0.2) == path and clips.play_all(path.parent, range(3, 4), 0.2) == [
+    assert clips.play_into(tmp_path / "clips", 3, 0.2) == path and list(clips.play_each(path.parent, [3], 0.2)) == [
         path
     ]
     assert [file.name for file in path.parent.iterdir()] == ["3_0.2s.npy"]

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser):
     parser.add_argument("--only", metavar="PHASE", action="append", choices=_PHASES, help="repeatable; default: all")
     parser.add_argument("--steps", metavar="PHASE=N", action="append", default=[], help="steps of a phase; repeatable")
     parser.add_argument("--threads", type=int, metavar="N", help="of the CPU (default: all)")
-    parser.add_argument("--fused", action="store_true", help="torch.compile for small operations; needs a C++ compiler")
+    parser.add_argument("--fused", action="store_true", help="fuse the vocoder's activations; needs a C++ compiler")
     parser.add_argument("-q", "--quiet", action="store_true", help="no notes")
 
 

@@ -1,6 +1,7 @@
 """Clips of the band as int16 files in a work folder, so that no clip is played twice. `[2, N]` at 48 kHz each."""
 
 import os
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -27,14 +28,14 @@ def play_into(folder: Path, seed: int, seconds: float) -> Path:
     return path
 
 
-def play_all(folder: Path, seeds: range, seconds: float, workers: int = 2) -> list[Path]:
-    """Play the clips that are not there yet, several at a time."""
+def play_each(folder: Path, seeds: Sequence[int], seconds: float, workers: int = 2) -> Iterator[Path]:
+    """The clips of these seeds in order, each as soon as it is there, several played at a time."""
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [seed for seed in seeds if not clip_path(folder, seed, seconds).exists()]
-    if missing:
-        with ProcessPoolExecutor(workers) as pool:
-            list(pool.map(play_into, [folder] * len(missing), missing, [seconds] * len(missing), chunksize=8))
-    return [clip_path(folder, seed, seconds) for seed in seeds]
+    if all(clip_path(folder, seed, seconds).exists() for seed in seeds):
+        yield from (clip_path(folder, seed, seconds) for seed in seeds)
+        return
+    with ProcessPoolExecutor(workers) as pool:
+        yield from pool.map(play_into, [folder] * len(seeds), seeds, [seconds] * len(seeds), chunksize=4)
 
 
 def load(path: Path) -> np.ndarray:

@@ -111,11 +111,11 @@ def silent(silence: torch.Tensor, frames: int) -> torch.Tensor:
 class Networks(torch.nn.Module):
     """What is trained together for one slot."""
 
-    def __init__(self, slot: Slot, fused: bool = False):
+    def __init__(self, slot: Slot):
         super().__init__()
         self.timbre_token = slot.family == "xl"
         self.transformer, self.encoder = new_networks(slot)
-        self.lean = LeanForward(self.transformer, fused)
+        self.lean = LeanForward(self.transformer)
 
     def forward(self, x_t, t, context, text, lyrics, timbre, heard, dropped):
         """Velocity [B, C, T]. `text` [B, L, D], `lyrics` [1, Ll, D] of all items, `timbre` [K, C, F] clips and
@@ -145,13 +145,11 @@ def optimisers(networks: Networks, learning_rate: float) -> list[torch.optim.Opt
 class Trainer:
     """One slot's training; `<slot>.pt` in `folder` holds everything needed to go on."""
 
-    def __init__(
-        self, slot: Slot, folder: Path, library: Library, text_model, silence, steps=None, device="cpu", fused=False
-    ):
+    def __init__(self, slot: Slot, folder: Path, library: Library, text_model, silence, steps=None, device="cpu"):
         self.slot, self.library, self.text_model, self.device = slot, library, text_model.to(device), device
         self.silence = silence.to(device)  # [1, C, N]
         self.path, self.steps = folder / f"{slot.name}.pt", steps or slot.steps
-        self.networks = Networks(slot, fused).to(device)
+        self.networks = Networks(slot).to(device)
         self.average = Networks(slot).to(device).requires_grad_(False)
         self.average.load_state_dict(self.networks.state_dict())
         self.optimisers = optimisers(self.networks, slot.learning_rate)

@@ -25,15 +25,12 @@ def encode_clips(vae, scale: float, folder: Path, workers: int = 2):
     (folder / "latents").mkdir(parents=True, exist_ok=True)
     done = 0
     for first, count, seconds in SETS:
-        for start in range(first, first + count, 100):
-            seeds = range(start, min(start + 100, first + count))
-            missing = [seed for seed in seeds if not latent_path(folder, seed).exists()]
-            if missing:
-                paths = clips.play_all(folder / "clips", seeds, seconds, workers)
-                for seed, path in zip(seeds, paths):
-                    _encode_one(vae, scale, path, latent_path(folder, seed))
-                    path.unlink()
-            done += len(seeds)
+        missing = [seed for seed in range(first, first + count) if not latent_path(folder, seed).exists()]
+        done += count - len(missing)
+        for seed, path in zip(missing, clips.play_each(folder / "clips", missing, seconds, workers)):
+            _encode_one(vae, scale, path, latent_path(folder, seed))
+            path.unlink()
+            done += 1
             yield done
 
 

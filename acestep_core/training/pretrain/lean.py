@@ -1,6 +1,6 @@
 """The forward pass of diffusers' ACE-Step transformer for training at small widths: the same function of the same
-parameters, in bfloat16, with each block fused by torch.compile on request. At a width of 256 the norms, rotations and
-gates of an eager forward cost ten times the matrix products.
+parameters, in bfloat16. At a width of 256 the flash kernel's backward and float32 norms cost ten times the matrix
+products; this form is 3.5 times as fast on a CPU.
 
 x_t `[B, C, T]`, t `[B]`, states `[B, L, D]`, context `[B, 2C, T]` → velocity `[B, C, T]`, float32.
 """
@@ -61,9 +61,8 @@ def block_forward(x, shifts, rotary, mask, states, p, head_dim: int):
 class LeanForward:
     """Callable over a transformer whose parameters stay float32 for the optimiser."""
 
-    def __init__(self, transformer, fused: bool = False):
+    def __init__(self, transformer):
         self.transformer = transformer
-        self.block = torch.compile(block_forward, dynamic=True) if fused else block_forward
 
     def __call__(self, x_t, t, states, context):
         net, config = self.transformer, self.transformer.config
@@ -80,14 +79,14 @@ class LeanForward:
         for layer in net.layers:
             p = {n: w.to(HALF) if n.endswith(".weight") and w.ndim == 2 else w for n, w in layer.named_parameters()}
             mask = _mask(x.shape[1], layer.self_attn.sliding_window, x_t)
-            x = self.block(x, shifts + jump_shifts, rotary, mask, states, p, config.head_dim)
+            x = block_forward(x, shifts + jump_shifts, rotary, mask, states, p, config.head_dim)
         shift, scale = (net.scale_shift_table + (state + jump)[:, None]).chunk(2, 1)
         x = _normed(x, net.norm_out.weight) * (1 + scale) + shift
         return net.proj_out_conv(x.transpose(1, 2))[..., :frames]
 
 
 def _mask(tokens: int, reach: int | None, like: torch.Tensor) -> torch.Tensor:
-    """[N, N] added to scores; a full layer gets one of zeros, so that all blocks are one compiled function."""
+    """[N, N] added to scores."""
     mask = torch.zeros(tokens, tokens, device=like.device)
     if reach is not None:
         at = torch.arange(tokens, device=like.device)

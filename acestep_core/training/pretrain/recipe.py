@@ -1,10 +1,11 @@
 """The phases of training the tiny family, in order. Each goes on from where it was stopped and is skipped when done."""
 
+import signal
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
 
 from ...console import Clock, Console
 from . import channels_last, export, flow, language, latents, vocoder
@@ -22,7 +23,7 @@ class Recipe:
     work: Path
     target: Path
     device: str = "cpu"
-    fused: bool = False  # torch.compile for the small operations
+    fused: bool = False  # torch.compile for the vocoder's activations
     steps: dict[str, int] | None = None
 
     def steps_of(self, phase: str) -> int:
@@ -38,6 +39,8 @@ class Recipe:
 
     def _phase(self, phase: str) -> Iterator[tuple[int, int, str]]:
         """Yields (step, of, what is known of it)."""
+        if self.fused and phase in ("vocoder", "latents", "decoder"):
+            channels_last.compile_snake()
         if phase in ("vocoder", "decoder"):
             yield from self._vocoder(phase)
         elif phase == "text":
@@ -57,8 +60,6 @@ class Recipe:
             yield from self._stage(phase)
 
     def _vocoder(self, phase: str):
-        if self.fused:
-            channels_last.compile_snake()
         trainer = vocoder.Trainer(self.work, self.steps_of(phase), phase == "decoder", self.device)
         for step, parts, seconds in _kept(trainer):
             told = "  ".join(f"{name} {value:.4f}" for name, value in parts.items())
@@ -72,7 +73,7 @@ class Recipe:
         silence = export.silence_of(vae, export.latent_scale(vae, self.work))
         library = latents.Library.open(self.work, tokenizer)
         slot = flow.SLOTS[phase]
-        trainer = flow.Trainer(slot, self.work, library, text, silence, self.steps_of(phase), self.device, self.fused)
+        trainer = flow.Trainer(slot, self.work, library, text, silence, self.steps_of(phase), self.device)
         recent = None
         for step, loss, seconds in _kept(trainer):
             recent = loss if recent is None else 0.95 * recent + 0.05 * loss
@@ -80,9 +81,29 @@ class Recipe:
 
 
 def _kept(trainer):
-    """The trainer's steps; what was learnt is saved however the training ends."""
+    """The trainer's steps; what was learnt is saved however the training ends. Ctrl-C waits for the end of a step:
+    weights and the number of steps must belong together.
+    """
+    with _asked_to_stop() as asked:
+        try:
+            for told in trainer.run():
+                yield told
+                if asked:
+                    raise KeyboardInterrupt
+        except (KeyboardInterrupt, GeneratorExit):
+            trainer.save()
+            raise
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[list]:
+    """A list that is empty until Ctrl-C is pressed. Only a program's main thread may listen for it."""
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = signal.signal(signal.SIGINT, lambda number, _: asked.append(number))
     try:
-        yield from trainer.run()
-    except (KeyboardInterrupt, GeneratorExit, torch.OutOfMemoryError):
-        trainer.save()
-        raise
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -64,8 +64,7 @@ class Trainer:
         self.optimiser = torch.optim.AdamW(trained, lr=LEARNING_RATE, betas=(0.8, 0.98), weight_decay=1e-3)
         self.step = 0
         self._resume()
-        paths = clips.play_all(folder / "clips", range(CLIPS), CLIP_SECONDS)
-        self.clips = [clips.load(path) for path in paths]
+        self.clips = [clips.load(path) for path in clips.play_each(folder / "clips", range(CLIPS), CLIP_SECONDS)]
 
     @property
     def state_path(self) -> Path:
