@@ -40,7 +40,7 @@ def judge(models, songs: int, seconds: float, wanted, settings: dict, console) -
     cascade = Cascade.load(models, dtype="fp32")
     truths = [truth(FIRST_HELD_OUT_SEED + i, seconds) for i in range(songs)]
     console.note(f"{songs} held-out clips played")
-    figures = ceiling(truths)
+    figures = {"held-out captions": songs} | ceiling(truths)
     if "vocoder" in wanted:
         figures |= vocoder_figures(cascade, truths)
         console.note("vocoder judged")

@@ -47,7 +47,9 @@ def names(folder="."):
 def process(*arguments, folder=None, **options):
     command = [sys.executable, "-c", "import sys; from acestep_core.cli import main; sys.exit(main())", *arguments]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, cwd=folder, env=env, stdout=-1, stderr=-1, text=True, **options)
+    # Where the tests themselves run in the background, a child would inherit that Ctrl-C is to be ignored.
+    listen = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)} if os.name == "posix" else {}
+    return subprocess.Popen(command, cwd=folder, env=env, stdout=-1, stderr=-1, text=True, **listen, **options)
 
 
 # ---- answers without torch -------------------------------------------------------------------------------------------

@@ -32,6 +32,8 @@ def encode_clips(vae, scale: float, folder: Path, workers: int = 2):
             path.unlink()
             done += 1
             yield done
+        if not missing:
+            yield done
 
 
 def latent_path(folder: Path, seed: int) -> Path:
