@@ -221,10 +221,25 @@ def _gaussian(waves: list[torch.Tensor]) -> tuple[np.ndarray, np.ndarray]:
     return frames.mean(1), np.cov(frames)
 
 
+# What the family must reach: a figure, its bound, and whether it must lie below it.
+GATES = (
+    ("vocoder: log-mel distance (dB)", 4.0, True),
+    ("songs: tempo within 4 % of the asked", 0.8, False),
+    ("songs: key as asked, or its relative", 0.7, False),
+)
+
+
 def card(figures: dict) -> str:
-    """The model card: what the family is, and every figure."""
+    """The model card: what the family is, which gates it passes, and every figure."""
     rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in figures.items())
-    return CARD.format(rows=rows)
+    gates = "\n".join(_gate(figures[name], name, bound, below) for name, bound, below in GATES if name in figures)
+    return CARD.format(rows=rows, gates=gates)
+
+
+def _gate(value: float, name: str, bound: float, below: bool) -> str:
+    passed = value <= bound if below else value >= bound
+    asked = f"{'at most' if below else 'at least'} {bound:g}"
+    return f"- {name}: {value:.3g}, asked {asked}: **{'met' if passed else 'not met'}**"
 
 
 CARD = """# The embedded cascade `tiny`
@@ -243,6 +258,8 @@ On captions and seeds that training never saw (`acestep-cascade bench tiny`). Te
 the mean absolute difference of 80 mel bands in dB with a floor of -70 dB. Tempo counts captions that name drums; half
 and double count as wrong. Distances are Fréchet distances of log-mel frames; a model alone runs as many steps as cost
 what the cascade costs.
+
+{gates}
 
 | figure | value |
 |---|---:|

@@ -179,7 +179,7 @@ def test_a_family_is_judged_whole(family, truths, told_ears, tmp_path, monkeypat
     assert cli.main([*command, "--json"]) == 0
     said = capsys.readouterr()
     figures = json.loads(said.out)
-    assert len(figures) == 3 + 6 + 3 + 2 + 9 + 5 and all(math.isfinite(value) for value in figures.values())
+    assert len(figures) == 1 + 3 + 6 + 3 + 2 + 9 + 5 and all(math.isfinite(value) for value in figures.values())
     text = card.read_text(encoding="utf-8")
     assert all(f"| {name} | {value:.4g} |" in text for name, value in figures.items())
     assert "2 held-out clips played" in said.err and "measured in" in said.err
@@ -189,8 +189,16 @@ def test_a_part_can_be_judged_alone(family, truths, told_ears, monkeypatch, caps
     monkeypatch.setattr(measure, "SECONDS", SECONDS)
     assert cli.main(["bench", "tiny", "--models", str(family), "--songs", "1", "--only", "vocoder", "-q"]) == 0
     said = capsys.readouterr()
-    assert said.err == "" and len(said.out.splitlines()) == 9
-    assert all(line.startswith(("listener on real clips", "vocoder")) for line in said.out.splitlines())
+    assert said.err == "" and len(said.out.splitlines()) == 10
+    assert all(
+        line.startswith(("held-out captions", "listener on real clips", "vocoder")) for line in said.out.splitlines()
+    )
+
+
+def test_the_card_says_which_gates_are_met():
+    text = verdict.card({"vocoder: log-mel distance (dB)": 3.9, "songs: key as asked, or its relative": 0.5})
+    assert "- vocoder: log-mel distance (dB): 3.9, asked at most 4: **met**" in text
+    assert "- songs: key as asked, or its relative: 0.5, asked at least 0.7: **not met**" in text
 
 
 @pytest.mark.parametrize(
