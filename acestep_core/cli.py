@@ -14,6 +14,7 @@ from pathlib import Path
 from .console import Console, NotesHandler
 from .errors import AceStepError, UserError
 from .formats import FORMATS
+from .freed_memory import keep_freed_memory
 from .spec import DEFAULT_SECONDS, LOUDNESS_LUFS, MAX_BPM, MAX_SECONDS, MIN_BPM, MIN_SECONDS
 
 OK, FAILED, MISTAKE, STOPPED = 0, 1, 2, 130
@@ -106,6 +107,7 @@ def _command(module: str, function: str):
     """A command that imports its module only when it runs."""
 
     def run(arguments: argparse.Namespace, console: Console):
+        keep_freed_memory()
         getattr(import_module(f".{module}", __package__), function)(arguments, console)
 
     return run

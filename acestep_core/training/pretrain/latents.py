@@ -16,7 +16,7 @@ from ..band import Sketch, song_of
 from . import channels_last, clips
 
 # (first seed, number of clips, seconds): most are short, some long, so that long songs are no surprise.
-SETS = ((100_000, 900, 16.0), (200_000, 60, 32.0))
+SETS = ((100_000, 1_500, 16.0), (200_000, 80, 32.0))
 VARIANTS = 4  # captions of one clip
 
 
