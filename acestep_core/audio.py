@@ -24,8 +24,10 @@ __all__ = [
     "FORMATS",
     "Waveform",
     "check_destination",
+    "check_item",
     "choose_format",
     "convert",
+    "fit",
     "limit",
     "loudness_lufs",
     "normalise_loudness",
@@ -72,6 +74,17 @@ class Waveform:
 def convert(wave: Waveform, rate_hz: int, channels: int) -> Waveform:
     """The same sound at another rate and channel count; ceil(N * new / old) samples."""
     return Waveform(_resample(_remix(wave.samples, channels), wave.sample_rate_hz, rate_hz), rate_hz)
+
+
+def fit(wave: Waveform, format: str) -> Waveform:
+    """The same sound at the nearest rate and channel count that a format holds; most keep what they are given."""
+    rates, channels = FORMATS[format].rates_hz, wave.samples.shape[1]
+    if format != "wav":
+        channels = min(channels, 2)
+    rate_hz = wave.sample_rate_hz
+    if rates and rate_hz not in rates:
+        rate_hz = min((rate for rate in rates if rate > rate_hz), default=max(rates))
+    return convert(wave, rate_hz, channels)
 
 
 def _remix(samples: torch.Tensor, channels: int) -> torch.Tensor:
@@ -177,12 +190,18 @@ def write(
     return path
 
 
-def _check_writable(wave: Waveform, name: str):
+def check_item(wave: Waveform):
+    """Raises UserError for what is not one item with sound in it."""
     items, channels, length = wave.samples.shape
     if items != 1 or length == 0 or channels == 0:
         raise UserError(f"waveform: got shape {list(wave.samples.shape)}, expected one item [1, channels, samples]")
     if not torch.isfinite(wave.samples).all():
-        raise UserError("waveform: has samples that are no numbers (NaN or infinite); nothing was written")
+        raise UserError("waveform: has samples that are no numbers (NaN or infinite); nothing was made of it")
+
+
+def _check_writable(wave: Waveform, name: str):
+    check_item(wave)
+    channels = wave.samples.shape[1]
     rates = FORMATS[name].rates_hz
     if rates and wave.sample_rate_hz not in rates:
         raise UserError(f"{name}: got {wave.sample_rate_hz} Hz, expected one of {', '.join(map(str, rates))}")
@@ -194,18 +213,15 @@ def _encoded(wave: Waveform, kind: AudioFormat, depth: str) -> bytes:
     import soundfile
 
     rows = wave.samples[0].detach().cpu().float().numpy().T  # [N, channels]
-    target = io.BytesIO()
-    with soundfile.SoundFile(
-        target,
-        "w",
-        samplerate=wave.sample_rate_hz,
-        channels=rows.shape[1],
-        format=kind.container,
-        subtype=kind.subtypes[depth],
-        **kind.quality,
-    ) as file:
-        for start in range(0, len(rows), WRITE_BLOCK):
-            file.write(rows[start : start + WRITE_BLOCK])
+    target, shape = io.BytesIO(), {"samplerate": wave.sample_rate_hz, "channels": rows.shape[1]}
+    try:
+        with soundfile.SoundFile(
+            target, "w", **shape, format=kind.container, subtype=kind.subtypes[depth], **kind.quality
+        ) as file:
+            for start in range(0, len(rows), WRITE_BLOCK):
+                file.write(rows[start : start + WRITE_BLOCK])
+    except soundfile.LibsndfileError as exc:
+        raise UserError(f"{kind.muxer}: cannot hold {wave.sample_rate_hz} Hz and {rows.shape[1]} channels") from exc
     return target.getvalue()
 
 

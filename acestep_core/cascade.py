@@ -4,7 +4,7 @@ No torch: a wrong name, a missing file or a mixed-up cascade is told before anyt
 here; behind this file a cascade is any number of stages.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -51,21 +51,24 @@ def find_cascade(
     s: str | Path | None = None,
     text: str | Path | None = None,
     vocoder: str | Path | None = None,
+    folders: Sequence[Path] = (),
 ) -> CascadeModels:
     """The models of a cascade, none of them loaded. Raises CheckpointError.
 
     `models` is a name in CASCADES, a folder that holds the folders l, m and s, or one model that runs the whole way
     alone. `l`, `m` and `s` each replace one slot of it, or, without it, stand in for the neighbouring slots left out.
     Text encoder and vocoder are, unless named, those that lie with the first stage, else published ones found here.
+    `folders` are searched before this machine's own.
     """
     named = _filled((l, m, s), _slots(models if models or any((l, m, s)) else DEFAULT_CASCADE))
-    stages = tuple(find(name, STAGE) for name in named)
+    stages = tuple(find(name, STAGE, folders) for name in named)
     checkpoints = [read_checkpoint(stage.path) for stage in stages]
-    first = checkpoints[0]
+    text = text or _beside(checkpoints[0], "text_encoder", TEXT_ENCODER_FOLDERS, local_models(TEXT, folders))
+    vocoder = vocoder or _beside(checkpoints[0], "vae", _VOCODER_FOLDERS, local_models(VOCODER, folders))
     found = CascadeModels(
         stages=stages,
-        text=find(text or _beside(first, "text_encoder", TEXT_ENCODER_FOLDERS, TEXT, DEFAULT_TEXT), TEXT),
-        vocoder=find(vocoder or _beside(first, "vae", _VOCODER_FOLDERS, VOCODER, DEFAULT_VOCODER), VOCODER),
+        text=find(text or DEFAULT_TEXT, TEXT, folders),
+        vocoder=find(vocoder or DEFAULT_VOCODER, VOCODER, folders),
         defaults=tuple(_defaults(checkpoint) for checkpoint in checkpoints),
     )
     _check_widths(found, checkpoints)
@@ -103,14 +106,14 @@ def _defaults(checkpoint: Checkpoint) -> VariantDefaults:
     return checkpoint.defaults
 
 
-def _beside(stage: Checkpoint, part: str, folders: Iterable[str], kind: str, default: str) -> str | Path:
+def _beside(stage: Checkpoint, part: str, folders: Iterable[str], local: Iterable[LocalModel]) -> Path | None:
+    """The part that comes with a stage model, else a published one that is here."""
     if part in stage.parts:
         return stage.path
     for folder in folders:
         if (stage.path.parent / folder / "config.json").is_file():
             return stage.path.parent / folder
-    published = (model.path for model in local_models(kind) if model.known.repo)
-    return next(published, default)
+    return next((model.path for model in local if model.known.repo), None)
 
 
 def _check_widths(found: CascadeModels, stages: list[Checkpoint]):

@@ -11,13 +11,11 @@ from pathlib import Path
 from .console import Clock, Console
 from .errors import UserError
 from .formats import FORMATS, check_destination, choose_format, existing, read_tags
-from .song import INSTRUMENTAL, Song, check_seed
+from .song import Song, check_seed
+from .tags import MODELS_TAG, SETTINGS_TAG, SONG_TAG, song_tags
 
 SEEDS_DRAWN_BELOW = 2**32
 DEFAULT_FORMAT = "flac"
-ARTIST = "acestep-cascade"
-SONG_TAG, SETTINGS_TAG = "song", "settings"
-TITLE_LENGTH = 80
 NAME_LENGTH = 40
 
 _SONG_OPTIONS = ("caption", "seconds", "lyrics", "language", "bpm", "key", "time_signature")
@@ -249,7 +247,7 @@ def _save(order: Order, wave, cascade, arguments: argparse.Namespace, console: C
     making = order.making
     if making.loudness is not None:
         wave = audio.normalise_loudness(wave, making.loudness)
-    tags = song_tags(order.song, making, cascade.models.names, arguments.title, arguments.artist)
+    tags = song_tags(order.song, making.asked(), cascade.models.names, arguments.title, arguments.artist)
     audio.write(order.path, wave, arguments.format, arguments.bit_depth, tags)
     if arguments.json:
         made = {"file": str(order.path), "seed": making.seed, "seconds": wave.seconds, "rate_hz": wave.sample_rate_hz}
@@ -261,24 +259,6 @@ def _save(order: Order, wave, cascade, arguments: argparse.Namespace, console: C
 
 
 # ---- tags ------------------------------------------------------------------------------------------------------------
-
-
-def song_tags(
-    song: Song, making: Making, models: dict[str, str], title: str | None, artist: str | None
-) -> dict[str, str]:
-    """What a song's file says of itself: for players in their names, and whole as JSON for `read_song`."""
-    tags = {
-        "title": title or song.caption.strip().splitlines()[0][:TITLE_LENGTH],
-        "artist": artist or ARTIST,
-        "bpm": song.bpm,
-        "key": song.key,
-        "lyrics": song.lyrics if song.lyrics.strip() not in ("", INSTRUMENTAL) else None,
-        "seed": making.seed,
-        "models": json.dumps(models, ensure_ascii=False),
-        SONG_TAG: song.to_json(),
-        SETTINGS_TAG: json.dumps(making.asked(), ensure_ascii=False),
-    }
-    return {name: str(value) for name, value in tags.items() if value is not None}
 
 
 def read_song(path: str) -> tuple[Song, Making]:
@@ -296,12 +276,13 @@ def read_song(path: str) -> tuple[Song, Making]:
 
 def show(arguments: argparse.Namespace, console: Console):
     song, making = read_song(arguments.file)
-    models = json.loads(read_tags(arguments.file).get("models", "{}"))
+    models = json.loads(read_tags(arguments.file).get(MODELS_TAG, "{}"))
     if arguments.json:
         shown = {"file": arguments.file, "song": asdict(song), "settings": making.asked(), "models": models}
         console.result(json.dumps(shown, ensure_ascii=False))
         return
-    rows = {**asdict(song), **making.asked(), "models": ", ".join(f"{slot} {name}" for slot, name in models.items())}
+    named = [f"{slot} {name}" for slot, name in models.items()] if isinstance(models, dict) else models
+    rows = {**asdict(song), **making.asked(), "models": ", ".join(named)}
     lyrics = rows.pop("lyrics")
     for name, value in rows.items():
         if value is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from .attention import rotary_table, self_attention, window_of
+from .errors import UserError
 from .reference import Kept, Reference, fit_timbre
 
 if TYPE_CHECKING:
@@ -31,10 +32,17 @@ class Condition:
 def encode_condition(
     model: "StageModel", text: "TextStates", frames: int, reference: Reference | None = None
 ) -> Condition:
-    """Condition of one song of so many latent frames. Raises UserError where a clip to continue is as long as it."""
+    """Condition of one song of so many latent frames. Raises UserError where a clip to continue is as long as it, or
+    the text comes from another family's encoder.
+    """
     reference = reference or Reference()
     encoder = model.condition_encoder
     weight = encoder.text_projector.weight
+    if text.text.shape[-1] != weight.shape[1]:
+        raise UserError(
+            f"{model.name} reads text of width {weight.shape[1]}, got states of width {text.text.shape[-1]}; take the "
+            "text encoder of the model's own family"
+        )
     text = text.to(weight.device, weight.dtype)
     clips = [fit_timbre(clip, model.timbre_frames) for clip in reference.timbre] or [model.silent(model.timbre_frames)]
     clips = torch.cat(clips).to(weight)

@@ -166,12 +166,16 @@ class Cascade:
 
         A continued clip is put back as it was, so there the level stays and only what would clip is held.
         """
-        wave = self.parts[VOCODER].decode(latents)
-        wave = wave.crop(song.seconds) if song else wave
-        continued = reference is not None and reference.source is not None
-        wave = splice(reference, wave) if continued else wave
-        wave = audio.convert(wave, wave.sample_rate_hz, CHANNELS)
-        return audio.limit(wave, 0.0) if continued else audio.normalise_peak(wave)
+        return finished(self.parts[VOCODER].decode(latents), song and song.seconds, reference)
+
+
+def finished(wave: Waveform, seconds: float | None = None, reference: Reference | None = None) -> Waveform:
+    """What a vocoder made as the song that was asked for: so long, in stereo, a continued clip as it was, and level."""
+    wave = wave.crop(seconds) if seconds else wave
+    continued = reference is not None and reference.source is not None
+    wave = splice(reference, wave) if continued else wave
+    wave = audio.convert(wave, wave.sample_rate_hz, CHANNELS)
+    return audio.limit(wave, 0.0) if continued else audio.normalise_peak(wave)
 
 
 class _Shelf:

@@ -72,6 +72,38 @@ def plan(defaults: Sequence[VariantDefaults], settings: Settings) -> tuple[Stage
     return tuple(StagePlan(table, settings.solver, guidance) for table, guidance in zip(tables, guidances, strict=True))
 
 
+def stretch(
+    own: VariantDefaults,
+    slot: int,
+    *,
+    at: float | None = None,
+    start: float | None = None,
+    end: float | None = None,
+    steps: int | None = None,
+    shift: float | None = None,
+    slots: int = len(DEFAULT_BOUNDARY_US) + 1,
+) -> tuple[float, ...]:
+    """Times of a lone stage that stands in a slot of a cascade (0 is the first), from a checkpoint's own defaults.
+
+    `at`: the time at which its latents are, None where they are finished. What is None follows: the stage begins where
+    the latents are, else where its slot does, and ends where its slot ends. Raises UserError.
+    """
+    edges = (1.0, *(_own(own.boundaries, slots - 1) or _default_boundaries(slots)), 0.0)
+    start = start if start is not None else at if at is not None else edges[slot]
+    end = edges[slot + 1] if end is None else end
+    if start <= end:
+        raise UserError(
+            f"stretch: this stage would begin at t = {start:.4g} and end at t = {end:.4g}, but t falls from 1 (noise) "
+            "to 0 (music); give it a later end, or latents that are at an earlier time"
+        )
+    shift = own.shift if shift is None else shift
+    if steps is None:
+        in_slot = (start, end) == (edges[slot], edges[slot + 1])
+        taught = _own(own.cascade_steps, slots) if in_slot else None
+        steps = taught[slot] if taught else _steps_between(dataclasses.replace(own, shift=shift), start, end)
+    return schedule.snap(schedule.times(steps, shift, start, end), own.valid_times or ())
+
+
 def _tables(defaults, counts, boundaries) -> list[tuple[float, ...]]:
     first = defaults[0]
     if boundaries is None:

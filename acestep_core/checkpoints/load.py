@@ -108,18 +108,22 @@ def load_stage_model(
 
 
 def load_text_encoder(
-    name_or_path: str | Path = DEFAULT_TEXT, *, device: Device = "cpu", dtype: Dtype = None
+    name_or_path: str | Path = DEFAULT_TEXT,
+    *,
+    device: Device = "cpu",
+    dtype: Dtype = None,
+    folders: Sequence[Path | str] = (),
 ) -> "TextEncoder":
     """TextEncoder from a known name, a folder with tokenizer.json, a diffusers pipeline, or a single file.
 
     ComfyUI's files bring no tokenizer: it is taken from beside the file or from a local Qwen3-Embedding-0.6B.
-    Raises CheckpointError.
+    `folders` are searched before this machine's own. Raises CheckpointError.
     """
     from ..text import TextEncoder
 
-    checkpoint = read_checkpoint(find(name_or_path, TEXT).path)
+    checkpoint = read_checkpoint(find(name_or_path, TEXT, folders).path)
     part = checkpoint.part("text_encoder")
-    tokenizer = load_tokenizer(_tokenizer_folder(checkpoint))
+    tokenizer = load_tokenizer(_tokenizer_folder(checkpoint, folders))
     vocabulary = part.tensors["embed_tokens.weight"].shape[0]
     if len(tokenizer) > vocabulary:
         raise CheckpointError(
@@ -172,10 +176,10 @@ def _say_if_guessed(checkpoint: Checkpoint) -> None:
         )
 
 
-def _tokenizer_folder(checkpoint: Checkpoint) -> Path:
+def _tokenizer_folder(checkpoint: Checkpoint, folders: Sequence[Path | str]) -> Path:
     if checkpoint.tokenizer_folder is not None:
         return checkpoint.tokenizer_folder
-    local = find_here(KNOWN[DEFAULT_TEXT])
+    local = find_here(KNOWN[DEFAULT_TEXT], folders)
     if local is not None and (local / "tokenizer.json").is_file():
         return local
     raise CheckpointError(

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..spectrogram import mel_bank, power
 from .band.voices import ROLES
-from .pretrain.spectral import decibels, mel_bank, power
+from .pretrain.spectral import decibels
 
 RATE_HZ = 48_000
 EARS = Path(__file__).with_name("ears.safetensors")

@@ -4,40 +4,10 @@ from functools import lru_cache
 
 import torch
 
+from ...spectrogram import mel_bank, power
+
 FLOOR_DB = -70.0
 _FLOOR_POWER = 10 ** (FLOOR_DB / 10)
-
-
-@lru_cache(maxsize=32)
-def mel_bank(n_fft: int, n_mels: int, rate_hz: int, device: str = "cpu") -> torch.Tensor:
-    """Triangular filters of unit height on the HTK mel scale, 20 Hz to rate/2. [n_mels, n_fft // 2 + 1]"""
-
-    def mel(f):
-        return 2595 * torch.log10(1 + torch.as_tensor(f, dtype=torch.float64) / 700)
-
-    edges = 700 * (10 ** (torch.linspace(float(mel(20.0)), float(mel(rate_hz / 2)), n_mels + 2).double() / 2595) - 1)
-    freq = torch.linspace(0, rate_hz / 2, n_fft // 2 + 1, dtype=torch.float64)
-    up = (freq - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
-    down = (edges[2:, None] - freq) / (edges[2:] - edges[1:-1])[:, None]
-    bank = torch.minimum(up, down).clamp(min=0)
-    empty = bank.sum(1) == 0  # a low band narrower than a bin listens to the nearest one
-    nearest = (freq[None] - edges[1:-1, None]).abs().argmin(1)
-    bank[empty, nearest[empty]] = 1.0
-    return bank.float().to(device)
-
-
-def power(wave: torch.Tensor, n_fft: int, hop: int) -> torch.Tensor:
-    """Power spectrum, 1.0 for a full-scale sine. [B, C, N] → [B, C, n_fft // 2 + 1, frames]"""
-    window = _hann(n_fft, str(wave.device))
-    flat = wave.reshape(-1, wave.shape[-1])
-    spectrum = torch.stft(flat, n_fft, hop, window=window, return_complex=True)
-    spectrum = torch.view_as_real(spectrum).square().sum(-1) * (2 / window.sum()) ** 2
-    return spectrum.view(*wave.shape[:-1], *spectrum.shape[-2:])
-
-
-@lru_cache(maxsize=16)
-def _hann(n_fft: int, device: str) -> torch.Tensor:
-    return torch.hann_window(n_fft, device=device)
 
 
 def decibels(power_spectrum: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,32 @@
+"""The nodes of the pack: the only list of them."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from . import audio, host, latents, load, reference, song, stages, vocoder
+
+NODES = (
+    load.LoadCascade,
+    load.LoadStageModel,
+    load.LoadTextEncoder,
+    load.LoadVocoder,
+    song.SongNode,
+    song.TextEncode,
+    reference.ReferenceEncode,
+    latents.EmptyLatent,
+    stages.StageL,
+    stages.StageM,
+    stages.StageS,
+    vocoder.Vocode,
+    audio.SaveAudio,
+    audio.Spectrogram,
+    audio.Envelope,
+)
+
+
+class AceStepExtension(ComfyExtension):
+    async def on_load(self):
+        host.offer_models_folder()
+        host.serve("/acestep-cascade/stretch", stages.answer_stretch)
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return list(NODES)

@@ -1,0 +1,177 @@
+"""ComfyUI, seen from this pack: devices, loading and eviction, progress and Cancel, model folders, routes.
+
+The only file that imports comfy, folder_paths or server. Networks are ComfyUI's to place: each sits in a ModelPatcher,
+is asked for before every use, and may be evicted between two uses.
+"""
+
+import functools
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import comfy.model_management as management
+import comfy.model_patcher
+import comfy.utils
+import folder_paths
+import server
+import torch
+from aiohttp import web
+
+from ..acestep_core.checkpoints.shelf import FOLDERS_OF_KIND, Shelf
+from ..acestep_core.errors import AceStepError
+
+logger = logging.getLogger(__name__)
+
+MODELS_FOLDER = "acestep"
+PREVIEW_PIXELS = 512
+PREVIEW_SHARE = 0.1  # of the time that sampling takes
+
+
+# ---- networks --------------------------------------------------------------------------------------------------------
+
+
+class _Holder(torch.nn.Module):
+    """ModelPatcher writes a module's `device`, which networks of diffusers and transformers only let it read."""
+
+    def __init__(self, network: torch.nn.Module):
+        super().__init__()
+        self.network, self.device = network, None
+
+
+@dataclass(frozen=True)
+class Managed:
+    """A network under ComfyUI's memory management."""
+
+    patcher: comfy.model_patcher.ModelPatcher
+
+    @contextmanager
+    def loaded(self, activation_bytes: float) -> Iterator[None]:
+        """The network whole on the device it computes on, with so much memory free beside it."""
+        # Plain layers cannot be split between devices, hence the full load.
+        management.load_models_gpu([self.patcher], memory_required=activation_bytes, force_full_load=True)
+        yield
+
+
+def manage(network: torch.nn.Module, kind: str) -> Managed:
+    """A network that lies on the CPU -> one that ComfyUI places. `kind`: "stage", "text" or "vocoder"."""
+    device, rest = {
+        "stage": (management.get_torch_device, management.unet_offload_device),
+        "text": (management.text_encoder_device, management.text_encoder_offload_device),
+        "vocoder": (management.vae_device, management.vae_offload_device),
+    }[kind]
+    # Not CoreModelPatcher: its dynamic form would keep plain layers in video memory beside an image model.
+    return Managed(comfy.model_patcher.ModelPatcher(_Holder(network.eval()), device(), rest()))
+
+
+def stage_dtype(name: str, parameters: int) -> torch.dtype | None:
+    """The dtype of a widget; "auto" is what ComfyUI computes image models in, and on a CPU what the file holds."""
+    named = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}.get(name)
+    device = management.get_torch_device()
+    if named is not None or management.is_device_cpu(device):
+        return named
+    return management.unet_dtype(device, parameters, supported_dtypes=[torch.bfloat16, torch.float32])
+
+
+def release_memory() -> None:
+    management.soft_empty_cache()
+
+
+OUT_OF_MEMORY = management.OOM_EXCEPTION
+
+
+# ---- progress --------------------------------------------------------------------------------------------------------
+
+
+class Progress:
+    """A node's bar, its line of text and its picture. Every report is a place where Cancel takes effect."""
+
+    def __init__(self, node_id: str, total: int):
+        self._bar, self._node_id = comfy.utils.ProgressBar(total, node_id=node_id), node_id
+        self._began, self._spent_on_pictures = time.monotonic(), 0.0
+
+    def report(self, done: int, text: str, picture: Callable | None = None) -> None:
+        """`picture` makes a PIL image; it is asked for only as often as its cost allows."""
+        management.throw_exception_if_processing_interrupted()
+        shown = self._shown(picture)
+        self._bar.update_absolute(done, preview=shown and ("JPEG", shown, PREVIEW_PIXELS))
+        say(text, self._node_id)
+
+    def _shown(self, picture: Callable | None):
+        now = time.monotonic()
+        if picture is None or self._spent_on_pictures > PREVIEW_SHARE * (now - self._began):
+            return None
+        image = picture()
+        self._spent_on_pictures += time.monotonic() - now
+        return image
+
+
+def say(text: str, node_id: str) -> None:
+    """Live text on a node."""
+    server.PromptServer.instance.send_progress_text(text, node_id)
+
+
+def note(lines: tuple[str, ...], node_id: str) -> None:
+    """What a user should know before a node goes on, in the log and on the node."""
+    for line in lines:
+        logger.warning("%s", line)
+    if lines:
+        say(" ".join(lines), node_id)
+
+
+class _OnNode(logging.Handler):
+    def __init__(self, node_id: str):
+        super().__init__(logging.WARNING)
+        self.node_id = node_id
+
+    def emit(self, record: logging.LogRecord):
+        say(record.getMessage(), self.node_id)
+
+
+@contextmanager
+def notes_on(node_id: str) -> Iterator[None]:
+    """What the library notes while a node runs is shown on that node as well as in the log."""
+    handler, logger = _OnNode(node_id), logging.getLogger(__package__.rsplit(".", 1)[0] + ".acestep_core")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+# ---- folders and routes ----------------------------------------------------------------------------------------------
+
+
+def offer_models_folder() -> None:
+    """A models folder of our own, beside those that a user's extra_model_paths.yaml has already named."""
+    known, _ = folder_paths.folder_names_and_paths.get(MODELS_FOLDER, ([], set()))
+    default = str(Path(folder_paths.models_dir) / MODELS_FOLDER)
+    paths = [*known, *([] if default in known else [default])]
+    folder_paths.folder_names_and_paths[MODELS_FOLDER] = (paths, {".safetensors"})
+
+
+def models_shelf() -> Shelf:
+    """Where this ComfyUI keeps models of each kind; ours first, and downloads go there."""
+    own = [Path(folder) for folder in folder_paths.get_folder_paths(MODELS_FOLDER)]
+    kinds = {kind: _folders(names) for kind, names in FOLDERS_OF_KIND.items()}
+    return Shelf(tuple(own), kinds)
+
+
+def _folders(names: tuple[str, ...]) -> tuple[Path, ...]:
+    known = [name for name in names if name in folder_paths.folder_names_and_paths]
+    return tuple(dict.fromkeys(Path(folder) for name in known for folder in folder_paths.get_folder_paths(name)))
+
+
+def serve(path: str, answer: Callable[[dict], dict]) -> None:
+    """GET `path`: its query -> JSON; a user's mistake is answered with 400 and its one line."""
+
+    @functools.wraps(answer)
+    async def handle(request: web.Request) -> web.Response:
+        try:
+            return web.json_response(answer(dict(request.query)))
+        except AceStepError as exc:
+            return web.json_response({"error": str(exc)}, status=400)
+
+    server.PromptServer.instance.routes.get(path)(handle)

@@ -1,0 +1,96 @@
+"""ComfyUI's LATENT with the time it is at, and an empty one to begin with.
+
+Beside `samples` [B, C, T] our stages leave a stamp: the flow time, the seconds asked for, the seeds, and a hash of the
+samples. Other nodes copy keys that they do not know and change the samples, so a stamp whose hash does not fit counts
+for nothing: such a latent is finished music.
+"""
+
+import hashlib
+from dataclasses import asdict, dataclass
+
+import torch
+from comfy_api.latest import io
+
+from ..acestep_core.errors import UserError
+from .types import SongSocket, VocoderHandle, VocoderSocket
+
+STAMP = "acestep"
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Latents [B, C, T] float32 at flow time `t`; None where they are finished, or empty: all zero."""
+
+    samples: torch.Tensor
+    t: float | None = None
+    seconds: float | None = None
+    seeds: tuple[int, ...] = ()
+    models: tuple[str, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        return self.t is None and not bool(self.samples.any())
+
+
+@dataclass(frozen=True)
+class _Stamp:
+    t: float | None
+    seconds: float | None
+    seeds: tuple[int, ...]
+    models: tuple[str, ...]
+    hash: str
+
+
+def to_latent(latents: Latents) -> dict:
+    """ComfyUI's LATENT."""
+    samples = latents.samples.detach().float().cpu()
+    stamp = _Stamp(latents.t, latents.seconds, latents.seeds, latents.models, _hash(samples))
+    return {"samples": samples, "type": "audio", STAMP: asdict(stamp)}
+
+
+def of_latent(latent: dict) -> Latents:
+    """What a LATENT holds. Raises UserError for latents of pictures."""
+    samples = latent["samples"]
+    if samples.ndim != 3:
+        raise UserError(
+            f"latent: got shape {list(samples.shape)}, expected [batch, channels, frames] of music; "
+            "make one with ACE-Step's Empty Latent"
+        )
+    samples, stamp = samples.float().cpu(), latent.get(STAMP)
+    if not stamp or stamp["hash"] != _hash(samples):
+        return Latents(samples)
+    return Latents(samples, *(stamp[name] for name in ("t", "seconds", "seeds", "models")))
+
+
+def _hash(samples: torch.Tensor) -> str:
+    return hashlib.blake2b(samples.contiguous().numpy().tobytes(), digest_size=16).hexdigest()
+
+
+class EmptyLatent(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AceStepEmptyLatent",
+            display_name="Empty Latent",
+            category="ACE-Step/latent",
+            description="Latents of a song's length for a stage to begin with; the stage's seed fills them with noise.",
+            search_aliases=["empty latent audio", "batch", "length"],
+            inputs=[
+                VocoderSocket.Input("vocoder", tooltip="Tells how many frames and channels a second of music has."),
+                SongSocket.Input("song", tooltip="Tells the length."),
+                io.Int.Input(
+                    "batch_size",
+                    default=1,
+                    min=1,
+                    max=64,
+                    tooltip="How many songs at once; song i is made from seed + i. 1 is one song.",
+                ),
+            ],
+            outputs=[io.Latent.Output("latent", display_name="latent", tooltip="For the first stage.")],
+        )
+
+    @classmethod
+    def execute(cls, vocoder: VocoderHandle, song, batch_size) -> io.NodeOutput:
+        spec = vocoder.vocoder.latents
+        empty = torch.zeros(batch_size, spec.channels, spec.frames(song.seconds))
+        return io.NodeOutput(to_latent(Latents(empty, seconds=song.seconds)))

@@ -1,0 +1,278 @@
+"""Loaders: a name from a list -> a model, text encoder or vocoder under ComfyUI's memory management."""
+
+import re
+
+from comfy_api.latest import io
+
+from ..acestep_core.cascade import CascadeModels, find_cascade
+from ..acestep_core.checkpoints import KNOWN
+from ..acestep_core.checkpoints.known import STAGE, TEXT, VOCODER
+from ..acestep_core.checkpoints.local import LocalModel
+from ..acestep_core.errors import AceStepError
+from . import host
+from .types import Encoder, EncoderHandle, Model, ModelHandle, VocoderHandle, VocoderSocket
+
+CATEGORY = "ACE-Step/loaders"
+AUTO = "auto"
+DTYPES = (AUTO, "fp32", "bf16", "fp16")
+_MARK = re.compile(r" \(download, [\d.]+ [GM]B\)$")
+
+
+def choices(kind: str) -> list[str]:
+    """Names for a list: what is here, then known models that would be fetched, marked so with their size."""
+    shelf = host.models_shelf()
+    return [*shelf.here(kind), *(f"{m.name} (download, {_size(m.size_bytes)})" for m in shelf.absent(kind))]
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.0f} MB"
+
+
+def plain(choice: str) -> str:
+    """The name behind a choice: the mark comes off, so that a workflow saved before a download goes on working."""
+    return _MARK.sub("", choice)
+
+
+def check(kind: str, *wanted: str) -> bool | str:
+    """True, or why one of these choices cannot be loaded."""
+    shelf = host.models_shelf()
+    fetchable = {model.name for model in shelf.absent(kind)}
+    for choice in wanted:
+        if choice != AUTO and plain(choice) not in fetchable:
+            try:
+                shelf.find(plain(choice), kind)
+            except AceStepError as exc:
+                return str(exc)
+    return True
+
+
+def fingerprint(kind: str, *wanted: str) -> str:
+    """Changes whenever a file of one of these models does."""
+    shelf = host.models_shelf()
+    return " ".join(_state(shelf, plain(choice), kind) for choice in wanted)
+
+
+def _state(shelf, name: str, kind: str) -> str:
+    if name not in shelf.here(kind):
+        return name
+    path = shelf.find(name, kind).path
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    return ",".join(f"{file}:{file.stat().st_size}:{file.stat().st_mtime_ns}" for file in files)
+
+
+def fetched(choice: str, kind: str, node_id: str) -> LocalModel:
+    """The model behind a choice, downloaded first where it is not here."""
+    shelf, name = host.models_shelf(), plain(choice)
+    if name in {model.name for model in shelf.absent(kind)}:
+        _download(name, node_id)
+    return shelf.find(name, kind)
+
+
+def _download(name: str, node_id: str) -> None:
+    from ..acestep_core.checkpoints import download
+
+    progress = host.Progress(node_id, max(1, KNOWN[name].size_bytes // 10**6))
+
+    def report(state):
+        done, total = state.done_bytes // 10**6, state.total_bytes // 10**6
+        progress.report(done, f"{name}: {done:,} of {total:,} MB")
+
+    download(name, report, host.models_shelf().own[0])
+
+
+def load_model(local: LocalModel, dtype: str, preview: VocoderHandle | None = None) -> ModelHandle:
+    from ..acestep_core.checkpoints import load_stage_model, read_checkpoint
+
+    parameters = read_checkpoint(local.path).part("transformer").parameters
+    model = load_stage_model(local.path, dtype=host.stage_dtype(dtype, parameters))
+    parts = (host.manage(network, "stage") for network in (model.transformer, model.condition_encoder))
+    return ModelHandle(model, *parts, preview)
+
+
+def load_encoder(local: LocalModel, dtype: str) -> EncoderHandle:
+    from ..acestep_core.checkpoints import load_text_encoder, read_checkpoint
+
+    parameters = read_checkpoint(local.path).part("text_encoder").parameters
+    folders = host.models_shelf().own
+    encoder = load_text_encoder(local.path, dtype=host.stage_dtype(dtype, parameters), folders=folders)
+    return EncoderHandle(encoder, host.manage(encoder.model, "text"))
+
+
+def load_vocoder(local: LocalModel) -> VocoderHandle:
+    import torch
+
+    from ..acestep_core.checkpoints import load_vocoder as load
+
+    # It is small and works at the full sample rate, where half precision is heard.
+    vocoder = load(local.path, dtype=torch.float32)
+    return VocoderHandle(vocoder, host.manage(vocoder.vae, "vocoder"))
+
+
+def load_cascade(found: CascadeModels, dtype: str) -> tuple:
+    """(L, M, S, text encoder, vocoder); a model that stands in several slots is loaded once."""
+    vocoder, loaded = load_vocoder(found.vocoder), {}
+    for local in found.stages:
+        if local.path not in loaded:
+            loaded[local.path] = load_model(local, dtype, vocoder)
+    return (*(loaded[local.path] for local in found.stages), load_encoder(found.text, dtype), vocoder)
+
+
+def find_parts(l: str, m: str, s: str, text: str, vocoder: str, node_id: str) -> CascadeModels:  # noqa: E741
+    """The models of a cascade, fetched where need be; what is "auto" goes with the first stage."""
+    stages = {slot: fetched(choice, STAGE, node_id).path for slot, choice in (("l", l), ("m", m), ("s", s))}
+    parts = {
+        name: None if choice == AUTO else fetched(choice, kind, node_id).path
+        for name, choice, kind in (("text", text, TEXT), ("vocoder", vocoder, VOCODER))
+    }
+    shelf = host.models_shelf()
+    return find_cascade(**stages, **parts, folders=(*shelf.folders(TEXT), *shelf.shared[VOCODER]))
+
+
+def _model_input(name: str, default: str, what: str) -> io.Combo.Input:
+    return io.Combo.Input(
+        name,
+        options=choices(STAGE),
+        default=default,
+        tooltip=f"The model {what}. Lists what is here, then known models, which are fetched on first use.",
+    )
+
+
+def _part_input(name: str, kind: str, default: str, what: str, *first: str) -> io.Combo.Input:
+    return io.Combo.Input(name, options=[*first, *choices(kind)], default=default, tooltip=what)
+
+
+def _dtype_input() -> io.Combo.Input:
+    return io.Combo.Input(
+        "dtype",
+        options=list(DTYPES),
+        default=AUTO,
+        advanced=True,
+        tooltip="Number format of the weights. auto: what suits this machine, and on a CPU what the file holds. "
+        "bf16 halves the memory of fp32 at the cost of a slightly different song.",
+    )
+
+
+class LoadCascade(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        with_l = "auto: the one that comes with the model in L, else a published one that is here."
+        return io.Schema(
+            node_id="AceStepLoadCascade",
+            display_name="Load Cascade",
+            category=CATEGORY,
+            description="All parts of a cascade at once: the models of its three stages, text encoder and vocoder.",
+            search_aliases=["ace-step", "music model", "load ace step", "tiny", "song", "checkpoint"],
+            inputs=[
+                _model_input("l", "tiny-l", "that lays out the broad structure"),
+                _model_input("m", "tiny-m", "that adds harmonic detail"),
+                _model_input("s", "tiny-s", "that polishes"),
+                _part_input("text_encoder", TEXT, AUTO, f"Reads caption and lyrics. {with_l}", AUTO),
+                _part_input("vocoder", VOCODER, AUTO, f"Makes sound of latents. {with_l}", AUTO),
+                _dtype_input(),
+            ],
+            outputs=[
+                Model.Output("L", display_name="L", tooltip="The model of stage L."),
+                Model.Output("M", display_name="M", tooltip="The model of stage M."),
+                Model.Output("S", display_name="S", tooltip="The model of stage S."),
+                Encoder.Output("text_encoder", display_name="text encoder", tooltip="For Text Encode."),
+                VocoderSocket.Output("vocoder", display_name="vocoder", tooltip="For Vocode and Reference Encode."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, l, m, s, text_encoder, vocoder):  # noqa: E741
+        answers = (check(STAGE, l, m, s), check(TEXT, text_encoder), check(VOCODER, vocoder))
+        return next((answer for answer in answers if answer is not True), True)
+
+    @classmethod
+    def fingerprint_inputs(cls, l, m, s, text_encoder, vocoder, dtype):  # noqa: E741
+        return fingerprint(STAGE, l, m, s), fingerprint(TEXT, text_encoder), fingerprint(VOCODER, vocoder)
+
+    @classmethod
+    def execute(cls, l, m, s, text_encoder, vocoder, dtype) -> io.NodeOutput:  # noqa: E741
+        with host.notes_on(cls.hidden.unique_id):
+            found = find_parts(l, m, s, text_encoder, vocoder, cls.hidden.unique_id)
+            return io.NodeOutput(*load_cascade(found, dtype))
+
+
+class LoadStageModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AceStepLoadStageModel",
+            display_name="Load Stage Model",
+            category=CATEGORY,
+            description="One music transformer, with its own condition encoder, for a stage of a cascade.",
+            search_aliases=["ace-step model", "diffusion model", "unet", "music transformer"],
+            inputs=[_model_input("model", "tiny-l", "of a stage"), _dtype_input()],
+            outputs=[Model.Output("model", display_name="model", tooltip="For a stage.")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, model):
+        return check(STAGE, model)
+
+    @classmethod
+    def fingerprint_inputs(cls, model, dtype):
+        return fingerprint(STAGE, model)
+
+    @classmethod
+    def execute(cls, model, dtype) -> io.NodeOutput:
+        with host.notes_on(cls.hidden.unique_id):
+            return io.NodeOutput(load_model(fetched(model, STAGE, cls.hidden.unique_id), dtype))
+
+
+class LoadTextEncoder(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AceStepLoadTextEncoder",
+            display_name="Load Text Encoder",
+            category=CATEGORY,
+            description="The network that reads caption and lyrics.",
+            search_aliases=["ace-step clip", "qwen3 embedding", "text encoder"],
+            inputs=[_part_input("text_encoder", TEXT, "tiny-text", "Of the models' own family."), _dtype_input()],
+            outputs=[Encoder.Output("text_encoder", display_name="text encoder", tooltip="For Text Encode.")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, text_encoder):
+        return check(TEXT, text_encoder)
+
+    @classmethod
+    def fingerprint_inputs(cls, text_encoder, dtype):
+        return fingerprint(TEXT, text_encoder)
+
+    @classmethod
+    def execute(cls, text_encoder, dtype) -> io.NodeOutput:
+        return io.NodeOutput(load_encoder(fetched(text_encoder, TEXT, cls.hidden.unique_id), dtype))
+
+
+class LoadVocoder(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AceStepLoadVocoder",
+            display_name="Load Vocoder",
+            category=CATEGORY,
+            description="The network that turns latents into sound, and sound into latents.",
+            search_aliases=["ace-step vae", "audio vae", "oobleck"],
+            inputs=[_part_input("vocoder", VOCODER, "tiny-vocoder", "Of the same family as the models.")],
+            outputs=[VocoderSocket.Output("vocoder", display_name="vocoder", tooltip="For Vocode and the like.")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, vocoder):
+        return check(VOCODER, vocoder)
+
+    @classmethod
+    def fingerprint_inputs(cls, vocoder):
+        return fingerprint(VOCODER, vocoder)
+
+    @classmethod
+    def execute(cls, vocoder) -> io.NodeOutput:
+        return io.NodeOutput(load_vocoder(fetched(vocoder, VOCODER, cls.hidden.unique_id)))

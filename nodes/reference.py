@@ -1,0 +1,59 @@
+"""Clips -> what the stages are shown of them."""
+
+import dataclasses
+
+from comfy_api.latest import io
+
+from ..acestep_core.errors import UserError
+from ..acestep_core.reference import Reference, continuation, timbre_reference
+from . import host
+from .sound import waveform_of
+from .types import ReferenceSocket, VocoderHandle, VocoderSocket
+from .vocoder import activation_bytes
+
+TIMBRE, CONTINUATION = "timbre", "continuation"
+
+
+def add(before: Reference | None, heard: VocoderHandle, audio: dict, use: str) -> Reference:
+    """A reference with one clip more."""
+    before, clip = before or Reference(), waveform_of(audio)
+    if use == TIMBRE:
+        return dataclasses.replace(before, timbre=(*before.timbre, *timbre_reference(heard.vocoder, [clip])))
+    if before.source is not None:
+        raise UserError("continuation: this reference already has a clip to go on from, and a song has one beginning")
+    return dataclasses.replace(before, source=continuation(heard.vocoder, clip))
+
+
+class ReferenceEncode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AceStepReferenceEncode",
+            display_name="Reference Encode",
+            category="ACE-Step/song",
+            description="A clip for the stages to take after: its timbre, or itself as the beginning of the song.",
+            search_aliases=["reference audio", "style transfer", "continue", "extend", "audio to audio", "timbre"],
+            inputs=[
+                VocoderSocket.Input("vocoder", tooltip="Of the same family as the models."),
+                io.Audio.Input("audio", tooltip="Any length, rate and channel count."),
+                io.Combo.Input(
+                    "use",
+                    options=[TIMBRE, CONTINUATION],
+                    default=TIMBRE,
+                    tooltip="timbre: the song takes the sound of the clip. continuation: the song begins with the clip "
+                    "and goes on from it; its seconds count the clip in.",
+                ),
+                ReferenceSocket.Input(
+                    "reference", optional=True, tooltip="Another reference, to which this clip is added."
+                ),
+            ],
+            outputs=[
+                ReferenceSocket.Output("reference", display_name="reference", tooltip="For every stage, and Vocode.")
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, vocoder: VocoderHandle, audio, use, reference=None) -> io.NodeOutput:
+        with host.notes_on(cls.hidden.unique_id), vocoder.network.loaded(activation_bytes(vocoder)):
+            return io.NodeOutput(add(reference, vocoder, audio, use))

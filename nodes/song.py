@@ -1,0 +1,107 @@
+"""What is asked for, and how the text encoder reads it."""
+
+from comfy_api.latest import io
+
+from ..acestep_core.errors import UserError
+from ..acestep_core.song import INSTRUMENTAL, LANGUAGES, UNKNOWN_LANGUAGE, Song
+from ..acestep_core.spec import DEFAULT_SECONDS, MAX_BPM, MAX_SECONDS, MIN_BPM, MIN_SECONDS
+from . import host
+from .types import Encoder, EncoderHandle, SongSocket, Text
+
+AUTO = "auto"
+NOTES = ("C", "C#", "Db", "D", "D#", "Eb", "E", "F", "F#", "Gb", "G", "G#", "Ab", "A", "A#", "Bb", "B")
+KEYS = tuple(f"{note} {mode}" for mode in ("major", "minor") for note in NOTES)
+SIGNATURES = ("2/4", "3/4", "4/4", "6/8")
+TEXT_ACTIVATION_BYTES = 256 << 20
+
+
+class SongNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AceStepSong",
+            display_name="Song",
+            category="ACE-Step/song",
+            description="What the song is to be: caption, lyrics, length and, where you care, tempo, key and metre.",
+            search_aliases=["prompt", "caption", "lyrics", "music prompt", "bpm", "key"],
+            inputs=[
+                io.String.Input(
+                    "caption",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    default="Upbeat electronic dance with synth bass, drums and a saw lead",
+                    tooltip="What it sounds like: genre, mood, instruments, and what not (no drums).",
+                ),
+                io.String.Input(
+                    "lyrics",
+                    multiline=True,
+                    default=INSTRUMENTAL,
+                    tooltip="Words to sing, with [Verse], [Chorus] and the like on lines of their own. "
+                    f"{INSTRUMENTAL}: nobody sings. The embedded tiny models do not sing.",
+                ),
+                io.Float.Input(
+                    "seconds",
+                    default=DEFAULT_SECONDS,
+                    min=MIN_SECONDS,
+                    max=MAX_SECONDS,
+                    step=0.1,
+                    tooltip=f"Length of the whole song, {MIN_SECONDS:g} to {MAX_SECONDS:g} seconds.",
+                ),
+                io.Int.Input(
+                    "bpm",
+                    default=0,
+                    min=0,
+                    max=MAX_BPM,
+                    tooltip=f"Beats a minute, {MIN_BPM} to {MAX_BPM}. 0 (auto): the model's choice.",
+                ),
+                io.Combo.Input("key", options=[AUTO, *KEYS], default=AUTO, tooltip="auto: the model's choice."),
+                io.Combo.Input(
+                    "time_signature", options=[AUTO, *SIGNATURES], default=AUTO, tooltip="auto: the model's choice."
+                ),
+                io.Combo.Input(
+                    "language",
+                    options=[AUTO, *(code for code in LANGUAGES if code != UNKNOWN_LANGUAGE)],
+                    default=AUTO,
+                    tooltip="Of the lyrics. auto: the model finds out by itself.",
+                ),
+            ],
+            outputs=[SongSocket.Output("song", display_name="song", tooltip="For Text Encode and Empty Latent.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, caption, bpm):
+        # Links arrive as None and are checked when the node runs.
+        if caption is not None and not caption.strip():
+            return "caption: is empty; say what the song sounds like"
+        if bpm and not MIN_BPM <= bpm <= MAX_BPM:
+            return f"bpm: got {bpm}, expected 0 (auto) or {MIN_BPM} to {MAX_BPM}"
+        return True
+
+    @classmethod
+    def execute(cls, caption, lyrics, seconds, bpm, key, time_signature, language) -> io.NodeOutput:
+        if not caption.strip():
+            raise UserError("caption: is empty; say what the song sounds like")
+        return io.NodeOutput(Song(caption, lyrics, bpm or None, key, time_signature, language, seconds))
+
+
+class TextEncode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AceStepTextEncode",
+            display_name="Text Encode",
+            category="ACE-Step/song",
+            description="Reads a song's caption and lyrics as the models are told them.",
+            search_aliases=["prompt", "conditioning", "clip text encode"],
+            inputs=[
+                Encoder.Input("text_encoder", tooltip="Of the same family as the models."),
+                SongSocket.Input("song", tooltip="What is asked for."),
+            ],
+            outputs=[Text.Output("text", display_name="text", tooltip="For every stage.")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, text_encoder: EncoderHandle, song: Song) -> io.NodeOutput:
+        with host.notes_on(cls.hidden.unique_id), text_encoder.network.loaded(TEXT_ACTIVATION_BYTES):
+            return io.NodeOutput(text_encoder.encoder.encode(song).to("cpu"))

@@ -1,0 +1,21 @@
+"""ComfyUI's AUDIO and the library's Waveform."""
+
+import torch
+
+from ..acestep_core.audio import Waveform
+from ..acestep_core.errors import UserError
+
+STAMP = "acestep"  # beside waveform and rate: seeds of the items and names of the models that made them
+
+
+def waveform_of(audio: dict | None) -> Waveform:
+    """Samples [B, channels, N] float32. Raises UserError where a node gave no sound, as for a video without any."""
+    if audio is None:
+        raise UserError("audio: got none (a video without sound, perhaps); connect something that makes sound")
+    return Waveform(audio["waveform"].float().cpu(), audio["sample_rate"])
+
+
+def to_audio(wave: Waveform, seeds: tuple[int, ...] = (), models: tuple[str, ...] = ()) -> dict:
+    samples = wave.samples.to(torch.float32).contiguous()
+    stamp = {"seeds": list(seeds), "models": list(models)}
+    return {"waveform": samples, "sample_rate": wave.sample_rate_hz, STAMP: stamp}

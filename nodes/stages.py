@@ -1,0 +1,255 @@
+"""The three stages: one class of node, at three places of the cascade."""
+
+from collections.abc import Callable
+
+from comfy_api.latest import io
+
+from ..acestep_core.checkpoints.checkpoint import read_checkpoint
+from ..acestep_core.checkpoints.known import STAGE
+from ..acestep_core.condition import Condition, encode_condition
+from ..acestep_core.errors import UserError
+from ..acestep_core.guidance import GUIDANCE, Guidance
+from ..acestep_core.plan import stretch
+from ..acestep_core.solvers import SOLVERS
+from ..acestep_core.spec import MAX_SEED
+from ..acestep_core.stages import Stage, Step, item_seeds, run
+from . import host, load
+from .latents import Latents, of_latent, to_latent
+from .types import Model, ModelHandle, ReferenceSocket, Text
+
+SLOTS = ("L", "M", "S")
+MOST_STEPS = 200
+AUTO = "auto"
+PREVIEW_SECONDS = 3.0
+
+
+# ---- what a stage is -------------------------------------------------------------------------------------------------
+
+
+def plan(handle: ModelHandle, slot: int, latents: Latents, wish: dict) -> Stage:
+    """The Stage that a node's widgets and its latents ask for. Raises UserError."""
+    own, asked = handle.model.defaults, wish["stretch"]
+    at = 1.0 if latents.empty else latents.t
+    times = stretch(
+        own,
+        slot,
+        at=at,
+        start=asked.get("start"),
+        end=asked.get("end"),
+        steps=wish["steps"] or None,
+        shift=wish["shift"] or None,
+    )
+    return Stage(handle.model, times=times, solver=wish["solver"], guidance=_guidance(wish["guidance"]))
+
+
+def _guidance(asked: dict) -> Guidance | None:
+    kind = asked["guidance"]
+    return None if kind == AUTO else Guidance(kind, asked.get("scale", 1.0))
+
+
+def play(handle: ModelHandle, stage: Stage, latents: Latents, text, reference, seed: int, report) -> tuple:
+    """Latents at the stage's last time, and its estimate of the finished music."""
+    _check_channels(handle, latents)
+    seeds = item_seeds(seed, len(latents.samples))
+    frames = latents.samples.shape[-1]
+    condition = _condition(handle, text, frames, reference)
+    kept = reference.source.kept(frames) if reference and reference.source else None
+    with handle.transformer.loaded(_activation_bytes(handle, latents)):
+        for step in run([stage], latents.samples, [condition], seeds, kept=kept, at=latents.t or 0.0):
+            report(step)
+    models = tuple(dict.fromkeys((*latents.models, handle.model.name)))
+    return tuple(
+        Latents(samples.cpu(), t or None, latents.seconds, seeds, models)
+        for samples, t in ((step.latents, stage.end), (step.x0, 0.0))
+    )
+
+
+def _condition(handle: ModelHandle, text, frames: int, reference) -> Condition:
+    with handle.condition_encoder.loaded(CONDITION_ACTIVATION_BYTES):
+        return encode_condition(handle.model, text, frames, reference)
+
+
+def _check_channels(handle: ModelHandle, latents: Latents) -> None:
+    wanted, given = handle.model.latents_channels, latents.samples.shape[1]
+    if wanted != given:
+        raise UserError(
+            f"{handle.model.name} makes latents of {wanted} channels, got {given}; make empty latents with ACE-Step's "
+            "Empty Latent and the vocoder of the model's own family"
+        )
+
+
+CONDITION_ACTIVATION_BYTES = 512 << 20
+
+
+def _activation_bytes(handle: ModelHandle, latents: Latents) -> float:
+    """Of one forward pass: a few streams [B, N, hidden], the widest layer's [B, N, inter], at four bytes at most."""
+    config = handle.model.transformer.config
+    tokens = latents.samples.shape[0] * latents.samples.shape[-1] / config.patch_size
+    return 4 * tokens * (8 * config.hidden_size + 3 * config.intermediate_size)
+
+
+# ---- what is seen of it ----------------------------------------------------------------------------------------------
+
+
+def reporter(handle: ModelHandle, slot: int, stage: Stage, node_id: str) -> Callable[[Step], None]:
+    """Tells a node's user after each step where the stage is, and shows how the song begins."""
+    progress = host.Progress(node_id, stage.steps)
+
+    def report(step: Step) -> None:
+        picture = (lambda: _picture(handle, step)) if handle.preview else None
+        progress.report(step.step, f"{SLOTS[slot]} {step.step}/{step.of} · t {step.t_next:.2f}", picture)
+
+    return report
+
+
+def _picture(handle: ModelHandle, step: Step):
+    """A spectrogram of the first seconds of the first song, decoded where the vocoder's weights rest."""
+    from PIL import Image
+
+    from ..acestep_core.spectrogram import spectrogram
+
+    vocoder = handle.preview.vocoder
+    frames = vocoder.latents.frames(PREVIEW_SECONDS)
+    heard = vocoder.decode(step.x0[:1, :, :frames])
+    return Image.fromarray(spectrogram(heard, width=host.PREVIEW_PIXELS, height=host.PREVIEW_PIXELS // 2))
+
+
+def answer_stretch(query: dict) -> dict:
+    """What a stage's strip shows: the times that its widgets come to, before anything is loaded."""
+    try:
+        slot, name = SLOTS.index(query["slot"]), load.plain(query["model"])
+        numbers = {key: float(query[key]) for key in ("at", "start", "end") if key in query}
+        steps, shift = int(query.get("steps", 0)) or None, float(query.get("shift", 0)) or None
+    except (KeyError, ValueError) as exc:
+        raise UserError(f"stretch: got {query}, expected slot (L, M or S), model, and numbers") from exc
+    own = read_checkpoint(host.models_shelf().find(name, STAGE).path).defaults
+    times = stretch(own, slot, steps=steps, shift=shift, **numbers)
+    return {
+        "times": times,
+        "steps": len(times) - 1,
+        "variant": own.variant,
+        "shift": shift or own.shift,
+        "guidance": own.guidance_kind,
+    }
+
+
+# ---- the nodes -------------------------------------------------------------------------------------------------------
+
+
+def _guidance_option(kind: str) -> io.DynamicCombo.Option:
+    scale = io.Float.Input(
+        "scale", default=7.0, min=1.0, max=30.0, step=0.1, tooltip="How strongly the caption is followed. 1 is none."
+    )
+    return io.DynamicCombo.Option(kind, [] if GUIDANCE[kind] is None else [scale])
+
+
+def _time(name: str, default: float, tooltip: str) -> io.Float.Input:
+    return io.Float.Input(name, default=default, min=0.0, max=1.0, step=0.0001, round=0.0001, tooltip=tooltip)
+
+
+class _StageNode(io.ComfyNode):
+    SLOT: int
+    DISPLAY: str
+    DESCRIPTION: str
+    STRETCH: tuple[float, float]
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        start, end = cls.STRETCH
+        return io.Schema(
+            node_id=f"AceStepStage{SLOTS[cls.SLOT]}",
+            display_name=cls.DISPLAY,
+            category="ACE-Step/stages",
+            description=cls.DESCRIPTION,
+            search_aliases=["ksampler", "sampler", "cascade", "denoise", "ace-step"],
+            inputs=[
+                Model.Input("model", tooltip="The music transformer of this stage."),
+                Text.Input("text", tooltip="What is asked for, from Text Encode."),
+                io.Latent.Input(
+                    "latent",
+                    tooltip="An empty latent becomes noise; one from a stage goes on from its time; finished music is "
+                    "noised to where this stage begins, and made anew from there.",
+                ),
+                ReferenceSocket.Input("reference", optional=True, tooltip="Clips to take after, or to go on from."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=min(MAX_SEED, 2**53 - 1) - 64,
+                    control_after_generate=io.ControlAfterGenerate.fixed,
+                    tooltip="Song i of a batch is made from seed + i. The same seed makes the same song.",
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=0,
+                    min=0,
+                    max=MOST_STEPS,
+                    tooltip="Steps of this stage; more takes longer. 0 (auto): as many as the model is made for.",
+                ),
+                io.DynamicCombo.Input(
+                    "stretch",
+                    options=[
+                        io.DynamicCombo.Option(AUTO, []),
+                        io.DynamicCombo.Option(
+                            "custom",
+                            [
+                                _time("start", start, "Flow time at which the stage begins; 1 is noise."),
+                                _time("end", end, "Flow time at which it ends; 0 is finished music."),
+                            ],
+                        ),
+                    ],
+                    tooltip="The part of the way from noise (1) to music (0) that this stage goes. auto: from where "
+                    "the latent is to where the model's cascade hands over.",
+                ),
+                io.DynamicCombo.Input(
+                    "guidance",
+                    options=[io.DynamicCombo.Option(AUTO, []), *map(_guidance_option, GUIDANCE)],
+                    tooltip="Follows the caption more closely, at twice the time. auto: as the model is made for; "
+                    "turbo models need none.",
+                ),
+                io.Combo.Input(
+                    "solver",
+                    options=list(SOLVERS),
+                    default="euler",
+                    tooltip="euler: one look a step. heun: two, more exact. sde: fresh noise in each step.",
+                ),
+                io.Float.Input(
+                    "shift",
+                    default=0.0,
+                    min=0.0,
+                    max=20.0,
+                    step=0.1,
+                    advanced=True,
+                    tooltip="More than 1 spends more of the steps near the noise. 0 (auto): the model's own.",
+                ),
+            ],
+            outputs=[
+                io.Latent.Output("latent", display_name="latent", tooltip="For the next stage, or Vocode at t = 0."),
+                io.Latent.Output("x0", display_name="x0", tooltip="The finished music as this stage hears it now."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, model, text, latent, seed, reference=None, **wish) -> io.NodeOutput:
+        latents = of_latent(latent)
+        with host.notes_on(cls.hidden.unique_id):
+            stage = plan(model, cls.SLOT, latents, wish)
+            host.note(stage.notes(), cls.hidden.unique_id)
+            report = reporter(model, cls.SLOT, stage, cls.hidden.unique_id)
+            return io.NodeOutput(*map(to_latent, play(model, stage, latents, text, reference, seed, report)))
+
+
+class StageL(_StageNode):
+    SLOT, DISPLAY, STRETCH = 0, "Stage L", (1.0, 0.8333)
+    DESCRIPTION = "First stage of a cascade: lays out the broad structure of the song."
+
+
+class StageM(_StageNode):
+    SLOT, DISPLAY, STRETCH = 1, "Stage M", (0.8333, 0.5)
+    DESCRIPTION = "Second stage of a cascade: adds harmonic detail."
+
+
+class StageS(_StageNode):
+    SLOT, DISPLAY, STRETCH = 2, "Stage S", (0.5, 0.0)
+    DESCRIPTION = "Last stage of a cascade: polishes, also any finished music."

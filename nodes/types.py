@@ -1,0 +1,62 @@
+"""The pack's own sockets, and what travels on them between nodes."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from comfy_api.latest import io
+
+if TYPE_CHECKING:
+    from ..acestep_core.checkpoints import StageModel
+    from ..acestep_core.text import TextEncoder
+    from ..acestep_core.vocoder import Vocoder
+    from .host import Managed
+
+Model = io.Custom("ACESTEP_MODEL")
+Encoder = io.Custom("ACESTEP_TEXT_ENCODER")
+VocoderSocket = io.Custom("ACESTEP_VOCODER")
+SongSocket = io.Custom("ACESTEP_SONG")
+Text = io.Custom("ACESTEP_TEXT")
+ReferenceSocket = io.Custom("ACESTEP_REFERENCE")
+
+
+class Handle:
+    """Networks under ComfyUI's memory management; `get_models` shows them to its caches."""
+
+    networks: "tuple[Managed, ...]"
+
+    def get_models(self) -> list:
+        return [network.patcher for network in self.networks]
+
+
+@dataclass(frozen=True)
+class VocoderHandle(Handle):
+    vocoder: "Vocoder"
+    network: "Managed"
+
+    @property
+    def networks(self):
+        return (self.network,)
+
+
+@dataclass(frozen=True)
+class EncoderHandle(Handle):
+    encoder: "TextEncoder"
+    network: "Managed"
+
+    @property
+    def networks(self):
+        return (self.network,)
+
+
+@dataclass(frozen=True)
+class ModelHandle(Handle):
+    """A stage model; `preview` is the vocoder that lets a stage show what it makes while it makes it."""
+
+    model: "StageModel"
+    transformer: "Managed"
+    condition_encoder: "Managed"
+    preview: VocoderHandle | None = None
+
+    @property
+    def networks(self):
+        return (self.transformer, self.condition_encoder)

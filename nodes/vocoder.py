@@ -1,0 +1,60 @@
+"""Latents -> sound."""
+
+import torch
+from comfy_api.latest import io
+
+from ..acestep_core.audio import Waveform
+from ..acestep_core.generate import finished
+from . import host
+from .latents import of_latent
+from .sound import to_audio
+from .types import ReferenceSocket, VocoderHandle, VocoderSocket
+
+ACTIVATION_BYTES_PER_SAMPLE = 128 * 4 * 8  # eight copies of the widest layer at the full sample rate
+
+
+def activation_bytes(handle: VocoderHandle) -> float:
+    """Memory that one tile takes while it is decoded or encoded."""
+    return handle.vocoder.tile_frames * handle.vocoder.latents.samples_per_frame * ACTIVATION_BYTES_PER_SAMPLE
+
+
+def decode(handle: VocoderHandle, latents: torch.Tensor, node_id: str) -> Waveform:
+    """Latents [B, C, T] -> waveform [B, channels, N], piece by piece."""
+    vocoder, chunks, done = handle.vocoder, [], 0.0
+    total = vocoder.latents.seconds(latents.shape[-1])
+    progress = host.Progress(node_id, round(total))
+    with handle.network.loaded(activation_bytes(handle)):
+        for chunk in vocoder.decode_chunks(latents):
+            chunks.append(chunk.samples)
+            done += chunk.seconds
+            progress.report(round(done), f"{done:.0f} of {total:.0f} s")
+    return Waveform(torch.cat(chunks, dim=-1), vocoder.latents.sample_rate_hz)
+
+
+class Vocode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AceStepVocode",
+            display_name="Vocode",
+            category="ACE-Step/audio",
+            description="Makes stereo sound of finished latents, with peaks at -1 dBFS.",
+            search_aliases=["vae decode audio", "decode", "latent to audio"],
+            inputs=[
+                VocoderSocket.Input("vocoder", tooltip="Of the family that made the latents."),
+                io.Latent.Input("latent", tooltip="What the last stage hands on, or the x0 of any stage."),
+                ReferenceSocket.Input(
+                    "reference",
+                    optional=True,
+                    tooltip="With a clip to continue, its own samples are put back at the beginning, untouched.",
+                ),
+            ],
+            outputs=[io.Audio.Output("audio", display_name="audio", tooltip="For any node that takes sound.")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, vocoder: VocoderHandle, latent, reference=None) -> io.NodeOutput:
+        latents = of_latent(latent)
+        wave = finished(decode(vocoder, latents.samples, cls.hidden.unique_id), latents.seconds, reference)
+        return io.NodeOutput(to_audio(wave, latents.seeds, latents.models))
