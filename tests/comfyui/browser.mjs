@@ -1,0 +1,165 @@
+// Opens workflows in ComfyUI's real front end, in a headless Chromium.
+//
+//   node browser.mjs SERVER_URL WORKFLOW.json... [--run] [--nodes2] [--ui FILE] [--api FILE] [--shot FILE.jpg|.png]
+//
+// A workflow may be in the UI format or in the API format, which is laid out anew. The report on standard output is one
+// JSON object: for each file its missing nodes, nodes that the front end marks as wrong, errors of page, console and
+// HTTP, and the workflow in both formats. --run presses Run and waits for the end. --ui, --api and --shot write the last
+// workflow and its picture to files, which is how workflows/ is made.
+// Needs playwright-core (NODE_PATH) and a Chromium (CHROMIUM).
+import { readFileSync, writeFileSync } from "node:fs"
+import { createRequire } from "node:module"
+import { basename } from "node:path"
+import { parseArgs } from "node:util"
+
+const { chromium } = createRequire(import.meta.url)("playwright-core")
+
+const RUN_MS = 300_000
+const VIEW = { width: 1600, height: 900 }
+
+// Seen in a ComfyUI without any pack: its own order of starting, and sites that --disable-api-nodes keeps out.
+const CONSOLE_NOISE = /graph accessed before initialization|Content Security Policy/i
+// The front end asks for these whether they are there or not.
+const HTTP_NOISE = /user\.css|comfy\.templates\.json|\/settings\/|\/userdata|\/docs\/.*\.md$|\/favicon/
+
+// First visits bring dialogs and panels that would lie over the workflow.
+const SETTINGS = {
+  "Comfy.TutorialCompleted": true,
+  "Comfy.Notification.ShowVersionUpdates": false,
+  "Comfy.Workflow.Persist": false,
+  "Comfy.RightSidePanel.IsOpen": false,
+  "Comfy.Minimap.Visible": false
+}
+
+const { values: options, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    run: { type: "boolean", default: false },
+    nodes2: { type: "boolean", default: false },
+    ui: { type: "string" },
+    api: { type: "string" },
+    shot: { type: "string" }
+  }
+})
+const [server, ...files] = positionals
+if (!files.length) throw new Error("usage: browser.mjs SERVER_URL WORKFLOW.json...")
+const url = server.replace(/\/$/, "")
+
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? "chromium",
+  args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+})
+const reports = {}
+try {
+  for (const file of files) reports[basename(file)] = await visit(file)
+} finally {
+  await browser.close()
+}
+process.stdout.write(JSON.stringify(reports, null, 1))
+
+async function visit(file) {
+  const report = { consoleErrors: [], consoleNoise: [], pageErrors: [], httpErrors: [] }
+  const page = await (await browser.newContext({ viewport: VIEW })).newPage()
+  listen(page, report)
+  await keepApart(page)
+  await page.goto(url)
+  await page.waitForFunction(isReady, null, { timeout: 120_000 })
+  report.frontend = await page.evaluate(() => window.__COMFYUI_FRONTEND_VERSION__)
+  await page.waitForTimeout(1000) // extensions of packs are set up last
+  await page.evaluate(loadWorkflow, { workflow: JSON.parse(readFileSync(file)), name: basename(file, ".json") })
+  await page.waitForTimeout(1000)
+  Object.assign(report, await page.evaluate(describe))
+  await page.evaluate(fitView)
+  if (options.run) report.run = await run(page)
+  await page.waitForTimeout(options.run ? 2000 : 300) // players and pictures
+  if (options.ui) writeFileSync(options.ui, JSON.stringify(report.ui, null, 2) + "\n")
+  if (options.api) writeFileSync(options.api, JSON.stringify(report.api, null, 2) + "\n")
+  if (options.shot) await picture(page, options.shot)
+  await page.context().close()
+  return report
+}
+
+function listen(page, report) {
+  page.on("pageerror", (error) => report.pageErrors.push(String(error.stack ?? error)))
+  page.on("console", (message) => {
+    const text = message.text()
+    // A failed request is told with its address by "response".
+    if (message.type() !== "error" || text.startsWith("Failed to load resource")) return
+    report[CONSOLE_NOISE.test(text) ? "consoleNoise" : "consoleErrors"].push(text)
+  })
+  page.on("response", (answer) => {
+    if (answer.status() >= 400 && !HTTP_NOISE.test(answer.url()))
+      report.httpErrors.push(`${answer.status()} ${answer.request().method()} ${answer.url()}`)
+  })
+}
+
+// Nothing leaves this machine, and settings are overlaid in the page, not written on the server.
+async function keepApart(page) {
+  await page.route((address) => /^https?:/.test(address.protocol) && address.origin !== url, (route) => route.abort())
+  await page.route(/\/settings$/, async (route) => {
+    if (route.request().method() !== "GET") return route.continue()
+    const own = await (await route.fetch()).json()
+    await route.fulfill({ json: { ...own, ...SETTINGS, "Comfy.VueNodes.Enabled": options.nodes2 } })
+  })
+}
+
+function isReady() {
+  const registered = window.LiteGraph?.registered_node_types
+  return Boolean(window.app?.extensionManager && registered?.SaveImage && window.app.canvas?.graph)
+}
+
+async function loadWorkflow({ workflow, name }) {
+  if (Array.isArray(workflow.nodes)) await window.app.loadGraphData(workflow, true, true, name)
+  else await window.app.loadApiJson(workflow, name)
+}
+
+async function describe() {
+  const all = (graph) => graph._nodes.flatMap((node) => [node, ...(node.subgraph ? all(node.subgraph) : [])])
+  const nodes = all(window.app.graph)
+  const known = window.LiteGraph.registered_node_types
+  const prompt = await window.app.graphToPrompt()
+  return {
+    missing: nodes.filter((node) => !node.subgraph && !(node.type in known)).map((node) => node.type),
+    invalid: nodes.filter((node) => node.has_errors).map((node) => node.type),
+    api: prompt.output,
+    ui: prompt.workflow
+  }
+}
+
+function fitView() {
+  const { graph, canvas } = window.app
+  const boxes = graph._nodes.map((node) => [node.pos[0], node.pos[1] - 40, ...node.size])
+  if (!boxes.length) return
+  const left = Math.min(...boxes.map((box) => box[0]))
+  const top = Math.min(...boxes.map((box) => box[1]))
+  const width = Math.max(...boxes.map((box) => box[0] + box[2])) - left
+  const height = Math.max(...boxes.map((box) => box[1] + box[3] + 40)) - top
+  // Room for the menus left, above and below.
+  const [x, y] = [80, 80]
+  const scale = Math.min(1.4, (canvas.canvas.clientWidth - x - 40) / width, (canvas.canvas.clientHeight - y - 90) / height)
+  canvas.ds.scale = scale
+  canvas.ds.offset[0] = x / scale - left
+  canvas.ds.offset[1] = y / scale - top
+  canvas.setDirty(true, true)
+}
+
+async function run(page) {
+  const asked = page.waitForResponse((answer) => answer.request().method() === "POST" && answer.url().endsWith("/prompt"))
+  await page.getByTestId("queue-button").first().click()
+  const answer = await asked
+  const body = await answer.json()
+  if (!answer.ok()) return { status: "refused", error: body.error, nodeErrors: body.node_errors }
+  const deadline = Date.now() + RUN_MS
+  while (Date.now() < deadline) {
+    const history = await (await page.request.get(`${url}/history/${body.prompt_id}`)).json()
+    const entry = history[body.prompt_id]
+    if (entry) return { status: entry.status.status_str, outputs: entry.outputs, messages: entry.status.messages }
+    await page.waitForTimeout(250)
+  }
+  return { status: "unfinished" }
+}
+
+async function picture(page, file) {
+  const jpeg = /\.jpe?g$/.test(file)
+  await page.screenshot({ path: file, ...(jpeg ? { type: "jpeg", quality: 85 } : {}) })
+}

@@ -1,0 +1,41 @@
+"""ComfyUI's real front end in a headless Chromium, driven by browser.mjs."""
+
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from comfyui_tests.install import node_modules
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+DRIVER = Path(__file__).with_name("browser.mjs")
+
+
+@dataclass(frozen=True)
+class Browser:
+    node: str
+    chromium: str
+    modules: Path
+
+    def open(self, url: str, *files: Path, timeout: float = 300, run: bool = False) -> dict[str, dict]:
+        """Opens each workflow, in UI or API format, on a fresh page: what browser.mjs reports, by file name."""
+        command = [self.node, str(DRIVER), url, *map(str, files), *(["--run"] if run else [])]
+        paths = [str(self.modules), *filter(None, [os.environ.get("NODE_PATH")])]
+        environment = os.environ | {"NODE_PATH": os.pathsep.join(paths), "CHROMIUM": self.chromium}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
+        if done.returncode:
+            raise RuntimeError(f"browser.mjs: {done.stderr[-3000:]}")
+        return json.loads(done.stdout)
+
+
+def find_browser() -> Browser | str:
+    """The browser, or what is missing."""
+    node = shutil.which("node")
+    chromium = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+    modules = node_modules()
+    for thing, name in ((node, "node"), (chromium, "chromium"), (modules, "npm's playwright-core")):
+        if thing is None:
+            return f"{name} is not here"
+    return Browser(node, chromium, modules)

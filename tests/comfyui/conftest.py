@@ -1,0 +1,85 @@
+"""One ComfyUI server with this pack for the whole session; tests are skipped where it cannot be had.
+
+With ACESTEP_REQUIRE_COMFYUI=1 they fail instead. See install.py for what is needed and where it is looked for.
+"""
+
+import importlib
+import os
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+# Test files cannot import one another; what they share is imported by this name.
+if "comfyui_tests" not in sys.modules:
+    package = types.ModuleType("comfyui_tests")
+    package.__path__ = [str(Path(__file__).parent)]
+    sys.modules["comfyui_tests"] = package
+
+install = importlib.import_module("comfyui_tests.install")
+browsers = importlib.import_module("comfyui_tests.browser")
+material = importlib.import_module("comfyui_tests.material")
+servers = importlib.import_module("comfyui_tests.server")
+
+HINT = "python tests/comfyui/install.py installs it"
+
+
+def unavailable(reason: str):
+    if os.environ.get("ACESTEP_REQUIRE_COMFYUI") == "1":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def comfyui_folder() -> Path:
+    folder = install.find_comfyui()
+    if folder is None:
+        unavailable("no ComfyUI: neither COMFYUI_PATH, nor around this folder, nor ~/ComfyUI")
+    if lacking := install.missing(folder):
+        unavailable(f"ComfyUI at {folder}: {lacking}; {HINT}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(comfyui_folder, tmp_path_factory):
+    base = tmp_path_factory.mktemp("comfyui")
+    material.lay_out(base)
+    started = servers.Server(comfyui_folder, base)
+    try:
+        started.wait()
+        started.state_at_start = started.state()
+        yield started
+    except servers.StartFailed as exc:
+        pytest.fail(str(exc), pytrace=False)
+    finally:
+        started.stop()
+
+
+@pytest.fixture(scope="session")
+def comfy(server):
+    """The client of the running server."""
+    return server.client
+
+
+@pytest.fixture(scope="session")
+def node_info(comfy):
+    """What the server tells the front end about each node."""
+    return comfy.node_info()
+
+
+@pytest.fixture(scope="session")
+def browser(comfyui_folder):
+    found = browsers.find_browser()
+    if isinstance(found, str):
+        unavailable(f"no browser for ComfyUI's front end: {found}; {HINT}")
+    return found
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    running = item.funcargs.get("server") if hasattr(item, "funcargs") else None
+    if report.failed and running is not None:
+        report.sections.append(("ComfyUI's log", running.log_tail()))
+    return report
