@@ -1,6 +1,6 @@
 """How loud a song is, and where its strokes fall, for every picture of a film: [frames], float32, 0 to 1.
 
-Picture i is shown from i / fps to (i + 1) / fps seconds. The whole clip sets the scale, however much of it is asked for.
+Picture i is shown from i / fps to (i + 1) / fps seconds. The whole clip sets the scale, even where a part is asked for.
 """
 
 import math
