@@ -13,6 +13,7 @@ NODES = (
     song.TextEncode,
     reference.ReferenceEncode,
     latents.EmptyLatent,
+    latents.EncodeAudio,
     stages.StageL,
     stages.StageM,
     stages.StageS,

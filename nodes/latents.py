@@ -1,4 +1,4 @@
-"""ComfyUI's LATENT with the time it is at, and an empty one to begin with.
+"""ComfyUI's LATENT with the time it is at: an empty one to begin with, or music as it is.
 
 Beside `samples` [B, C, T] our stages leave a stamp: the flow time, the seconds asked for, the seeds, and a hash of the
 samples. Other nodes copy keys that they do not know and change the samples, so a stamp whose hash does not fit counts
@@ -12,6 +12,7 @@ import torch
 from comfy_api.latest import io
 
 from ..acestep_core.errors import UserError
+from .sound import waveform_of
 from .types import SongSocket, VocoderHandle, VocoderSocket
 
 STAMP = "acestep"
@@ -94,3 +95,26 @@ class EmptyLatent(io.ComfyNode):
         spec = vocoder.vocoder.latents
         empty = torch.zeros(batch_size, spec.channels, spec.frames(song.seconds))
         return io.NodeOutput(to_latent(Latents(empty, seconds=song.seconds)))
+
+
+class EncodeAudio(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AceStepEncodeAudio",
+            display_name="Encode Audio",
+            category="ACE-Step/latent",
+            description="Any music as finished latents, for a stage to make anew from a time on.",
+            search_aliases=["vae encode audio", "refine", "audio to audio", "img2img"],
+            inputs=[
+                VocoderSocket.Input("vocoder", tooltip="Of the same family as the models."),
+                io.Audio.Input("audio", tooltip="Any length, rate and channel count."),
+            ],
+            outputs=[io.Latent.Output("latent", display_name="latent", tooltip="Finished music (t = 0), for a stage.")],
+        )
+
+    @classmethod
+    def execute(cls, vocoder: VocoderHandle, audio) -> io.NodeOutput:
+        wave = waveform_of(audio)
+        with vocoder.network.loaded(vocoder.activation_bytes):
+            return io.NodeOutput(to_latent(Latents(vocoder.vocoder.encode(wave), seconds=wave.seconds)))

@@ -9,7 +9,6 @@ from ..acestep_core.reference import Reference, continuation, timbre_reference
 from . import host
 from .sound import waveform_of
 from .types import ReferenceSocket, VocoderHandle, VocoderSocket
-from .vocoder import activation_bytes
 
 TIMBRE, CONTINUATION = "timbre", "continuation"
 
@@ -55,5 +54,5 @@ class ReferenceEncode(io.ComfyNode):
 
     @classmethod
     def execute(cls, vocoder: VocoderHandle, audio, use, reference=None) -> io.NodeOutput:
-        with host.notes_on(cls.hidden.unique_id), vocoder.network.loaded(activation_bytes(vocoder)):
+        with host.notes_on(cls.hidden.unique_id), vocoder.network.loaded(vocoder.activation_bytes):
             return io.NodeOutput(add(reference, vocoder, audio, use))

@@ -18,6 +18,8 @@ SongSocket = io.Custom("ACESTEP_SONG")
 Text = io.Custom("ACESTEP_TEXT")
 ReferenceSocket = io.Custom("ACESTEP_REFERENCE")
 
+ACTIVATION_BYTES_PER_SAMPLE = 128 * 4 * 8  # of a vocoder: eight copies of its widest layer at the full sample rate
+
 
 class Handle:
     """Networks under ComfyUI's memory management; `get_models` shows them to its caches."""
@@ -36,6 +38,11 @@ class VocoderHandle(Handle):
     @property
     def networks(self):
         return (self.network,)
+
+    @property
+    def activation_bytes(self) -> float:
+        """Memory that one tile takes while it is decoded or encoded."""
+        return self.vocoder.tile_frames * self.vocoder.latents.samples_per_frame * ACTIVATION_BYTES_PER_SAMPLE
 
 
 @dataclass(frozen=True)

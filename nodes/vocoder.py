@@ -10,20 +10,13 @@ from .latents import of_latent
 from .sound import to_audio
 from .types import ReferenceSocket, VocoderHandle, VocoderSocket
 
-ACTIVATION_BYTES_PER_SAMPLE = 128 * 4 * 8  # eight copies of the widest layer at the full sample rate
-
-
-def activation_bytes(handle: VocoderHandle) -> float:
-    """Memory that one tile takes while it is decoded or encoded."""
-    return handle.vocoder.tile_frames * handle.vocoder.latents.samples_per_frame * ACTIVATION_BYTES_PER_SAMPLE
-
 
 def decode(handle: VocoderHandle, latents: torch.Tensor, node_id: str) -> Waveform:
     """Latents [B, C, T] -> waveform [B, channels, N], piece by piece."""
     vocoder, chunks, done = handle.vocoder, [], 0.0
     total = vocoder.latents.seconds(latents.shape[-1])
     progress = host.Progress(node_id, round(total))
-    with handle.network.loaded(activation_bytes(handle)):
+    with handle.network.loaded(handle.activation_bytes):
         for chunk in vocoder.decode_chunks(latents):
             chunks.append(chunk.samples)
             done += chunk.seconds

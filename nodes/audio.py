@@ -1,0 +1,250 @@
+"""What is done with finished sound: files, pictures, and values for the pictures of a film."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from comfy_api.latest import io
+
+from ..acestep_core import audio as sound_files
+from ..acestep_core.audio import FORMATS, Waveform
+from ..acestep_core.envelope import FPS, FRAMES_MOST, MEASURES, envelope
+from ..acestep_core.errors import AceStepError
+from ..acestep_core.formats import LOSSY
+from ..acestep_core.spec import LOUDNESS_LUFS
+from ..acestep_core.spectrogram import SIZE_PX, spectrogram
+from ..acestep_core.tags import song_tags
+from . import host, host_files
+from .sound import STAMP, waveform_of
+from .types import SongSocket
+
+CATEGORY = "ACE-Step/audio"
+DEFAULT_FORMAT = "flac"
+AS_IT_IS, TARGET = "as it is", "target"
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How a song's file is to be."""
+
+    prefix: str
+    format: str
+    bit_depth: str | None = None
+    lufs: float | None = None
+
+
+def save(wave: Waveform, tags: list[dict[str, str]], wish: Wish) -> list[Path]:
+    """One file for each item of a batch. Where that fails, what is not saved is kept in the temp folder and told."""
+    paths = []
+    for item in range(len(wave)):
+        try:
+            path = host_files.output_path(wish.prefix, wish.format, item)
+            paths.append(sound_files.write(path, _mastered(wave[item], wish), wish.format, wish.bit_depth, tags[item]))
+        except (AceStepError, OSError) as exc:
+            rest = range(item, len(wave))
+            raise AceStepError(f"{exc}. {_keep([wave[i] for i in rest], [tags[i] for i in rest])}") from exc
+    return paths
+
+
+def _mastered(wave: Waveform, wish: Wish) -> Waveform:
+    fitting = sound_files.fit(wave, wish.format)
+    if wish.lufs is not None:
+        return sound_files.normalise_loudness(fitting, wish.lufs)
+    return sound_files.limit(fitting, 0.0)
+
+
+def _keep(waves: list[Waveform], tags: list[dict[str, str]]) -> str:
+    """What became of songs that could not be saved where they were wanted."""
+    paths = []
+    try:
+        for wave, own in zip(waves, tags, strict=True):
+            # wav with floats holds whatever there is: any rate, any number of channels, any level.
+            paths.append(str(sound_files.write(host_files.kept_path("wav"), wave, "wav", "32f", own)))
+    except (AceStepError, OSError):
+        return "ComfyUI still holds the song: mend this and queue again, and only saving is done anew"
+    return f"The song is kept as {', '.join(paths)} until ComfyUI ends; or mend this and queue again"
+
+
+def tags_of(audio: dict, song, title: str, artist: str) -> list[dict[str, str]]:
+    """Tags for each item of a batch; seeds and models are known of sound that comes straight from Vocode."""
+    stamp = audio.get(STAMP) or {"seeds": [], "models": []}
+    items = len(audio["waveform"])
+    seeds = [*stamp["seeds"], *[None] * items][:items]
+    settings = [{} if seed is None else {"seed": seed} for seed in seeds]
+    return [song_tags(song, own, stamp["models"], title.strip(), artist.strip()) for own in settings]
+
+
+def _format_option(name: str) -> io.DynamicCombo.Option:
+    depths = [depth for depth in FORMATS[name].subtypes if depth != LOSSY]
+    chosen = io.Combo.Input(
+        "bit_depth",
+        options=depths,
+        tooltip="Bits of a sample. 24 is more than any ear needs, 16 what a CD has, 32f (float) for further work.",
+    )
+    return io.DynamicCombo.Option(name, [chosen] if depths else [])
+
+
+class SaveAudio(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        lufs = io.Float.Input(
+            "lufs",
+            default=LOUDNESS_LUFS,
+            min=-70.0,
+            max=0.0,
+            step=0.5,
+            tooltip="Integrated loudness in LUFS (ITU-R BS.1770). -14 is what streaming services play at; -23 is "
+            "broadcast. Peaks are held under -1 dBFS.",
+        )
+        return io.Schema(
+            node_id="AceStepSaveAudio",
+            display_name="Save Audio",
+            category=CATEGORY,
+            description="Saves songs to ComfyUI's output folder, with tags for players and with the workflow, which "
+            "comes back when a flac, mp3, ogg or opus file is dropped on ComfyUI.",
+            search_aliases=["save audio", "export", "flac", "wav", "mp3", "ogg", "opus", "loudness", "lufs", "tags"],
+            inputs=[
+                io.Audio.Input("audio", tooltip="What to save; of a batch, each song to a file of its own."),
+                SongSocket.Input(
+                    "song", optional=True, tooltip="For the tags: title, tempo, key, lyrics, and the song as a whole."
+                ),
+                io.String.Input(
+                    "filename_prefix",
+                    default="audio/song",
+                    tooltip="Folder below the output folder, and beginning of the file's name; a number follows. "
+                    "%year%, %month%, %day%, %hour%, %minute%, %second% and %batch_num% are filled in.",
+                ),
+                io.DynamicCombo.Input(
+                    "format",
+                    options=[_format_option(name) for name in sorted(FORMATS, key=lambda name: name != DEFAULT_FORMAT)],
+                    tooltip="flac and wav keep every sample; mp3, ogg and opus are small, at about 190 to 250 kbit/s. "
+                    "A rate that a format cannot hold is converted.",
+                ),
+                io.DynamicCombo.Input(
+                    "loudness",
+                    options=[io.DynamicCombo.Option(AS_IT_IS, []), io.DynamicCombo.Option(TARGET, [lufs])],
+                    tooltip="as it is: untouched, unless peaks lie above 0 dBFS, which are turned down. "
+                    "target: each song as loud as asked for.",
+                ),
+                io.String.Input("title", default="", tooltip="Title in the tags. Empty: the song's caption."),
+                io.String.Input(
+                    "artist", default="", advanced=True, tooltip="Artist in the tags. Empty: acestep-cascade."
+                ),
+                # With a widget of this name and type the front end puts a player on the node.
+                io.Custom("AUDIO_UI").Input("audioUI", optional=True),
+            ],
+            is_output_node=True,
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.extra_pnginfo],
+        )
+
+    @classmethod
+    def validate_inputs(cls, filename_prefix):
+        # Before anything is made, unless it comes through a link.
+        return (filename_prefix is not None and host_files.check_prefix(filename_prefix)) or True
+
+    @classmethod
+    def execute(
+        cls, audio, filename_prefix, format, loudness, title="", artist="", song=None, audioUI=None
+    ) -> io.NodeOutput:
+        wish = Wish(filename_prefix, format["format"], format.get("bit_depth"), loudness.get("lufs"))
+        with host.notes_on(cls.hidden.unique_id):
+            wave, workflow = waveform_of(audio), host_files.workflow_tags(cls.hidden)
+            tags = [{**own, **workflow} for own in tags_of(audio, song, title, artist)]
+            return io.NodeOutput(ui={"audio": [host_files.saved(path) for path in save(wave, tags, wish)]})
+
+
+# ---- pictures --------------------------------------------------------------------------------------------------------
+
+
+class Spectrogram(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        least, most = SIZE_PX
+        return io.Schema(
+            node_id="AceStepSpectrogram",
+            display_name="Spectrogram",
+            category=CATEGORY,
+            description="A picture of sound: time to the right, pitch upwards (mel scale), level as colour.",
+            search_aliases=["mel spectrogram", "waveform", "visualize audio", "fft", "audio to image"],
+            inputs=[
+                io.Audio.Input("audio", tooltip="Any rate, length and channels; of a batch, a picture for each."),
+                io.Int.Input("width", default=1024, min=least, max=most, tooltip="Width of the picture in pixels."),
+                io.Int.Input("height", default=512, min=least, max=most, tooltip="Height of the picture in pixels."),
+                io.Float.Input(
+                    "fmax_hz",
+                    default=16000.0,
+                    min=200.0,
+                    max=96000.0,
+                    step=100.0,
+                    tooltip="Highest frequency shown, in Hz; never above half the sample rate.",
+                ),
+                io.Float.Input(
+                    "range_db",
+                    default=80.0,
+                    min=10.0,
+                    max=200.0,
+                    step=1.0,
+                    tooltip="Decibels from the loudest spot down to black. More shows quieter detail, and noise.",
+                ),
+            ],
+            outputs=[io.Image.Output("image", display_name="image", tooltip="For Preview Image and any image node.")],
+        )
+
+    @classmethod
+    def execute(cls, audio, width, height, fmax_hz, range_db) -> io.NodeOutput:
+        wave = waveform_of(audio)
+        pictures = [spectrogram(wave[item], width, height, fmax_hz, range_db) for item in range(len(wave))]
+        return io.NodeOutput(torch.from_numpy(np.stack(pictures)).float() / 255)
+
+
+class Envelope(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AceStepEnvelope",
+            display_name="Envelope",
+            category=CATEGORY,
+            description="How loud a song is, or where its strokes fall, as a value from 0 to 1 for each picture of a "
+            "film. A node that takes the values runs once for each.",
+            search_aliases=["audio reactive", "beat", "onset", "amplitude", "rms", "schedule", "audio to float"],
+            inputs=[
+                io.Audio.Input("audio", tooltip="What to measure; of a batch, the first song."),
+                io.Float.Input(
+                    "fps", default=24.0, min=FPS[0], max=FPS[1], step=0.001, tooltip="Pictures a second of the film."
+                ),
+                io.Int.Input(
+                    "frames",
+                    default=0,
+                    min=0,
+                    max=FRAMES_MOST,
+                    tooltip="How many values. 0: as many as the clip has pictures. Past the clip's end they are 0.",
+                ),
+                io.Combo.Input(
+                    "measure",
+                    options=list(MEASURES),
+                    tooltip="loudness: the loudest picture is 1, what is 40 dB quieter is 0. onsets: how suddenly sound "
+                    "comes up, so that strokes flash.",
+                ),
+                io.Float.Input(
+                    "smoothing",
+                    default=0.1,
+                    min=0.0,
+                    max=10.0,
+                    step=0.01,
+                    tooltip="Seconds in which a value dies down to 37 %. It always rises at once. 0: not smoothed.",
+                ),
+            ],
+            outputs=[
+                io.Float.Output("values", display_name="values", is_output_list=True, tooltip="One for each picture."),
+                io.Int.Output("frames", display_name="frames", tooltip="How many values there are."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, audio, fps, frames, measure, smoothing) -> io.NodeOutput:
+        values = envelope(waveform_of(audio)[0], fps, frames, measure, smoothing).tolist()
+        return io.NodeOutput(values, len(values))
