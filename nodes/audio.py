@@ -14,7 +14,7 @@ from ..acestep_core.errors import AceStepError
 from ..acestep_core.formats import LOSSY
 from ..acestep_core.spec import LOUDNESS_LUFS
 from ..acestep_core.spectrogram import SIZE_PX, spectrogram
-from ..acestep_core.tags import song_tags
+from ..acestep_core.tags import ARTIST, song_tags
 from . import host, host_files
 from .sound import STAMP, waveform_of
 from .types import SongSocket
@@ -121,8 +121,8 @@ class SaveAudio(io.ComfyNode):
                 io.DynamicCombo.Input(
                     "format",
                     options=[_format_option(name) for name in sorted(FORMATS, key=lambda name: name != DEFAULT_FORMAT)],
-                    tooltip="flac and wav keep every sample; mp3, ogg and opus are small, at about 190 to 250 kbit/s. "
-                    "A rate that a format cannot hold is converted.",
+                    tooltip="flac and wav keep every sample; mp3, ogg and opus are small, and lose what is hardly "
+                    "heard. A rate that a format cannot hold is converted.",
                 ),
                 io.DynamicCombo.Input(
                     "loudness",
@@ -130,9 +130,12 @@ class SaveAudio(io.ComfyNode):
                     tooltip="as it is: untouched, unless peaks lie above 0 dBFS, which are turned down. "
                     "target: each song as loud as asked for.",
                 ),
-                io.String.Input("title", default="", tooltip="Title in the tags. Empty: the song's caption."),
+                io.String.Input("title", default="", tooltip="Title in the tags. Empty: what the caption begins with."),
                 io.String.Input(
-                    "artist", default="", advanced=True, tooltip="Artist in the tags. Empty: acestep-cascade."
+                    "artist",
+                    default="",
+                    advanced=True,
+                    tooltip=f"Artist in the tags. Empty: {ARTIST}, for a song of ours.",
                 ),
                 # With a widget of this name and type the front end puts a player on the node.
                 io.Custom("AUDIO_UI").Input("audioUI", optional=True),
@@ -143,8 +146,8 @@ class SaveAudio(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, filename_prefix):
-        # Before anything is made, unless it comes through a link.
-        return (filename_prefix is not None and host_files.check_prefix(filename_prefix)) or True
+        # What comes through a link arrives as None, and is checked when the node runs.
+        return True if filename_prefix is None else host_files.check_prefix(filename_prefix) or True
 
     @classmethod
     def execute(
@@ -226,8 +229,8 @@ class Envelope(io.ComfyNode):
                 io.Combo.Input(
                     "measure",
                     options=list(MEASURES),
-                    tooltip="loudness: the loudest picture is 1, what is 40 dB quieter is 0. onsets: how suddenly sound "
-                    "comes up, so that strokes flash.",
+                    tooltip="loudness: the loudest picture is 1, what is 40 dB quieter is 0. onsets: how suddenly "
+                    "sound comes up, so that strokes flash.",
                 ),
                 io.Float.Input(
                     "smoothing",

@@ -1,0 +1,113 @@
+"""Nodes run as ComfyUI runs them, in this process and without its server.
+
+Where ComfyUI cannot be imported, the tests of this folder are skipped, and with ACESTEP_REQUIRE_COMFYUI=1 they fail.
+"""
+
+import importlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+
+def _find_comfyui() -> Path | None:
+    finder = Path(__file__).parents[1] / "comfyui" / "install.py"
+    spec = importlib.util.spec_from_file_location("acestep_find_comfyui", finder)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.find_comfyui()
+
+
+def _import_comfyui() -> str | None:
+    """Why ComfyUI cannot be imported, if it cannot."""
+    folder = _find_comfyui()
+    if folder is None:
+        return "no ComfyUI: neither COMFYUI_PATH, nor around this folder, nor ~/ComfyUI"
+    sys.path.insert(0, str(folder))
+    try:
+        from comfy.cli_args import args
+
+        args.cpu = True  # before anything else of ComfyUI looks for a device
+        importlib.import_module("comfy_api.latest")
+        importlib.import_module("server")
+    except (ImportError, OSError, RuntimeError) as exc:  # torchaudio and torchvision fail in their own ways
+        sys.path.remove(str(folder))
+        return f"ComfyUI at {folder} cannot be imported: {exc}; python tests/comfyui/install.py installs what it needs"
+    return None
+
+
+ABSENCE = _import_comfyui()
+
+
+class _Skipped(pytest.Module):
+    def collect(self):
+        if os.environ.get("ACESTEP_REQUIRE_COMFYUI") == "1":
+            pytest.fail(ABSENCE, pytrace=False)
+        pytest.skip(ABSENCE, allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path, parent):
+    # A module that imports nodes could not even be collected.
+    return _Skipped.from_parent(parent, path=module_path) if ABSENCE else None
+
+
+@pytest.fixture
+def run_node():
+    """run_node(Node, hidden={"PROMPT": ...}, **inputs): what the node returns; a DynamicCombo's input is a dict."""
+
+    def run(node, hidden: dict | None = None, **inputs):
+        ready = node.PREPARE_CLASS_CLONE({"hidden_inputs": {"UNIQUE_ID": "1", **(hidden or {})}})
+        with torch.inference_mode():
+            return ready.EXECUTE_NORMALIZED(**inputs)
+
+    return run
+
+
+@pytest.fixture
+def comfy_folders(tmp_path, monkeypatch) -> Path:
+    """ComfyUI's output, input and temp folders, below a folder of the test's own."""
+    import folder_paths
+
+    for name in ("output", "input", "temp"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setattr(folder_paths, f"{name}_directory", str(tmp_path / name))
+    return tmp_path
+
+
+@pytest.fixture
+def said(monkeypatch) -> list[str]:
+    """What nodes say to their user while they run."""
+    import server
+
+    lines: list[str] = []
+
+    class Told:
+        def send_progress_text(self, text, node_id):
+            lines.append(text)
+
+    monkeypatch.setattr(server.PromptServer, "instance", Told(), raising=False)
+    return lines
+
+
+@pytest.fixture
+def comfy_models(tmp_path, monkeypatch) -> Path:
+    """ComfyUI's models folder, below a folder of the test's own, with the pack's folder in it."""
+    import folder_paths
+    from acestep_pack.nodes import host
+
+    models = tmp_path / "models"
+    own = {name: ([], extensions) for name, (_, extensions) in folder_paths.folder_names_and_paths.items()}
+    for name in ("diffusion_models", "checkpoints", "text_encoders", "vae"):
+        (models / name).mkdir(parents=True)
+        own[name][0].append(str(models / name))
+    own.pop(host.MODELS_FOLDER, None)
+    monkeypatch.setattr(folder_paths, "folder_names_and_paths", own)
+    monkeypatch.setattr(folder_paths, "models_dir", str(models))
+    monkeypatch.delenv("ACESTEP_MODELS", raising=False)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    host.offer_models_folder()
+    (models / host.MODELS_FOLDER).mkdir()
+    return models

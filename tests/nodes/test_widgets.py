@@ -1,0 +1,226 @@
+"""Every widget of every node changes what the model, the file or the next node gets: one walk over all of them."""
+
+import dataclasses
+import inspect
+from pathlib import Path
+
+import pytest
+import torch
+from acestep_pack import nodes as pack
+from acestep_pack.acestep_core.prompt import lyrics_prompt, text_prompt
+from acestep_pack.acestep_core.reference import Reference
+from acestep_pack.acestep_core.song import Song
+from acestep_pack.nodes import audio, host, latents, load, reference, song, stages, vocoder
+from acestep_pack.nodes.sound import to_audio
+from acestep_pack.nodes.types import Handle
+from comfy_api.latest import io
+
+SONG = {
+    "caption": "calm lo-fi beat",
+    "lyrics": "[Instrumental]",
+    "seconds": 10.0,
+    "bpm": 0,
+    "key": "auto",
+    "time_signature": "auto",
+    "language": "auto",
+}
+STAGE = {
+    "seed": 1,
+    "steps": 2,
+    "stretch": {"stretch": "auto"},
+    "guidance": {"guidance": "none"},
+    "solver": "euler",
+    "shift": 0.0,
+}
+CUSTOM = {"stretch": "custom", "start": 1.0, "end": 0.5}
+SAVE = {
+    "filename_prefix": "audio/song",
+    "format": {"format": "flac", "bit_depth": "24"},
+    "loudness": {"loudness": "as it is"},
+    "title": "",
+    "artist": "",
+}
+CASCADE = {slot: f"tiny-{slot}" for slot in "lms"} | {"text_encoder": "auto", "vocoder": "auto", "dtype": "auto"}
+
+# Node -> (what its widgets are at first, widget -> another value). A widget of a DynamicCombo is named combo.widget and
+# given with the whole combo: before and after.
+CHANGES = {
+    load.LoadCascade: (
+        CASCADE,
+        {
+            "l": "tiny-m",
+            "m": "tiny-s",
+            "s": "tiny-m",
+            "text_encoder": "other-text",
+            "vocoder": "other-vocoder",
+            "dtype": "bf16",
+        },
+    ),
+    load.LoadStageModel: ({"model": "tiny-l", "dtype": "auto"}, {"model": "tiny-m", "dtype": "bf16"}),
+    load.LoadTextEncoder: (
+        {"text_encoder": "tiny-text", "dtype": "auto"},
+        {"text_encoder": "other-text", "dtype": "bf16"},
+    ),
+    load.LoadVocoder: ({"vocoder": "tiny-vocoder"}, {"vocoder": "other-vocoder"}),
+    song.SongNode: (
+        SONG,
+        {
+            "caption": "loud techno",
+            "lyrics": "[Verse]\nla",
+            "seconds": 20.0,
+            "bpm": 90,
+            "key": "A minor",
+            "time_signature": "3/4",
+            "language": "en",
+        },
+    ),
+    song.TextEncode: ({}, {}),
+    reference.ReferenceEncode: ({"use": "timbre"}, {"use": "continuation"}),
+    latents.EmptyLatent: ({"batch_size": 1}, {"batch_size": 2}),
+    latents.EncodeAudio: ({}, {}),
+    vocoder.Vocode: ({}, {}),
+    **{
+        stage: (
+            STAGE,
+            {
+                "seed": 2,
+                "steps": 3,
+                "stretch": CUSTOM,
+                "stretch.start": ({**CUSTOM, "start": 0.9}, {**CUSTOM, "start": 0.8}),
+                "stretch.end": (CUSTOM, {**CUSTOM, "end": 0.6}),
+                "guidance": {"guidance": "cfg", "scale": 3.0},
+                "guidance.scale": tuple({"guidance": "apg", "scale": scale} for scale in (3.0, 4.0)),
+                "solver": "heun",
+                "shift": 1.5,
+            },
+        )
+        for stage in (stages.StageL, stages.StageM, stages.StageS)
+    },
+    audio.SaveAudio: (
+        SAVE,
+        {
+            "filename_prefix": "audio/other",
+            "format": {"format": "mp3"},
+            "format.bit_depth": ({"format": "wav", "bit_depth": "24"}, {"format": "wav", "bit_depth": "16"}),
+            "loudness": {"loudness": "target", "lufs": -20.0},
+            "loudness.lufs": tuple({"loudness": "target", "lufs": lufs} for lufs in (-20.0, -30.0)),
+            "title": "Rain",
+            "artist": "Us",
+        },
+    ),
+    audio.Spectrogram: (
+        {"width": 256, "height": 128, "fmax_hz": 16000.0, "range_db": 80.0},
+        {"width": 300, "height": 200, "fmax_hz": 8000.0, "range_db": 40.0},
+    ),
+    audio.Envelope: (
+        {"fps": 24.0, "frames": 0, "measure": "loudness", "smoothing": 0.1},
+        {"fps": 30.0, "frames": 7, "measure": "onsets", "smoothing": 1.0},
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def parts():
+    """What nodes are connected to: the embedded cascade, and a second of music that is no song of its."""
+    host.offer_models_folder()
+    with torch.inference_mode():
+        loaded = {
+            "model": load.load_model(load.fetched("tiny-m", "stage", "1"), "auto"),
+            "text_encoder": load.load_encoder(load.fetched("tiny-text", "text", "1"), "auto"),
+            "vocoder": load.load_vocoder(load.fetched("tiny-vocoder", "vocoder", "1")),
+        }
+        asked = Song("calm lo-fi beat", seconds=10)
+        t = torch.arange(48000) / 48000
+        wave = 0.3 * torch.sin(2 * torch.pi * 220 * t) * (1 - 0.9 * t) * (t * 4 % 1)
+        sound = {"waveform": wave.expand(1, 2, -1), "sample_rate": 48000}
+        return loaded | {
+            "song": asked,
+            "text": loaded["text_encoder"].encoder.encode(asked),
+            "latent": latents.to_latent(latents.Latents(torch.zeros(1, 8, 200))),
+            "audio": sound,
+        }
+
+
+@pytest.fixture
+def other_parts(comfy_models):
+    """A text encoder and a vocoder of the embedded family under other names."""
+    import shutil
+
+    tiny = Path(load.__file__).parents[1] / "acestep_core" / "tiny"
+    shutil.copytree(tiny / "text_encoder", comfy_models / "acestep" / "other-text")
+    shutil.copytree(tiny / "vae", comfy_models / "acestep" / "other-vocoder")
+
+
+def widgets(node) -> set[str]:
+    """Names of all widgets, those of a DynamicCombo as combo.widget."""
+    names = set()
+    for given in node.GET_SCHEMA().inputs:
+        if isinstance(given, io.DynamicCombo.Input):
+            names |= {given.id} | {f"{given.id}.{inner.id}" for option in given.options for inner in option.inputs}
+        elif hasattr(given, "socketless"):  # what has a widget
+            names.add(given.id)
+    return names - {"audioUI"}
+
+
+def seen(value, folder: Path):
+    """Everything that the next node, the model or a listener could tell apart."""
+    if isinstance(value, torch.Tensor):
+        return (tuple(value.shape), str(value.dtype), value.double().sum().item(), value.double().abs().sum().item())
+    if isinstance(value, Song):
+        return text_prompt(value), lyrics_prompt(value), value.seconds
+    if isinstance(value, Handle):
+        inner = next(iter(vars(value).values()))
+        name = getattr(inner, "name", id(inner))
+        return name, [str(next(part.patcher.model.parameters()).dtype) for part in value.networks]
+    if isinstance(value, Reference):
+        return [seen(clip, folder) for clip in value.timbre], value.source and seen(value.source.latents, folder)
+    if dataclasses.is_dataclass(value):
+        return [seen(part, folder) for part in vars(value).values()]
+    if isinstance(value, dict):
+        return {name: seen(part, folder) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [seen(part, folder) for part in value]
+    return value
+
+
+def test_every_node_is_walked():
+    assert set(CHANGES) == set(pack.NODES)
+
+
+@pytest.mark.parametrize("node", pack.NODES, ids=lambda node: node.__name__)
+def test_every_widget_changes_something(node, run_node, parts, said, comfy_folders, other_parts):
+    before, changes = CHANGES[node]
+    assert set(changes) == widgets(node)
+    sockets = {given.id for given in node.GET_SCHEMA().inputs} & set(parts) - set(before)
+    links = {name: parts[name] for name in sockets}
+
+    def outcome(given):
+        for old in (comfy_folders / "output").rglob("*.*"):
+            old.unlink()
+        made = run_node(node, **links, **given)
+        files = sorted((comfy_folders / "output").rglob("*.*"))
+        return [seen(made.result, comfy_folders), [(file.name, file.read_bytes()) for file in files]]
+
+    plain = outcome(before)
+    if not isinstance(plain[0][0], tuple) and "Load" not in node.__name__:
+        assert outcome(before) == plain  # else any two runs would differ
+    for name, change in changes.items():
+        combo, _, inner = name.partition(".")
+        first, then = change if inner else (before[combo], change)
+        start = outcome({**before, combo: first}) if inner else plain
+        assert outcome({**before, combo: then}) != start, f"{name} changes nothing"
+
+
+@pytest.mark.parametrize("node", pack.NODES, ids=lambda node: node.__name__)
+def test_every_input_says_what_it_does(node):
+    schema = node.GET_SCHEMA()
+    assert schema.description and schema.search_aliases and schema.category.startswith("ACE-Step/")
+    given = [inner for one in schema.inputs for inner in one.get_all() if one.id != "audioUI"]
+    assert [one.id for one in (*given, *schema.outputs) if not one.tooltip] == []
+    assert (Path(pack.__file__).parents[1] / "web" / "docs" / f"{schema.node_id}.md").is_file()
+
+
+@pytest.mark.parametrize("node", pack.NODES, ids=lambda node: node.__name__)
+def test_nodes_are_thin(node):
+    body = inspect.getsource(node.execute).split('"""')[-1].split("io.NodeOutput:", 1)[1].strip().splitlines()
+    assert len(body) <= 8
