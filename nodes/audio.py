@@ -145,7 +145,12 @@ class SaveAudio(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, filename_prefix):
+    def validate_inputs(cls, filename_prefix, *, format=None, loudness=None):
+        # DynamicCombos come unasked, and only where the choice is one of theirs; they are taken by keyword, since
+        # ComfyUI leaves the inside of those that are named before the star unchecked.
+        for name, given, options in (("format", format, FORMATS), ("loudness", loudness, (AS_IT_IS, TARGET))):
+            if given is None:
+                return f"{name}: expected one of {', '.join(options)}"
         # What comes through a link arrives as None, and is checked when the node runs.
         return True if filename_prefix is None else host_files.check_prefix(filename_prefix) or True
 

@@ -92,6 +92,12 @@ def test_the_front_end_finds_the_workflow_of_a_dropped_file(name, save):
     assert found == {"prompt": HIDDEN["PROMPT"], "workflow": HIDDEN["EXTRA_PNGINFO"]["workflow"]}
 
 
+def test_a_long_workflow_leaves_its_prompt_to_be_found_in_ogg(save, monkeypatch):
+    monkeypatch.setitem(HIDDEN["EXTRA_PNGINFO"], "workflow", {"nodes": ["x" * 100_000]})
+    data = save(tone(), format={"format": "ogg"})[0].read_bytes()
+    assert re.search(rb"prompt=(\{.*?\}).{0,4}\x00", data[:60_000], re.DOTALL) and b"workflow=" in data[:60_000]
+
+
 def test_without_metadata_no_workflow_is_saved(save, monkeypatch):
     from comfy.cli_args import args
 
@@ -156,14 +162,24 @@ def test_what_a_format_cannot_hold_is_converted(save, name, rate, channels, kept
     assert made.sample_rate_hz == kept[0]
 
 
+def validated(prefix, **choices):
+    """ComfyUI hands over a choice that it knows, with nothing in it."""
+    return SaveAudio.validate_inputs(filename_prefix=prefix, **{"format": {}, "loudness": {}, **choices})
+
+
+@pytest.mark.parametrize("name", ["format", "loudness"])
+def test_an_unknown_choice_is_told_before_anything_is_made(name, comfy_folders):
+    assert validated("song", **{name: None}).startswith(f"{name}: expected one of ")
+
+
 @pytest.mark.parametrize("prefix", ["../../evil", "/etc/evil", "a/../../evil", "", "  ", "audio/"])
 def test_a_bad_name_is_told_before_anything_is_made(prefix, comfy_folders):
-    assert SaveAudio.validate_inputs(filename_prefix=prefix).startswith(f"filename_prefix: got {prefix!r}, ")
+    assert validated(prefix).startswith(f"filename_prefix: got {prefix!r}, ")
 
 
 @pytest.mark.parametrize("prefix", [None, "song", "a/b/song", "%year%/song_%batch_num%"])
 def test_a_good_name_is_none_to_talk_about(prefix, comfy_folders):
-    assert SaveAudio.validate_inputs(filename_prefix=prefix) is True
+    assert validated(prefix) is True
 
 
 def test_a_song_with_a_bad_name_is_kept(save, comfy_folders):
