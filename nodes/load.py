@@ -1,5 +1,6 @@
 """Loaders: a name from a list -> a model, text encoder or vocoder under ComfyUI's memory management."""
 
+import dataclasses
 import re
 
 from comfy_api.latest import io
@@ -85,6 +86,7 @@ def load_model(local: LocalModel, dtype: str, preview: VocoderHandle | None = No
 
     parameters = read_checkpoint(local.path).part("transformer").parameters
     model = load_stage_model(local.path, dtype=host.stage_dtype(dtype, parameters))
+    model = dataclasses.replace(model, name=local.name)
     parts = (host.manage(network, "stage") for network in (model.transformer, model.condition_encoder))
     return ModelHandle(model, *parts, preview)
 
@@ -119,13 +121,18 @@ def load_cascade(found: CascadeModels, dtype: str) -> tuple:
 
 def find_parts(l: str, m: str, s: str, text: str, vocoder: str, node_id: str) -> CascadeModels:  # noqa: E741
     """The models of a cascade, fetched where need be; what is "auto" goes with the first stage."""
-    stages = {slot: fetched(choice, STAGE, node_id).path for slot, choice in (("l", l), ("m", m), ("s", s))}
+    stages = {slot: _reference(fetched(choice, STAGE, node_id)) for slot, choice in (("l", l), ("m", m), ("s", s))}
     parts = {
-        name: None if choice == AUTO else fetched(choice, kind, node_id).path
+        name: None if choice == AUTO else _reference(fetched(choice, kind, node_id))
         for name, choice, kind in (("text", text, TEXT), ("vocoder", vocoder, VOCODER))
     }
     shelf = host.models_shelf()
     return find_cascade(**stages, **parts, folders=(*shelf.folders(TEXT), *shelf.shared[VOCODER]))
+
+
+def _reference(local: LocalModel):
+    # A known model keeps its name, by which messages and tags call it.
+    return local.known.name if local.known else local.path
 
 
 def _model_input(name: str, default: str, what: str) -> io.Combo.Input:
