@@ -1,0 +1,116 @@
+// Follows the links of a LiteGraph graph to what really gives or takes a value: through reroutes, bypassed nodes and
+// the borders of subgraphs. An end is {node, slot}. Reads graph objects only, so that it can be tested without a page.
+
+const BYPASSED = 4; // LiteGraph's node mode
+const SUBGRAPH_INPUTS = -10; // ids of the two border nodes inside a subgraph
+const SUBGRAPH_OUTPUTS = -20;
+
+/** The output that feeds an input, or null. `passes(node)` names further nodes that hand a value on as it is. */
+export function source(node, slot, passes = () => false) {
+  const seen = new Set();
+  let end = giver(node, slot);
+  while (end && !seen.has(key(end))) {
+    seen.add(key(end));
+    if (!isPassage(end.node, passes)) return end;
+    end = giver(end.node, passedInput(end.node, end.slot));
+  }
+  return null;
+}
+
+/** The inputs that an output feeds, in the order of the links. */
+export function targets(node, slot, passes = () => false, seen = new Set()) {
+  return takers(node, slot).flatMap((end) => {
+    if (!isPassage(end.node, passes)) return [end];
+    if (seen.has(key(end))) return [];
+    seen.add(key(end));
+    const outputs = [...(end.node.outputs ?? []).keys()];
+    const passed = outputs.filter((output) => passedInput(end.node, output) === end.slot);
+    return passed.flatMap((output) => targets(end.node, output, passes, seen));
+  });
+}
+
+/** The input that really sets an input: where a subgraph's border feeds it, the one outside on the subgraph's node. */
+export function outermost(node, slot) {
+  const link = linkOf(node.graph, node.inputs?.[slot]?.link);
+  const around = link && Number(link.origin_id) === SUBGRAPH_INPUTS ? instanceOf(node.graph) : null;
+  return around ? outermost(around, link.origin_slot) : { node, slot };
+}
+
+/** Index of an input by name; -1 if there is none. */
+export function inputIndex(node, name) {
+  return node.inputs?.findIndex((input) => input.name === name) ?? -1;
+}
+
+/** The node that an execution id such as "21:105" (a path through subgraphs) names. */
+export function nodeByPath(rootGraph, path) {
+  let graph = rootGraph;
+  let node = null;
+  for (const id of String(path).split(":")) {
+    node = nodeById(graph, id);
+    graph = node?.subgraph;
+  }
+  return node ?? null;
+}
+
+function nodeById(graph, id) {
+  return graph?.getNodeById(id) ?? graph?.getNodeById(Number(id)) ?? null;
+}
+
+const key = ({ node, slot }) => `${node.graph?.id ?? ""}/${node.id}/${slot}`;
+
+function isPassage(node, passes) {
+  return node.type === "Reroute" || node.mode === BYPASSED || passes(node);
+}
+
+/** The input that a passage gives out at an output: the one at the same place if its type fits, else the first. */
+function passedInput(node, output) {
+  const type = node.outputs?.[output]?.type;
+  const fits = (input) => input && (input.type === type || input.type === "*" || type === "*");
+  return fits(node.inputs?.[output]) ? output : (node.inputs?.findIndex(fits) ?? -1);
+}
+
+function linkOf(graph, id) {
+  return graph?.getLink?.(id) ?? graph?.links?.get?.(id) ?? graph?.links?.[id] ?? null;
+}
+
+function giver(node, slot) {
+  const link = linkOf(node.graph, node.inputs?.[slot]?.link);
+  return link && giverOf(node.graph, link);
+}
+
+function giverOf(graph, link) {
+  if (Number(link.origin_id) === SUBGRAPH_INPUTS) {
+    const around = instanceOf(graph);
+    return around && giver(around, link.origin_slot);
+  }
+  const node = nodeById(graph, link.origin_id);
+  if (!node?.subgraph) return node && { node, slot: link.origin_slot };
+  const inner = linkOf(node.subgraph, node.subgraph.outputs?.[link.origin_slot]?.linkIds?.[0]);
+  return inner && giverOf(node.subgraph, inner);
+}
+
+function takers(node, slot) {
+  return (node.outputs?.[slot]?.links ?? []).flatMap((id) => takersOf(node.graph, linkOf(node.graph, id)));
+}
+
+function takersOf(graph, link) {
+  if (!link) return [];
+  if (Number(link.target_id) === SUBGRAPH_OUTPUTS) {
+    const around = instanceOf(graph);
+    return around ? takers(around, link.target_slot) : [];
+  }
+  const node = nodeById(graph, link.target_id);
+  if (!node?.subgraph) return node ? [{ node, slot: link.target_slot }] : [];
+  const inner = node.subgraph.inputs?.[link.target_slot]?.linkIds ?? [];
+  return inner.flatMap((id) => takersOf(node.subgraph, linkOf(node.subgraph, id)));
+}
+
+/** The first node that shows a subgraph. */
+function instanceOf(subgraph) {
+  const graphs = [subgraph.rootGraph, ...(subgraph.rootGraph?.subgraphs?.values?.() ?? [])];
+  for (const graph of graphs) {
+    const found = graph?.nodes?.find((node) => node.subgraph === subgraph);
+    if (found) return found;
+  }
+  return null;
+}
