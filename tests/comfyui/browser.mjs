@@ -16,9 +16,13 @@ const { chromium } = createRequire(import.meta.url)("playwright-core")
 
 const RUN_MS = 300_000
 const VIEW = { width: 1600, height: 900 }
+const SHOT_VIEW = { width: 2600, height: 1400 } // large enough that text of a whole workflow can be read
+// What menus cover at the sides of the page, and what is left free around a picture, in pixels.
+const MARGINS = { left: 85, top: 135, right: 40, bottom: 95, air: 20 }
 
-// Seen in a ComfyUI without any pack: its own order of starting, and sites that --disable-api-nodes keeps out.
-const CONSOLE_NOISE = /graph accessed before initialization|Content Security Policy/i
+// Seen in a ComfyUI without any pack: its own order of starting, and its own questions that --disable-api-nodes stops.
+const CONSOLE_NOISE =
+  /graph accessed before initialization|(huggingface\.co|comfy\.org|github\.com)\S* .*Content Security Policy/i
 // The front end asks for these whether they are there or not.
 const HTTP_NOISE = /user\.css|comfy\.templates\.json|\/settings\/|\/userdata|\/docs\/.*\.md$|\/favicon/
 
@@ -28,7 +32,8 @@ const SETTINGS = {
   "Comfy.Notification.ShowVersionUpdates": false,
   "Comfy.Workflow.Persist": false,
   "Comfy.RightSidePanel.IsOpen": false,
-  "Comfy.Minimap.Visible": false
+  "Comfy.Minimap.Visible": false,
+  "LiteGraph.Canvas.MinFontSizeForLOD": 0 // text is drawn at any scale
 }
 
 const { values: options, positionals } = parseArgs({
@@ -59,7 +64,7 @@ process.stdout.write(JSON.stringify(reports, null, 1))
 
 async function visit(file) {
   const report = { consoleErrors: [], consoleNoise: [], pageErrors: [], httpErrors: [] }
-  const page = await (await browser.newContext({ viewport: VIEW })).newPage()
+  const page = await (await browser.newContext({ viewport: options.shot ? SHOT_VIEW : VIEW })).newPage()
   listen(page, report)
   await keepApart(page)
   await page.goto(url)
@@ -69,9 +74,8 @@ async function visit(file) {
   await page.evaluate(loadWorkflow, { workflow: JSON.parse(readFileSync(file)), name: basename(file, ".json") })
   await page.waitForTimeout(1000)
   Object.assign(report, await page.evaluate(describe))
-  await page.evaluate(fitView)
+  await page.evaluate(fitView, MARGINS)
   if (options.run) report.run = await run(page)
-  await page.waitForTimeout(options.run ? 2000 : 300) // players and pictures
   if (options.ui) writeFileSync(options.ui, JSON.stringify(report.ui, null, 2) + "\n")
   if (options.api) writeFileSync(options.api, JSON.stringify(report.api, null, 2) + "\n")
   if (options.shot) await picture(page, options.shot)
@@ -126,21 +130,24 @@ async function describe() {
   }
 }
 
-function fitView() {
+// Shows the whole graph between the menus; the part of the page that it fills.
+function fitView({ left, top, right, bottom, air }) {
   const { graph, canvas } = window.app
-  const boxes = graph._nodes.map((node) => [node.pos[0], node.pos[1] - 40, ...node.size])
-  if (!boxes.length) return
-  const left = Math.min(...boxes.map((box) => box[0]))
-  const top = Math.min(...boxes.map((box) => box[1]))
-  const width = Math.max(...boxes.map((box) => box[0] + box[2])) - left
-  const height = Math.max(...boxes.map((box) => box[1] + box[3] + 40)) - top
-  // Room for the menus left, above and below.
-  const [x, y] = [80, 80]
-  const scale = Math.min(1.4, (canvas.canvas.clientWidth - x - 40) / width, (canvas.canvas.clientHeight - y - 90) / height)
+  const boxes = graph._nodes.map((node) => [node.pos[0], node.pos[1] - 50, node.size[0], node.size[1] + 50])
+  boxes.push(...graph._groups.map((group) => [...group.pos, ...group.size]))
+  if (!boxes.length) return null
+  const x = Math.min(...boxes.map((box) => box[0]))
+  const y = Math.min(...boxes.map((box) => box[1]))
+  const width = Math.max(...boxes.map((box) => box[0] + box[2])) - x
+  const height = Math.max(...boxes.map((box) => box[1] + box[3])) - y
+  const page = canvas.canvas.getBoundingClientRect()
+  const room = [window.innerWidth - left - right, window.innerHeight - top - bottom]
+  const scale = Math.min(1.2, room[0] / width, room[1] / height)
   canvas.ds.scale = scale
-  canvas.ds.offset[0] = x / scale - left
-  canvas.ds.offset[1] = y / scale - top
+  canvas.ds.offset[0] = (left - page.x) / scale - x
+  canvas.ds.offset[1] = (top - page.y) / scale - y
   canvas.setDirty(true, true)
+  return { x: left - air, y: top - air, width: width * scale + 2 * air, height: height * scale + 2 * air }
 }
 
 async function run(page) {
@@ -160,6 +167,9 @@ async function run(page) {
 }
 
 async function picture(page, file) {
+  if (options.run) await page.waitForTimeout(7000) // players come, and the word that the job is done goes
+  const clip = await page.evaluate(fitView, MARGINS) // nodes have grown by what they show
+  await page.waitForTimeout(500)
   const jpeg = /\.jpe?g$/.test(file)
-  await page.screenshot({ path: file, ...(jpeg ? { type: "jpeg", quality: 85 } : {}) })
+  await page.screenshot({ path: file, clip: clip ?? undefined, ...(jpeg ? { type: "jpeg", quality: 80 } : {}) })
 }

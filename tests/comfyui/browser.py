@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +20,11 @@ class Browser:
     chromium: str
     modules: Path
 
-    def open(self, url: str, *files: Path, timeout: float = 300, run: bool = False) -> dict[str, dict]:
+    def open(
+        self, url: str, *files: Path, timeout: float = 300, run: bool = False, options: Sequence[str] = ()
+    ) -> dict[str, dict]:
         """Opens each workflow, in UI or API format, on a fresh page: what browser.mjs reports, by file name."""
-        command = [self.node, str(DRIVER), url, *map(str, files), *(["--run"] if run else [])]
+        command = [self.node, str(DRIVER), url, *map(str, files), *(["--run"] if run else []), *options]
         paths = [str(self.modules), *filter(None, [os.environ.get("NODE_PATH")])]
         environment = os.environ | {"NODE_PATH": os.pathsep.join(paths), "CHROMIUM": self.chromium}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)

@@ -28,7 +28,7 @@ def song_of(comfy, prompt):
 
 
 def test_text_becomes_a_song_of_the_asked_length(comfy):
-    sound = song_of(comfy, prompts.text_to_music(seconds=10.0))
+    sound = song_of(comfy, prompts.text_to_music(seconds=10.0, quick=False))
     assert sound.seconds == pytest.approx(10.0, abs=0.1)
     assert sound.samples.shape[1] == 2
     assert not sound.is_silent_in_parts()
@@ -201,27 +201,29 @@ def wait_until(holds, seconds=20.0):
 
 
 def test_models_share_memory_with_an_image_model(comfy, server):
-    def upscale(color):
-        run = comfy.run(prompts.upscaled_image(material.UPSCALER, color))
-        assert run.succeeded, run.error
-
-    upscale(color=1)
-    before = song_of(comfy, prompts.text_to_music(seed=60))
+    image = prompts.upscaled_image(material.UPSCALER, color=1)
+    song_of(comfy, image | prompts.text_to_music(seed=60))
     assert server.our_models()
-    upscale(color=2)
+    assert len(server.our_models()) < len(server.state()["loaded"])
+    again = comfy.run(prompts.changed(image, image={"color": 2}) | prompts.text_to_music(seed=60))
+    assert again.succeeded, again.error
+    assert again.executed == ["image", "upscale", "preview"]
 
+
+def test_freed_models_are_loaded_again_by_the_next_song(comfy, server):
+    before = song_of(comfy, prompts.text_to_music(seed=61))
     comfy.free(unload_models=True)
     wait_until(lambda: server.state()["loaded"] == [])
-    run = comfy.run(prompts.text_to_music(seed=61))
+    run = comfy.run(prompts.text_to_music(seed=62))
     assert run.succeeded, run.error
     assert "cascade" in run.cached
     assert server.our_models()
 
     comfy.free(unload_models=True, free_memory=True)
     wait_until(lambda: server.state()["loaded"] == [])
-    after = song_of(comfy, prompts.text_to_music(seed=60))
-    assert np.array_equal(before.samples, after.samples)
-    upscale(color=3)
+    after = comfy.run(prompts.text_to_music(seed=61))
+    assert after.cached == set()
+    assert np.array_equal(before.samples, hear(comfy.view(after.files("save")[0])).samples)
 
 
 def test_clip_lends_its_timbre(comfy):
