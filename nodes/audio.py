@@ -15,7 +15,7 @@ from ..acestep_core.formats import LOSSY
 from ..acestep_core.spec import LOUDNESS_LUFS
 from ..acestep_core.spectrogram import SIZE_PX, spectrogram
 from ..acestep_core.tags import ARTIST, song_tags
-from . import host, host_files
+from . import host
 from .sound import STAMP, waveform_of
 from .types import SongSocket
 
@@ -42,7 +42,7 @@ def save(wave: Waveform, tags: list[dict[str, str]], wish: Wish) -> list[Path]:
     paths = []
     for item in range(len(wave)):
         try:
-            path = host_files.output_path(wish.prefix, wish.format, item)
+            path = host.output_path(wish.prefix, wish.format, item)
             paths.append(sound_files.write(path, _mastered(wave[item], wish), wish.format, wish.bit_depth, tags[item]))
         except (AceStepError, OSError) as exc:
             rest = range(item, len(wave))
@@ -63,7 +63,7 @@ def _keep(waves: list[Waveform], tags: list[dict[str, str]]) -> str:
     try:
         for wave, own in zip(waves, tags, strict=True):
             # wav with floats holds whatever there is: any rate, any number of channels, any level.
-            paths.append(str(sound_files.write(host_files.kept_path("wav"), wave, "wav", "32f", own)))
+            paths.append(str(sound_files.write(host.kept_path("wav"), wave, "wav", "32f", own)))
     except (AceStepError, OSError):
         return "ComfyUI still holds the song: mend this and queue again, and only saving is done anew"
     return f"The song is kept as {', '.join(paths)} until ComfyUI ends; or mend this and queue again"
@@ -152,7 +152,7 @@ class SaveAudio(io.ComfyNode):
             if given is None:
                 return f"{name}: expected one of {', '.join(options)}"
         # What comes through a link arrives as None, and is checked when the node runs.
-        return True if filename_prefix is None else host_files.check_prefix(filename_prefix) or True
+        return True if filename_prefix is None else host.check_prefix(filename_prefix) or True
 
     @classmethod
     def execute(
@@ -160,9 +160,9 @@ class SaveAudio(io.ComfyNode):
     ) -> io.NodeOutput:
         wish = Wish(filename_prefix, format["format"], format.get("bit_depth"), loudness.get("lufs"))
         with host.notes_on(cls.hidden.unique_id):
-            wave, workflow = waveform_of(audio), host_files.workflow_tags(cls.hidden)
+            wave, workflow = waveform_of(audio), host.workflow_tags(cls.hidden)
             tags = [{**own, **workflow} for own in tags_of(audio, song, title, artist)]
-            return io.NodeOutput(ui={"audio": [host_files.saved(path) for path in save(wave, tags, wish)]})
+            return io.NodeOutput(ui={"audio": [host.saved(path) for path in save(wave, tags, wish)]})
 
 
 # ---- pictures --------------------------------------------------------------------------------------------------------

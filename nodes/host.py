@@ -1,11 +1,13 @@
-"""ComfyUI, seen from this pack: devices, loading and eviction, progress and Cancel, model folders, routes.
+"""ComfyUI, seen from this pack: devices, loading and eviction, progress and Cancel, files and folders, routes.
 
 The only file that imports comfy, folder_paths or server. Networks are ComfyUI's to place: each sits in a ModelPatcher,
 is asked for before every use, and may be evicted between two uses.
 """
 
 import functools
+import json
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,13 +21,15 @@ import folder_paths
 import server
 import torch
 from aiohttp import web
+from comfy.cli_args import args
 
 from ..acestep_core.checkpoints.shelf import FOLDERS_OF_KIND, Shelf
-from ..acestep_core.errors import AceStepError
+from ..acestep_core.errors import AceStepError, UserError
 
 logger = logging.getLogger(__name__)
 
 MODELS_FOLDER = "acestep"
+KEPT = "acestep_kept"
 PREVIEW_PIXELS = 512
 PREVIEW_SHARE = 0.1  # of the time that sampling takes
 
@@ -73,13 +77,6 @@ def stage_dtype(name: str, parameters: int) -> torch.dtype | None:
     if named is not None or management.is_device_cpu(device):
         return named
     return management.unet_dtype(device, parameters, supported_dtypes=[torch.bfloat16, torch.float32])
-
-
-def release_memory() -> None:
-    management.soft_empty_cache()
-
-
-OUT_OF_MEMORY = management.OOM_EXCEPTION
 
 
 # ---- progress --------------------------------------------------------------------------------------------------------
@@ -141,7 +138,7 @@ def notes_on(node_id: str) -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-# ---- folders and routes ----------------------------------------------------------------------------------------------
+# ---- files and routes -----------------------------------------------------------------------------------------------
 
 
 def offer_models_folder() -> None:
@@ -175,3 +172,52 @@ def serve(path: str, answer: Callable[[dict], dict]) -> None:
             return web.json_response({"error": str(exc)}, status=400)
 
     server.PromptServer.instance.routes.get(path)(handle)
+
+
+def check_prefix(prefix: str) -> str | None:
+    """Why files cannot be named so, if they cannot."""
+    folder = os.path.join(folder_paths.get_output_directory(), os.path.dirname(os.path.normpath(prefix)))
+    if not prefix.strip() or prefix.endswith(("/", "\\")):
+        return f"filename_prefix: got {prefix!r}, expected the beginning of a file's name, such as audio/song"
+    if not folder_paths.is_within_directory(folder_paths.get_output_directory(), folder):
+        return f"filename_prefix: got {prefix!r}, which is outside ComfyUI's output folder; give a name below it"
+    return None
+
+
+def output_path(prefix: str, extension: str, item: int) -> Path:
+    """A file below the output folder that is not there yet; its folder is made. Raises UserError, OSError."""
+    wrong = check_prefix(prefix)
+    if wrong:
+        raise UserError(wrong)
+    # Put in before ComfyUI counts the files of that name, so that each item has its own count.
+    return _next(prefix.replace("%batch_num%", str(item)), extension, folder_paths.get_output_directory())
+
+
+def kept_path(extension: str) -> Path:
+    """A file in the temp folder, which ComfyUI empties when it starts and ends."""
+    return _next(KEPT, extension, folder_paths.get_temp_directory())
+
+
+def _next(prefix: str, extension: str, folder: str) -> Path:
+    where, name, count, _, _ = folder_paths.get_save_image_path(prefix, folder)
+    return Path(where) / f"{name}_{count:05}.{extension}"
+
+
+def saved(path: Path) -> dict[str, str]:
+    """A file below the output folder, as results name it."""
+    below = path.relative_to(folder_paths.get_output_directory())
+    folder = "" if below.parent == Path() else str(below.parent)
+    return {"filename": below.name, "subfolder": folder, "type": "output"}
+
+
+def workflow_tags(hidden) -> dict[str, str]:
+    """The prompt and workflow that a node ran in, for tags in which the front end finds them when a file is dropped.
+
+    It reads them as plain ASCII from flac, mp3, ogg and opus, and not at all from wav. Of ogg and opus it sees the
+    first 64 kB: the workflow comes last, so that the prompt, which can be laid out anew, is cut off only after it.
+    """
+    if args.disable_metadata:
+        return {}
+    others = hidden.extra_pnginfo or {}
+    found = {"prompt": hidden.prompt, **{name: others[name] for name in sorted(others, key="workflow".__eq__)}}
+    return {name: json.dumps(value, separators=(",", ":")) for name, value in found.items() if value is not None}

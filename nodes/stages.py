@@ -104,14 +104,12 @@ def reporter(handle: ModelHandle, slot: int, stage: Stage, node_id: str) -> Call
 
 def _picture(handle: ModelHandle, step: Step):
     """A spectrogram of the first seconds of the first song, decoded where the vocoder's weights rest."""
-    from PIL import Image
-
-    from ..acestep_core.spectrogram import spectrogram
+    from ..acestep_core.spectrogram import picture
 
     vocoder = handle.preview.vocoder
     frames = vocoder.latents.frames(PREVIEW_SECONDS)
     heard = vocoder.decode(step.x0[:1, :, :frames])
-    return Image.fromarray(spectrogram(heard, width=host.PREVIEW_PIXELS, height=host.PREVIEW_PIXELS // 2))
+    return picture(heard, width=host.PREVIEW_PIXELS, height=host.PREVIEW_PIXELS // 2)
 
 
 def answer_stretch(query: dict) -> dict:
