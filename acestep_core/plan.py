@@ -97,6 +97,7 @@ def stretch(
             "to 0 (music); give it a later end, or latents that are at an earlier time"
         )
     shift = own.shift if shift is None else shift
+    schedule.check_stretch(shift, start, end)
     if steps is None:
         in_slot = (start, end) == (edges[slot], edges[slot + 1])
         taught = _own(own.cascade_steps, slots) if in_slot else None

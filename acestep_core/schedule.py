@@ -4,6 +4,7 @@ A table of n steps has n + 1 times, the last being where it ends. Times are even
 shift s above 1 spends more of the steps near the noise.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
@@ -25,13 +26,18 @@ def times(steps: int, shift: float = 1.0, start: float = 1.0, end: float = 0.0) 
     """`steps` + 1 times from `start` down to `end`, even in u. Raises UserError."""
     if steps < 1:
         raise UserError(f"steps: got {steps}, expected at least 1")
-    if shift <= 0:
-        raise UserError(f"shift: got {shift}, expected more than 0, such as 3 for turbo models and 1 for base models")
-    if not 1 >= start > end >= 0:
-        raise UserError(f"times: got start {start:g} and end {end:g}, expected 1 >= start > end >= 0")
+    check_stretch(shift, start, end)
     first, last = unshifted(start, shift), unshifted(end, shift)
     inner = (shifted(first + (last - first) * i / steps, shift) for i in range(1, steps))
     return (start, *inner, end)
+
+
+def check_stretch(shift: float, start: float, end: float) -> None:
+    """Raises UserError unless there is a way from `start` down to `end`."""
+    if not 0 < shift < math.inf:
+        raise UserError(f"shift: got {shift}, expected more than 0, such as 3 for turbo models and 1 for base models")
+    if not 1 >= start > end >= 0:
+        raise UserError(f"times: got start {start:g} and end {end:g}, expected 1 >= start > end >= 0")
 
 
 def _turbo_times() -> tuple[float, ...]:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+import types
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -13,3 +14,8 @@ if "acestep_pack" not in sys.modules:
     spec = importlib.util.spec_from_file_location("acestep_pack", ROOT / "__init__.py")
     sys.modules["acestep_pack"] = pack = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(pack)
+
+# Test files cannot import one another; what those of comfyui/ and nodes/ share is imported by this name.
+if "comfyui_tests" not in sys.modules:
+    sys.modules["comfyui_tests"] = package = types.ModuleType("comfyui_tests")
+    package.__path__ = [str(ROOT / "tests" / "comfyui")]

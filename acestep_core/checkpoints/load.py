@@ -12,7 +12,7 @@ import torch
 from ..errors import CheckpointError
 from ..torchaudio_door import settle_torchaudio
 from .checkpoint import TOKENIZER_FOLDERS, Checkpoint, read_checkpoint
-from .known import DEFAULT_TEXT, KNOWN, TEXT, VOCODER
+from .known import DEFAULT_TEXT, KNOWN, STAGE, TEXT, VOCODER
 from .layouts import AUDIO_TOKEN_PARTS
 from .local import find, find_here
 from .networks import SILENCE_BUFFER, build
@@ -77,21 +77,23 @@ def load_stage_model(
     dtype: Dtype = None,
     parts: Sequence[str] = (),
     silence: torch.Tensor | None = None,
+    folders: Sequence[Path | str] = (),
 ) -> StageModel:
     """StageModel from a known name or a path in any layout. `dtype` None: as stored (float16 as float32 on a CPU).
 
     `parts` may name "audio_tokenizer" and "audio_token_detokenizer", which are not read otherwise.
-    `silence` [1, C, N] is used where the file brings none. Raises CheckpointError.
+    `silence` [1, C, N] is used where the file brings none; without it a local model or vocoder gives it. `folders` are
+    searched before this machine's own. Raises CheckpointError.
     """
     for part in parts:
         if part not in AUDIO_TOKEN_PARTS:
             raise ValueError(f"parts may hold {' and '.join(AUDIO_TOKEN_PARTS)}, got {part!r}")
-    local = find(name_or_path)
+    local = find(name_or_path, STAGE, folders)
     checkpoint = read_checkpoint(local.path)
     channels = checkpoint.part("transformer").tensors["proj_out_conv.weight"].shape[1]
     checkpoint.part("condition_encoder")
     _say_if_guessed(checkpoint)
-    found = stage_silence(checkpoint, channels, silence)
+    found = stage_silence(checkpoint, channels, silence, folders)
     networks = {p: build(p, checkpoint.part(p), device, dtype) for p in ("transformer", "condition_encoder", *parts)}
     # diffusers keeps silence in a buffer too, time in the middle.
     weight = networks["condition_encoder"].null_condition_emb

@@ -115,7 +115,7 @@ def is_complete(place: Path) -> bool:
     """Whether all files of a model seem to be there, by their names; a cut-off file shows when its header is read."""
     if place.is_file():
         return True
-    if (place / "transformer").is_dir() or (place / "model_index.json").is_file():
+    if is_pipeline(place):
         parts = [p for p in place.iterdir() if (p / "config.json").is_file()]
         return bool(parts) and all(is_complete(p) for p in parts) and (place / "transformer").is_dir()
     if not (place / "config.json").is_file():
@@ -125,8 +125,21 @@ def is_complete(place: Path) -> bool:
             return True
         index = place / f"{name}.index.json"
         if index.is_file():
-            return all((place / shard).is_file() for shard in read_json(index).get("weight_map", {}).values())
+            return _has_all_shards(index)
     return False
+
+
+def is_pipeline(place: Path) -> bool:
+    """Whether a folder is a diffusers pipeline: a folder for each network."""
+    return (place / "transformer").is_dir() or (place / "model_index.json").is_file()
+
+
+def _has_all_shards(index: Path) -> bool:
+    try:
+        shards = read_json(index).get("weight_map")
+    except CheckpointError:
+        return False  # damaged, as a download that broke off leaves it
+    return isinstance(shards, dict) and all((index.parent / shard).is_file() for shard in shards.values())
 
 
 def _row(known: KnownModel, place: Path | None) -> ModelRow:

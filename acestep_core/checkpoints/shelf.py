@@ -4,16 +4,19 @@ Choices are names that stay the same when a model arrives, so a saved choice goe
 each file's once.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from glob import iglob
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 
 from ..errors import CheckpointError
 from .checkpoint import read_checkpoint
 from .known import KNOWN, STAGE, TEXT, VOCODER, KnownModel, known_model
 from .layouts import split_file
-from .local import LocalModel, find, find_here, is_complete
+from .local import LocalModel, find, is_complete, is_pipeline, local_models
 from .weights import read_header
 
 # Folders of a ComfyUI models folder in which models of each kind lie.
@@ -37,76 +40,100 @@ class Shelf:
     def folders(self, kind: str) -> tuple[Path, ...]:
         return (*self.own, *self.shared.get(kind, ()))
 
+    @property
+    def all_folders(self) -> tuple[Path, ...]:
+        """For what belongs to a model without being of its kind: a tokenizer, a vocoder that makes silence."""
+        return tuple(dict.fromkeys((*self.own, *chain.from_iterable(self.shared.values()))))
+
     def here(self, kind: str) -> list[str]:
         """Names of all models of a kind that can be loaded at once, embedded ones first."""
-        known = [model for model in KNOWN.values() if kind in model.kinds]
-        places = {model.name: find_here(model, self.folders(kind)) for model in known}
-        names = [name for name, place in places.items() if place is not None and is_complete(place)]
-        listed = {places[name].resolve() for name in names}
-        files = (name for name, path in self._files(kind) if path.resolve() not in listed)
-        folders = (name for name, path in self._own_folders(kind) if path.resolve() not in listed)
-        return list(dict.fromkeys((*names, *sorted(folders), *sorted(files))))
+        return list(self._models(kind))
 
     def absent(self, kind: str) -> list[KnownModel]:
         """Known models of a kind that would have to be fetched first."""
-        here = set(self.here(kind))
+        here = self._models(kind)
         return [model for model in KNOWN.values() if kind in model.kinds and model.repo and model.name not in here]
 
     def find(self, name: str, kind: str) -> LocalModel:
         """A model by a name that `here` gives. Raises CheckpointError for any other, a path for instance."""
-        if name not in self.here(kind):
-            known = known_model(name, kind)
-            if known is not None and known.name in {model.name for model in self.absent(kind)}:
-                return find(known.name, kind, self.folders(kind))  # tells where to get it
-            raise CheckpointError(
-                f"{name} is no {_WORDS[kind]} that is here; choose one of the list, or put its file into "
-                f"{self.folders(kind)[0]}"
-            )
-        return find(name, kind, self.folders(kind))
+        here = self._models(kind)
+        if name in here:
+            return here[name]
+        known = known_model(name, kind)
+        if known is not None and known.repo and known.name not in here:
+            return find(known.name, kind, self.folders(kind))  # tells where to get it
+        raise CheckpointError(
+            f"{name} is no {_WORDS[kind]} that is here; choose one of the list, or put its file into "
+            f"{self.folders(kind)[0]}"
+        )
 
-    def _files(self, kind: str) -> Iterator[tuple[str, Path]]:
-        for folder in self.folders(kind):
-            for path in sorted(folder.rglob("*.safetensors")) if folder.is_dir() else ():
-                if not _belongs_to_folder(path, folder) and kind in kinds_of_file(path):
-                    yield path.relative_to(folder).as_posix(), path
+    def _models(self, kind: str) -> dict[str, LocalModel]:
+        known = {model.name: model for model in local_models(kind, self.folders(kind))}
+        listed = {model.path.resolve() for model in known.values()}
+        models = dict(known)
+        for name, path in (*self._own_folders(kind), *self._files(kind)):
+            if path.resolve() not in listed:
+                # Of two with one name the one in the earlier folder counts, as in ComfyUI.
+                models.setdefault(name, LocalModel(path.stem if path.is_file() else path.name, path))
+        return models
 
-    def _own_folders(self, kind: str) -> Iterator[tuple[str, Path]]:
-        for folder in self.own:
-            for config in sorted(folder.glob("**/config.json")) if folder.is_dir() else ():
-                if kind in _kinds_of_folder(config.parent):
-                    yield config.parent.relative_to(folder).as_posix(), config.parent
+    def _files(self, kind: str) -> list[tuple[str, Path]]:
+        return _by_name(
+            (path.relative_to(folder).as_posix(), path)
+            for folder in self.folders(kind)
+            for path in _below(folder, "*.safetensors")
+            if not _belongs_to_folder(path, folder) and kind in kinds_of_file(path)
+        )
+
+    def _own_folders(self, kind: str) -> list[tuple[str, Path]]:
+        configs = ((folder, config) for folder in self.own for config in _below(folder, "config.json"))
+        models = dict.fromkeys((folder, _model_folder(config.parent, folder)) for folder, config in configs)
+        return _by_name(
+            (model.relative_to(folder).as_posix(), model)
+            for folder, model in models
+            if model != folder and kind in _kinds_of_folder(model)
+        )
+
+
+def _by_name(models: Iterable[tuple[str, Path]]) -> list[tuple[str, Path]]:
+    return sorted(models, key=itemgetter(0))
 
 
 _WORDS = {STAGE: "stage model", TEXT: "text encoder", VOCODER: "vocoder"}
 
 
 def kinds_of_file(path: Path) -> tuple[str, ...]:
-    """What a safetensors file can be loaded as; nothing where it is foreign or damaged."""
-    state = path.stat()
-    return _kinds_of_file(path, state.st_size, state.st_mtime_ns)
-
-
-@lru_cache(maxsize=4096)
-def _kinds_of_file(path: Path, size: int, modified_ns: int) -> tuple[str, ...]:
-    try:
-        parts = split_file(read_header(path))
-    except CheckpointError:
-        return ()
-    return tuple(kind for part, kind in _KIND_OF_PART.items() if part in parts)
+    """What a safetensors file can be loaded as; nothing where it is foreign, damaged or not there."""
+    return _kinds(path, state_of(path)) if path.is_file() else ()
 
 
 def _kinds_of_folder(folder: Path) -> tuple[str, ...]:
-    state = (folder / "config.json").stat()
-    return _kinds_of_whole_folder(folder, state.st_size, state.st_mtime_ns) if is_complete(folder) else ()
+    return _kinds(folder, state_of(folder)) if is_complete(folder) else ()
 
 
-@lru_cache(maxsize=1024)
-def _kinds_of_whole_folder(folder: Path, size: int, modified_ns: int) -> tuple[str, ...]:
+def state_of(path: Path) -> tuple[tuple[Path, int, int], ...]:
+    """Each file of a model with its size and time of change, which tell when it is another one."""
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    return tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+
+
+@lru_cache(maxsize=4096)
+def _kinds(path: Path, state: tuple) -> tuple[str, ...]:
     try:
-        parts = read_checkpoint(folder).parts
-    except CheckpointError:
+        parts = read_checkpoint(path).parts if path.is_dir() else split_file(read_header(path))
+    except (CheckpointError, OSError):
         return ()
     return tuple(kind for part, kind in _KIND_OF_PART.items() if part in parts)
+
+
+def _below(folder: Path, pattern: str) -> list[Path]:
+    # Unlike Path.rglob it follows links to folders, with which users spread models over disks.
+    return [folder / name for name in iglob(f"**/{pattern}", root_dir=folder, recursive=True)]
+
+
+def _model_folder(folder: Path, top: Path) -> Path:
+    """The model that a folder with a config is, or is a component of."""
+    return folder.parent if folder != top and folder.parent != top and is_pipeline(folder.parent) else folder
 
 
 def _belongs_to_folder(path: Path, top: Path) -> bool:

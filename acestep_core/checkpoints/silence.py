@@ -7,6 +7,7 @@ or a known one. (A few frames at the beginning differ from the rest, which is on
 """
 
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,13 @@ if TYPE_CHECKING:
 _ENCODED_FRAMES, _KEPT_FRAMES = 64, 48  # the encoder looks far fewer than 16 frames ahead
 
 
-def stage_silence(checkpoint: Checkpoint, channels: int, given: torch.Tensor | None = None) -> torch.Tensor:
-    """Silence [1, channels, N], float32, for a stage model: its own, else `given`, else found or made (see above)."""
+def stage_silence(
+    checkpoint: Checkpoint, channels: int, given: torch.Tensor | None = None, folders: Sequence[Path | str] = ()
+) -> torch.Tensor:
+    """Silence [1, channels, N], float32, for a stage model: its own, else `given`, else found or made (see above).
+
+    `folders` are searched before this machine's own.
+    """
     buffer = checkpoint.part("condition_encoder").tensors.get(SILENCE_BUFFER)
     if checkpoint.silence_file is not None:
         return read_silence(checkpoint.silence_file, channels)
@@ -33,8 +39,8 @@ def stage_silence(checkpoint: Checkpoint, channels: int, given: torch.Tensor | N
         return _checked(read_tensor(buffer).float().transpose(1, 2), channels, buffer.file)
     if given is not None:
         return _checked(given.float(), channels, Path("the silence given"))
-    known = _known_silence() if channels == PUBLISHED_LATENTS.channels else None
-    return _made_silence(checkpoint, channels) if known is None else known
+    known = _known_silence(folders) if channels == PUBLISHED_LATENTS.channels else None
+    return _made_silence(checkpoint, channels, folders) if known is None else known
 
 
 def read_silence(path: Path, channels: int) -> torch.Tensor:
@@ -67,16 +73,16 @@ def _checked(silence: torch.Tensor, channels: int, path: Path) -> torch.Tensor:
     return silence.float()
 
 
-def _known_silence() -> torch.Tensor | None:
-    for local in local_models("stage"):
+def _known_silence(folders: Sequence[Path | str]) -> torch.Tensor | None:
+    for local in local_models("stage", folders):
         file = local.path / SILENCE_FILE
         if local.known.family != "tiny" and file.is_file():
             return read_silence(file, PUBLISHED_LATENTS.channels)
     return None
 
 
-def _made_silence(checkpoint: Checkpoint, channels: int) -> torch.Tensor:
-    candidates = [checkpoint, *(read_checkpoint(local.path) for local in local_models("vocoder"))]
+def _made_silence(checkpoint: Checkpoint, channels: int, folders: Sequence[Path | str]) -> torch.Tensor:
+    candidates = [checkpoint, *(read_checkpoint(local.path) for local in local_models("vocoder", folders))]
     for candidate in candidates:
         part = candidate.parts.get("vae")
         if part is not None and _vae_channels(part) == channels:

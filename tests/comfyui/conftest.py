@@ -3,24 +3,13 @@
 With ACESTEP_REQUIRE_COMFYUI=1 they fail instead. See install.py for what is needed and where it is looked for.
 """
 
-import importlib
 import os
-import sys
-import types
 from pathlib import Path
 
 import pytest
-
-# Test files cannot import one another; what they share is imported by this name.
-if "comfyui_tests" not in sys.modules:
-    package = types.ModuleType("comfyui_tests")
-    package.__path__ = [str(Path(__file__).parent)]
-    sys.modules["comfyui_tests"] = package
-
-install = importlib.import_module("comfyui_tests.install")
-browsers = importlib.import_module("comfyui_tests.browser")
-material = importlib.import_module("comfyui_tests.material")
-servers = importlib.import_module("comfyui_tests.server")
+from comfyui_tests import browser as browsers
+from comfyui_tests import install, material
+from comfyui_tests import server as servers
 
 HINT = "python tests/comfyui/install.py installs it"
 

@@ -1,4 +1,4 @@
-"""Small files that the tests give to ComfyUI: a random image model, model files that are none, a clip."""
+"""Small files that the tests give to ComfyUI: random models, model files that are none, a clip."""
 
 import io
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
+from comfyui_tests import published
 from comfyui_tests.install import ROOT
 from safetensors.torch import load_file, save_file
 
@@ -21,6 +22,7 @@ def lay_out(base: Path) -> None:
     _save(base / "models" / "upscale_models" / UPSCALER, upscaler())
     _save(base / "models" / "diffusion_models" / FOREIGN, {"picture.weight": torch.randn(8, 8)})
     _save(base / "models" / "diffusion_models" / DAMAGED, damaged_stage())
+    published.lay_out_files(base / "models")
 
 
 def _save(path: Path, tensors: dict) -> None:

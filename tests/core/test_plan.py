@@ -6,10 +6,13 @@ import pytest
 from acestep_pack.acestep_core.checkpoints.variants import VARIANTS, VariantDefaults
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.guidance import Guidance
-from acestep_pack.acestep_core.plan import Settings, plan
+from acestep_pack.acestep_core.plan import Settings, plan, stretch
 
 SCHEDULES = json.loads((Path(__file__).parents[1] / "golden" / "prompts_and_schedules.json").read_text())["schedules"]
 TURBO, BASE = VARIANTS["turbo"], VARIANTS["base"]
+TINY = VariantDefaults(
+    "tiny", 19, 3.0, guidance=3.0, guidance_kind="cfg", boundaries=(0.3, 0.1), cascade_steps=(14, 3, 2)
+)
 TURBO_TABLE = (*next(s["timesteps"] for s in SCHEDULES if s["steps"] == 8 and s["shift"] == 3), 0.0)
 
 
@@ -94,3 +97,87 @@ def test_times_near_a_taught_one_become_it():
     assert stages[0].times[-1] == stages[1].times[0] == next(t for t in TURBO.valid_times if abs(t - 0.8333) < 1e-3)
     free = dataclasses.replace(TURBO, valid_times=None)
     assert plan([free] * 3, Settings(boundaries=(0.8333, 0.5)))[0].times[-1] == 0.8333
+
+
+# ---- a stage by itself -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("own", [TINY, TURBO, BASE, VARIANTS["turbo-shift1"]], ids=lambda own: own.variant)
+def test_stages_in_the_three_slots_are_the_cascade(own):
+    """To the bit, whether a stage is told where its latents are or goes by its slot."""
+    together = [stage.times for stage in plan([own] * 3, Settings())]
+    assert [stretch(own, slot) for slot in range(3)] == together
+    ats = (1.0, *(times[-1] for times in together))
+    assert [stretch(own, slot, at=ats[slot]) for slot in range(3)] == together
+
+
+def test_turbo_stages_in_the_three_slots_are_the_turbo_table():
+    stages = [stretch(TURBO, slot) for slot in range(3)]
+    assert [len(times) - 1 for times in stages] == [3, 3, 2]
+    assert (*stages[0][:-1], *stages[1][:-1], *stages[2]) == pytest.approx(TURBO_TABLE, abs=1e-12)
+    assert all(t in (*TURBO.valid_times, 0.0) for times in stages for t in times)
+
+
+def test_a_checkpoint_tells_its_own_places_and_steps():
+    assert [len(stretch(TINY, slot)) - 1 for slot in range(3)] == [14, 3, 2]
+    assert [(times[0], times[-1]) for times in (stretch(TINY, slot) for slot in range(3))] == [
+        (1.0, 0.3),
+        (0.3, 0.1),
+        (0.1, 0.0),
+    ]
+
+
+@pytest.mark.parametrize("at", [1.0, 0.7, 0.31])
+def test_a_stage_begins_where_its_latents_are(at):
+    times = stretch(TINY, 0, at=at)
+    assert (times[0], times[-1]) == (at, 0.3)
+    assert stretch(TINY, 0, at=at, start=at) == times
+    assert stretch(TINY, 0, at=0.5, start=at)[0] == at  # what a user says counts
+
+
+def test_finished_music_begins_where_the_slot_does():
+    assert [stretch(TINY, slot, at=None)[0] for slot in range(3)] == [1.0, 0.3, 0.1]
+
+
+def test_a_stage_off_its_place_spends_as_many_steps_as_the_model_would():
+    assert len(stretch(TINY, 0, at=0.7)) - 1 == 6  # of 19 steps at shift 3 as many lie between 0.7 and 0.3
+    assert stretch(TINY, 2, start=1.0, end=0.0) == plan([TINY], Settings())[0].times
+    assert len(stretch(BASE, 1, start=0.5, end=0.4)) - 1 == 5
+    assert len(stretch(TINY, 0, start=0.301)) - 1 == 1
+
+
+def test_what_a_user_says_counts():
+    assert stretch(TINY, 1, start=0.8, end=0.4, steps=2, shift=1.0) == pytest.approx((0.8, 0.6, 0.4))
+    assert len(stretch(TINY, 0, steps=5)) - 1 == 5 and stretch(TINY, 0, steps=5)[-1] == 0.3
+    assert len(stretch(TINY, 0, shift=1.0)) - 1 == 14 and stretch(TINY, 0, shift=1.0) != stretch(TINY, 0)
+    assert stretch(TINY, 2, end=0.05)[-1] == 0.05
+
+
+def test_a_cascade_of_another_length_has_places_of_its_own():
+    two = [stretch(TINY, slot, slots=2) for slot in range(2)]
+    assert two == [stage.times for stage in plan([TINY] * 2, Settings())]
+
+
+def test_a_typed_time_near_a_taught_one_becomes_it():
+    assert stretch(TURBO, 1, start=0.8333)[0] in TURBO.valid_times
+    assert stretch(TINY, 1, start=0.8333)[0] == 0.8333
+
+
+@pytest.mark.parametrize(
+    "wish, said",
+    [
+        ({"slot": 0, "start": 0.2, "end": 0.6}, "would begin at t = 0.2 and end at t = 0.6, but t falls from 1"),
+        ({"slot": 0, "at": 0.25}, "would begin at t = 0.25 and end at t = 0.3,"),
+        ({"slot": 1, "at": 0.1}, "would begin at t = 0.1 and end at t = 0.1,"),
+        ({"slot": 2, "start": 0.0}, "would begin at t = 0 and end at t = 0,"),
+        ({"slot": 0, "start": 1.5}, "times: got start 1.5 and end 0.3, expected 1 >= start > end >= 0"),
+        ({"slot": 0, "end": -0.5}, "times: got start 1 and end -0.5"),
+        ({"slot": 0, "steps": -1}, "steps: got -1, expected at least 1"),
+        ({"slot": 0, "shift": -3.0}, "shift: got -3.0, expected more than 0"),
+        ({"slot": 0, "shift": float("nan")}, "shift: got nan"),
+        ({"slot": 0, "start": float("nan")}, "times: got start nan"),
+    ],
+)
+def test_a_stretch_that_cannot_be_gone_is_told(wish, said):
+    with pytest.raises(UserError, match=said):
+        stretch(TINY, **wish)

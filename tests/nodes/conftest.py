@@ -4,26 +4,18 @@ Where ComfyUI cannot be imported, the tests of this folder are skipped, and with
 """
 
 import importlib
-import importlib.util
 import os
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-
-
-def _find_comfyui() -> Path | None:
-    finder = Path(__file__).parents[1] / "comfyui" / "install.py"
-    spec = importlib.util.spec_from_file_location("acestep_find_comfyui", finder)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.find_comfyui()
+from comfyui_tests.install import find_comfyui
 
 
 def _import_comfyui() -> str | None:
     """Why ComfyUI cannot be imported, if it cannot."""
-    folder = _find_comfyui()
+    folder = find_comfyui()
     if folder is None:
         return "no ComfyUI: neither COMFYUI_PATH, nor around this folder, nor ~/ComfyUI"
     sys.path.insert(0, str(folder))
