@@ -9,6 +9,7 @@ from ..acestep_core.cascade import CascadeModels, find_cascade
 from ..acestep_core.checkpoints import KNOWN
 from ..acestep_core.checkpoints.known import STAGE, TEXT, VOCODER
 from ..acestep_core.checkpoints.local import LocalModel
+from ..acestep_core.checkpoints.shelf import state_of
 from ..acestep_core.errors import AceStepError
 from . import host
 from .types import Encoder, EncoderHandle, Model, ModelHandle, VocoderHandle, VocoderSocket
@@ -34,12 +35,13 @@ def plain(choice: str) -> str:
     return _MARK.sub("", choice)
 
 
-def check(kind: str, *wanted: str) -> bool | str:
+def check(kind: str, *wanted: str | None) -> bool | str:
     """True, or why one of these choices cannot be loaded."""
     shelf = host.models_shelf()
     fetchable = {model.name for model in shelf.absent(kind)}
     for choice in wanted:
-        if choice != AUTO and plain(choice) not in fetchable:
+        # What comes through a link arrives as None, and is checked when the node runs.
+        if choice not in (None, AUTO) and plain(choice) not in fetchable:
             try:
                 shelf.find(plain(choice), kind)
             except AceStepError as exc:
@@ -47,18 +49,12 @@ def check(kind: str, *wanted: str) -> bool | str:
     return True
 
 
-def fingerprint(kind: str, *wanted: str) -> str:
+def fingerprint(kind: str, *wanted: str | None) -> str:
     """Changes whenever a file of one of these models does."""
     shelf = host.models_shelf()
-    return " ".join(_state(shelf, plain(choice), kind) for choice in wanted)
-
-
-def _state(shelf, name: str, kind: str) -> str:
-    if name not in shelf.here(kind):
-        return name
-    path = shelf.find(name, kind).path
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    return ",".join(f"{file}:{file.stat().st_size}:{file.stat().st_mtime_ns}" for file in files)
+    here = shelf.here(kind)
+    names = [plain(choice) for choice in wanted if choice is not None]
+    return str([(name, state_of(shelf.find(name, kind).path) if name in here else ()) for name in names])
 
 
 def fetched(choice: str, kind: str, node_id: str) -> LocalModel:
@@ -85,7 +81,8 @@ def load_model(local: LocalModel, dtype: str, preview: VocoderHandle | None = No
     from ..acestep_core.checkpoints import load_stage_model, read_checkpoint
 
     parameters = read_checkpoint(local.path).part("transformer").parameters
-    model = load_stage_model(local.path, dtype=host.stage_dtype(dtype, parameters))
+    folders = host.models_shelf().all_folders
+    model = load_stage_model(local.path, dtype=host.stage_dtype(dtype, parameters), folders=folders)
     model = dataclasses.replace(model, name=local.name)
     parts = (host.manage(network, "stage") for network in (model.transformer, model.condition_encoder))
     return ModelHandle(model, *parts, preview)
@@ -95,7 +92,7 @@ def load_encoder(local: LocalModel, dtype: str) -> EncoderHandle:
     from ..acestep_core.checkpoints import load_text_encoder, read_checkpoint
 
     parameters = read_checkpoint(local.path).part("text_encoder").parameters
-    folders = host.models_shelf().own
+    folders = host.models_shelf().all_folders
     encoder = load_text_encoder(local.path, dtype=host.stage_dtype(dtype, parameters), folders=folders)
     return EncoderHandle(encoder, host.manage(encoder.model, "text"))
 
@@ -126,8 +123,7 @@ def find_parts(l: str, m: str, s: str, text: str, vocoder: str, node_id: str) ->
         name: None if choice == AUTO else _reference(fetched(choice, kind, node_id))
         for name, choice, kind in (("text", text, TEXT), ("vocoder", vocoder, VOCODER))
     }
-    shelf = host.models_shelf()
-    return find_cascade(**stages, **parts, folders=(*shelf.folders(TEXT), *shelf.shared[VOCODER]))
+    return find_cascade(**stages, **parts, folders=host.models_shelf().all_folders)
 
 
 def _reference(local: LocalModel):
