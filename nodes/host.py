@@ -51,12 +51,12 @@ class Managed:
 
     patcher: comfy.model_patcher.ModelPatcher
 
-    @contextmanager
-    def loaded(self, activation_bytes: float) -> Iterator[None]:
-        """The network whole on the device it computes on, with so much memory free beside it."""
+    def load(self, activation_bytes: float) -> None:
+        """Puts the network whole on the device it computes on, with so much memory free beside it. Before every use:
+        whatever was loaded since may have put it out.
+        """
         # Plain layers cannot be split between devices, hence the full load.
         management.load_models_gpu([self.patcher], memory_required=activation_bytes, force_full_load=True)
-        yield
 
 
 def manage(network: torch.nn.Module, kind: str) -> Managed:

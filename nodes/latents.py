@@ -116,5 +116,5 @@ class EncodeAudio(io.ComfyNode):
     @classmethod
     def execute(cls, vocoder: VocoderHandle, audio) -> io.NodeOutput:
         wave = waveform_of(audio)
-        with vocoder.network.loaded(vocoder.activation_bytes):
-            return io.NodeOutput(to_latent(Latents(vocoder.vocoder.encode(wave), seconds=wave.seconds)))
+        vocoder.network.load(vocoder.activation_bytes)
+        return io.NodeOutput(to_latent(Latents(vocoder.vocoder.encode(wave), seconds=wave.seconds)))

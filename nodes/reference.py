@@ -54,5 +54,6 @@ class ReferenceEncode(io.ComfyNode):
 
     @classmethod
     def execute(cls, vocoder: VocoderHandle, audio, use, reference=None) -> io.NodeOutput:
-        with host.notes_on(cls.hidden.unique_id), vocoder.network.loaded(vocoder.activation_bytes):
+        with host.notes_on(cls.hidden.unique_id):
+            vocoder.network.load(vocoder.activation_bytes)
             return io.NodeOutput(add(reference, vocoder, audio, use))

@@ -103,5 +103,6 @@ class TextEncode(io.ComfyNode):
 
     @classmethod
     def execute(cls, text_encoder: EncoderHandle, song: Song) -> io.NodeOutput:
-        with host.notes_on(cls.hidden.unique_id), text_encoder.network.loaded(TEXT_ACTIVATION_BYTES):
+        with host.notes_on(cls.hidden.unique_id):
+            text_encoder.network.load(TEXT_ACTIVATION_BYTES)
             return io.NodeOutput(text_encoder.encoder.encode(song).to("cpu"))

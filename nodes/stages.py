@@ -54,9 +54,9 @@ def play(handle: ModelHandle, stage: Stage, latents: Latents, text, reference, s
     frames = latents.samples.shape[-1]
     condition = _condition(handle, text, frames, reference)
     kept = reference.source.kept(frames) if reference and reference.source else None
-    with handle.transformer.loaded(_activation_bytes(handle, latents)):
-        for step in run([stage], latents.samples, [condition], seeds, kept=kept, at=latents.t or 0.0):
-            report(step)
+    handle.transformer.load(_activation_bytes(handle, latents))
+    for step in run([stage], latents.samples, [condition], seeds, kept=kept, at=latents.t or 0.0):
+        report(step)
     models = tuple(dict.fromkeys((*latents.models, handle.model.name)))
     return tuple(
         Latents(samples.cpu(), t or None, latents.seconds, seeds, models)
@@ -65,8 +65,8 @@ def play(handle: ModelHandle, stage: Stage, latents: Latents, text, reference, s
 
 
 def _condition(handle: ModelHandle, text, frames: int, reference) -> Condition:
-    with handle.condition_encoder.loaded(CONDITION_ACTIVATION_BYTES):
-        return encode_condition(handle.model, text, frames, reference)
+    handle.condition_encoder.load(CONDITION_ACTIVATION_BYTES)
+    return encode_condition(handle.model, text, frames, reference)
 
 
 def _check_channels(handle: ModelHandle, latents: Latents) -> None:
@@ -120,6 +120,8 @@ def answer_stretch(query: dict) -> dict:
         steps, shift = int(query.get("steps", 0)) or None, float(query.get("shift", 0)) or None
     except (KeyError, ValueError) as exc:
         raise UserError(f"stretch: got {query}, expected slot (L, M or S), model, and numbers") from exc
+    if (steps or 0) > MOST_STEPS:
+        raise UserError(f"steps: got {steps}, expected at most {MOST_STEPS}")
     own = read_checkpoint(host.models_shelf().find(name, STAGE).path).defaults
     times = stretch(own, slot, steps=steps, shift=shift, **numbers)
     return {

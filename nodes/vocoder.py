@@ -16,11 +16,11 @@ def decode(handle: VocoderHandle, latents: torch.Tensor, node_id: str) -> Wavefo
     vocoder, chunks, done = handle.vocoder, [], 0.0
     total = vocoder.latents.seconds(latents.shape[-1])
     progress = host.Progress(node_id, round(total))
-    with handle.network.loaded(handle.activation_bytes):
-        for chunk in vocoder.decode_chunks(latents):
-            chunks.append(chunk.samples)
-            done += chunk.seconds
-            progress.report(round(done), f"{done:.0f} of {total:.0f} s")
+    handle.network.load(handle.activation_bytes)
+    for chunk in vocoder.decode_chunks(latents):
+        chunks.append(chunk.samples)
+        done += chunk.seconds
+        progress.report(round(done), f"{done:.0f} of {total:.0f} s")
     return Waveform(torch.cat(chunks, dim=-1), vocoder.latents.sample_rate_hz)
 
 
