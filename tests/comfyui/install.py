@@ -152,7 +152,8 @@ def mend_torchaudio() -> None:
 def main() -> None:
     comfyui = find_comfyui()
     if comfyui is None:
-        sys.exit("no ComfyUI found; name its folder in COMFYUI_PATH, or clone it to ~/ComfyUI")
+        sys.stdout.write("no ComfyUI found, nothing to install; name one in COMFYUI_PATH or clone it to ~/ComfyUI\n")
+        return
     install(comfyui)
     install_playwright()
     if lacking := missing(comfyui):

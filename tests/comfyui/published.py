@@ -10,6 +10,7 @@ from comfyui_tests.install import ROOT
 from safetensors.torch import load_file, save_file
 
 STAGE, TEXT_ENCODER, VOCODER = "acestep_v1.5_turbo", "qwen_0.6b_ace15", "ace_1.5_vae"
+FULL_SIZE_VOCODER = "acestep-tests-full-size-vae"
 ALL_IN_ONE = "ace_step_1.5_turbo_aio"
 TEXT_WIDTH = 48  # as the stage model reads it
 _STAGE_FOLDER = ROOT / "tests" / "golden" / "m2b_a"  # in the original layout
@@ -21,6 +22,12 @@ def lay_out_files(models: Path) -> None:
     _save(models / "vae" / f"{VOCODER}.safetensors", vocoder())
     text = text_encoder(models / "text_encoders" / "tokenizer")
     _save(models / "text_encoders" / f"{TEXT_ENCODER}.safetensors", text)
+
+
+def lay_out_full_size_vocoder(models: Path) -> None:
+    """A random vocoder of the published size, 340 MB."""
+    whole = vocoder(128, (1, 2, 4, 8, 16))
+    _save(models / "vae" / f"{FULL_SIZE_VOCODER}.safetensors", {k: v.bfloat16() for k, v in whole.items()})
 
 
 def lay_out_all_in_one(models: Path) -> None:
@@ -50,18 +57,18 @@ def stage() -> dict:
     return load_file(_STAGE_FOLDER / "model.safetensors")
 
 
-def vocoder(encoder_width: int = 8, decoder_width: int = 4) -> dict:
-    """Names and shapes as in ComfyUI's file. The published one is 128 wide in both."""
+def vocoder(decoder_width: int = 8, multiples: tuple[int, ...] = (1, 1, 1, 1, 1)) -> dict:
+    """Names as in ComfyUI's file, whose shapes are those of 128, (1, 2, 4, 8, 16): core's nodes read no others."""
     settle_torchaudio()
     from diffusers import AutoencoderOobleck
 
     torch.manual_seed(3)
     vae = AutoencoderOobleck(
-        encoder_hidden_size=encoder_width,
+        encoder_hidden_size=128,  # twice the channels of the latents
         decoder_channels=decoder_width,
         decoder_input_channels=64,
         downsampling_ratios=[2, 4, 4, 6, 10],
-        channel_multiples=[1, 2, 4, 8, 16],
+        channel_multiples=list(multiples),
         sampling_rate=48000,
     )
     tensors = vae_to_stable_audio(vae.state_dict())

@@ -259,12 +259,6 @@ def test_core_nodes_take_what_ours_give(comfy):
     assert int(run.outputs["count"]["text"][0]) == 240
 
 
-def test_stages_take_an_empty_latent_of_core(comfy):
-    prompt = prompts.text_to_music()
-    prompt["latent"] = prompts.node("EmptyAceStep1.5LatentAudio", seconds=10.0, batch_size=1)
-    assert not song_of(comfy, prompt).is_silent_in_parts()
-
-
 def test_stage_refines_a_finished_latent(comfy):
     prompt = prompts.text_to_music()
     prompt["again"] = prompts.changed(prompt, s=prompts.stretch(0.3, 0.0, latent=["s", 0], seed=9))["s"]

@@ -24,6 +24,10 @@ def _clips(workflow):
     return {node["widgets_values"][0] for node in workflow["nodes"] if node["type"] == "LoadAudio"}
 
 
+def test_there_are_workflows():
+    assert WORKFLOWS
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_workflow_has_a_picture(name):
     picture = (ROOT / "workflows" / name).with_suffix(".jpg")

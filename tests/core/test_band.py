@@ -162,6 +162,18 @@ def test_every_note_is_in_the_key_and_the_first_chord_is_home():
         assert all(33 <= event.midi < 57 for event in basses)
 
 
+def test_pitch_classes_show_who_sounds_when():
+    drawn = Sketch.draw(11, 20.0)
+    events = pitched(score.write(drawn))
+    sounding = score.pitch_classes(drawn, per_second=200.0)
+    assert sounding.shape == (24, 4_000) and set(np.unique(sounding)) == {0.0, 1.0}
+    rows = {event: event.midi % 12 + 12 * (event.role != "bass") for event in events}
+    for event, row in rows.items():
+        middle = (event.beat + event.beats / 2) * drawn.seconds_per_beat
+        assert middle >= 20 or sounding[row, int(200 * middle)] == 1
+    assert set(np.nonzero(sounding.any(1))[0]) == set(rows.values())
+
+
 def test_patterns_are_whole_bars_of_known_strokes():
     lines = [line for pattern in score.DRUMS.values() for line in pattern]
     lines += [f"{name}:{line}" for name, line in score.FILL.items()]

@@ -194,6 +194,7 @@ def test_a_batch_is_the_steps_own_and_leans_to_the_slots_stretch(tmp_path):
         # Silence comes first and is there once; every other clip is heard by one item.
         assert sorted(set(batch["heard"].tolist()) | {0}) == list(range(len(batch["timbre"])))
         assert batch["heard"].shape == (items,)
+        assert batch["notes"].shape == (items, -(-frames // 16), 24) and 0 < batch["notes"].mean() < 0.5
         assert batch["ids"].shape == (items, 12) and batch["window"].shape == (items, 1, frames)
         assert ((batch["t"] >= 0) & (batch["t"] <= 1)).all() and (batch["window"][..., -1] == 1).all()
         kept += (batch["window"][:, 0, 0] == 0).tolist()

@@ -99,7 +99,8 @@ def comfy_models(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(folder_paths, "folder_names_and_paths", own)
     monkeypatch.setattr(folder_paths, "models_dir", str(models))
     monkeypatch.delenv("ACESTEP_MODELS", raising=False)
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     host.offer_models_folder()
     (models / host.MODELS_FOLDER).mkdir()
     return models

@@ -6,6 +6,7 @@ notes; `voices.py` makes one note or one drum stroke sound; `mix.py` puts them t
 """
 
 from .mix import play
+from .score import pitch_classes
 from .sketch import Sketch, song_of
 
-__all__ = ["Sketch", "play", "song_of"]
+__all__ = ["Sketch", "pitch_classes", "play", "song_of"]

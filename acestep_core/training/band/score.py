@@ -90,6 +90,19 @@ def write(sketch: Sketch) -> list[Event]:
     return [_swing(sketch, event) for event in events if event.beat * sketch.seconds_per_beat < sketch.seconds]
 
 
+def pitch_classes(sketch: Sketch, per_second: float) -> np.ndarray:
+    """Which notes sound: [24, N] of 0 and 1, `per_second` columns a second. Rows 0-11 are the bass from C to B, rows
+    12-23 everybody else.
+    """
+    sounding = np.zeros((24, int(np.ceil(sketch.seconds * per_second))), np.float32)
+    for event in write(sketch):
+        if event.role != "drums":
+            row = event.midi % 12 + (0 if event.role == "bass" else 12)
+            start, length = (beats * sketch.seconds_per_beat * per_second for beats in (event.beat, event.beats))
+            sounding[row, round(start) : max(round(start) + 1, round(start + length))] = 1
+    return sounding
+
+
 def _swing(sketch: Sketch, event: Event) -> Event:
     late = SWUNG.get(sketch.genre, 0.0)
     if late and round(event.beat * 4) % 2 == 1:

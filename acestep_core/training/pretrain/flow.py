@@ -30,6 +30,9 @@ TIMBRE_FRAMES = 600  # three pieces of one second
 NULL_SHARE, TIMBRE_SHARE, CONTINUE_SHARE = 0.12, 0.3, 0.2
 # seconds of a crop → items of a batch, for a slot of one batch unit; drawn with these weights
 CROPS = ((6.0, 32, 0.2), (10.0, 20, 0.4), (16.0, 12, 0.3), (30.0, 6, 0.1))
+# Halfway through its layers a network must know which notes sound: harmony is a small part of what is heard and learnt
+# late otherwise. (Representation alignment, arXiv:2410.06940, with the score in the place of a listener.)
+NOTES, NOTES_WEIGHT = 24, 0.3
 EMA = 0.998
 SAVE_EVERY_STEPS = 100
 
@@ -116,10 +119,12 @@ class Networks(torch.nn.Module):
         self.timbre_token = slot.family == "xl"
         self.transformer, self.encoder = new_networks(slot)
         self.lean = LeanForward(self.transformer)
+        self.notes = torch.nn.Linear(slot.transformer["hidden_size"], NOTES)
 
     def forward(self, x_t, t, context, text, lyrics, timbre, heard, dropped):
-        """Velocity [B, C, T]. `text` [B, L, D], `lyrics` [1, Ll, D] of all items, `timbre` [K, C, F] clips and
-        `heard` [B] which of them an item hears; `dropped` [B] bool: told nothing.
+        """Velocity [B, C, T], and how surely each note sounds, [B, N, 24] logits. `text` [B, L, D], `lyrics` [1, Ll, D]
+        of all items, `timbre` [K, C, F] clips and `heard` [B] which of them an item hears; `dropped` [B] bool: told
+        nothing.
         """
         words = torch.ones(lyrics.shape[:2], dtype=torch.bool, device=text.device)
         sung = self.encoder.lyric_encoder(inputs_embeds=lyrics, attention_mask=words).expand(len(text), -1, -1)
@@ -127,7 +132,8 @@ class Networks(torch.nn.Module):
         colour = encode_timbre(self.encoder.timbre_encoder, timbre, self.timbre_token)[heard][:, None]
         states = torch.cat([sung, colour, self.encoder.text_projector(text)], 1)
         states = torch.where(dropped[:, None, None], self.encoder.null_condition_emb.to(states.dtype), states)
-        return self.lean(x_t, t, states, context)
+        velocity, halfway = self.lean(x_t, t, states, context)
+        return velocity, self.notes(halfway.float())
 
 
 def optimisers(networks: Networks, learning_rate: float) -> list[torch.optim.Optimizer]:
@@ -181,7 +187,9 @@ class Trainer:
         size = max(4, round(size * self.slot.batch_scale))
         seeds, ids = self.library.draw(rng, size, seconds)
         frames = int(seconds * FRAMES_PER_SECOND)
-        music = torch.stack([self._crop(rng, seed, frames) for seed in seeds]).float()
+        starts = [self._start(rng, seed, frames) for seed in seeds]
+        music = [self.library.latents[seed][:, start : start + frames] for seed, start in zip(seeds, starts)]
+        notes = [self._notes(seed, start, frames) for seed, start in zip(seeds, starts)]
         pieces, heard = [silent(self.silence, TIMBRE_FRAMES)[0].cpu()], []
         for seed in seeds:
             clip = self._timbre(rng, seed)
@@ -192,7 +200,8 @@ class Trainer:
         everywhere, own = rng.random(size), rng.uniform(low, high, size)
         t = np.where(rng.random(size) < 0.4, everywhere, own)
         return {
-            "music": music.to(self.device),
+            "music": torch.stack(music).float().to(self.device),
+            "notes": torch.stack(notes).to(self.device),
             "timbre": torch.stack(pieces).to(self.device),
             "heard": torch.tensor(heard, device=self.device),
             "window": window.to(self.device),
@@ -201,13 +210,19 @@ class Trainer:
             "ids": ids.to(self.device),
         }
 
-    def _crop(self, rng, seed: int, frames: int) -> torch.Tensor:
-        """A song's beginning, or a stretch that begins with a round of its four chords."""
-        latents, sketch = self.library.latents[seed], Sketch.draw(seed)
+    def _start(self, rng, seed: int, frames: int) -> int:
+        """Where a crop begins: with the song, or with a round of its four chords."""
+        sketch = Sketch.draw(seed)
         round_frames = 4 * sketch.beats_per_bar * sketch.seconds_per_beat * FRAMES_PER_SECOND
-        rounds = int((latents.shape[1] - frames) // round_frames)
-        start = round(rng.integers(0, rounds + 1) * round_frames) if rounds > 0 and rng.random() < 0.5 else 0
-        return latents[:, start : start + frames]
+        rounds = int((self.library.latents[seed].shape[1] - frames) // round_frames)
+        return round(rng.integers(0, rounds + 1) * round_frames) if rounds > 0 and rng.random() < 0.5 else 0
+
+    def _notes(self, seed: int, start: int, frames: int) -> torch.Tensor:
+        """[N, 24], 1 where a note sounds in the middle of the network's token."""
+        patch = self.slot.transformer["patch_size"]
+        middles = start + patch // 2 + patch * torch.arange(-(-frames // patch))
+        sounding = self.library.notes(seed)
+        return sounding[:, middles.clamp(max=sounding.shape[1] - 1)].T.float()
 
     def _timbre(self, rng, seed: int) -> torch.Tensor | None:
         if rng.random() >= TIMBRE_SHARE:
@@ -223,7 +238,7 @@ class Trainer:
             window[:, : int(frames * rng.uniform(0.2, 0.7))] = 0
         return window
 
-    def loss(self) -> torch.Tensor:
+    def loss(self) -> dict[str, torch.Tensor]:
         batch = self.batch()
         torch.manual_seed(self.step)
         music, t, window = batch["music"], batch["t"], batch["window"]
@@ -234,20 +249,21 @@ class Trainer:
         with torch.no_grad():
             text = self.text_model(input_ids=batch["ids"], use_cache=False).last_hidden_state
             lyrics = self.text_model.get_input_embeddings()(self.library.lyrics.to(self.device))[None]
-        made = self.networks(x_t, t, context, text, lyrics, batch["timbre"], batch["heard"], batch["dropped"])
-        return F.mse_loss(made, noise - music)
+        made, notes = self.networks(x_t, t, context, text, lyrics, batch["timbre"], batch["heard"], batch["dropped"])
+        heard = F.binary_cross_entropy_with_logits(notes, batch["notes"])
+        return {"flow": F.mse_loss(made, noise - music), "notes": NOTES_WEIGHT * heard}
 
     def run(self):
-        """Yields (step, loss, seconds) after every step."""
+        """Yields (step, parts of the loss, seconds) after every step."""
         while self.step < self.steps:
             started = time.perf_counter()
             share = warm_then_cool(self.step, self.steps, warm=150, cool=0.4)
             for optimiser in self.optimisers:
                 for group in optimiser.param_groups:
                     group["lr"] = self.slot.learning_rate * share
-            loss = self.loss()
+            parts = self.loss()
             self.networks.zero_grad(set_to_none=True)
-            loss.backward()
+            sum(parts.values()).backward()
             torch.nn.utils.clip_grad_norm_(self.networks.parameters(), 1.0)
             for optimiser in self.optimisers:
                 optimiser.step()
@@ -255,7 +271,7 @@ class Trainer:
             self.step += 1
             if self.step % SAVE_EVERY_STEPS == 0 or self.step == self.steps:
                 self.save()
-            yield self.step, float(loss.detach()), time.perf_counter() - started
+            yield self.step, {k: float(v.detach()) for k, v in parts.items()}, time.perf_counter() - started
 
     def _follow(self) -> None:
         """The average of weights that ships, which forgets its first steps quickly."""

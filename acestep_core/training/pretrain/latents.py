@@ -4,7 +4,7 @@ Text is kept by its length in tokens: a batch only holds prompts of one length, 
 and nothing that is generated will ever have any.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 
 from ...errors import UserError
 from ...prompt import lyrics_prompt, text_prompt
-from ..band import Sketch, song_of
+from ..band import Sketch, pitch_classes, song_of
 from . import channels_last, clips
 
 # (first seed, number of clips, seconds): most are short, some long, so that long songs are no surprise.
@@ -57,6 +57,7 @@ class Library:
     latents: dict[int, torch.Tensor]  # seed → [C, T] float16
     prompts: dict[int, list[tuple[int, torch.Tensor]]]  # tokens → (seed, ids [L])
     lyrics: torch.Tensor  # ids [Ll]
+    _notes: dict[int, torch.Tensor] = field(default_factory=dict)
 
     @classmethod
     def open(cls, folder: Path, tokenizer) -> "Library":
@@ -74,6 +75,14 @@ class Library:
                 prompts.setdefault(len(ids), []).append((seed, ids))
                 lyrics = torch.tensor(tokenizer(lyrics_prompt(song)).input_ids)
         return cls(latents, prompts, lyrics)
+
+    def notes(self, seed: int) -> torch.Tensor:
+        """Which notes sound in a clip, [24, T], one column a frame of its latents."""
+        if seed not in self._notes:
+            seconds = next(length for first, count, length in SETS if first <= seed < first + count)
+            sounding = pitch_classes(Sketch.draw(seed, seconds), self.latents[seed].shape[1] / seconds)
+            self._notes[seed] = torch.from_numpy(sounding.astype(np.uint8))
+        return self._notes[seed]
 
     def draw(self, rng: np.random.Generator, batch: int, seconds: float) -> tuple[list[int], torch.Tensor]:
         """Seeds and prompt ids [B, L] of one length, from clips at least so long."""

@@ -59,7 +59,9 @@ def block_forward(x, shifts, rotary, mask, states, p, head_dim: int):
 
 
 class LeanForward:
-    """Callable over a transformer whose parameters stay float32 for the optimiser."""
+    """Callable over a transformer whose parameters stay float32 for the optimiser. Returns the velocity, and what is
+    between the layers halfway, [B, N, width], for whoever wants to teach it something.
+    """
 
     def __init__(self, transformer):
         self.transformer = transformer
@@ -75,14 +77,16 @@ class LeanForward:
         state, shifts = net.time_embed(t)
         jump, jump_shifts = net.time_embed_r(torch.zeros_like(t))
         states = F.linear(states.to(HALF), net.condition_embedder.weight.to(HALF), net.condition_embedder.bias.to(HALF))
+        halfway = x
         rotary = rotary_table(x.shape[1], config.head_dim, config.rope_theta, x_t)
-        for layer in net.layers:
+        for depth, layer in enumerate(net.layers):
+            halfway = x if depth == len(net.layers) // 2 else halfway
             p = {n: w.to(HALF) if n.endswith(".weight") and w.ndim == 2 else w for n, w in layer.named_parameters()}
             mask = _mask(x.shape[1], layer.self_attn.sliding_window, x_t)
             x = block_forward(x, shifts + jump_shifts, rotary, mask, states, p, config.head_dim)
         shift, scale = (net.scale_shift_table + (state + jump)[:, None]).chunk(2, 1)
         x = _normed(x, net.norm_out.weight) * (1 + scale) + shift
-        return net.proj_out_conv(x.transpose(1, 2))[..., :frames]
+        return net.proj_out_conv(x.transpose(1, 2))[..., :frames], halfway
 
 
 def _mask(tokens: int, reach: int | None, like: torch.Tensor) -> torch.Tensor:

@@ -74,10 +74,11 @@ class Recipe:
         library = latents.Library.open(self.work, tokenizer)
         slot = flow.SLOTS[phase]
         trainer = flow.Trainer(slot, self.work, library, text, silence, self.steps_of(phase), self.device)
-        recent = None
-        for step, loss, seconds in _kept(trainer):
-            recent = loss if recent is None else 0.95 * recent + 0.05 * loss
-            yield step, trainer.steps, f"loss {recent:.4f}  {seconds:.2f} s/step"
+        recent: dict[str, float] = {}
+        for step, parts, seconds in _kept(trainer):
+            recent = {name: 0.95 * recent.get(name, value) + 0.05 * value for name, value in parts.items()}
+            told = "  ".join(f"{name} {value:.4f}" for name, value in recent.items())
+            yield step, trainer.steps, f"{told}  {seconds:.2f} s/step"
 
 
 def _kept(trainer):

@@ -1,0 +1,389 @@
+"""Loaders: what they list, what they say before anything is loaded, and every layout that ComfyUI's users have."""
+
+import json
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import comfy.model_management
+import pytest
+import torch
+from acestep_pack.acestep_core.checkpoints import KNOWN, hub, read_checkpoint
+from acestep_pack.acestep_core.checkpoints.known import STAGE, TEXT, VOCODER
+from acestep_pack.acestep_core.checkpoints.layouts import original_name
+from acestep_pack.acestep_core.errors import AceStepError
+from acestep_pack.acestep_core.spec import PUBLISHED_LATENTS
+from acestep_pack.nodes import host, load, stages
+from comfyui_tests import published
+from safetensors.torch import save_file
+
+CASCADE = {slot: f"tiny-{slot}" for slot in "lms"} | {"text_encoder": "auto", "vocoder": "auto"}
+LOADERS = {  # node -> its combos of models and what they offer
+    load.LoadCascade: {"l": STAGE, "m": STAGE, "s": STAGE, "text_encoder": TEXT, "vocoder": VOCODER},
+    load.LoadStageModel: {"model": STAGE},
+    load.LoadTextEncoder: {"text_encoder": TEXT},
+    load.LoadVocoder: {"vocoder": VOCODER},
+}
+COMBOS = [(node, name) for node, combos in LOADERS.items() for name in combos]
+
+
+def given_to(node) -> dict:
+    """What a loader is asked for by default."""
+    return {one.id: one.default for one in node.GET_SCHEMA().inputs}
+
+
+def validated(node, **changed):
+    return node.validate_inputs(
+        **{name: value for name, value in {**given_to(node), **changed}.items() if name != "dtype"}
+    )
+
+
+def fingerprint(node, **changed):
+    return node.fingerprint_inputs(**{**given_to(node), **changed})
+
+
+# ---- what is listed --------------------------------------------------------------------------------------------------
+
+
+def test_what_would_be_fetched_is_marked_with_its_size(comfy_models):
+    stage_models, text, vocoders = (load.choices(kind) for kind in (STAGE, TEXT, VOCODER))
+    assert stage_models[:3] == ["tiny-l", "tiny-m", "tiny-s"] and (text[0], vocoders[0]) == (
+        "tiny-text",
+        "tiny-vocoder",
+    )
+    assert "acestep-v15-xl-turbo (download, 20.0 GB)" in stage_models
+    assert "Qwen3-Embedding-0.6B (download, 1.2 GB)" in text
+    assert "ace_1.5_vae (download, 337 MB)" in vocoders
+    assert all(re.search(r"\(download, \d+(\.\d)? [GM]B\)$", choice) for choice in stage_models[3:])
+
+
+def test_the_mark_comes_off_and_nothing_else(comfy_models):
+    names = {load.plain(choice) for choice in load.choices(STAGE)}
+    assert names == {model.name for model in KNOWN.values() if STAGE in model.kinds}
+    for name in ("mine (download, later).safetensors", "a (download, 1 GB) copy", "tiny-l"):
+        assert load.plain(name) == name
+
+
+@pytest.mark.parametrize("node", LOADERS)
+def test_a_new_node_can_run_as_it_is(node, comfy_models):
+    given = {one.id: one for one in node.GET_SCHEMA().inputs if one.id in LOADERS[node]}
+    assert set(given) == set(LOADERS[node])
+    assert all(one.default in one.options for one in given.values())
+    assert all(one.options[-1] == load.choices(LOADERS[node][name])[-1] for name, one in given.items())
+    assert validated(node) is True
+
+
+# ---- choices that outlive what they were chosen from -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("marked", [True, False], ids=["saved before the download", "saved after it"])
+def test_a_saved_choice_goes_on_working(marked, comfy_models, run_node, said):
+    choice = "acestep-v15-sft (download, 4.8 GB)" if marked else "acestep-v15-sft"
+    assert ("acestep-v15-sft (download, 4.8 GB)" in load.choices(STAGE)) and validated(
+        load.LoadStageModel, model=choice
+    )
+    published.lay_out_folder(comfy_models / "acestep" / "acestep-v15-sft")
+    assert "acestep-v15-sft" in load.choices(STAGE)
+    assert validated(load.LoadStageModel, model=choice) is True
+    assert validated(load.LoadCascade, l=choice) is True
+    (handle,) = run_node(load.LoadStageModel, model=choice, dtype="auto").args
+    assert (handle.model.name, handle.model.defaults.variant) == ("acestep-v15-sft", "turbo")  # as its config says
+    shutil.rmtree(comfy_models / "acestep" / "acestep-v15-sft")
+    assert validated(load.LoadStageModel, model=choice) is True  # it will be fetched
+
+
+@pytest.mark.parametrize("node, name", COMBOS)
+@pytest.mark.parametrize("choice", ["missing.safetensors", "../../secret.safetensors", "/etc/passwd"])
+def test_what_is_not_there_is_told_before_anything_is_loaded(node, name, choice, comfy_models):
+    told = validated(node, **{name: choice})
+    assert told.startswith(f"{choice} is no ") and told.endswith(f"put its file into {comfy_models / 'acestep'}")
+
+
+def test_a_model_of_another_kind_is_told_before_anything_is_loaded(comfy_models):
+    assert validated(load.LoadCascade, m="tiny-vocoder").startswith("tiny-vocoder is no stage model")
+    assert validated(load.LoadCascade, text_encoder="tiny-l").startswith("tiny-l is no text encoder")
+    assert validated(load.LoadCascade, vocoder="tiny-text").startswith("tiny-text is no vocoder")
+
+
+def test_only_auto_parts_may_be_left_to_the_cascade(comfy_models):
+    assert validated(load.LoadCascade, text_encoder="auto", vocoder="auto") is True
+    for node, name in COMBOS:
+        options = next(one.options for one in node.GET_SCHEMA().inputs if one.id == name)
+        assert ("auto" in options) == (node is load.LoadCascade and name in ("text_encoder", "vocoder"))
+
+
+@pytest.mark.parametrize("node, name", COMBOS)
+def test_what_comes_through_a_link_is_not_known_yet(node, name, comfy_models):
+    assert validated(node, **{name: None}) is True
+    assert fingerprint(node, **{name: None}) == fingerprint(node, **{name: None})
+
+
+# ---- fingerprints ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def files(comfy_models):
+    published.lay_out_files(comfy_models)
+    return comfy_models
+
+
+SPLIT = {
+    load.LoadStageModel: ("model", published.STAGE, "diffusion_models"),
+    load.LoadTextEncoder: ("text_encoder", published.TEXT_ENCODER, "text_encoders"),
+    load.LoadVocoder: ("vocoder", published.VOCODER, "vae"),
+    load.LoadCascade: ("s", published.STAGE, "diffusion_models"),
+}
+
+
+@pytest.mark.parametrize("node", SPLIT)
+def test_a_changed_file_changes_the_fingerprint(node, files):
+    name, choice, folder = SPLIT[node]
+    before = fingerprint(node, **{name: choice})
+    assert fingerprint(node, **{name: choice}) == before != fingerprint(node)
+    (files / folder / "unrelated.safetensors").write_bytes(b"")
+    assert fingerprint(node, **{name: choice}) == before
+    file = files / folder / f"{choice}.safetensors"
+    os.utime(file, ns=(0, 0))
+    touched = fingerprint(node, **{name: choice})
+    file.write_bytes(file.read_bytes() + b"\0")
+    os.utime(file, ns=(0, 0))
+    assert len({before, touched, fingerprint(node, **{name: choice})}) == 3
+
+
+@pytest.mark.parametrize("changed", ["config.json", "model.safetensors", "silence_latent.pt"])
+def test_a_changed_file_of_a_folder_changes_the_fingerprint(changed, comfy_models):
+    published.lay_out_folder(comfy_models / "acestep" / "mine")
+    before = fingerprint(load.LoadStageModel, model="mine")
+    os.utime(comfy_models / "acestep" / "mine" / changed, ns=(0, 0))
+    assert fingerprint(load.LoadStageModel, model="mine") != before
+
+
+def test_a_download_changes_the_fingerprint(comfy_models):
+    choice = "acestep-v15-sft (download, 4.8 GB)"
+    before = fingerprint(load.LoadStageModel, model=choice)
+    assert before == fingerprint(load.LoadStageModel, model="acestep-v15-sft")
+    published.lay_out_folder(comfy_models / "acestep" / "acestep-v15-sft")
+    assert fingerprint(load.LoadStageModel, model=choice) != before
+
+
+# ---- the layouts of ComfyUI's users ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def all_in_one(comfy_models):
+    published.lay_out_all_in_one(comfy_models)
+    return comfy_models
+
+
+def assert_holds(model, tensors):
+    """A stage model has the weights of the published layout's file."""
+    parts = {"transformer": model.transformer, "condition_encoder": model.condition_encoder}
+    for part, network in parts.items():
+        for name, weight in network.named_parameters():
+            assert torch.equal(weight, tensors[original_name(part, name)])
+
+
+def test_split_files_are_loaded_one_by_one(files, run_node, said):
+    (stage,) = run_node(load.LoadStageModel, model=published.STAGE, dtype="auto").args
+    assert_holds(stage.model, published.stage())
+    assert (stage.model.name, stage.model.family) == (published.STAGE, "2b")
+    assert (stage.model.defaults.variant, stage.model.latents_channels) == ("turbo", 64)
+    (encoder,) = run_node(load.LoadTextEncoder, text_encoder=published.TEXT_ENCODER, dtype="auto").args
+    assert encoder.encoder.model.config.hidden_size == published.TEXT_WIDTH
+    assert encoder.encoder.tokenizer("ab").input_ids[0] > 0
+    (vocoder,) = run_node(load.LoadVocoder, vocoder=published.VOCODER).args
+    assert vocoder.vocoder.latents == PUBLISHED_LATENTS
+
+
+def test_a_file_without_silence_gets_it_from_the_vocoder_in_comfyuis_folder(files, run_node, said):
+    (stage,) = run_node(load.LoadStageModel, model=published.STAGE, dtype="auto").args
+    (vocoder,) = run_node(load.LoadVocoder, vocoder=published.VOCODER).args
+    heard = vocoder.vocoder.vae.encode(torch.zeros(1, 2, 64 * 1920)).latent_dist.mean
+    assert torch.allclose(stage.model.silent(40), heard[..., :40], atol=1e-5)
+    (files / "vae" / f"{published.VOCODER}.safetensors").unlink()
+    with pytest.raises(AceStepError, match="brings no silence_latent.pt, and there is no vocoder of 64 channels"):
+        run_node(load.LoadStageModel, model=published.STAGE, dtype="auto")
+
+
+def test_split_files_make_a_cascade(files, run_node, said):
+    choices = {slot: published.STAGE for slot in "lms"} | {"text_encoder": "auto", "vocoder": "auto", "dtype": "auto"}
+    l, m, s, encoder, vocoder = run_node(load.LoadCascade, **choices).args  # noqa: E741
+    assert l is m is s and l.preview is vocoder
+    assert_holds(l.model, published.stage())
+    assert encoder.encoder.model.config.hidden_size == published.TEXT_WIDTH
+    assert vocoder.vocoder.latents == PUBLISHED_LATENTS
+    named = {"text_encoder": published.TEXT_ENCODER, "vocoder": published.VOCODER}
+    assert run_node(load.LoadCascade, **{**choices, **named}).args[4].vocoder.latents == PUBLISHED_LATENTS
+
+
+def test_an_all_in_one_checkpoint_is_loaded_whole_and_in_parts(all_in_one, run_node, said):
+    name = published.ALL_IN_ONE
+    choices = {slot: name for slot in "lms"} | {"text_encoder": "auto", "vocoder": "auto", "dtype": "auto"}
+    l, m, s, encoder, vocoder = run_node(load.LoadCascade, **choices).args  # noqa: E741
+    assert l is m is s
+    parts = (
+        run_node(load.LoadStageModel, model=name, dtype="auto").args[0],
+        run_node(load.LoadTextEncoder, text_encoder=name, dtype="auto").args[0],
+        run_node(load.LoadVocoder, vocoder=name).args[0],
+    )
+    for stage in (l, parts[0]):
+        assert_holds(stage.model, published.stage())
+    for one in (encoder, parts[1]):
+        assert one.encoder.model.config.hidden_size == published.TEXT_WIDTH
+    for one in (vocoder, parts[2]):
+        assert one.vocoder.latents == PUBLISHED_LATENTS
+
+
+def test_files_of_any_name_in_any_folder_of_that_kind(files, run_node, said):
+    (files / "diffusion_models" / "music").mkdir()
+    for folder, old, new in (
+        ("diffusion_models", published.STAGE, "music/my merge.safetensors"),
+        ("text_encoders", published.TEXT_ENCODER, "reader.safetensors"),
+    ):
+        (files / folder / f"{old}.safetensors").rename(files / folder / new)
+    choices = {slot: "music/my merge.safetensors" for slot in "lms"} | {"text_encoder": "reader.safetensors"}
+    made = run_node(load.LoadCascade, **choices, vocoder=published.VOCODER, dtype="auto").args
+    assert made[0].model.name == "my merge"
+    assert_holds(made[0].model, published.stage())
+
+
+def test_a_variant_that_is_guessed_is_said_on_the_node(files, run_node, said):
+    file = files / "diffusion_models" / f"{published.STAGE}.safetensors"
+    file.rename(file.with_name("mystery.safetensors"))
+    run_node(load.LoadStageModel, model="mystery.safetensors", dtype="auto")
+    assert any("mystery.safetensors says nothing about its variant" in line for line in said)
+
+
+def test_models_of_two_families_are_told(files, run_node, said):
+    with pytest.raises(AceStepError, match=f"{published.STAGE} makes latents of 64 channels, .* reads 8"):
+        run_node(load.LoadCascade, **{**CASCADE, "m": published.STAGE, "dtype": "auto"})
+
+
+def test_a_model_in_two_slots_is_loaded_once(comfy_models, run_node, said):
+    l, m, s, *_ = run_node(load.LoadCascade, **{**CASCADE, "s": "tiny-l", "dtype": "auto"}).args  # noqa: E741
+    assert l is s and l is not m
+    assert [one.model.name for one in (l, m, s)] == ["tiny-l", "tiny-m", "tiny-l"]
+
+
+# ---- a model of full size --------------------------------------------------------------------------------------------
+
+XL = {"hidden_size": 2560, "intermediate_size": 9728, "num_attention_heads": 32, "num_hidden_layers": 32}
+
+
+def save_full_size(path: Path) -> None:
+    """A published XL model's file: a true header over 9.6 GB of zeros that take no room on the disk."""
+    from diffusers import AceStepTransformer1DModel
+    from diffusers.pipelines.ace_step import AceStepConditionEncoder
+
+    with torch.device("meta"):
+        parts = {
+            "transformer": AceStepTransformer1DModel(**XL, num_key_value_heads=8, encoder_hidden_size=2048),
+            "condition_encoder": AceStepConditionEncoder(),
+        }
+    header, end = {}, 0
+    for part, network in parts.items():
+        for name, weight in network.named_parameters():
+            start, end = end, end + 2 * weight.numel()
+            entry = {"dtype": "BF16", "shape": list(weight.shape), "data_offsets": [start, end]}
+            header[original_name(part, name)] = entry
+    text = json.dumps(header).encode()
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + end)
+
+
+def bytes_read() -> int:
+    return int(re.search(r"rchar: (\d+)", Path("/proc/self/io").read_text())[1])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="sparse files, /proc")
+def test_a_model_of_full_size_is_listed_and_described_by_its_header_alone(comfy_models):
+    file = comfy_models / "diffusion_models" / "acestep_v1.5_xl_sft_bf16.safetensors"
+    save_full_size(file)
+    before = bytes_read()
+    assert "acestep_v1.5_xl_sft_bf16" in load.choices(STAGE)
+    assert validated(load.LoadCascade, l="acestep_v1.5_xl_sft_bf16 (download, 10.0 GB)") is True
+    described = read_checkpoint(host.models_shelf().find("acestep_v1.5_xl_sft_bf16", STAGE).path)
+    told = stages.answer_stretch({"slot": "L", "model": "acestep_v1.5_xl_sft_bf16"})
+    assert bytes_read() - before < 20e6
+    assert described.part("transformer").parameters == 4_168_897_088
+    assert (described.family, described.size_bytes > 9.5e9) == ("xl", True)
+    assert (told["variant"], told["guidance"], told["steps"]) == ("sft", "apg", 8)
+
+
+# ---- downloads -------------------------------------------------------------------------------------------------------
+
+
+class Pieces:
+    """In place of the hub: a model in three pieces of 1 GB, by what it says. `asked`: what for, and where to."""
+
+    def __init__(self):
+        self.asked, self.cancel_at = [], None
+
+    def fetch(self, known, target, progress):
+        self.asked.append((known.name, target))
+        target.mkdir(parents=True, exist_ok=True)
+        (target / "model.safetensors.ab12.incomplete").touch()
+        for piece in (1, 2, 3):
+            if piece == self.cancel_at:
+                comfy.model_management.interrupt_current_processing()
+            progress(hub.Progress("model.safetensors", piece * 10**9, 3 * 10**9))
+        shutil.rmtree(target)
+        published.lay_out_folder(target)
+
+
+@pytest.fixture
+def pieces(monkeypatch):
+    pieces = Pieces()
+    monkeypatch.setattr(hub, "_fetch_all", pieces.fetch)
+    return pieces
+
+
+def test_an_absent_model_is_fetched_when_it_is_first_used(comfy_models, pieces, run_node, said):
+    choice = next(one for one in load.choices(STAGE) if one.startswith("acestep-v15-sft (download"))
+    assert validated(load.LoadStageModel, model=choice) is True and pieces.asked == []
+    (handle,) = run_node(load.LoadStageModel, model=choice, dtype="auto").args
+    assert pieces.asked == [("acestep-v15-sft", comfy_models / "acestep" / "acestep-v15-sft")]
+    assert said[:3] == [f"acestep-v15-sft: {done},000 of 3,000 MB" for done in (1, 2, 3)]
+    assert handle.model.name == "acestep-v15-sft"
+    assert_holds(handle.model, published.stage())
+    run_node(load.LoadStageModel, model=choice, dtype="auto")
+    assert len(pieces.asked) == 1
+
+
+def test_a_cascade_fetches_each_absent_model_once(comfy_models, pieces, run_node, said):
+    published.lay_out_files(comfy_models)
+    choices = {slot: "acestep-v15-sft (download, 4.8 GB)" for slot in "lms"}
+    made = run_node(load.LoadCascade, **choices, text_encoder="auto", vocoder="auto", dtype="auto").args
+    assert [name for name, _ in pieces.asked] == ["acestep-v15-sft"]
+    assert made[0] is made[2] and made[0].model.name == "acestep-v15-sft"
+
+
+def test_cancel_stops_a_download_and_the_next_run_goes_on(comfy_models, pieces, run_node, said):
+    pieces.cancel_at = 2
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        run_node(load.LoadStageModel, model="acestep-v15-sft", dtype="auto")
+    assert said == ["acestep-v15-sft: 1,000 of 3,000 MB"]
+    assert [file.suffix for file in (comfy_models / "acestep" / "acestep-v15-sft").iterdir()] == [".incomplete"]
+    assert validated(load.LoadStageModel, model="acestep-v15-sft") is True
+    pieces.cancel_at = None
+    (handle,) = run_node(load.LoadStageModel, model="acestep-v15-sft", dtype="auto").args
+    assert len(pieces.asked) == 2 and handle.model.name == "acestep-v15-sft"
+
+
+def test_without_the_hub_the_reason_is_told(comfy_models, run_node, said, monkeypatch):
+    def fail(*given):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(hub, "_fetch_all", fail)
+    with pytest.raises(AceStepError, match="acestep-v15-sft could not be fetched .* Name or service not known; check"):
+        run_node(load.LoadStageModel, model="acestep-v15-sft (download, 4.8 GB)", dtype="auto")
+
+
+def test_a_damaged_model_is_told_when_it_is_loaded(comfy_models, run_node, said):
+    tensors = {name: tensor for name, tensor in published.stage().items() if "proj_in" not in name}
+    save_file(tensors, comfy_models / "diffusion_models" / "half.safetensors")
+    with pytest.raises(AceStepError, match="half.safetensors lacks tensors of an ACE-Step 1.5 model"):
+        run_node(load.LoadStageModel, model="half.safetensors", dtype="auto")
