@@ -45,6 +45,11 @@ class _Holder(torch.nn.Module):
         self.network, self.device = network, None
 
 
+def weights_for_all() -> torch.inference_mode:
+    """Nodes run in inference mode; weights that are loaded or moved in it could never be trained upon."""
+    return torch.inference_mode(False)
+
+
 @dataclass(frozen=True)
 class Managed:
     """A network under ComfyUI's memory management."""
@@ -56,7 +61,8 @@ class Managed:
         whatever was loaded since may have put it out.
         """
         # Plain layers cannot be split between devices, hence the full load.
-        management.load_models_gpu([self.patcher], memory_required=activation_bytes, force_full_load=True)
+        with weights_for_all():
+            management.load_models_gpu([self.patcher], memory_required=activation_bytes, force_full_load=True)
 
 
 def manage(network: torch.nn.Module, kind: str) -> Managed:

@@ -82,7 +82,8 @@ def load_model(local: LocalModel, dtype: str, preview: VocoderHandle | None = No
 
     parameters = read_checkpoint(local.path).part("transformer").parameters
     folders = host.models_shelf().all_folders
-    model = load_stage_model(local.path, dtype=host.stage_dtype(dtype, parameters), folders=folders)
+    with host.weights_for_all():
+        model = load_stage_model(local.path, dtype=host.stage_dtype(dtype, parameters), folders=folders)
     model = dataclasses.replace(model, name=local.name)
     parts = (host.manage(network, "stage") for network in (model.transformer, model.condition_encoder))
     return ModelHandle(model, *parts, preview)
@@ -93,7 +94,8 @@ def load_encoder(local: LocalModel, dtype: str) -> EncoderHandle:
 
     parameters = read_checkpoint(local.path).part("text_encoder").parameters
     folders = host.models_shelf().all_folders
-    encoder = load_text_encoder(local.path, dtype=host.stage_dtype(dtype, parameters), folders=folders)
+    with host.weights_for_all():
+        encoder = load_text_encoder(local.path, dtype=host.stage_dtype(dtype, parameters), folders=folders)
     return EncoderHandle(encoder, host.manage(encoder.model, "text"))
 
 
@@ -103,7 +105,8 @@ def load_vocoder(local: LocalModel) -> VocoderHandle:
     from ..acestep_core.checkpoints import load_vocoder as load
 
     # It is small and works at the full sample rate, where half precision is heard.
-    vocoder = load(local.path, dtype=torch.float32)
+    with host.weights_for_all():
+        vocoder = load(local.path, dtype=torch.float32)
     return VocoderHandle(vocoder, host.manage(vocoder.vae, "vocoder"))
 
 

@@ -8,9 +8,9 @@ saved values are what it would save itself; widths and heights are its own too. 
 
 import argparse
 import json
+import runpy
 import sys
 import tempfile
-import types
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,9 +33,7 @@ SIZES = {
 }
 COLOURS = {"load": "#3f789e", "song": "#8a8", "stages": "#b58b2a", "sound": "#a1309b", "other": "#88a"}
 
-_package = types.ModuleType("comfyui_tests")
-_package.__path__ = [str(ROOT / "tests" / "comfyui")]
-sys.modules["comfyui_tests"] = _package
+runpy.run_path(str(ROOT / "tests" / "conftest.py"))  # the names under which tests import
 
 from comfyui_tests import browser as browsers  # noqa: E402
 from comfyui_tests import install, material, prompts  # noqa: E402

@@ -1,0 +1,119 @@
+"""Stages in the graph: the library's own latents to the bit, and what a stage says to its user."""
+
+import pytest
+import torch
+from acestep_pack.acestep_core import Cascade, Song
+from acestep_pack.acestep_core.audio import Waveform
+from acestep_pack.acestep_core.errors import UserError
+from acestep_pack.nodes import latents, load, reference, song, stages
+
+AUTO = {
+    "steps": 0,
+    "stretch": {"stretch": "auto"},
+    "guidance": {"guidance": "auto"},
+    "solver": "euler",
+    "shift": 0.0,
+}
+QUICK = AUTO | {"steps": 2, "guidance": {"guidance": "none"}}
+ASKED = {"caption": "calm lo-fi beat, no drums", "lyrics": "[Instrumental]", "seconds": 10.0}
+SONG = ASKED | {"bpm": 84, "key": "A minor", "time_signature": "auto", "language": "auto"}
+NODES = (stages.StageL, stages.StageM, stages.StageS)
+
+
+@pytest.fixture(scope="module")
+def cascade():
+    return Cascade.load("tiny")
+
+
+@pytest.fixture
+def graph(run_node, said, comfy_models):
+    """The parts of a graph: models, song, text, empty latent."""
+
+    class Graph:
+        def __init__(self):
+            names = {slot: f"tiny-{slot}" for slot in "lms"} | {"text_encoder": "auto", "vocoder": "auto"}
+            *self.models, self.encoder, self.vocoder = run_node(load.LoadCascade, **names, dtype="auto").args
+            (self.song,) = run_node(song.SongNode, **SONG).args
+            (self.text,) = run_node(song.TextEncode, text_encoder=self.encoder, song=self.song).args
+
+        def empty(self, batch_size=1):
+            given = {"vocoder": self.vocoder, "song": self.song, "batch_size": batch_size}
+            return run_node(latents.EmptyLatent, **given).args[0]
+
+        def stage(self, slot, latent, seed=7, **given):
+            links = {"model": self.models[slot], "text": self.text, "latent": latent, "seed": seed}
+            return run_node(NODES[slot], **links, **(AUTO | given)).args
+
+        def clip(self, use, before=None, seconds=3.0):
+            wave = 0.1 * torch.randn(1, 2, int(seconds * 48_000), generator=torch.Generator().manual_seed(3))
+            audio = {"waveform": wave, "sample_rate": 48_000}
+            links = {"vocoder": self.vocoder, "audio": audio, "use": use}
+            return run_node(reference.ReferenceEncode, **links, reference=before).args[0], Waveform(wave, 48_000)
+
+    return Graph()
+
+
+def steps_of(cascade, **given):
+    asked = Song(ASKED["caption"], seconds=ASKED["seconds"], bpm=SONG["bpm"], key=SONG["key"])
+    return list(cascade.iterate(asked, seed=7, **given))
+
+
+def test_a_graph_makes_the_latents_of_the_command_line(graph, cascade):
+    latent = graph.empty()
+    for slot in range(3):
+        latent, x0 = graph.stage(slot, latent)
+    last = steps_of(cascade)[-1]
+    assert torch.equal(latent["samples"], last.latents) and torch.equal(x0["samples"], last.x0)
+
+
+def test_and_so_it_does_with_clips_and_in_a_batch(graph, cascade):
+    continued, beginning = graph.clip("continuation")
+    heard, clip = graph.clip("timbre", continued)
+    latent = graph.empty(batch_size=2)
+    for slot in range(3):
+        latent, _ = graph.stage(slot, latent, reference=heard)
+    last = steps_of(cascade, count=2, reference=[clip], continue_from=beginning)[-1]
+    assert torch.equal(latent["samples"], last.latents)
+
+
+def test_x0_of_a_stage_is_finished_music(graph, cascade):
+    latent, x0 = graph.stage(0, graph.empty(), **QUICK)
+    assert latents.of_latent(latent).t == pytest.approx(0.3) and latents.of_latent(x0).t is None
+    first = [step for step in steps_of(cascade, steps=(2, 1, 1), guidance=1) if step.stage == 0]
+    assert torch.equal(x0["samples"], first[-1].x0)
+    assert latents.of_latent(latent).seeds == (7,) and latents.of_latent(latent).models == ("tiny-l",)
+
+
+def test_a_stage_reports_each_step(graph, said):
+    graph.stage(0, graph.empty(), **QUICK)
+    told = [line for line in said if line.startswith("L ")]
+    assert [line.split(" · ")[0] for line in told] == ["L 1/2", "L 2/2"] and told[-1].endswith("t 0.30")
+
+
+def test_times_that_do_not_meet_name_both(graph):
+    latent, _ = graph.stage(0, graph.empty(), **QUICK)
+    custom = {"stretch": {"stretch": "custom", "start": 0.2, "end": 0.1}}
+    with pytest.raises(UserError, match=r"latents at t = 0\.3 .* begins at t = 0\.2"):
+        graph.stage(1, latent, **(QUICK | custom))
+
+
+def test_a_changed_latent_is_finished_music_to_the_next_stage(graph):
+    latent, _ = graph.stage(0, graph.empty(), **QUICK)
+    changed = {**latent, "samples": 0.5 * latent["samples"]}  # as core's nodes do, which copy keys they do not know
+    assert latents.of_latent(changed).t is None
+    custom = {"stretch": {"stretch": "custom", "start": 0.2, "end": 0.0}}
+    refined, _ = graph.stage(2, changed, **(QUICK | custom))
+    assert latents.of_latent(refined).t is None
+    assert not torch.equal(refined["samples"], changed["samples"])
+
+
+def test_latents_of_pictures_are_told(graph):
+    with pytest.raises(UserError, match=r"latent: got shape \[1, 4, 8, 8\], expected \[batch, channels, frames\]"):
+        graph.stage(0, {"samples": torch.zeros(1, 4, 8, 8)}, **QUICK)
+
+
+def test_weights_can_be_trained_upon_though_nodes_run_in_inference_mode(graph):
+    latent, _ = graph.stage(0, graph.empty(), **QUICK)
+    parameters = list(graph.models[0].model.transformer.parameters())
+    assert not any(parameter.is_inference() for parameter in parameters)
+    assert latent["samples"].device.type == "cpu" and latent["samples"].dtype == torch.float32
