@@ -4,8 +4,9 @@ Each tile is computed with as many neighbouring frames as can reach into it, a n
 layers. So tiles leave no seam, memory does not grow with the song, and music can be heard while the rest is decoded.
 """
 
+import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from torch.nn import functional
 
 from .audio import Waveform, convert
 from .errors import UserError
+from .oobleck import Oobleck
 from .spec import LatentSpec
 
 if TYPE_CHECKING:
@@ -62,13 +64,13 @@ def encoder_context(ratios: Sequence[int]) -> Context:
 
 
 class Vocoder:
-    """An Oobleck autoencoder as a vocoder; the module itself stays as it is.
+    """An Oobleck autoencoder as a vocoder. It takes the weights and lays them out anew; `vae` itself is left alone.
 
     `latents`: how latents lie in time. `channels`: of a waveform. `tile_frames`: how much is done at once.
     """
 
     def __init__(self, vae: "AutoencoderOobleck", tile_frames: int | None = None):
-        self.vae = vae
+        self.network = Oobleck(vae)
         self.ratios = tuple(vae.config.downsampling_ratios)
         hop = math.prod(self.ratios)
         self.latents = LatentSpec(vae.config.decoder_input_channels, hop, vae.config.sampling_rate)
@@ -77,9 +79,15 @@ class Vocoder:
         self.decode_context = decoder_context(self.ratios)
         self.encode_context = encoder_context(self.ratios)
 
+    def tiled(self, tile_frames: int) -> "Vocoder":
+        """The same network, so many frames at once."""
+        other = copy.copy(self)
+        other.tile_frames = tile_frames
+        return other
+
     def to(self, device: "torch.device | str | None" = None, dtype: torch.dtype | None = None) -> "Vocoder":
         """The same vocoder; its network moves in place."""
-        self.vae.to(device=device, dtype=dtype)
+        self.network.to(device=device, dtype=dtype)
         return self
 
     def samples(self, frames: int) -> int:
@@ -115,7 +123,7 @@ class Vocoder:
         for tile in _tiles(frames, self.tile_frames, self.decode_context):
             first, last = (tile.core.start - tile.span.start) * hop, (tile.core.stop - tile.span.start) * hop
             last += 0 if tile.core.stop < frames else total - frames * hop  # odd ratios end a song some samples early
-            wave = self._each(_decode, self.vae.decoder, latents[..., tile.span])
+            wave = self._each(self.network.decoder, latents[..., tile.span])
             yield Waveform(wave[..., first:last], self.latents.sample_rate_hz)
 
     def encode(self, wave: Waveform, generator: torch.Generator | None = None) -> torch.Tensor:
@@ -132,7 +140,7 @@ class Vocoder:
         parts = []
         for tile in _tiles(frames, self.tile_frames, self.encode_context):
             end = tile.span.stop * hop if tile.span.stop < frames else None
-            made = self._each(_encode, self.vae.encoder, samples[..., tile.span.start * hop : end])
+            made = self._each(self.network.encoder, samples[..., tile.span.start * hop : end])
             first = tile.core.start - tile.span.start
             parts.append(made[..., first : first + tile.core.stop - tile.core.start])
         mean, scale = torch.cat(parts, dim=-1).chunk(2, dim=1)
@@ -140,11 +148,11 @@ class Vocoder:
             return mean.contiguous()
         return mean + (functional.softplus(scale) + 1e-4) * torch.randn(mean.shape, generator=generator)
 
-    def _each(self, function: Callable, network: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
+    def _each(self, network: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
         # One item after the other: less memory, and an item does not depend on its neighbours.
         weight = next(network.parameters())
         with torch.no_grad():
-            return torch.cat([function(network, item[None].to(weight)).float().cpu() for item in batch])
+            return torch.cat([network(item[None].to(weight)).float().cpu() for item in batch])
 
 
 @dataclass(frozen=True)
@@ -157,31 +165,3 @@ def _tiles(frames: int, core: int, context: Context) -> Iterator[_Tile]:
     for start in range(0, frames, core):
         end = min(start + core, frames)
         yield _Tile(slice(start, end), slice(max(start - context.before, 0), min(end + context.after, frames)))
-
-
-# ---- the network's own layers in its own order, with activations that need one buffer instead of four ----------------
-
-
-def _decode(decoder: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
-    x = decoder.conv1(x)
-    for block in decoder.block:
-        x = _residual(block, block.conv_t1(_snake(block.snake1, x)))
-    return decoder.conv2(_snake(decoder.snake1, x))
-
-
-def _encode(encoder: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
-    x = encoder.conv1(x)
-    for block in encoder.block:
-        x = block.conv1(_snake(block.snake1, _residual(block, x)))
-    return encoder.conv2(_snake(encoder.snake1, x))
-
-
-def _residual(block: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
-    for unit in (block.res_unit1, block.res_unit2, block.res_unit3):
-        x = unit.conv2(_snake(unit.snake2, unit.conv1(_snake(unit.snake1, x)))).add_(x)
-    return x
-
-
-def _snake(snake: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
-    rate, weight = snake.alpha.exp(), (snake.beta.exp() + 1e-9).reciprocal()
-    return (rate * x).sin_().square_().mul_(weight).add_(x)

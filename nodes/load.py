@@ -107,7 +107,7 @@ def load_vocoder(local: LocalModel) -> VocoderHandle:
     # It is small and works at the full sample rate, where half precision is heard.
     with host.weights_for_all():
         vocoder = load(local.path, dtype=torch.float32)
-    return VocoderHandle(vocoder, host.manage(vocoder.vae, "vocoder"))
+    return VocoderHandle(vocoder, host.manage(vocoder.network, "vocoder"))
 
 
 def load_cascade(found: CascadeModels, dtype: str) -> tuple:

@@ -124,12 +124,11 @@ def vocoder_figures(cascade: Cascade, truths: list[Truth]) -> dict:
 
 def seam(vocoder, asked: Truth) -> float:
     """The largest difference between a decode in small tiles and one in a single piece."""
-    from ..vocoder import Vocoder
 
     latents = vocoder.encode(Waveform(asked.wave[None], RATE_HZ))
-    whole = Vocoder(vocoder.vae, tile_frames=latents.shape[-1] + 1).decode(latents).samples
+    whole = vocoder.tiled(latents.shape[-1] + 1).decode(latents).samples
     context = vocoder.decode_context
-    tiled = Vocoder(vocoder.vae, tile_frames=2 * (context.before + context.after)).decode(latents).samples
+    tiled = vocoder.tiled(2 * (context.before + context.after)).decode(latents).samples
     return (whole - tiled).abs().max().item()
 
 

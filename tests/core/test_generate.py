@@ -101,7 +101,7 @@ def test_offload_holds_one_part_at_a_time_and_makes_the_same_song(tiny_family, m
 
     monkeypatch.setattr(generate, "load_stage_model", watch(generate.load_stage_model, lambda p: p.transformer))
     monkeypatch.setattr(generate, "load_text_encoder", watch(generate.load_text_encoder, lambda p: p.model))
-    monkeypatch.setattr(generate, "load_vocoder", watch(generate.load_vocoder, lambda p: p.vae))
+    monkeypatch.setattr(generate, "load_vocoder", watch(generate.load_vocoder, lambda p: p.network))
     sparing = Cascade.load(tiny_family, device="cpu", offload=True)
     assert torch.equal(sparing.generate(SONG, seed=5).samples, made.samples)
     assert most[0] <= 2  # the one at work, and the one that is being loaded in its place

@@ -4,6 +4,7 @@ from copy import deepcopy
 
 import pytest
 import torch
+from acestep_pack.acestep_core import oobleck
 from acestep_pack.acestep_core.audio import Waveform
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.torchaudio_door import settle_torchaudio
@@ -81,9 +82,28 @@ def test_encoding_in_tiles_is_encoding_at_once(ratios, more):
         assert torch.allclose(got, expected, atol=1e-5)
 
 
-def test_an_untiled_decoding_has_the_networks_own_bits():
-    vae = network()
-    assert torch.equal(Vocoder(vae).decode(latents(20)).samples, vae.decode(latents(20)).sample)
+@pytest.mark.parametrize("ratios", RATIOS, ids=str)
+def test_another_layout_is_the_same_function(ratios):
+    vae = network(ratios)
+    ours = Vocoder(vae)
+    assert torch.allclose(ours.decode(latents(20)).samples, vae.decode(latents(20)).sample, atol=2e-6, rtol=0)
+    wave = sound(7 * ours.latents.samples_per_frame)
+    assert torch.allclose(ours.encode(wave), vae.encode(wave.samples).latent_dist.mean, atol=2e-6, rtol=0)
+
+
+def test_weights_without_a_norm_are_taken_as_they_are():
+    normed, plain = network(), network()
+    for module in plain.modules():
+        if hasattr(module, "weight_v"):
+            torch.nn.utils.remove_weight_norm(module)
+    assert torch.equal(Vocoder(plain).decode(latents(9)).samples, Vocoder(normed).decode(latents(9)).samples)
+
+
+def test_long_rows_of_a_snake_are_worked_on_in_pieces(monkeypatch):
+    ours = Vocoder(network())
+    whole = ours.decode(latents(20)).samples
+    monkeypatch.setattr(oobleck, "SNAKE_ELEMENTS", 40)
+    assert torch.equal(ours.decode(latents(20)).samples, whole)
 
 
 def test_an_item_of_a_batch_is_the_single_one():
@@ -163,10 +183,10 @@ def test_chunks_come_in_order_and_make_the_whole(ratios):
 
 
 def test_the_first_chunk_does_not_wait_for_the_last():
-    vae = network()
     calls = []
-    vae.decoder.conv1.register_forward_hook(lambda _, given, __: calls.append(given[0].shape[-1]))
-    chunks = Vocoder(vae, tile_frames=16).decode_chunks(latents(160))
+    ours = Vocoder(network(), tile_frames=16)
+    ours.network.decoder.register_forward_hook(lambda _, given, __: calls.append(given[0].shape[-1]))
+    chunks = ours.decode_chunks(latents(160))
     next(chunks)
     assert len(calls) == 1 and calls[0] < 40
 
@@ -197,11 +217,12 @@ def test_how_latents_lie_in_time():
 
 @pytest.mark.parametrize("ratios", RATIOS, ids=str)
 def test_lengths(ratios):
-    ours = Vocoder(network(ratios))
+    vae = network(ratios)
+    ours = Vocoder(vae)
     for frames in (1, 2, 9):
-        assert ours.samples(frames) == ours.vae.decode(latents(frames)).sample.shape[-1]
+        assert ours.samples(frames) == vae.decode(latents(frames)).sample.shape[-1]
     for samples in range(ours.latents.samples_per_frame, 3 * ours.latents.samples_per_frame, 7):
-        assert ours.frames(samples) == ours.vae.encode(sound(samples).samples).latent_dist.mean.shape[-1]
+        assert ours.frames(samples) == vae.encode(sound(samples).samples).latent_dist.mean.shape[-1]
 
 
 def test_bfloat16_gives_float32():

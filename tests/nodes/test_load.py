@@ -10,6 +10,7 @@ from pathlib import Path
 import comfy.model_management
 import pytest
 import torch
+from acestep_pack.acestep_core.audio import Waveform
 from acestep_pack.acestep_core.checkpoints import KNOWN, hub, read_checkpoint
 from acestep_pack.acestep_core.checkpoints.known import STAGE, TEXT, VOCODER
 from acestep_pack.acestep_core.checkpoints.layouts import original_name
@@ -200,7 +201,7 @@ def test_split_files_are_loaded_one_by_one(files, run_node, said):
 def test_a_file_without_silence_gets_it_from_the_vocoder_in_comfyuis_folder(files, run_node, said):
     (stage,) = run_node(load.LoadStageModel, model=published.STAGE, dtype="auto").args
     (vocoder,) = run_node(load.LoadVocoder, vocoder=published.VOCODER).args
-    heard = vocoder.vocoder.vae.encode(torch.zeros(1, 2, 64 * 1920)).latent_dist.mean
+    heard = vocoder.vocoder.encode(Waveform(torch.zeros(1, 2, 64 * 1920), 48_000))
     assert torch.allclose(stage.model.silent(40), heard[..., :40], atol=1e-5)
     (files / "vae" / f"{published.VOCODER}.safetensors").unlink()
     with pytest.raises(AceStepError, match="brings no silence_latent.pt, and there is no vocoder of 64 channels"):

@@ -1,0 +1,160 @@
+"""The Oobleck autoencoder of diffusers laid out for speed: the same function, from the same weights.
+
+Inside, time comes before channels, [B, N, C], so no convolution has to reorder its input; a 1x1 convolution is a matrix
+product; a transposed convolution of kernel 2s and stride s is one of kernel 2 that makes s samples at a time. Weight
+norm is folded when the network is made, and a snake needs no memory beside its input.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+# Rows of a snake that are worked on at once: on a CPU they then stay in its cache.
+SNAKE_ELEMENTS = 1 << 17
+
+
+def _weight(module: nn.Module) -> torch.Tensor:
+    """The weight of a convolution, its norm folded in as torch's own hook would."""
+    if hasattr(module, "weight_v"):
+        return torch._weight_norm(module.weight_v, module.weight_g, 0)
+    return module.weight
+
+
+def _fixed(tensor: torch.Tensor) -> nn.Parameter:
+    return nn.Parameter(tensor.detach().contiguous(), requires_grad=False)
+
+
+class Snake(nn.Module):
+    """x + sin²(rate · x) · gain on [B, N, C], in float32."""
+
+    def __init__(self, snake: nn.Module):
+        super().__init__()
+        self.rate = _fixed(snake.alpha.exp().flatten())
+        self.gain = _fixed((snake.beta.exp() + 1e-9).reciprocal().flatten())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """A new tensor; `x` stays."""
+        return self.into(torch.empty_like(x), x)
+
+    def in_place(self, x: torch.Tensor) -> torch.Tensor:
+        return self.into(x, x)
+
+    def into(self, target: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        rate, gain = self.rate.float(), self.gain.float()
+        rows = x.shape[1] if x.device.type != "cpu" else max(1, SNAKE_ELEMENTS // x.shape[-1])
+        for source, place in zip(x.split(rows, 1), target.split(rows, 1)):
+            wide = source.float()
+            place.copy_(torch.mul(wide, rate).sin_().square_().mul_(gain).add_(wide))
+        return target
+
+
+class Convolution(nn.Module):
+    """A Conv1d on [B, N, C]."""
+
+    def __init__(self, conv: nn.Conv1d):
+        super().__init__()
+        weight = _weight(conv)
+        self.pointwise = weight.shape[-1] == 1
+        self.weight = nn.Parameter(
+            weight[..., 0].contiguous()
+            if self.pointwise
+            else weight[:, :, None].contiguous(memory_format=torch.channels_last),
+            requires_grad=False,
+        )
+        self.bias = None if conv.bias is None else _fixed(conv.bias)
+        self.options = dict(stride=(1, conv.stride[0]), padding=(0, conv.padding[0]), dilation=(1, conv.dilation[0]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.pointwise:
+            return functional.linear(x, self.weight, self.bias)
+        return _outside(functional.conv2d(_inside(x), self.weight, self.bias, **self.options))
+
+
+def _inside(x: torch.Tensor) -> torch.Tensor:
+    """[B, N, C] as an image [B, C, 1, N] with channels last, without a copy."""
+    return x.transpose(1, 2).unsqueeze(2)
+
+
+def _outside(image: torch.Tensor) -> torch.Tensor:
+    return image.squeeze(2).transpose(1, 2).contiguous()
+
+
+class Upsampling(nn.Module):
+    """A ConvTranspose1d of kernel 2s and stride s on [B, N, C].
+
+    Sample j·s + k of its untrimmed output is x[j] · w[k] + x[j - 1] · w[s + k]: a convolution of kernel 2 with s times
+    the channels, whose output lies in memory as the samples in their order.
+    """
+
+    def __init__(self, conv: nn.ConvTranspose1d):
+        super().__init__()
+        weight, self.stride, self.trim = _weight(conv), conv.stride[0], conv.padding[0]  # weight [I, O, 2s]
+        channels = weight.shape[1]
+        first, last = weight.split(self.stride, dim=2)
+        taps = torch.stack([last, first], dim=-1)  # [I, O, s, 2]
+        taps = taps.permute(2, 1, 0, 3).reshape(self.stride * channels, -1, 1, 2)
+        self.weight = nn.Parameter(taps.contiguous(memory_format=torch.channels_last), requires_grad=False)
+        self.bias = None if conv.bias is None else _fixed(conv.bias.repeat(self.stride))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        made = _outside(functional.conv2d(_inside(x), self.weight, self.bias, padding=(0, 1)))
+        made = made.unflatten(2, (self.stride, -1)).flatten(1, 2)
+        return made[:, self.trim : made.shape[1] - self.trim].contiguous()
+
+
+class Residual(nn.Module):
+    def __init__(self, unit: nn.Module):
+        super().__init__()
+        self.snake1, self.conv1 = Snake(unit.snake1), Convolution(unit.conv1)
+        self.snake2, self.conv2 = Snake(unit.snake2), Convolution(unit.conv2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv2(self.snake2.in_place(self.conv1(self.snake1(x)))).add_(x)
+
+
+def _residuals(block: nn.Module) -> nn.Sequential:
+    return nn.Sequential(*(Residual(unit) for unit in (block.res_unit1, block.res_unit2, block.res_unit3)))
+
+
+class DecoderBlock(nn.Module):
+    def __init__(self, block: nn.Module):
+        super().__init__()
+        self.snake, self.conv, self.residuals = Snake(block.snake1), Upsampling(block.conv_t1), _residuals(block)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.residuals(self.conv(self.snake.in_place(x)))
+
+
+class EncoderBlock(nn.Module):
+    def __init__(self, block: nn.Module):
+        super().__init__()
+        self.residuals, self.snake, self.conv = _residuals(block), Snake(block.snake1), Convolution(block.conv1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(self.snake.in_place(self.residuals(x)))
+
+
+class Half(nn.Module):
+    """Encoder or decoder: [B, C, N] -> [B, C', N'], time last again."""
+
+    def __init__(self, network: nn.Module, block: type[nn.Module]):
+        super().__init__()
+        self.head, self.blocks = Convolution(network.conv1), nn.Sequential(*map(block, network.block))
+        self.snake, self.tail = Snake(network.snake1), Convolution(network.conv2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.blocks(self.head(x.transpose(1, 2).contiguous()))
+        return self.tail(self.snake.in_place(x)).transpose(1, 2)
+
+
+class Oobleck(nn.Module):
+    """Encoder (samples -> mean and scale of the latents) and decoder (latents -> samples) of an AutoencoderOobleck.
+
+    The weights are its own copy, folded in the precision in which they lie.
+    """
+
+    def __init__(self, vae: nn.Module):
+        super().__init__()
+        with torch.no_grad():
+            self.encoder, self.decoder = Half(vae.encoder, EncoderBlock), Half(vae.decoder, DecoderBlock)
+        self.eval()
