@@ -1,13 +1,11 @@
 """The phases of training the tiny family, in order. Each goes on from where it was stopped and is skipped when done."""
 
-import signal
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...console import Clock, Console
+from ..stopping import asked_to_stop
 from . import channels_last, export, flow, language, latents, vocoder
 from .checkpointing import finished_state
 
@@ -85,7 +83,7 @@ def _kept(trainer):
     """The trainer's steps; what was learnt is saved however the training ends. Ctrl-C waits for the end of a step:
     weights and the number of steps must belong together.
     """
-    with _asked_to_stop() as asked:
+    with asked_to_stop() as asked:
         try:
             for told in trainer.run():
                 yield told
@@ -94,17 +92,3 @@ def _kept(trainer):
         except (KeyboardInterrupt, GeneratorExit):
             trainer.save()
             raise
-
-
-@contextmanager
-def _asked_to_stop() -> Iterator[list]:
-    """A list that is empty until Ctrl-C is pressed. Only a program's main thread may listen for it."""
-    asked: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = signal.signal(signal.SIGINT, lambda number, _: asked.append(number))
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)
