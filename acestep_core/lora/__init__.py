@@ -7,11 +7,10 @@ _LATER = {
     "Adapter": "adapter",
     "read_adapter": "adapter",
     "save_adapter": "save",
-    "wear": "wear",
     "Report": "wear",
 }
 
-__all__ = ["Adapter", "Report", "read_adapter", "save_adapter", "wear"]
+__all__ = ["Adapter", "Report", "read_adapter", "save_adapter"]
 
 
 def __getattr__(name: str):

@@ -5,12 +5,27 @@ differs from trainer to trainer; `Adapter.scale_source` says where it was found,
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .deltas import Delta, Hadamard, Kronecker, LowRank
+import torch
+from safetensors import SafetensorError, safe_open
 
-__all__ = ["Adapter", "Delta", "Hadamard", "Kronecker", "LowRank"]
+from ..checkpoints.weights import TensorInfo, read_header, read_json
+from ..errors import CheckpointError, UserError
+from .bases import Shapes, bases_of
+from .deltas import Delta, Hadamard, Kronecker, LowRank
+from .facts import read_facts
+from .find import find_adapter, weights_file
+from .layouts import CONFIG_FILE, Key, is_known, read_keys
+from .scales import FULL, IN_TENSORS, NOWHERE, Told, told_by_config, told_by_metadata
+
+__all__ = ["Adapter", "Delta", "Hadamard", "Kronecker", "LowRank", "read_adapter"]
+
+_DTYPES = ("F64", "F32", "F16", "BF16")
+_PEFT_TYPES = ("LORA", "LOKR", "LOHA")
+# What PEFT does to the base's weights before training: the file alone is then not what was learnt.
+_CHANGES_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 
 @dataclass(frozen=True)
@@ -31,9 +46,8 @@ class Adapter:
 
     @property
     def kind(self) -> str:
-        """ "LoRA", "DoRA", "LoKr", "LoHa" or several of them; "LoKr with DoRA"."""
-        kinds = dict.fromkeys(_kind(delta) for delta in self.modules.values())
-        return ", ".join(kinds)
+        """ "LoRA", "DoRA", "LoKr", "LoHa", "LoKr with DoRA", or several of them."""
+        return ", ".join(dict.fromkeys(_kind(delta) for delta in self.modules.values()))
 
     @property
     def ranks(self) -> tuple[int, ...]:
@@ -41,12 +55,181 @@ class Adapter:
         return tuple(sorted({delta.rank for delta in self.modules.values() if delta.rank}))
 
     @property
+    def alphas(self) -> tuple[float, ...]:
+        """All alphas that give these scales with these ranks, smallest first."""
+        return tuple(sorted({round(delta.scale * delta.rank, 6) for delta in self.modules.values() if delta.rank}))
+
+    @property
     def scales(self) -> tuple[float, ...]:
         """All scales that occur, smallest first."""
         return tuple(sorted({delta.scale for delta in self.modules.values()}))
+
+    @property
+    def shapes(self) -> Shapes:
+        return {path: delta.shape for path, delta in self.modules.items()}
+
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """The known transformers that it may have been trained on, by its shapes."""
+        known = {path: shape for path, shape in self.shapes.items() if is_known(path)}
+        return bases_of(known) if known else ()
+
+
+def read_adapter(name_or_path: Path | str) -> Adapter:
+    """Adapter from a file, a folder, or a name in this machine's folders of adapters. Raises UserError.
+
+    Only safetensors are read, never a pickle.
+    """
+    path = find_adapter(name_or_path)
+    file = weights_file(path)
+    infos = read_header(file)
+    layout, keys = read_keys(file, infos)
+    config = _config(file, infos)
+    tensors, metadata = _load(file, infos, keys)
+    told = told_by_config(config, CONFIG_FILE) if config else told_by_metadata(metadata)
+    modules, names, sources = {}, {}, []
+    for module, parts in _by_module(file, keys).items():
+        names[module] = tuple(parts.values())
+        given = {part: tensors[key] for part, key in parts.items()}
+        spelled = (module, *(_module_of(key) for key in names[module][:1]))
+        modules[module], source = _delta(file, module, given, told, spelled)
+        sources.append(source)
+    return Adapter(
+        name=path.stem if path.is_file() else path.resolve().name,
+        modules=modules,
+        layout=layout,
+        path=path,
+        scale_source="; ".join(dict.fromkeys(sources)),
+        facts=read_facts(metadata, config),
+        keys=names,
+    )
 
 
 def _kind(delta: Delta) -> str:
     if delta.magnitude is None:
         return delta.kind
-    return "DoRA" if delta.kind == "LoRA" else f"{delta.kind} with DoRA"
+    return "DoRA" if isinstance(delta, LowRank) else f"{delta.kind} with DoRA"
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+def _config(file: Path, infos: Mapping[str, TensorInfo]) -> dict:
+    """PEFT's settings that lie beside a file, if they are its own: no other weights lie there."""
+    place = file.parent / CONFIG_FILE
+    if not place.is_file() or len(list(file.parent.glob("*.safetensors"))) > 1:
+        return {}
+    config = read_json(place)
+    if "peft_type" in config and config["peft_type"] not in _PEFT_TYPES:
+        raise UserError(f"{place} is of a {config['peft_type']}, expected one of {', '.join(_PEFT_TYPES)}")
+    start = str(config.get("init_lora_weights") or "").lower()
+    if start.startswith(_CHANGES_THE_BASE):
+        raise UserError(
+            f"{place}: trained from a base that {start} had changed, so it fits no published one; let PEFT save it as "
+            "a LoRA of the unchanged base (path_initial_model_for_weight_conversion)"
+        )
+    return config
+
+
+def _load(
+    file: Path, infos: Mapping[str, TensorInfo], keys: Mapping[str, Key]
+) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    for key, info in infos.items():
+        if info.dtype not in _DTYPES and keys[key].part != "alpha":
+            raise UserError(f"{file}: {key} is stored as {info.dtype}, expected one of {', '.join(_DTYPES)}")
+    try:
+        with safe_open(file, framework="pt") as stored:
+            return {key: stored.get_tensor(key) for key in infos}, dict(stored.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{file} cannot be read ({error}); fetch the file again") from error
+
+
+def _by_module(file: Path, keys: Mapping[str, Key]) -> dict[str, dict[str, str]]:
+    """Module -> part -> key."""
+    modules: dict[str, dict[str, str]] = {}
+    for key, meaning in keys.items():
+        parts = modules.setdefault(meaning.path, {})
+        if meaning.part in parts:
+            raise UserError(
+                f"{file}: {parts[meaning.part]} and {key} are the same part of {meaning.path}; save one adapter a file"
+            )
+        parts[meaning.part] = key
+    return modules
+
+
+def _module_of(key: str) -> str:
+    return key.partition(".lora_")[0]
+
+
+# ---- deltas ----------------------------------------------------------------------------------------------------------
+
+
+def _delta(
+    file: Path, module: str, parts: dict[str, torch.Tensor], told: Told | None, names: tuple[str, ...]
+) -> tuple[Delta, str]:
+    """The delta of one module and where its scale is from. `names`: what settings may call the module."""
+    magnitude = _magnitude(parts)
+    if "a" in parts or "b" in parts:
+        delta = LowRank(_lower(file, module, parts), _need(file, module, parts, "b"), magnitude=magnitude)
+    elif any(part.startswith("lokr_") for part in parts):
+        w1, w2 = (_factors(file, module, parts, f"lokr_w{n}", f"lokr_t{n}") for n in (1, 2))
+        delta = Kronecker(w1, w2, magnitude=magnitude)
+    elif any(part.startswith("hada_") for part in parts):
+        w1, w2 = (_factors(file, module, parts, f"hada_w{n}", f"hada_t{n}") for n in (1, 2))
+        delta = Hadamard(w1, w2, magnitude=magnitude)
+    else:
+        raise UserError(f"{file}: {module} has only {', '.join(parts)}, no weights of an adapter; get the whole file")
+    _check_ranks(file, module, delta)
+    scale, source = _scale(delta, parts.get("alpha"), told, names)
+    return replace(delta, scale=scale), source
+
+
+def _need(file: Path, module: str, parts: dict[str, torch.Tensor], part: str) -> torch.Tensor:
+    if part not in parts:
+        raise UserError(f"{file}: {module} has {', '.join(parts)} but no {part}; the file is not whole, get it again")
+    return parts[part]
+
+
+def _lower(file: Path, module: str, parts: dict[str, torch.Tensor]) -> torch.Tensor:
+    """LoRA's lower half; the core of a decomposed convolution is multiplied into it."""
+    a = _need(file, module, parts, "a")
+    if "mid" not in parts:
+        return a
+    return torch.einsum("rsk,si->rik", parts["mid"].float(), a.float().flatten(1))
+
+
+def _factors(file: Path, module: str, parts: dict[str, torch.Tensor], whole: str, core: str) -> tuple:
+    if whole in parts:
+        return (parts[whole],)
+    pair = tuple(_need(file, module, parts, f"{whole}_{end}") for end in "ab")
+    return (*pair, parts[core]) if core in parts else pair
+
+
+def _magnitude(parts: dict[str, torch.Tensor]) -> torch.Tensor | None:
+    """DoRA's magnitude as [out, 1] or [1, in]."""
+    if "peft_magnitude" in parts:  # always one a row
+        return parts["peft_magnitude"].reshape(-1, 1)
+    given = parts.get("magnitude")
+    if given is None:
+        return None
+    return given.reshape(-1, 1) if given.dim() < 2 else given.reshape(given.shape[0], given.shape[1])
+
+
+def _check_ranks(file: Path, module: str, delta: Delta) -> None:
+    pairs = [(delta.a, delta.b.T)] if isinstance(delta, LowRank) and delta.b.dim() == 2 else []
+    pairs += [(w[1], w[0].T) for w in (getattr(delta, "w1", ()), getattr(delta, "w2", ())) if len(w) == 2]
+    for lower, upper in pairs:
+        if lower.shape[0] != upper.shape[0]:
+            raise UserError(
+                f"{file}: {module} is of rank {lower.shape[0]} in its lower half and {upper.shape[0]} in its upper; "
+                "the file is damaged, get it again"
+            )
+
+
+def _scale(delta: Delta, alpha: torch.Tensor | None, told: Told | None, names: tuple[str, ...]) -> tuple[float, str]:
+    if delta.rank is None and (told is None or told.source != CONFIG_FILE):
+        return 1.0, FULL
+    if alpha is not None and delta.rank:
+        return float(alpha) / delta.rank, IN_TENSORS
+    scale = told and told.scale(delta.rank, names)
+    return (scale, told.source) if scale is not None else (1.0, NOWHERE)

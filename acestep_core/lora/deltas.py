@@ -1,6 +1,6 @@
 """What an adapter adds to one layer's weight: low rank (LoRA), Kronecker (LoKr) or Hadamard (LoHa) products.
 
-Weights are [out, in] or [out, in, k]. A *delta* has a shape of rows and columns, [out, in * k], since files may hold the
+Weights are [out, in] or [out, in, k]. A *delta* has rows and columns, [out, in * k], since files may hold the
 kernel of a convolution flattened. With a magnitude (DoRA), the adapted weight V = W + delta is rescaled to it, along
 each row ([out, 1]) or each column ([1, in]): that is no sum any more, and needs the base weight W.
 """

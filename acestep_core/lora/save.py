@@ -20,9 +20,7 @@ from ..checkpoints.layouts import PART_PREFIX, original_name
 from ..errors import UserError
 from .adapter import Adapter
 from .deltas import Delta, Kronecker, LowRank
-
-CONFIG_FILE, WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
-DIFFUSERS_METADATA = "lora_adapter_metadata"
+from .layouts import CONFIG_FILE, DIFFUSERS_METADATA, WEIGHTS_FILE
 
 Tensors = dict[str, torch.Tensor]
 

@@ -16,6 +16,8 @@ from acestep_pack.acestep_core.audio import Waveform, normalise_peak
 from acestep_pack.acestep_core.checkpoints import load_stage_model, load_vocoder
 from acestep_pack.acestep_core.condition import Condition, context, encode_timbre, pack_condition
 from acestep_pack.acestep_core.guidance import Guidance
+from acestep_pack.acestep_core.lora import read_adapter, save_adapter
+from acestep_pack.acestep_core.lora.wear import wear
 from acestep_pack.acestep_core.reference import Kept, semantic_hints, semantic_tokens, tokens_of_codes
 from acestep_pack.acestep_core.schedule import TURBO_TIMES, split, times, turbo_nearest
 from acestep_pack.acestep_core.stages import Stage, noise, run
@@ -29,13 +31,10 @@ FORWARD, RUN = 1e-4, 1e-3
 
 NOT_BUILT = {
     "cover_run": "cover",
-    "lora": "adapters",
-    "lora_extra": "adapters",
-    "lokr": "adapters",
-    "lokr_extra": "adapters",
     "train_step": "LoRA training",
 }
 FORWARDS = ("condition_encoder", "decoder", "tokenizer", "context")
+ADAPTERS = ("lora", "lora_extra", "lokr", "lokr_extra")
 RUNS = ("turbo_run", "turbo_run_extra", "base_run", "base_run_extra", "repaint_run")
 LAYOUTS = ("original", "sharded", "diffusers", "comfyui", "all-in-one")
 TOKENS = ("audio_tokenizer", "audio_token_detokenizer")
@@ -141,7 +140,7 @@ def test_not_built(case):
 
 
 def test_every_kind_is_known():
-    assert {case["kind"] for case in CASES} <= {*NOT_BUILT, *FORWARDS, *RUNS, "cascade", "vae"}
+    assert {case["kind"] for case in CASES} <= {*NOT_BUILT, *FORWARDS, *ADAPTERS, *RUNS, "cascade", "vae"}
 
 
 # ---- forwards --------------------------------------------------------------------------------------------------------
@@ -239,6 +238,43 @@ CHECKS = {
 @pytest.mark.parametrize("case", cases(*FORWARDS))
 def test_forward(load, case, layout):
     CHECKS[case["kind"]](load(case["model"], layout), tensors_of(case))
+
+
+# ---- adapters --------------------------------------------------------------------------------------------------------
+
+
+def velocity_of(model, tensors):
+    """What the transformer makes of a case's inputs, [B, T, C]."""
+    null = model.condition_encoder.null_condition_emb.detach()
+    condition = Condition(tensors["in.encoder_hidden_states"], null, time_last(tensors["in.context_latents"]))
+    with torch.no_grad():
+        velocity = prepare(model.transformer, condition)
+        return time_last(velocity(time_last(tensors["in.hidden_states"]), tensors["in.timestep"]))
+
+
+def adapter_files(case, folder):
+    """The case's own files, and the same adapter as we save it, in every layout that can hold it."""
+    params = case["params"]
+    own = [params[key] for key in ("adapter_dir", "comfyui_file", "file") if params.get(key)]
+    yield from (GOLDEN / name for name in own)
+    adapter = read_adapter(GOLDEN / own[0])
+    layouts = ("peft", "comfyui", "diffusers") if case["kind"].startswith("lora") else ("comfyui",)
+    for layout in layouts:
+        yield save_adapter(adapter, folder / (layout if layout == "peft" else f"{layout}.safetensors"), layout)
+
+
+@pytest.mark.parametrize("case", cases(*ADAPTERS))
+def test_adapter(load, case, tmp_path):
+    model, tensors = load(case["model"]), tensors_of(case)
+    assert_near(velocity_of(model, tensors), tensors["out.base"], FORWARD)
+    before = velocity_of(model, tensors)
+    for file in adapter_files(case, tmp_path):
+        adapter = read_adapter(file)
+        for strength, name in zip(case["params"]["strengths"], ("with_adapter", "half_strength")):
+            worn, report = wear(model, adapter, strength)
+            assert report.matched and not report.unmatched
+            assert_near(velocity_of(worn, tensors), tensors[f"out.{name}"], FORWARD)
+    assert torch.equal(velocity_of(model, tensors), before)
 
 
 # ---- runs ------------------------------------------------------------------------------------------------------------

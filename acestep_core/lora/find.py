@@ -1,0 +1,141 @@
+"""Where adapters are, and what a user asks of them: "L=warm.safetensors:0.8" -> stage, file, strength. No torch.
+
+An adapter is a .safetensors file or a folder with one in it. By name it is looked for in the folders given by the
+caller, then in the folder `loras` of every models folder of this machine (see checkpoints.local).
+"""
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from glob import iglob
+from pathlib import Path
+
+from ..checkpoints.local import models_folders
+from ..checkpoints.weights import PICKLES, read_header
+from ..errors import CheckpointError, UserError
+from .layouts import CONFIG_FILE, WEIGHTS_FILE, is_known, read_key
+
+FOLDER = "loras"
+SLOTS = ("l", "m", "s")
+_USUAL_FILES = (
+    WEIGHTS_FILE,
+    "pytorch_lora_weights.safetensors",
+    "lokr_weights.safetensors",
+    "loha_weights.safetensors",
+)
+_STAGE = re.compile(r"(?P<stage>[A-Za-z]|\d+)=(?P<rest>.+)")
+
+
+@dataclass(frozen=True)
+class Lora:
+    """An adapter to wear: a file, a folder or a name, how strongly, and on which stage ("l", "m", "s" or a number from
+    1; None is every stage that it fits). Raises UserError for a strength that is no finite number.
+    """
+
+    adapter: str
+    strength: float = 1.0
+    stage: str | None = None
+
+    def __post_init__(self):
+        if not math.isfinite(self.strength):
+            raise UserError(f"lora: got the strength {self.strength} for {self.adapter}, expected a number such as 0.8")
+
+    @classmethod
+    def parse(cls, text: str) -> "Lora":
+        """From "FILE", "FILE:0.8" or "L=FILE:0.8". A drive's colon, as in C:\\x.safetensors, is part of the file."""
+        staged = None if Path(text).exists() else _STAGE.fullmatch(text)
+        stage, rest = (staged["stage"].lower(), staged["rest"]) if staged else (None, text)
+        if stage and stage not in SLOTS and not stage.isdigit():
+            raise UserError(
+                f"lora: got the stage {stage!r} in {text!r}, expected one of {', '.join(SLOTS)} or a number"
+            )
+        file, colon, end = rest.rpartition(":")
+        try:
+            strength = float(end)
+        except ValueError:
+            file, strength = rest, 1.0
+        if not colon or Path(rest).exists():
+            file, strength = rest, 1.0
+        if not file.strip():
+            raise UserError(f"lora: got {text!r}, expected FILE, FILE:STRENGTH or L=FILE:STRENGTH")
+        return cls(file, strength, stage)
+
+    def __str__(self) -> str:
+        return f"{f'{self.stage}=' if self.stage else ''}{self.adapter}:{self.strength:g}"
+
+
+def find_adapter(name_or_path: str | Path, folders: Sequence[Path | str] = ()) -> Path:
+    """The file or folder of an adapter, by path or by name. Raises UserError."""
+    given = Path(name_or_path).expanduser()
+    places = _folders(folders)
+    for place in (
+        given,
+        *(folder / n for folder in places for n in (str(name_or_path), f"{name_or_path}.safetensors")),
+    ):
+        if place.exists():
+            return place
+    raise UserError(
+        f"{name_or_path}: there is no such adapter; searched as a path and by name in "
+        f"{', '.join(map(str, places))}; check the path, or put the file there"
+    )
+
+
+def list_adapters(folders: Sequence[Path | str] = ()) -> dict[str, Path]:
+    """Name -> place of every adapter for ACE-Step 1.5 in the folders of adapters; of two with one name the first."""
+    found: dict[str, Path] = {}
+    for folder in _folders(folders):
+        for name, place in sorted(_in_folder(folder)):
+            found.setdefault(name, place)
+    return found
+
+
+def weights_file(path: Path) -> Path:
+    """The one file with an adapter's weights. Raises UserError where there is none, or it cannot be told."""
+    if not path.is_dir():
+        return path
+    for folder in (path, path / "adapter"):
+        usual = next((folder / name for name in _USUAL_FILES if (folder / name).is_file()), None)
+        files = sorted(folder.glob("*.safetensors"))
+        if usual or len(files) == 1:
+            return usual or files[0]
+        if files:
+            raise UserError(
+                f"{folder} holds {len(files)} .safetensors files, {files[0].name} the first; name one of them"
+            )
+    pickle = next((file.name for file in sorted(path.iterdir()) if file.suffix in PICKLES), None)
+    if pickle:
+        raise UserError(
+            f"{path} has its weights only as {pickle}: a pickle, which can run any code when it is opened, so it is "
+            "refused; get the .safetensors version"
+        )
+    raise UserError(f"{path} holds no adapter: expected {CONFIG_FILE} and {WEIGHTS_FILE}, or one .safetensors file")
+
+
+def _folders(folders: Sequence[Path | str]) -> list[Path]:
+    return [*(Path(folder).expanduser() for folder in folders), *(folder / FOLDER for folder in models_folders())]
+
+
+def _in_folder(folder: Path) -> Iterator[tuple[str, Path]]:
+    for name in iglob("**/*.safetensors", root_dir=folder, recursive=True):
+        file = folder / name
+        in_folder = file.parent != folder and (file.parent / CONFIG_FILE).is_file()
+        place = file.parent if in_folder else file
+        if is_adapter(file):
+            yield place.relative_to(folder).as_posix(), place
+
+
+def is_adapter(file: Path) -> bool:
+    """Whether a file adapts a layer that some ACE-Step 1.5 transformer has."""
+    state = file.stat() if file.is_file() else None
+    return state is not None and _is_adapter(file, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _is_adapter(file: Path, size_bytes: int, changed_ns: int) -> bool:
+    try:
+        keys = read_header(file)
+    except (CheckpointError, OSError):
+        return False
+    return any(meaning and is_known(meaning.path) for meaning in map(read_key, keys))
