@@ -1,4 +1,4 @@
-"""The command line: acestep-cascade generate · show · models · bench · train.
+"""The command line: acestep-cascade generate · show · models · lora · bench · train.
 
 Exit codes: 0 done, 1 failed, 2 a user's mistake (one line on stderr), 130 stopped with Ctrl-C. Only what a command
 needs is imported: help, versions and mistakes are answered without torch.
@@ -78,6 +78,7 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     _add_generate(commands)
     _add_show(commands)
     _add_models(commands)
+    _add_lora(commands)
     _add_bench(commands, argv)
     _add_train(commands, argv)
     return parser
@@ -192,6 +193,12 @@ def _add_model_choice(group):
     group.add_argument("--models", metavar="NAME", help="tiny (default), published, a folder, or one model for all")
     for slot, part in (("l", "first stage"), ("m", "second stage"), ("s", "last stage")):
         group.add_argument(f"--{slot}", metavar="NAME", help=f"model of the {part}: a known name, a file or a folder")
+    group.add_argument(
+        "--lora",
+        action="append",
+        metavar="[L=]FILE[:0.8]",
+        help="an adapter, its strength (default 1) and stage (default all it fits); repeatable; none: without any",
+    )
     group.add_argument("--text-encoder", metavar="NAME")
     group.add_argument("--vocoder", metavar="NAME")
     group.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: the GPU where there is one)")
@@ -217,6 +224,20 @@ def _add_models(commands):
     download.set_defaults(run=_command("commands", "download"))
     download.add_argument("name", metavar="NAME")
     download.add_argument("-q", "--quiet", action="store_true", help="no progress")
+
+
+def _add_lora(commands):
+    parser = commands.add_parser("lora", help="look into adapters, convert them", description="Adapters.")
+    actions = parser.add_subparsers(metavar="show|convert", required=True)
+    show = actions.add_parser("show", help="what an adapter is", description="Show what an adapter is.")
+    show.set_defaults(run=_command("lora.command", "show"))
+    show.add_argument("file", metavar="FILE", help="a file, a folder, or a name in a folder loras")
+    show.add_argument("--json", action="store_true", help="as one line of JSON")
+    convert = actions.add_parser("convert", help="into another layout", description="Convert to another layout.")
+    convert.set_defaults(run=_command("lora.command", "convert"))
+    convert.add_argument("file", metavar="FILE", help="a file, a folder, or a name in a folder loras")
+    convert.add_argument("-o", "--output", required=True, metavar="OUT", help="a folder for peft, else a .safetensors")
+    convert.add_argument("--to", required=True, choices=["peft", "comfyui", "diffusers"], help="the layout")
 
 
 def _add_bench(commands, argv: Sequence[str]):

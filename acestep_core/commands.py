@@ -11,12 +11,14 @@ from pathlib import Path
 from .console import Clock, Console
 from .errors import UserError
 from .formats import FORMATS, check_destination, choose_format, existing, read_tags
+from .lora.find import Lora, find_adapter
 from .song import Song, check_seed
 from .tags import MODELS_TAG, SETTINGS_TAG, SONG_TAG, song_tags
 
 SEEDS_DRAWN_BELOW = 2**32
 DEFAULT_FORMAT = "flac"
 NAME_LENGTH = 40
+NO_LORA = "none"
 
 _SONG_OPTIONS = ("caption", "seconds", "lyrics", "language", "bpm", "key", "time_signature")
 _MODEL_OPTIONS = ("models", "l", "m", "s", "text_encoder", "vocoder")
@@ -39,6 +41,7 @@ class Making:
     guidance: str | tuple[str, ...] | None = None
     reference: tuple[str, ...] | None = None
     continue_from: str | None = None
+    lora: tuple[str, ...] | None = None
     dtype: str | None = None
     loudness: float | None = None
 
@@ -55,7 +58,7 @@ class Making:
         return {**names, "text": self.text_encoder, "vocoder": self.vocoder}
 
     def asked(self) -> dict:
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: value for name, value in asdict(self).items() if value not in (None, ())}
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,8 @@ def generate(arguments: argparse.Namespace, console: Console):
         for clip in (*(order.making.reference or ()), order.making.continue_from):
             if clip is not None:
                 existing(clip)
+        for lora in order.making.lora or ():
+            find_adapter(Lora.parse(lora).adapter)
     _make(orders, arguments, console)
 
 
@@ -152,12 +157,26 @@ def _changed(making: Making, arguments: argparse.Namespace) -> Making:
     asked = {field.name: getattr(arguments, field.name) for field in fields(Making)}
     if asked["reference"] is not None:
         asked["reference"] = tuple(asked["reference"])
+    if asked["lora"] is not None:
+        asked["lora"] = _loras(asked["lora"])
     if any(asked[name] for name in _MODEL_OPTIONS):  # other models than those of a file that is made again
         making = dataclasses.replace(making, **dict.fromkeys(_MODEL_OPTIONS))
     changed = dataclasses.replace(making, **{name: value for name, value in asked.items() if value is not None})
     if changed.seed is not None:
         check_seed(changed.seed, arguments.count)
     return changed
+
+
+def _loras(given: list[str]) -> tuple[str, ...]:
+    """As they go into tags: adapters found by name under it, others by their whole path. "none" alone takes all off."""
+    if given == [NO_LORA]:
+        return ()
+    asked = []
+    for text in given:
+        lora = Lora.parse(text)
+        path = Path(lora.adapter).expanduser()
+        asked.append(str(dataclasses.replace(lora, adapter=str(path.resolve())) if path.exists() else lora))
+    return tuple(asked)
 
 
 def _text(path: str) -> str:
@@ -231,7 +250,8 @@ def _play(cascade, order: Order, console: Console):
     making, clock = order.making, Clock()
     heard = cascade.hear(making.reference or (), making.continue_from)
     names = [model.name for model in cascade.models.stages]
-    for step in cascade.iterate(order.song, seed=making.seed, reference=heard, **making.settings):
+    wishes = {"lora": making.lora or (), **making.settings}
+    for step in cascade.iterate(order.song, seed=making.seed, reference=heard, **wishes):
         name = names[min(step.stage, len(names) - 1)]
         console.bar(name, step.step, step.of, clock.seconds)
         if step.step == step.of:

@@ -19,9 +19,14 @@ import torch
 from . import audio
 from .audio import Waveform
 from .cascade import CascadeModels, find_cascade
+from .checkpoints.checkpoint import read_checkpoint
 from .checkpoints.load import StageModel, load_stage_model, load_text_encoder, load_vocoder
 from .condition import encode_condition
 from .errors import UserError
+from .lora.bases import Shapes, shapes_of_part
+from .lora.find import Lora
+from .lora.outfit import Outfit, outfits
+from .lora.wear import layer_shapes, wear
 from .plan import Settings, StagePlan, plan
 from .reference import Kept, Reference, continuation, splice, timbre_reference
 from .song import Song, check_seed
@@ -85,15 +90,17 @@ class Cascade:
         count: int = 1,
         reference: "Reference | Sequence[Clip]" = (),
         continue_from: Clip | None = None,
+        lora: "Sequence[Lora | str | Path]" = (),
         **settings,
     ) -> Waveform:
         """`count` songs [count, 2, N] from seeds `seed`, `seed` + 1, ...
 
         `settings`: steps, boundaries, solver, guidance (see Settings). `reference`: clips whose timbre the song takes.
-        `continue_from`: a clip that the song begins with. Raises UserError before anything is made.
+        `continue_from`: a clip that the song begins with. `lora`: adapters that the stages wear, such as
+        "warm.safetensors:0.8", or "L=warm.safetensors" for one stage. Raises UserError before anything is made.
         """
         heard = self.hear(reference, continue_from)
-        for step in self.iterate(song, seed=seed, count=count, reference=heard, **settings):
+        for step in self.iterate(song, seed=seed, count=count, reference=heard, lora=lora, **settings):
             latents = step.latents
         return self.decode(latents, song, heard)
 
@@ -106,6 +113,7 @@ class Cascade:
         count: int = 1,
         reference: "Reference | Sequence[Clip]" = (),
         continue_from: Clip | None = None,
+        lora: "Sequence[Lora | str | Path]" = (),
         **settings,
     ) -> Iterator[Step]:
         """The same, step by step: `step.latents` are what `decode` takes, `step.x0` their finished music as it stands.
@@ -116,19 +124,24 @@ class Cascade:
         if not isinstance(count, int) or count < 1:
             raise UserError(f"count: got {count!r}, expected a whole number of at least 1")
         seeds = item_seeds(check_seed(seed, count), count)
+        worn = self.outfits(lora, [where for where, _ in stages])
         heard = self.hear(reference, continue_from)
         frames = self.latents.frames(song.seconds)
         kept = _kept(heard, frames, [stage.steps for _, stage in stages])
         text = self.parts[TEXT].encode(song)
         latents = noise(seeds, self.latents.channels, frames)
         for index, (where, stage) in enumerate(stages):
-            for step in self._play(where, stage, latents, seeds, text, heard, kept[index]):
+            for step in self._play(where, stage, worn[index], latents, seeds, text, heard, kept[index]):
                 yield dataclasses.replace(step, stage=index)
             latents = step.latents
 
-    def _play(self, where, stage: StagePlan, latents, seeds, text, heard, kept) -> Iterator[Step]:
+    def _play(self, where, stage: StagePlan, outfit: Outfit, latents, seeds, text, heard, kept) -> Iterator[Step]:
         # A run of its own: when it ends, nothing here holds its model any longer.
         model = self.parts[where]
+        for adapter, strength in outfit:
+            model, report = wear(model, adapter, strength)
+            for note in report.lines[1:]:
+                logger.warning(note)
         run_through = Stage(model, times=stage.times, solver=stage.solver, guidance=stage.guidance)
         for note in run_through.notes():
             logger.warning(note)
@@ -140,6 +153,18 @@ class Cascade:
         wish = Settings(**settings)
         repeat = wish.stages if len(self.stages) == 1 else 1
         return list(zip(self.stages * repeat, plan(self.defaults * repeat, wish), strict=True))
+
+    def outfits(self, lora: "Sequence[Lora | str | Path]", stages: Sequence | None = None) -> list[Outfit]:
+        """The adapters of each stage, read and held against its model's shapes. Raises UserError."""
+        stages = self.stages if stages is None else stages
+        return outfits(lora, [self._layers(where) for where in stages]) if lora else [()] * len(stages)
+
+    def _layers(self, where) -> tuple[str, Shapes]:
+        """A stage model's name and its layers; of one that lies on disk the headers tell them."""
+        if isinstance(where, str):
+            name = self.models.stages[self.stages.index(where)].name
+            return name, shapes_of_part(read_checkpoint(where).part("transformer"))
+        return self.parts[where].name, layer_shapes(self.parts[where])
 
     @property
     def latents(self) -> LatentSpec:

@@ -109,6 +109,12 @@ def describe(shapes: Shapes) -> str:
     return f"another transformer, {widths.pop()} wide" if len(widths) == 1 else "another transformer"
 
 
+def titled(model: str, layers: Shapes) -> str:
+    """A model's name, with its base in brackets where the name does not say it."""
+    base = describe(layers)
+    return model if model in base else f"{model} ({base})"
+
+
 def shapes_of_part(part: Part) -> dict[str, tuple[int, int]]:
     """Of all layers of a transformer on disk that an adapter may be for."""
     weights = {name.removesuffix(".weight"): info for name, info in part.tensors.items() if name.endswith(".weight")}
@@ -130,7 +136,7 @@ def fit(name: str, adapted: Shapes, model: str, layers: Shapes) -> list[str]:
     wrong = next((path for path in shared if adapted[path] != layers[path]), None)
     if wrong is not None:
         raise UserError(
-            f"{name} was trained on {describe(_known(adapted))}, but {model} is {describe(layers)}: {wrong} is "
+            f"{name} was trained on {describe(_known(adapted))}, not on {titled(model, layers)}: {wrong} is "
             f"{list(adapted[wrong])} in the one and {list(layers[wrong])} in the other; choose an adapter for this "
             "model, or the model it was trained on"
         )

@@ -20,7 +20,7 @@ from torch import nn
 
 from ..errors import UserError
 from .adapter import Adapter
-from .bases import fit
+from .bases import Shapes, fit
 from .deltas import Delta, tensors_of, with_tensors
 from .tree import replace, share
 
@@ -61,8 +61,7 @@ def wear(model: "StageModel", adapter: Adapter, strength: float = 1.0) -> tuple[
     if not math.isfinite(strength):
         raise UserError(f"strength: got {strength}, expected a number such as 0.8")
     layers = adaptable(model.transformer)
-    shapes = {path: _shape(layer) for path, layer in layers.items()}
-    matched = fit(adapter.name, adapter.shapes, model.name, shapes)
+    matched = fit(adapter.name, adapter.shapes, model.name, layer_shapes(model))
     report = Report(adapter.name, strength, tuple(matched), tuple(_unmatched(adapter, matched)), scale_text(adapter))
     if strength == 0:
         return model, report
@@ -70,6 +69,12 @@ def wear(model: "StageModel", adapter: Adapter, strength: float = 1.0) -> tuple[
     for path in matched:
         replace(transformer, path, dressed(layers[path], adapter.modules[path], strength))
     return dataclasses.replace(model, transformer=transformer), report
+
+
+def layer_shapes(model: "StageModel") -> Shapes:
+    """Rows and columns of every layer that an adapter can be for, by its path."""
+    layers = adaptable(model.transformer)
+    return {path: (layer.weight.shape[0], layer.weight[0].numel()) for path, layer in layers.items()}
 
 
 def scale_text(adapter: Adapter) -> str:
@@ -165,10 +170,6 @@ def _unbiased(out: torch.Tensor, base: nn.Module, axis: int) -> torch.Tensor:
         return out
     bias = base.bias.to(out)
     return out - (bias[:, None] if axis == 1 else bias)
-
-
-def _shape(layer: nn.Module) -> tuple[int, int]:
-    return layer.weight.shape[0], layer.weight[0].numel()
 
 
 def _unmatched(adapter: Adapter, matched: list[str]) -> list[str]:

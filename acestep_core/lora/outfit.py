@@ -1,0 +1,59 @@
+"""Which stage of a cascade wears which adapters, settled before anything is made."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ..errors import UserError
+from .adapter import Adapter, read_adapter
+from .bases import Shapes, fit, titled
+from .find import SLOTS, Lora
+from .scales import NOWHERE
+
+logger = logging.getLogger(__name__)
+
+Outfit = tuple[tuple[Adapter, float], ...]
+
+
+def outfits(asked: "Iterable[Lora | str | Path]", stages: Sequence[tuple[str, Shapes]]) -> list[Outfit]:
+    """Adapters and strengths for each stage, given by its model's name and layers. Raises UserError.
+
+    An adapter asked for one stage must fit it. One asked for all is worn wherever it fits, since the models of a
+    cascade may be of different families; that it fits nowhere is an error.
+    """
+    worn: list[list[tuple[Adapter, float]]] = [[] for _ in stages]
+    for wish in asked:
+        lora = wish if isinstance(wish, Lora) else Lora.parse(str(wish))
+        adapter = read_adapter(lora.adapter)
+        if NOWHERE in adapter.scale_source:
+            logger.warning("%s: %s", adapter.name, adapter.scale_source)
+        for index in _stages_for(lora, adapter, stages):
+            worn[index].append((adapter, lora.strength))
+    return [tuple(outfit) for outfit in worn]
+
+
+def _stages_for(lora: Lora, adapter: Adapter, stages: Sequence[tuple[str, Shapes]]) -> list[int]:
+    if lora.stage is not None:
+        index = _index(lora, len(stages))
+        fit(adapter.name, adapter.shapes, *stages[index])
+        return [index]
+    fitting, refused = [], []
+    for index, (name, layers) in enumerate(stages):
+        try:
+            fit(adapter.name, adapter.shapes, name, layers)
+        except UserError as error:
+            refused.append((name, layers, error))
+        else:
+            fitting.append(index)
+    if not fitting:
+        raise refused[0][2]
+    for name, layers, _ in refused:
+        logger.warning("%s was trained on another base than %s, which goes without", adapter.name, titled(name, layers))
+    return fitting
+
+
+def _index(lora: Lora, count: int) -> int:
+    index = SLOTS.index(lora.stage) if lora.stage in SLOTS else int(lora.stage) - 1
+    if not 0 <= index < count:
+        raise UserError(f"lora: got the stage {lora.stage} for {lora.adapter}, but this run has {count} stages")
+    return index
