@@ -17,7 +17,7 @@ from .bases import Shapes, bases_of
 from .deltas import Delta, Hadamard, Kronecker, LowRank
 from .facts import read_facts
 from .find import find_adapter, weights_file
-from .layouts import CONFIG_FILE, Key, is_known, read_keys
+from .layouts import CONFIG_FILE, WEIGHTS_FILE, Key, is_known, read_keys
 from .scales import FULL, IN_TENSORS, NOWHERE, Told, told_by_config, told_by_metadata
 
 __all__ = ["Adapter", "Delta", "Hadamard", "Kronecker", "LowRank", "read_adapter"]
@@ -86,7 +86,7 @@ def read_adapter(name_or_path: Path | str) -> Adapter:
     layout, keys = read_keys(file, infos)
     config = _config(file, infos)
     tensors, metadata = _load(file, infos, keys)
-    told = told_by_config(config, CONFIG_FILE) if config else told_by_metadata(metadata)
+    told = told_by_config(config, CONFIG_FILE) or told_by_metadata(metadata)
     modules, names, sources = {}, {}, []
     for module, parts in _by_module(file, keys).items():
         names[module] = tuple(parts.values())
@@ -115,9 +115,10 @@ def _kind(delta: Delta) -> str:
 
 
 def _config(file: Path, infos: Mapping[str, TensorInfo]) -> dict:
-    """PEFT's settings that lie beside a file, if they are its own: no other weights lie there."""
+    """PEFT's settings beside a file, if they are its own: it has PEFT's name, or no other weights lie there."""
     place = file.parent / CONFIG_FILE
-    if not place.is_file() or len(list(file.parent.glob("*.safetensors"))) > 1:
+    own = file.name == WEIGHTS_FILE or len(list(file.parent.glob("*.safetensors"))) == 1
+    if not place.is_file() or not own:
         return {}
     config = read_json(place)
     if "peft_type" in config and config["peft_type"] not in _PEFT_TYPES:

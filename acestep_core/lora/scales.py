@@ -45,15 +45,12 @@ def _names(pattern: str, name: str) -> bool:
         return False
 
 
-def told_by_config(config: Mapping, source: str) -> Told:
-    """From settings as PEFT and LyCORIS write them."""
-    return Told(
-        source,
-        _first(config, _ALPHA),
-        _first(config, _RANK),
-        config.get("alpha_pattern") or {},
-        any(config.get(key) for key in _STABILISED),
-    )
+def told_by_config(config: Mapping, source: str) -> Told | None:
+    """From settings as PEFT and LyCORIS write them; None if there is no alpha."""
+    alpha, alphas = _first(config, _ALPHA), config.get("alpha_pattern") or {}
+    if alpha is None and not alphas:
+        return None
+    return Told(source, alpha, _first(config, _RANK), alphas, any(_yes(config.get(key)) for key in _STABILISED))
 
 
 def told_by_metadata(metadata: Mapping[str, str]) -> Told | None:
@@ -65,7 +62,7 @@ def told_by_metadata(metadata: Mapping[str, str]) -> Told | None:
     plain = {key.removeprefix("ss_"): value for key, value in metadata.items()}
     settings = [ours, *(_json(metadata.get(key)) for key in _CONFIGS), plain]
     told = (told_by_config(config, source) for config in settings)
-    return next((one for one in told if one.alpha is not None or one.alphas), None)
+    return next(filter(None, told), None)
 
 
 def _json(text: str | None) -> dict:
@@ -74,6 +71,10 @@ def _json(text: str | None) -> dict:
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def _yes(value: object) -> bool:
+    return str(value).lower() in ("true", "1")  # metadata holds texts
 
 
 def _first(config: Mapping, names: Iterable[str]) -> float | None:

@@ -68,6 +68,9 @@ def process(*arguments, folder=None, **options):
         (["generate", "x", "-o", "song.txt"], 2),
         (["generate", "x", "--models", "nonsense"], 2),
         (["show", "missing.flac"], 2),
+        (["lora", "--help"], 0),
+        (["lora", "show", "gone"], 2),
+        (["generate", "x", "--lora", "gone:0.5"], 2),
     ],
 )
 def test_help_and_mistakes_are_answered_without_torch(arguments, code, tmp_path):
@@ -117,6 +120,9 @@ MISTAKES = [
     (["generate", "x", "-o", "song.aac"], "got the format 'aac', expected one of wav, flac, mp3, ogg, opus"),
     (["generate", "x", "--reference", "gone.wav"], "gone.wav: does not exist, expected an audio file"),
     (["generate", "x", "--continue", "gone.wav"], "gone.wav: does not exist, expected an audio file"),
+    (["generate", "x", "--lora", "L=gone.safetensors:0.5"], "gone.safetensors: there is no such adapter; searched"),
+    (["generate", "x", "--lora", "q=gone"], "lora: got the stage 'q' in 'q=gone', expected one of l, m, s or a number"),
+    (["lora", "convert", "gone", "-o", "x", "--to", "onnx"], "argument --to: invalid choice: 'onnx'"),
     (["generate", "x", "--models", "nonsense"], "nonsense is neither a file or folder nor a known stage model"),
     (["generate", "x", "--models", "published"], "acestep-cascade models download acestep-v15-xl-turbo"),
     (["generate", "--song", "a", "--songs", "b"], "give one of --song, --songs and --from"),

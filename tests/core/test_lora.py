@@ -239,6 +239,18 @@ def test_peft_saves_it_and_we_wear_the_same(model, tmp_path, options):
     assert adapter.scale_source == "adapter_config.json"
 
 
+@pytest.mark.parametrize("rank, options", [(4, {}), (4, {"decompose_both": True}), (100, {})])
+def test_pefts_own_lokr_is_worn_the_same(model, tmp_path, rank, options):
+    peft = pytest.importorskip("peft")
+    torch.manual_seed(5)
+    config = peft.LoKrConfig(r=rank, alpha=8, target_modules=list(LAYERS), init_weights=False, **options)
+    theirs = peft.get_peft_model(copy.deepcopy(model.transformer), config)
+    theirs.save_pretrained(tmp_path / "lokr")
+    expected = velocity(dataclasses.replace(model, transformer=theirs.base_model.model.eval()))
+    near(velocity(wear(model, read_adapter(tmp_path / "lokr"))[0]), expected)
+    differ(expected, velocity(model))
+
+
 def test_peft_reads_what_we_save(model):
     peft = pytest.importorskip("peft")
     adapter = dataclasses.replace(
@@ -367,6 +379,14 @@ def test_the_true_scale_is_found_wherever_it_stands(model, tmp_path, written, co
         (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", **config}))
     adapter = read_adapter(folder)
     assert adapter.scales == (scale,) and adapter.scale_source.startswith(source)
+
+
+def test_settings_beside_several_files_belong_to_pefts_own(model, tmp_path):
+    write(model, PEFT, name="adapter_model.safetensors")
+    write(model, PEFT, name="other.safetensors")
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 4, "lora_alpha": 8}))
+    assert read_adapter("adapter_model.safetensors").scales == (2.0,)
+    assert read_adapter("other.safetensors").scales == (1.0,)
 
 
 def test_facts_are_told_and_kept(model):
