@@ -217,12 +217,11 @@ def _magnitude(parts: dict[str, torch.Tensor]) -> torch.Tensor | None:
 
 
 def _check_ranks(file: Path, module: str, delta: Delta) -> None:
-    pairs = [(delta.a, delta.b.T)] if isinstance(delta, LowRank) and delta.b.dim() == 2 else []
-    pairs += [(w[1], w[0].T) for w in (getattr(delta, "w1", ()), getattr(delta, "w2", ())) if len(w) == 2]
-    for lower, upper in pairs:
-        if lower.shape[0] != upper.shape[0]:
+    pairs = [(delta.b, delta.a)] if isinstance(delta, LowRank) else [w for w in (delta.w1, delta.w2) if len(w) == 2]
+    for upper, lower in pairs:
+        if lower.shape[0] != upper.shape[1]:
             raise UserError(
-                f"{file}: {module} is of rank {lower.shape[0]} in its lower half and {upper.shape[0]} in its upper; "
+                f"{file}: {module} is of rank {lower.shape[0]} in its lower half and {upper.shape[1]} in its upper; "
                 "the file is damaged, get it again"
             )
 

@@ -6,6 +6,11 @@ import json
 from ..console import Console
 from .find import find_adapter
 
+COMFYUI_DORA = (
+    "note: ComfyUI's own loaders rescale a DoRA by the norm of the base's weight, not of the adapted one, and so make "
+    "another sound of it; our nodes and this command line do as the trainers do"
+)
+
 
 def show(arguments: argparse.Namespace, console: Console):
     find_adapter(arguments.file)  # a file that is not there is told before torch is loaded
@@ -50,4 +55,6 @@ def convert(arguments: argparse.Namespace, console: Console):
 
     adapter = read_adapter(arguments.file)
     target = save_adapter(adapter, arguments.output, arguments.to)
+    if arguments.to == "comfyui" and "DoRA" in adapter.kind:
+        console.note(COMFYUI_DORA)
     console.result(f"{target}  {adapter.kind} as {arguments.to}, {len(adapter.modules)} layers, {scale_text(adapter)}")

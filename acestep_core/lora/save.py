@@ -86,8 +86,7 @@ def _comfyui(adapter: Adapter, target: Path, told: dict[str, str]) -> Files:
         name = f"diffusion_model.{original_name('transformer', path)}"
         tensors |= {f"{name}.{part}": tensor for part, tensor in _comfyui_parts(delta).items()}
         if delta.magnitude is not None:
-            # As many axes as the layer's weight has, [out, 1, 1] for a convolution.
-            extra = (1,) * (delta.a.dim() - 2 if isinstance(delta, LowRank) else 0)
+            extra = (1,) * path.endswith("_conv")  # as many axes as the layer's weight has
             tensors[f"{name}.dora_scale"] = delta.magnitude.reshape(*delta.magnitude.shape, *extra)
     yield target, _safetensors(tensors, {"format": "pt", **told})
 

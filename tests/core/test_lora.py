@@ -657,5 +657,11 @@ def test_show_and_convert(model, command):
         and told["facts"] == {"trigger words": "neon"}
     )
     near(velocity(wear(model, read_adapter("a"))[0]), velocity(wear(model, read_adapter("b.safetensors"))[0]), 1e-5)
+    save_adapter(dora(model, lora(model)), "d")
+    assert (
+        "note: ComfyUI's own loaders rescale a DoRA"
+        in command("lora", "convert", "d", "-o", "d.safetensors", "--to", "comfyui")[2]
+    )
+    assert load_file("d.safetensors")["diffusion_model.decoder.proj_in.1.dora_scale"].shape == (32, 1, 1)
     code, out, err = command("lora", "show", "gone")
     assert code == 2 and out == "" and "gone: there is no such adapter" in err
