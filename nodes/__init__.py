@@ -2,7 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import audio, host, latents, load, reference, song, stages, vocoder
+from . import audio, host, latents, load, lora, reference, song, stages, vocoder
 
 NODES = (
     load.LoadCascade,
@@ -14,6 +14,8 @@ NODES = (
     reference.ReferenceEncode,
     latents.EmptyLatent,
     latents.EncodeAudio,
+    lora.ApplyLora,
+    lora.LoraInfo,
     stages.StageL,
     stages.StageM,
     stages.StageS,

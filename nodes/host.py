@@ -162,6 +162,11 @@ def models_shelf() -> Shelf:
     return Shelf(tuple(own), kinds)
 
 
+def adapter_folders() -> tuple[Path, ...]:
+    """Where this ComfyUI keeps LoRAs."""
+    return _folders(("loras",))
+
+
 def _folders(names: tuple[str, ...]) -> tuple[Path, ...]:
     known = [name for name in names if name in folder_paths.folder_names_and_paths]
     return tuple(dict.fromkeys(Path(folder) for name in known for folder in folder_paths.get_folder_paths(name)))

@@ -54,7 +54,7 @@ def play(handle: ModelHandle, stage: Stage, latents: Latents, text, reference, s
     frames = latents.samples.shape[-1]
     condition = _condition(handle, text, frames, reference)
     kept = reference.source.kept(frames) if reference and reference.source else None
-    handle.transformer.load(_activation_bytes(handle, latents))
+    handle.load_transformer(_activation_bytes(handle, latents))
     for step in run([stage], latents.samples, [condition], seeds, kept=kept, at=latents.t or 0.0):
         report(step)
     models = tuple(dict.fromkeys((*latents.models, handle.model.name)))

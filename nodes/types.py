@@ -16,6 +16,7 @@ Encoder = io.Custom("ACESTEP_TEXT_ENCODER")
 VocoderSocket = io.Custom("ACESTEP_VOCODER")
 SongSocket = io.Custom("ACESTEP_SONG")
 Text = io.Custom("ACESTEP_TEXT")
+Adapter = io.Custom("ACESTEP_ADAPTER")
 ReferenceSocket = io.Custom("ACESTEP_REFERENCE")
 
 ACTIVATION_BYTES_PER_SAMPLE = 128 * 4 * 8  # of a vocoder: eight copies of its widest layer at the full sample rate
@@ -57,13 +58,22 @@ class EncoderHandle(Handle):
 
 @dataclass(frozen=True)
 class ModelHandle(Handle):
-    """A stage model; `preview` is the vocoder that lets a stage show what it makes while it makes it."""
+    """A stage model; `preview` is the vocoder that lets a stage show what it makes while it makes it. `worn` are the
+    adapters on its transformer, whose own weights it shares with the model that wears none.
+    """
 
     model: "StageModel"
     transformer: "Managed"
     condition_encoder: "Managed"
     preview: VocoderHandle | None = None
+    worn: "tuple[Managed, ...]" = ()
 
     @property
     def networks(self):
-        return (self.transformer, self.condition_encoder)
+        return (self.transformer, self.condition_encoder, *self.worn)
+
+    def load_transformer(self, activation_bytes: float) -> None:
+        """The transformer and what it wears, on the device where they compute."""
+        for adapter in self.worn:
+            adapter.load(0)
+        self.transformer.load(activation_bytes)

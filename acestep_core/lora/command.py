@@ -15,36 +15,14 @@ COMFYUI_DORA = (
 def show(arguments: argparse.Namespace, console: Console):
     find_adapter(arguments.file)  # a file that is not there is told before torch is loaded
     from .adapter import read_adapter
-    from .layouts import is_known
+    from .describe import lines_of, rows_of
 
     adapter = read_adapter(arguments.file)
-    foreign = [path for path in adapter.modules if not is_known(path)]
-    rows = {
-        "file": str(adapter.path),
-        "kind": adapter.kind,
-        "layout": adapter.layout,
-        "base": " or ".join(adapter.bases) or "no known one, by its shapes",
-        "rank": adapter.ranks,
-        "alpha": adapter.alphas,
-        "scale": adapter.scales,
-        "scale from": adapter.scale_source,
-        "layers": len(adapter.modules) - len(foreign),
-        "not of ACE-Step": foreign,
-    }
     if arguments.json:
-        console.result(json.dumps({**rows, "facts": dict(adapter.facts)}, ensure_ascii=False))
+        console.result(json.dumps({**rows_of(adapter), "facts": dict(adapter.facts)}, ensure_ascii=False))
         return
-    told = {f"{name} (told)" if name in rows else name: value for name, value in adapter.facts.items()}
-    for name, value in {**rows, **told}.items():
-        shown = _shown(value)
-        if shown:
-            console.result(f"{name:<15} {shown}")
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, tuple | list):
-        return ", ".join(f"{item:g}" if isinstance(item, float) else str(item) for item in value)
-    return str(value)
+    for line in lines_of(adapter):
+        console.result(line)
 
 
 def convert(arguments: argparse.Namespace, console: Console):

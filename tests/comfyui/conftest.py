@@ -37,7 +37,7 @@ def server(comfyui_folder, tmp_path_factory):
     started = servers.Server(comfyui_folder, base)
     try:
         started.wait()
-        started.state_at_start = started.state()
+        started.state_at_start, started.log_at_start = started.state(), started.log_text()
         yield started
     except servers.StartFailed as exc:
         pytest.fail(str(exc), pytrace=False)

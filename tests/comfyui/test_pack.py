@@ -10,8 +10,6 @@ import pytest
 from comfyui_tests.install import ROOT, interpreter
 from comfyui_tests.server import PACK
 
-IMPORT_SECONDS = 0.05
-
 
 @pytest.fixture(scope="module")
 def our_nodes(node_info):
@@ -21,7 +19,7 @@ def our_nodes(node_info):
 
 
 def test_pack_loads_without_an_error_in_the_log(server, our_nodes):
-    log = server.log_text()
+    log = server.log_at_start
     assert "Traceback" not in log
     assert [line for line in log.splitlines() if PACK in line and re.search(r"ERROR|WARNING|FAILED", line)] == []
 
@@ -91,43 +89,33 @@ def test_every_help_page_has_a_node(our_nodes):
 
 
 IMPORT_PACK = """
-import asyncio, importlib.util, json, sys, time
+import asyncio, importlib.util, json, sys
 
-pack, comfyui, compiled = sys.argv[1:]
+pack, comfyui = sys.argv[1:]
 sys.argv = ["main.py", "--cpu"]
 sys.path.insert(0, comfyui)
 import comfy.options
 comfy.options.enable_args_parsing()
 import torch, comfy_api.latest, comfy.model_management, comfy.model_patcher, comfy.utils, folder_paths, server
 
-# As for a user, the pack is compiled once.
-sys.dont_write_bytecode, sys.pycache_prefix = False, compiled
-
 def load(name):
-    start = time.process_time()
     spec = importlib.util.spec_from_file_location(name, pack + "/__init__.py")
     sys.modules[name] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    extension = asyncio.run(module.comfy_entrypoint())
-    return extension, time.process_time() - start
+    return asyncio.run(module.comfy_entrypoint())
 
 before = set(sys.modules)
-extension, _ = load("first_pack")
+extension = load("first_pack")
 asyncio.run(extension.get_node_list())
-brought = {name.split(".")[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names)
-again = [load(f"pack_{i}")[1] for i in range(4)]
-print(json.dumps({"seconds": min(again), "brought": sorted(brought)}))
+print(json.dumps(sorted({name.split(".")[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names))))
 """
 
 
-def test_importing_the_pack_is_cheap_and_brings_nothing_along(server, our_nodes, tmp_path):
-    command = [interpreter(), "-c", IMPORT_PACK, str(ROOT), str(server.comfyui), str(tmp_path)]
+def test_importing_the_pack_brings_nothing_along(server, our_nodes):
+    command = [interpreter(), "-c", IMPORT_PACK, str(ROOT), str(server.comfyui)]
     done = subprocess.run(command, cwd=server.comfyui, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert told["brought"] == ["first_pack"]
-    # Processor time, and the best of a few, for other programs may be at work.
-    assert told["seconds"] < IMPORT_SECONDS
+    assert json.loads(done.stdout.splitlines()[-1]) == ["first_pack"]
 
 
 def test_stretch_route_tells_the_times_of_a_stage(comfy):

@@ -193,11 +193,11 @@ def test_reference_longer_than_the_song_is_told(comfy):
 # ---- beside other nodes ----------------------------------------------------------------------------------------------
 
 
-def wait_until(holds, seconds=20.0):
+def wait_until_nothing_is_loaded(server, seconds=20.0):
     deadline = time.monotonic() + seconds
-    while not holds() and time.monotonic() < deadline:
+    while server.state()["loaded"] and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert holds()
+    assert server.state()["loaded"] == []
 
 
 def test_models_share_memory_with_an_image_model(comfy, server):
@@ -213,14 +213,14 @@ def test_models_share_memory_with_an_image_model(comfy, server):
 def test_freed_models_are_loaded_again_by_the_next_song(comfy, server):
     before = song_of(comfy, prompts.text_to_music(seed=61))
     comfy.free(unload_models=True)
-    wait_until(lambda: server.state()["loaded"] == [])
+    wait_until_nothing_is_loaded(server)
     run = comfy.run(prompts.text_to_music(seed=62))
     assert run.succeeded, run.error
     assert "cascade" in run.cached
     assert server.our_models()
 
     comfy.free(unload_models=True, free_memory=True)
-    wait_until(lambda: server.state()["loaded"] == [])
+    wait_until_nothing_is_loaded(server)
     after = comfy.run(prompts.text_to_music(seed=61))
     assert after.cached == set()
     assert np.array_equal(before.samples, hear(comfy.view(after.files("save")[0])).samples)

@@ -86,8 +86,8 @@ def _listener(hidden, inter, heads) -> dict:
 
 SLOTS = {
     "l": Slot("l", "xl", (0.75, 1.0), _geometry(256, 704, 8, 6, 2, 16, 128), _listener(128, 320, 2), 6_000, 1.5e-3),
-    "m": Slot("m", "2b", (0.4, 0.85), _geometry(192, 512, 6, 3, 1, 16), _listener(192, 384, 3), 4_000),
-    "s": Slot("s", "2b", (0.0, 0.5), _geometry(128, 384, 5, 2, 1, 8), _listener(128, 320, 2), 4_000, 2e-3, 0.8),
+    "m": Slot("m", "2b", (0.1, 0.5), _geometry(192, 512, 6, 3, 1, 16), _listener(192, 384, 3), 4_000),
+    "s": Slot("s", "2b", (0.0, 0.3), _geometry(128, 384, 5, 2, 1, 8), _listener(128, 320, 2), 4_000, 2e-3, 0.8),
 }
 
 

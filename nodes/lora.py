@@ -1,0 +1,169 @@
+"""Adapters on a stage model: worn, stacked, and looked at."""
+
+import dataclasses
+from pathlib import Path
+
+from comfy_api.latest import io
+
+from ..acestep_core.errors import AceStepError
+from ..acestep_core.lora.find import find_adapter, list_adapters, weights_file
+from . import host
+from .types import Adapter, Model, ModelHandle
+
+CATEGORY = "ACE-Step/lora"
+NONE = "none"
+
+
+# ---- which adapter ---------------------------------------------------------------------------------------------------
+
+
+def choices() -> list[str]:
+    return [NONE, *list_adapters(host.adapter_folders())]
+
+
+def chosen(name: str, trained: str | None) -> Path | None:
+    """The file or folder of an adapter; one that comes through a link goes before the widget's. Raises UserError."""
+    if trained is not None:
+        return Path(trained)
+    return None if name == NONE else _listed(name)
+
+
+def _listed(name: str) -> Path:
+    here = list_adapters(host.adapter_folders())
+    # Only what is listed: a workflow must not read files anywhere.
+    return here[name] if name in here else find_adapter(Path(name).name, host.adapter_folders())
+
+
+def check(name: str | None) -> bool | str:
+    if name in (None, NONE):
+        return True
+    try:
+        _listed(name)
+    except AceStepError as exc:
+        return str(exc)
+    return True
+
+
+def fingerprint(name: str | None, trained: str | None) -> tuple:
+    place = None if name is None and trained is None else chosen(name, trained)
+    if place is None:
+        return (name, trained)
+    state = weights_file(place).stat()
+    return (str(place), state.st_size, state.st_mtime_ns)
+
+
+def _adapter_input() -> io.Combo.Input:
+    return io.Combo.Input(
+        "adapter",
+        options=choices(),
+        default=NONE,
+        tooltip="Adapters for ACE-Step 1.5 in ComfyUI's loras folders, of any layout. none: the model as it is.",
+    )
+
+
+def _trained_input() -> Adapter.Input:
+    return Adapter.Input("trained", optional=True, tooltip="An adapter of Train LoRA, in the place of the chosen one.")
+
+
+# ---- what is done with it --------------------------------------------------------------------------------------------
+
+
+def dress(handle: ModelHandle, place: Path, strength: float) -> tuple[ModelHandle, tuple[str, ...]]:
+    """The model wearing one more adapter, and what matched. Raises UserError for one of another base."""
+    from torch import nn
+
+    from ..acestep_core.lora.adapter import read_adapter
+    from ..acestep_core.lora.wear import Dressed, wear
+
+    with host.weights_for_all():
+        model, report = wear(handle.model, read_adapter(place), strength)
+    if model is handle.model:  # strength 0
+        return handle, report.lines
+    layers = (model.transformer.get_submodule(path) for path in report.matched)
+    branches = nn.ModuleList(layer.branches[-1] for layer in layers if isinstance(layer, Dressed))
+    worn = (*handle.worn, host.manage(branches, "stage"))
+    return dataclasses.replace(handle, model=model, worn=worn), report.lines
+
+
+class ApplyLora(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AceStepApplyLora",
+            display_name="Apply LoRA",
+            category=CATEGORY,
+            description="A stage model wearing an adapter at its true scale. Put several behind one another to stack.",
+            search_aliases=["lora", "dora", "lokr", "loha", "adapter", "style", "load lora"],
+            inputs=[
+                Model.Input("model", tooltip="Stays as it is for whoever else uses it."),
+                _adapter_input(),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=-4.0,
+                    max=4.0,
+                    step=0.05,
+                    tooltip="1 is as it was trained, whatever its alpha and rank are; 0 is the model as it is.",
+                ),
+                _trained_input(),
+            ],
+            outputs=[
+                Model.Output("model", display_name="model", tooltip="For a stage, or another Apply LoRA."),
+                io.String.Output("report", display_name="report", tooltip="What matched, and at which scale."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, adapter):
+        return check(adapter)
+
+    @classmethod
+    def fingerprint_inputs(cls, model, adapter, strength, trained=None):
+        return fingerprint(adapter, trained)
+
+    @classmethod
+    def execute(cls, model: ModelHandle, adapter, strength, trained=None) -> io.NodeOutput:
+        place = chosen(adapter, trained)
+        if place is None:
+            return io.NodeOutput(model, "no adapter")
+        worn, lines = dress(model, place, strength)
+        host.say("\n".join(lines), cls.hidden.unique_id)
+        return io.NodeOutput(worn, "\n".join(lines))
+
+
+class LoraInfo(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AceStepLoraInfo",
+            display_name="LoRA Info",
+            category=CATEGORY,
+            description="What an adapter is: layout, base model, rank, alpha and true scale, trigger words, training.",
+            search_aliases=["lora metadata", "trigger words", "show lora"],
+            inputs=[_adapter_input(), _trained_input()],
+            outputs=[io.String.Output("info", display_name="info", tooltip="One fact a line, for Preview as Text.")],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def validate_inputs(cls, adapter):
+        return check(adapter)
+
+    @classmethod
+    def fingerprint_inputs(cls, adapter, trained=None):
+        return fingerprint(adapter, trained)
+
+    @classmethod
+    def execute(cls, adapter, trained=None) -> io.NodeOutput:
+        info = describe(chosen(adapter, trained))
+        host.say(info, cls.hidden.unique_id)
+        return io.NodeOutput(info)
+
+
+def describe(place: Path | None) -> str:
+    from ..acestep_core.lora.adapter import read_adapter
+    from ..acestep_core.lora.describe import lines_of
+
+    return "no adapter" if place is None else "\n".join(lines_of(read_adapter(place)))
