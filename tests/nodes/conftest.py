@@ -92,7 +92,7 @@ def comfy_models(tmp_path, monkeypatch) -> Path:
 
     models = tmp_path / "models"
     own = {name: ([], extensions) for name, (_, extensions) in folder_paths.folder_names_and_paths.items()}
-    for name in ("diffusion_models", "checkpoints", "text_encoders", "vae"):
+    for name in ("diffusion_models", "checkpoints", "text_encoders", "vae", "loras"):
         (models / name).mkdir(parents=True)
         own[name][0].append(str(models / name))
     own.pop(host.MODELS_FOLDER, None)

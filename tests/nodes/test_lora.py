@@ -17,13 +17,9 @@ def an_adapter(rows, columns, seed=0, scale=2.0):
 
 
 @pytest.fixture
-def loras(comfy_models, monkeypatch):
+def loras(comfy_models):
     """ComfyUI's loras folder, with adapters of tiny-l in it."""
-    import folder_paths
-
     folder = comfy_models / "loras"
-    folder.mkdir()
-    folder_paths.folder_names_and_paths["loras"] = ([str(folder)], {".safetensors"})
     for seed in (0, 1):
         save_adapter(
             an_adapter(384, 256, seed), folder / f"style{seed}.safetensors", "comfyui", {"trigger words": "zap"}

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 from acestep_pack import nodes as pack
+from acestep_pack.acestep_core.lora.adapter import Adapter, LowRank
+from acestep_pack.acestep_core.lora.save import save_adapter
 from acestep_pack.acestep_core.prompt import lyrics_prompt, text_prompt
 from acestep_pack.acestep_core.reference import Reference
 from acestep_pack.acestep_core.song import Song
-from acestep_pack.nodes import audio, host, latents, load, reference, song, stages, vocoder
+from acestep_pack.nodes import audio, host, latents, load, lora, reference, song, stages, vocoder
 from acestep_pack.nodes.types import Handle
 from comfy_api.latest import io
 from safetensors.torch import load_file, save_file
@@ -82,6 +84,11 @@ CHANGES = {
     latents.EmptyLatent: ({"batch_size": 1}, {"batch_size": 2}),
     latents.EncodeAudio: ({}, {}),
     vocoder.Vocode: ({}, {}),
+    lora.ApplyLora: (
+        {"adapter": "style0.safetensors", "strength": 1.0},
+        {"adapter": "style1.safetensors", "strength": 0.5},
+    ),
+    lora.LoraInfo: ({"adapter": "style0.safetensors"}, {"adapter": "style1.safetensors"}),
     **{
         stage: (
             STAGE,
@@ -146,12 +153,16 @@ def parts():
 
 @pytest.fixture
 def other_parts(comfy_models):
-    """A text encoder and a vocoder of the embedded family under other names."""
+    """A text encoder and a vocoder of the embedded family under other names, and two adapters."""
     tiny = Path(load.__file__).parents[1] / "acestep_core" / "tiny"
     for source, name in (("text_encoder", "other-text"), ("vae", "other-vocoder")):
         folder = shutil.copytree(tiny / source, comfy_models / "acestep" / name)
         (weights,) = folder.glob("*.safetensors")
         save_file({key: 1.1 * tensor for key, tensor in load_file(weights).items()}, weights)
+    for seed in (0, 1):  # two adapters for tiny-m
+        a, b = torch.randn(2, 4, 192, generator=torch.Generator().manual_seed(seed))
+        adapter = Adapter(f"style{seed}", {"layers.0.self_attn.to_q": LowRank(a, b.T, 1.0)})
+        save_adapter(adapter, comfy_models / "loras" / f"style{seed}.safetensors", "comfyui")
 
 
 def widgets(node) -> set[str]:
@@ -172,8 +183,10 @@ def seen(value, folder: Path):
     if isinstance(value, Song):
         return text_prompt(value), lyrics_prompt(value), value.seconds
     if isinstance(value, Handle):
-        weights = [weight for part in value.networks for weight in part.patcher.model.parameters()]
-        return [(str(weight.dtype), weight.double().abs().sum().item()) for weight in weights]
+        networks = [part.patcher.model for part in value.networks]
+        weights = [weight for network in networks for weight in (*network.parameters(), *network.buffers())]
+        strengths = [part.strength for network in networks for part in network.modules() if hasattr(part, "strength")]
+        return strengths, [(str(weight.dtype), weight.double().abs().sum().item()) for weight in weights]
     if isinstance(value, Reference):
         return [seen(clip, folder) for clip in value.timbre], value.source and seen(value.source.latents, folder)
     if dataclasses.is_dataclass(value):
