@@ -28,6 +28,8 @@ from .lora.find import Lora
 from .lora.outfit import Outfit, outfits
 from .lora.wear import layer_shapes, wear
 from .plan import Settings, StagePlan, plan
+from .prompt import lyrics_prompt, text_prompt
+from .recent import Recent
 from .reference import Kept, Reference, continuation, splice, timbre_reference
 from .song import Song, check_seed
 from .spec import CHANNELS, LatentSpec
@@ -39,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 Clip = Waveform | str | Path
 TEXT, VOCODER = "text", "vocoder"
+REMEMBERED_TEXTS, REMEMBERED_CONDITIONS = 4, 12
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -52,6 +55,8 @@ class Cascade:
         self.defaults = tuple(stage.defaults for stage in stages)
         self.models: CascadeModels | None = None
         self._latents: LatentSpec | None = None
+        # Two songs that differ by their seeds alone need no encoder for the second.
+        self._texts, self._conditions = Recent(REMEMBERED_TEXTS), Recent(REMEMBERED_CONDITIONS)
 
     @classmethod
     def load(
@@ -128,7 +133,8 @@ class Cascade:
         heard = self.hear(reference, continue_from)
         frames = self.latents.frames(song.seconds)
         kept = _kept(heard, frames, [stage.steps for _, stage in stages])
-        text = self.parts[TEXT].encode(song)
+        prompts = text_prompt(song), lyrics_prompt(song)
+        text = self._texts.get(prompts, lambda: self.parts[TEXT].encode(song))
         latents = noise(seeds, self.latents.channels, frames)
         for index, (where, stage) in enumerate(stages):
             for step in self._play(where, stage, worn[index], latents, seeds, text, heard, kept[index]):
@@ -145,7 +151,10 @@ class Cascade:
         run_through = Stage(model, times=stage.times, solver=stage.solver, guidance=stage.guidance)
         for note in run_through.notes():
             logger.warning(note)
-        condition = encode_condition(model, text, latents.shape[-1], heard)
+        frames = latents.shape[-1]
+        condition = self._conditions.get(
+            (where, text, frames, heard), lambda: encode_condition(model, text, frames, heard)
+        )
         yield from run([run_through], latents, [condition], seeds, kept=kept)
 
     def plan(self, **settings) -> list[tuple[Any, StagePlan]]:

@@ -92,9 +92,12 @@ class ContinuationSource:
         return Kept(clean, window, self.injection_ratio, self.blend_frames)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reference:
-    """All that a song is to be like: timbre latents [1, C, F], one a clip, and a clip to go on from."""
+    """All that a song is to be like: timbre latents [1, C, F], one a clip, and a clip to go on from.
+
+    Equal only to itself.
+    """
 
     timbre: tuple[torch.Tensor, ...] = ()
     source: ContinuationSource | None = None

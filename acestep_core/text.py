@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TextStates:
-    """A song's text as the condition encoders take it, at their text width D."""
+    """A song's text as the condition encoders take it, at their text width D. Equal only to itself."""
 
     text: torch.Tensor  # [1, Lt, D]
     lyrics: torch.Tensor  # [1, Ll, D]

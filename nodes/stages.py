@@ -65,8 +65,11 @@ def play(handle: ModelHandle, stage: Stage, latents: Latents, text, reference, s
 
 
 def _condition(handle: ModelHandle, text, frames: int, reference) -> Condition:
-    handle.condition_encoder.load(CONDITION_ACTIVATION_BYTES)
-    return encode_condition(handle.model, text, frames, reference)
+    def encode() -> Condition:
+        handle.condition_encoder.load(CONDITION_ACTIVATION_BYTES)
+        return encode_condition(handle.model, text, frames, reference)
+
+    return handle.conditions.get((text, frames, reference), encode)
 
 
 def _check_channels(handle: ModelHandle, latents: Latents) -> None:

@@ -1,9 +1,11 @@
 """The pack's own sockets, and what travels on them between nodes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
+
+from ..acestep_core.recent import Recent
 
 if TYPE_CHECKING:
     from ..acestep_core.checkpoints import StageModel
@@ -19,6 +21,7 @@ Text = io.Custom("ACESTEP_TEXT")
 Adapter = io.Custom("ACESTEP_ADAPTER")
 ReferenceSocket = io.Custom("ACESTEP_REFERENCE")
 
+REMEMBERED_CONDITIONS = 4
 ACTIVATION_BYTES_PER_SAMPLE = 128 * 4 * 8  # of a vocoder: eight copies of its widest layer at the full sample rate
 
 
@@ -67,6 +70,7 @@ class ModelHandle(Handle):
     condition_encoder: "Managed"
     preview: VocoderHandle | None = None
     worn: "tuple[Managed, ...]" = ()
+    conditions: Recent = field(default_factory=lambda: Recent(REMEMBERED_CONDITIONS))  # of texts, lengths, references
 
     @property
     def networks(self):
