@@ -5,8 +5,9 @@ layers. So tiles leave no seam, memory does not grow with the song, and music ca
 """
 
 import copy
+import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,11 @@ from .spec import LatentSpec
 if TYPE_CHECKING:
     from diffusers import AutoencoderOobleck
 
+logger = logging.getLogger(__name__)
+
 TILE_SAMPLES = 128 * 1920  # of sound in one tile; its widest layers take some hundred megabytes then
+
+LEAST_TILE_FRAMES = 16
 
 # The network of diffusers: a residual unit is a convolution of this kernel, dilated so.
 KERNEL = 7
@@ -120,10 +125,10 @@ class Vocoder:
             )
         frames, hop = latents.shape[-1], self.latents.samples_per_frame
         total = self.samples(frames)
-        for tile in _tiles(frames, self.tile_frames, self.decode_context):
+        tiles = self._tiles(self.network.decoder, lambda span: latents[..., span], frames, self.decode_context)
+        for tile, wave in tiles:
             first, last = (tile.core.start - tile.span.start) * hop, (tile.core.stop - tile.span.start) * hop
             last += 0 if tile.core.stop < frames else total - frames * hop  # odd ratios end a song some samples early
-            wave = self._each(self.network.decoder, latents[..., tile.span])
             yield Waveform(wave[..., first:last], self.latents.sample_rate_hz)
 
     def encode(self, wave: Waveform, generator: torch.Generator | None = None) -> torch.Tensor:
@@ -137,16 +142,36 @@ class Vocoder:
         frames = self.frames(samples.shape[-1])
         if frames == 0:
             raise UserError(f"waveform: got {samples.shape[-1]} samples, expected at least one frame, {hop}")
+
+        def cut(span: slice) -> torch.Tensor:
+            return samples[..., span.start * hop : span.stop * hop if span.stop < frames else None]
+
         parts = []
-        for tile in _tiles(frames, self.tile_frames, self.encode_context):
-            end = tile.span.stop * hop if tile.span.stop < frames else None
-            made = self._each(self.network.encoder, samples[..., tile.span.start * hop : end])
+        for tile, made in self._tiles(self.network.encoder, cut, frames, self.encode_context):
             first = tile.core.start - tile.span.start
             parts.append(made[..., first : first + tile.core.stop - tile.core.start])
         mean, scale = torch.cat(parts, dim=-1).chunk(2, dim=1)
         if generator is None:
             return mean.contiguous()
         return mean + (functional.softplus(scale) + 1e-4) * torch.randn(mean.shape, generator=generator)
+
+    def _tiles(
+        self, network: torch.nn.Module, cut: Callable, frames: int, context: Context
+    ) -> "Iterator[tuple[_Tile, torch.Tensor]]":
+        """Each tile with what the network makes of what is cut for its span; smaller tiles where memory runs out."""
+        start, size = 0, self.tile_frames
+        while start < frames:
+            tile = _tile(start, size, frames, context)
+            try:
+                made = self._each(network, cut(tile.span))
+            except torch.OutOfMemoryError:
+                if size <= LEAST_TILE_FRAMES:
+                    raise
+                size = max(LEAST_TILE_FRAMES, size // 2)
+                logger.warning("vocoder: out of memory, going on with tiles of %d frames", size)
+                continue
+            yield tile, made
+            start = tile.core.stop
 
     def _each(self, network: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
         # One item after the other: less memory, and an item does not depend on its neighbours.
@@ -161,7 +186,6 @@ class _Tile:
     span: slice  # the frames it is computed with
 
 
-def _tiles(frames: int, core: int, context: Context) -> Iterator[_Tile]:
-    for start in range(0, frames, core):
-        end = min(start + core, frames)
-        yield _Tile(slice(start, end), slice(max(start - context.before, 0), min(end + context.after, frames)))
+def _tile(start: int, core: int, frames: int, context: Context) -> _Tile:
+    end = min(start + core, frames)
+    return _Tile(slice(start, end), slice(max(start - context.before, 0), min(end + context.after, frames)))

@@ -191,6 +191,24 @@ def test_the_first_chunk_does_not_wait_for_the_last():
     assert len(calls) == 1 and calls[0] < 40
 
 
+def test_where_memory_runs_out_tiles_get_smaller(caplog):
+    ours = Vocoder(network(), tile_frames=80)
+    whole, sizes = ours.decode(latents(160)), []
+
+    def too_much(_, given):
+        sizes.append(given[0].shape[-1])
+        if sizes[-1] > 70:
+            raise torch.OutOfMemoryError("no memory")
+
+    ours.network.decoder.register_forward_pre_hook(too_much)
+    assert torch.allclose(ours.decode(latents(160)).samples, whole.samples, atol=1e-5)
+    assert sizes[0] > 70 and max(sizes[1:]) <= 70
+    assert "out of memory, going on with tiles of 40 frames" in caplog.text
+    ours.network.decoder.register_forward_pre_hook(lambda _, given: too_much(_, [torch.empty(99)]))
+    with pytest.raises(torch.OutOfMemoryError):
+        ours.decode(latents(160))
+
+
 def test_draws_are_the_seeds_own_whatever_the_tiles():
     vae, wave = network(), sound(48 * 60)
     drawn = [Vocoder(vae, n).encode(wave, torch.Generator().manual_seed(5)) for n in (7, 1000)]
