@@ -188,7 +188,8 @@ def test_forward_as_built_the_usual_way(folder):
         with torch.no_grad():
             a, b = ours(*inputs), usual(*inputs)
         first = (a[0], b[0]) if part == "audio_tokenizer" else (a.sample, b.sample)
-        assert torch.equal(*first)
+        # Not to the bit: where a file's tensors lie in memory may choose another kernel.
+        assert torch.allclose(*first, rtol=0, atol=1e-5)
 
 
 # ---- vocoder ---------------------------------------------------------------------------------------------------------

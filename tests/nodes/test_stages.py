@@ -90,6 +90,14 @@ def test_a_stage_reports_each_step(graph, said):
     assert [line.split(" · ")[0] for line in told] == ["L 1/2", "L 2/2"] and told[-1].endswith("t 0.30")
 
 
+def test_another_seed_runs_no_encoder(graph, monkeypatch):
+    graph.stage(0, graph.empty(), **QUICK)
+    monkeypatch.setattr(stages, "encode_condition", None)
+    graph.stage(0, graph.empty(), seed=8, **QUICK)
+    with pytest.raises(TypeError):  # the next model has not heard of this song
+        graph.stage(1, graph.empty(), **QUICK)
+
+
 def test_times_that_do_not_meet_name_both(graph):
     latent, _ = graph.stage(0, graph.empty(), **QUICK)
     custom = {"stretch": {"stretch": "custom", "start": 0.2, "end": 0.1}}
