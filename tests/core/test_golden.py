@@ -7,6 +7,7 @@ Latents lie there as [B, T, C], here time is the last axis.
 import json
 import os
 import shutil
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 import torch
 from acestep_pack.acestep_core.audio import Waveform, normalise_peak
 from acestep_pack.acestep_core.checkpoints import load_stage_model, load_vocoder
+from acestep_pack.acestep_core.checkpoints.layouts import to_original
 from acestep_pack.acestep_core.condition import Condition, context, encode_timbre, pack_condition
 from acestep_pack.acestep_core.guidance import Guidance
 from acestep_pack.acestep_core.lora import read_adapter, save_adapter
@@ -21,6 +23,7 @@ from acestep_pack.acestep_core.lora.wear import wear
 from acestep_pack.acestep_core.reference import Kept, semantic_hints, semantic_tokens, tokens_of_codes
 from acestep_pack.acestep_core.schedule import TURBO_TIMES, split, times, turbo_nearest
 from acestep_pack.acestep_core.stages import Stage, noise, run
+from acestep_pack.acestep_core.training.objective import Learning, flow_loss
 from acestep_pack.acestep_core.transformer import prepare
 from acestep_pack.acestep_core.vocoder import Context
 from safetensors.torch import load_file, save_file
@@ -31,7 +34,6 @@ FORWARD, RUN = 1e-4, 1e-3
 
 NOT_BUILT = {
     "cover_run": "cover",
-    "train_step": "LoRA training",
 }
 FORWARDS = ("condition_encoder", "decoder", "tokenizer", "context")
 ADAPTERS = ("lora", "lora_extra", "lokr", "lokr_extra")
@@ -140,7 +142,7 @@ def test_not_built(case):
 
 
 def test_every_kind_is_known():
-    assert {case["kind"] for case in CASES} <= {*NOT_BUILT, *FORWARDS, *ADAPTERS, *RUNS, "cascade", "vae"}
+    assert {case["kind"] for case in CASES} <= {*NOT_BUILT, *FORWARDS, *ADAPTERS, *RUNS, "train_step", "cascade", "vae"}
 
 
 # ---- forwards --------------------------------------------------------------------------------------------------------
@@ -275,6 +277,25 @@ def test_adapter(load, case, tmp_path):
             assert report.matched and not report.unmatched
             assert_near(velocity_of(worn, tensors), tensors[f"out.{name}"], FORWARD)
     assert torch.equal(velocity_of(model, tensors), before)
+
+
+@pytest.mark.parametrize("frugal", [False, True], ids=["kept", "frugal"])
+@pytest.mark.parametrize("case", cases("train_step"))
+def test_train_step(load, case, frugal):
+    model, tensors = load(case["model"]), tensors_of(case)
+    null = model.condition_encoder.null_condition_emb.detach()
+    condition = Condition(tensors["in.encoder_hidden_states"], null, time_last(tensors["in.context_latents"]))
+    network = deepcopy(model.transformer).requires_grad_(True)
+    music, noised = time_last(tensors["in.x0"]), time_last(tensors["in.x1"])
+    loss = flow_loss(Learning(network, condition, torch.float32, frugal), music, noised, tensors["in.t"]).mean()
+    assert_near(loss.detach()[None], tensors["out.loss"], FORWARD)
+    loss.backward()
+    names = [name for name in tensors if name.startswith("out.grad.")]
+    grads = {name: parameter.grad for name, parameter in network.named_parameters() if parameter.grad is not None}
+    grads = to_original("transformer", grads)
+    assert len(names) == 5
+    for name in names:  # the files hold the first rows of each
+        assert_near(grads[name.removeprefix("out.grad.")][: len(tensors[name])], tensors[name], FORWARD)
 
 
 # ---- runs ------------------------------------------------------------------------------------------------------------
