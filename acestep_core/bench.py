@@ -1,8 +1,8 @@
 """Speed as ratios: this library against diffusers' own modules, at equal weights, in one alternating run.
 
-Both sides use the same module instances, random weights and the published geometry: the 2B transformer's width with few
-of its layers (all are alike), and the whole vocoder. A ratio above 1 says how many times as fast this library is; it
-says so of any machine, which seconds do not.
+Both sides use the same weights, random ones of the published geometry: the transformers' widths with few of their
+layers (all are alike), and the whole vocoder. A ratio above 1 says how many times as fast this library is; it says so of
+any machine, which seconds do not.
 """
 
 import argparse
@@ -19,8 +19,22 @@ from .errors import UserError
 from .spec import PUBLISHED_LATENTS
 from .torchaudio_door import settle_torchaudio
 
-TRANSFORMER_SECONDS = (30.0, 240.0)
-VOCODER_SECONDS = 2.0
+# Geometry -> what differs from diffusers' defaults, which are the published 2B; seconds of a song, and with --full.
+TRANSFORMERS = {
+    "2B": ({}, (30.0, 240.0), (600.0,)),
+    "XL": (
+        {
+            "hidden_size": 2560,
+            "intermediate_size": 9728,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "encoder_hidden_size": 2048,
+        },
+        (),
+        (30.0, 240.0),
+    ),
+}
+VOCODER_SECONDS, VOCODER_SECONDS_FULL = (10.0,), (60.0,)
 LAYERS = 2
 CONDITION_TOKENS = 320  # lyrics, timbre and text of an ordinary song
 T = 0.75
@@ -49,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser):
     parser.add_argument(
         "--layers", type=int, default=LAYERS, metavar="N", help=f"of the transformer (default {LAYERS})"
     )
+    parser.add_argument("--full", action="store_true", help="longer songs and the XL width too; takes many minutes")
     parser.add_argument("--json", action="store_true", help="a line of JSON for each ratio")
     parser.add_argument("-q", "--quiet", action="store_true", help="no notes")
 
@@ -58,7 +73,7 @@ def run(arguments: argparse.Namespace, console: Console):
         raise UserError(f"--repeats, --layers: got {arguments.repeats}, {arguments.layers}, expected at least 1")
     import torch
 
-    from .generate import DTYPES, pick_device
+    from .generate import pick_device
 
     settle_torchaudio()
     from diffusers.utils import logging
@@ -68,27 +83,33 @@ def run(arguments: argparse.Namespace, console: Console):
     console.note(f"torch {torch.__version__}, {device}, {torch.get_num_threads()} threads, {arguments.repeats} repeats")
     with torch.no_grad():
         for name in arguments.dtype or ["fp32", "bf16"]:
-            for row in measure(device, name, DTYPES[name], arguments.layers, arguments.repeats):
+            for row in measure(device, name, arguments.layers, arguments.repeats, arguments.full):
                 console.result(json.dumps(asdict(row)) if arguments.json else _shown(row))
 
 
-def measure(device, dtype_name: str, dtype, layers: int, repeats: int) -> Iterator[Ratio]:
+def measure(device, dtype_name: str, layers: int, repeats: int, full: bool = False) -> Iterator[Ratio]:
     """A Ratio for each thing measured."""
-    transformer = _transformer(layers, device, dtype)
-    for seconds in TRANSFORMER_SECONDS:
-        yield _compare(f"DiT step, {seconds:g} s", dtype_name, *_steps(transformer, seconds, device, dtype), repeats)
-    del transformer
-    gc.collect()
-    yield _compare(f"vocoder, {VOCODER_SECONDS:g} s", dtype_name, *_decodes(VOCODER_SECONDS, device, dtype), repeats)
+    from .generate import DTYPES
+
+    dtype = DTYPES[dtype_name]
+    for width, (geometry, usual, longer) in TRANSFORMERS.items():
+        lengths = (*usual, *longer) if full else usual
+        transformer = _transformer(geometry, layers, device, dtype) if lengths else None
+        for seconds in lengths:
+            steps = _steps(transformer, seconds, device, dtype)
+            yield _compare(f"{width} step, {seconds:g} s", dtype_name, *steps, repeats)
+        del transformer
+        gc.collect()
+    for seconds in (*VOCODER_SECONDS, *(VOCODER_SECONDS_FULL if full else ())):
+        yield _compare(f"vocoder, {seconds:g} s", dtype_name, *_decodes(seconds, device, dtype), repeats)
 
 
-def _transformer(layers: int, device, dtype):
+def _transformer(geometry: dict, layers: int, device, dtype):
     import torch
     from diffusers import AceStepTransformer1DModel
 
     torch.manual_seed(SEED)
-    network = AceStepTransformer1DModel(num_hidden_layers=layers)  # diffusers' defaults are the published 2B geometry
-    return network.to(device, dtype).eval()
+    return AceStepTransformer1DModel(num_hidden_layers=layers, **geometry).to(device, dtype).eval()
 
 
 def _steps(transformer, seconds: float, device, dtype) -> tuple[Callable, Callable]:
@@ -100,7 +121,8 @@ def _steps(transformer, seconds: float, device, dtype) -> tuple[Callable, Callab
 
     frames, channels = PUBLISHED_LATENTS.frames(seconds), PUBLISHED_LATENTS.channels
     made = torch.Generator().manual_seed(SEED)
-    states = torch.randn(1, CONDITION_TOKENS, transformer.config.hidden_size, generator=made).to(device, dtype)
+    width = transformer.config.encoder_hidden_size or transformer.config.hidden_size
+    states = torch.randn(1, CONDITION_TOKENS, width, generator=made).to(device, dtype)
     latents = torch.randn(1, channels, frames, generator=made).to(device)
     context = torch.randn(1, 2 * channels, frames, generator=made).to(device, dtype)
     velocity = prepare(transformer, Condition(states, states[:, :1], context))

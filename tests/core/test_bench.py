@@ -4,12 +4,9 @@ import time
 import pytest
 import torch
 from acestep_pack.acestep_core import bench, cli
-from diffusers import AceStepTransformer1DModel, AutoencoderOobleck
+from diffusers import AutoencoderOobleck
 
-
-def small_transformer(layers, device, dtype):
-    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 2, "num_key_value_heads": 1}
-    return AceStepTransformer1DModel(num_hidden_layers=layers, head_dim=16, **sizes).to(dtype).eval()
+SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16}
 
 
 @pytest.fixture
@@ -18,9 +15,10 @@ def small(monkeypatch):
         sizes = {"decoder_channels": 4, "encoder_hidden_size": 128, "channel_multiples": [1, 1, 1, 1, 1]}
         return AutoencoderOobleck(**published, **sizes)
 
-    monkeypatch.setattr(bench, "_transformer", small_transformer)
-    monkeypatch.setattr(bench, "TRANSFORMER_SECONDS", (1.0, 30.0))
-    monkeypatch.setattr(bench, "VOCODER_SECONDS", 0.2)
+    wide = {**SMALL, "encoder_hidden_size": 24}
+    monkeypatch.setattr(bench, "TRANSFORMERS", {"2B": (SMALL, (1.0, 30.0), (31.0,)), "XL": (wide, (), (1.0,))})
+    monkeypatch.setattr(bench, "VOCODER_SECONDS", (0.2,))
+    monkeypatch.setattr(bench, "VOCODER_SECONDS_FULL", (0.3,))
     monkeypatch.setattr("diffusers.AutoencoderOobleck", small_vocoder)
 
 
@@ -28,10 +26,12 @@ def test_both_sides_give_the_same_and_ratios_are_told(small, capsys):
     assert cli.main(["bench", "--device", "cpu", "--repeats", "1", "--dtype", "fp32", "--json", "-q"]) == 0
     said = capsys.readouterr()
     rows = [json.loads(line) for line in said.out.splitlines()]
-    assert [row["name"] for row in rows] == ["DiT step, 1 s", "DiT step, 30 s", "vocoder, 0.2 s"]
+    assert [row["name"] for row in rows] == ["2B step, 1 s", "2B step, 30 s", "vocoder, 0.2 s"]
     assert all(row["max_difference"] < 1e-4 and row["ratio"] > 0 for row in rows)
-    assert cli.main(["bench", "--device", "cpu", "--repeats", "1", "--dtype", "bf16"]) == 0
-    assert "x as fast" in capsys.readouterr().out.splitlines()[0]
+    assert cli.main(["bench", "--device", "cpu", "--repeats", "1", "--dtype", "bf16", "--full"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    names = ["2B step, 1 s", "2B step, 30 s", "2B step, 31 s", "XL step, 1 s", "vocoder, 0.2 s", "vocoder, 0.3 s"]
+    assert [line[:16].rstrip() for line in lines] == names and all("x as fast" in line for line in lines)
 
 
 def test_turns_alternate_and_medians_count():
