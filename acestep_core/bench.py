@@ -1,8 +1,8 @@
 """Speed as ratios: this library against diffusers' own modules, at equal weights, in one alternating run.
 
 Both sides use the same weights, random ones of the published geometry: the transformers' widths with few of their
-layers (all are alike), and the whole vocoder. A ratio above 1 says how many times as fast this library is; it says so of
-any machine, which seconds do not.
+layers (all are alike), and the whole vocoder. A ratio above 1 says how many times as fast this library is; it says so
+of any machine, which seconds do not.
 """
 
 import argparse
