@@ -1,0 +1,140 @@
+"""Clips and their words -> what a training step takes: latents [1, C, T], and the states [1, L, D] of the words.
+
+Both are kept in safetensors by what they were made from: the file's bytes and the vocoder; the prompts, the text
+encoder and the model's condition encoder. So a second training on the same clips begins at once, and a changed one
+never reads what is no longer true.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from .. import audio
+from ..audio import Waveform
+from ..condition import Condition, context, encode_condition
+from ..errors import UserError
+from ..formats import write_whole
+from ..prompt import lyrics_prompt, text_prompt
+from ..song import Song
+from .dataset import Clip, Dataset, LeftOut
+
+if TYPE_CHECKING:
+    from ..checkpoints import StageModel
+    from ..text import TextEncoder
+    from ..vocoder import Vocoder
+
+SHORTEST_SECONDS = 3.0
+SILENT_PEAK = 1e-3  # -60 dBFS
+CLIPPED_SHARE = 0.01  # of samples that stand still at full scale; a loud bass has a third of that
+FULL_SCALE = 0.98
+READ_OF_A_TENSOR = 256  # elements, evenly spaced: enough to tell two trainings of one network apart
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A clip ready to be learnt from."""
+
+    path: Path
+    song: Song
+    latents: torch.Tensor  # [1, C, T] float32
+    states: torch.Tensor  # [1, L, D], of the words, with silence as timbre
+    key: str  # of all that it was made from
+
+    def condition(self, model: "StageModel", frames: int) -> Condition:
+        """The piece's words over so many frames of new music."""
+        null = model.condition_encoder.null_condition_emb.detach()
+        return Condition(self.states, null, context(model.silent(frames)))
+
+
+class Preparation:
+    """Makes pieces of clips with one model, text encoder and vocoder, or reads those that were made before.
+
+    `crop_seconds`: the longest stretch that a step learns from, hence the longest song that the words speak of.
+    """
+
+    def __init__(
+        self, model: "StageModel", text: "TextEncoder", vocoder: "Vocoder", cache: Path, crop_seconds: float = 60.0
+    ):
+        self.model, self.text, self.vocoder, self.cache, self.crop_seconds = model, text, vocoder, cache, crop_seconds
+        self._listener = fingerprint(vocoder.network)
+        dtype = str(model.condition_encoder.null_condition_emb.dtype)
+        self._reader = _digest(fingerprint(text.model), fingerprint(model.condition_encoder), model.silence, dtype)
+
+    def run(self, dataset: Dataset, trigger: str | None = None) -> Iterator[Piece | LeftOut]:
+        """One of the two for each clip, in order. A clip that cannot be learnt from never stops the others."""
+        for clip in dataset.clips:
+            try:
+                yield self.piece(clip, trigger)
+            except UserError as exc:
+                yield LeftOut(clip.path, str(exc))
+
+    def piece(self, clip: Clip, trigger: str | None = None) -> Piece:
+        """Raises UserError for a clip that is silent, clipped, too short or no sound at all."""
+        try:
+            heard = _digest(self._listener, clip.path.read_bytes())
+        except OSError as exc:
+            raise UserError(f"{clip.path}: could not be read ({exc.strerror})") from exc
+        latents = self._kept("latents", heard, lambda: self._hear(clip.path, heard))
+        seconds = self.vocoder.latents.seconds(latents.shape[-1])
+        song = clip.song(min(seconds, self.crop_seconds), trigger)
+        said = _digest(self._reader, text_prompt(song).encode(), lyrics_prompt(song).encode())
+        states = self._kept("states", said, lambda: self._read(song))
+        return Piece(clip.path, song, latents, states, _digest(heard, said))
+
+    @torch.no_grad()
+    def _hear(self, path: Path, key: str) -> torch.Tensor:
+        wave = audio.read(path)
+        check_sound(wave)
+        generator = torch.Generator().manual_seed(int(key[:15], 16))  # the sound's own draw, whatever lies beside it
+        return self.vocoder.encode(audio.normalise_peak(wave), generator)
+
+    @torch.no_grad()
+    def _read(self, song: Song) -> torch.Tensor:
+        return encode_condition(self.model, self.text.encode(song), 1).states.cpu()
+
+    def _kept(self, kind: str, key: str, make: Callable[[], torch.Tensor]) -> torch.Tensor:
+        file = self.cache / kind / f"{key}.safetensors"
+        try:
+            return load_file(file)[kind]
+        except (OSError, SafetensorError, KeyError):  # not there, or damaged: made anew
+            made = make().contiguous()
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(file, save({kind: made}))
+            return made
+
+
+def check_sound(wave: Waveform) -> None:
+    """Raises UserError for sound that nothing good can be learnt from."""
+    if wave.seconds < SHORTEST_SECONDS:
+        raise UserError(f"is {wave.seconds:.1f} s long, expected at least {SHORTEST_SECONDS:g} s")
+    level, step = wave.samples.abs(), wave.samples.diff().abs()
+    peak = float(level.max())
+    if peak < SILENT_PEAK:
+        raise UserError("is silent; expected music")
+    share = float(((level[..., 1:] >= 0.999 * peak) & (step < 1e-6)).float().mean())
+    if peak >= FULL_SCALE and share > CLIPPED_SHARE:
+        raise UserError(f"is clipped in {share:.0%} of its samples; take a version that is not so loud")
+
+
+def fingerprint(network: torch.nn.Module) -> str:
+    """Of a network's weights; the same whether they lie in memory as float32 or as bfloat16."""
+    parts = []
+    for name, tensor in sorted(network.state_dict().items()):
+        spaced = tensor.flatten()[:: max(1, tensor.numel() // READ_OF_A_TENSOR)]
+        parts += [f"{name} {tuple(tensor.shape)}".encode(), spaced.bfloat16()]
+    return _digest(*parts)
+
+
+def _digest(*parts: "str | bytes | torch.Tensor") -> str:
+    made = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, torch.Tensor):
+            part = part.detach().cpu().float().contiguous().numpy().tobytes()
+        made.update(hashlib.sha256(part.encode() if isinstance(part, str) else part).digest())
+    return made.hexdigest()[:32]

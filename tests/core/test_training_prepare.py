@@ -1,0 +1,85 @@
+"""What clips become before a training, what is kept of it, and what is left out."""
+
+import pytest
+import torch
+from acestep_pack.acestep_core import audio
+from acestep_pack.acestep_core.audio import Waveform
+from acestep_pack.acestep_core.checkpoints import load_stage_model, load_text_encoder, load_vocoder
+from acestep_pack.acestep_core.condition import encode_condition
+from acestep_pack.acestep_core.training.dataset import LeftOut, read_dataset
+from acestep_pack.acestep_core.training.prepare import Piece, Preparation, check_sound, fingerprint
+
+RATE_HZ = 16_000
+
+
+def tone(seconds, gain=0.3):
+    t = torch.arange(int(seconds * RATE_HZ)) / RATE_HZ
+    return gain * torch.sin(2 * torch.pi * 220 * t).expand(1, 2, -1)
+
+
+@pytest.fixture
+def preparation(tiny_family, tmp_path):
+    parts = load_stage_model(tiny_family / "s"), load_text_encoder(tiny_family / "text_encoder")
+    return Preparation(*parts, load_vocoder(tiny_family / "vae"), tmp_path / "cache", crop_seconds=12)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for name, sound in {"good": tone(3.5), "quiet": 0 * tone(4), "short": tone(1), "torn": tone(4, 5)}.items():
+        audio.write(folder / f"{name}.wav", Waveform(sound.clamp(-1, 1), RATE_HZ))
+        (folder / f"{name}.txt").write_text(f"{name} house")
+    (folder / "no.mp3").write_bytes(b"no sound")
+    (folder / "no.txt").write_text("noise")
+    return folder
+
+
+def test_clips_that_teach_nothing_are_left_out_with_the_reason(preparation, folder):
+    made = list(preparation.run(read_dataset(folder), "zzt"))
+    reasons = {it.path.stem: it.reason for it in made if isinstance(it, LeftOut)}
+    assert [it.path.stem for it in made if isinstance(it, Piece)] == ["good"]
+    assert reasons["quiet"] == "is silent; expected music" and reasons["short"].startswith("is 1.0 s long, expected")
+    assert reasons["torn"].startswith("is clipped in") and "is not sound that can be read" in reasons["no"]
+
+
+def test_a_loud_bass_is_not_taken_for_clipping():
+    t = torch.arange(4 * 48_000) / 48_000
+    bass = torch.sin(2 * torch.pi * 55 * t).expand(1, 2, -1)
+    check_sound(Waveform((bass * 32767).round() / 32767, 48_000))
+
+
+def test_a_piece_is_the_vocoders_latents_and_the_models_own_condition(preparation, folder):
+    piece = next(iter(preparation.run(read_dataset(folder), "zzt")))
+    assert piece.song.caption == "zzt, good house" and piece.song.seconds == 10
+    assert piece.latents.shape == (1, 8, 116) and piece.latents.dtype == torch.float32
+    with torch.no_grad():
+        whole = encode_condition(preparation.model, preparation.text.encode(piece.song), 40)
+    made = piece.condition(preparation.model, 40)
+    for name in ("states", "null", "context"):
+        assert torch.equal(getattr(made, name), getattr(whole, name))
+
+
+def test_what_was_made_is_read_again_and_what_changed_is_made_anew(preparation, folder, monkeypatch):
+    first = next(iter(preparation.run(read_dataset(folder))))
+    with monkeypatch.context() as patch:
+        patch.setattr(preparation, "_hear", None)
+        patch.setattr(preparation, "_read", None)
+        again = preparation.piece(read_dataset(folder).clips[0])
+    assert torch.equal(again.latents, first.latents) and torch.equal(again.states, first.states)
+    (folder / "good.txt").write_text("other words")
+    other = preparation.piece(read_dataset(folder).clips[0])
+    assert torch.equal(other.latents, first.latents) and other.key != first.key
+    assert other.states.shape != first.states.shape
+    damaged = next((preparation.cache / "latents").iterdir())
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    assert torch.equal(preparation.piece(read_dataset(folder).clips[0]).latents, first.latents)
+
+
+def test_a_fingerprint_tells_weights_apart_and_not_their_dtype():
+    torch.manual_seed(0)
+    network = torch.nn.Linear(40, 40)
+    before = fingerprint(network)
+    assert fingerprint(network.bfloat16()) == before
+    network.weight.data[0, 0] += 1
+    assert fingerprint(network) != before
