@@ -1,0 +1,99 @@
+"""What a training of an adapter can be told. No torch: the command line tells of it at once."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from ..errors import UserError
+
+# What may be adapted -> the paths of those layers in diffusers' transformer.
+TARGETS: Mapping[str, str] = MappingProxyType(
+    {
+        "self": r"layers\.\d+\.self_attn\.(to_q|to_k|to_v|to_out\.0)",
+        "cross": r"layers\.\d+\.cross_attn\.(to_q|to_k|to_v|to_out\.0)",
+        "mlp": r"layers\.\d+\.mlp\.(gate_proj|up_proj|down_proj)",
+    }
+)
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """All that decides what an adapter learns; a training goes on only under the settings it began with.
+
+    Raises UserError for values that make no sense.
+    """
+
+    rank: int = 16
+    alpha: float | None = None  # None: the rank, so that readers that know of no alpha are right too
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ("self", "cross")
+    dora: bool = False
+    steps: int = 1000
+    learning_rate: float = 1e-4
+    warm_up: int = 50  # steps
+    accumulate: int = 4  # items a step
+    clip: float = 1.0  # of the gradient's norm
+    weight_decay: float = 0.01
+    frugal: bool = False  # layers are computed again for the gradients: less memory, a third more time
+    crop_seconds: float = 60.0
+    hold_out: float = 0.1  # share of the clips that is not learnt from, to measure with
+    start: float = 1.0  # the stretch of flow time, from noise ...
+    end: float = 0.0  # ... to music
+    seed: int = 0
+
+    def __post_init__(self):
+        whole = {"rank": 1, "steps": 1, "accumulate": 1, "warm_up": 0, "seed": 0}
+        for name, least in whole.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise UserError(f"{name.replace('_', ' ')}: got {value!r}, expected a whole number of at least {least}")
+        for name in ("alpha", "learning_rate", "clip", "crop_seconds"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise UserError(f"{name.replace('_', ' ')}: got {value}, expected a number above 0")
+        for name in ("dropout", "hold_out", "weight_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"{name.replace('_', ' ')}: got {getattr(self, name)}, expected 0 or more, below 1")
+        if not self.targets or not set(self.targets) <= set(TARGETS):
+            raise UserError(f"targets: got {', '.join(self.targets)!r}, expected some of {', '.join(TARGETS)}")
+
+    def share(self, step: int) -> float:
+        """Of the learning rate at a step, from 0: a linear warm-up, then half a cosine down to nothing."""
+        if step < self.warm_up:
+            return (step + 1) / self.warm_up
+        return 0.5 * (1 + math.cos(math.pi * (step - self.warm_up) / max(1, self.steps - self.warm_up)))
+
+
+@dataclass(frozen=True)
+class Rhythm:
+    """How often, in steps, a training tells and keeps what it has learnt; 0 is never. It changes nothing of it."""
+
+    save: int = 250
+    measure: int = 50  # on the clips held out
+    preview: int = 0
+    keep: int = 3  # checkpoints, the last ones
+
+    def __post_init__(self):
+        for name, least in {"save": 0, "measure": 0, "preview": 0, "keep": 1}.items():
+            if getattr(self, name) < least:
+                raise UserError(f"{name}: got {getattr(self, name)}, expected at least {least}")
+
+
+# By a GPU's memory in GB; computed from the sizes of weights, gradients and optimiser, not measured on such cards.
+PRESETS: Mapping[int, Mapping[str, object]] = MappingProxyType(
+    {
+        8: {"rank": 16, "crop_seconds": 30.0, "frugal": True},
+        12: {"rank": 32, "crop_seconds": 60.0, "frugal": True},
+        16: {"rank": 64, "crop_seconds": 60.0, "frugal": True},
+        24: {"rank": 128, "crop_seconds": 60.0, "frugal": False},
+    }
+)
+
+
+def preset(gigabytes: int, **given) -> LoraSettings:
+    """Settings for a GPU of so much memory; what is given overrides them. Raises UserError for less than the least."""
+    sizes = [size for size in PRESETS if size <= gigabytes]
+    if not sizes:
+        raise UserError(f"vram: got {gigabytes} GB, expected at least {min(PRESETS)}")
+    return replace(LoraSettings(**PRESETS[max(sizes)]), **given)

@@ -1,0 +1,188 @@
+"""What a training of an adapter learns, keeps and says; stopped and gone on with, it is an unbroken one to the bit."""
+
+import dataclasses
+import json
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+from acestep_pack.acestep_core import audio
+from acestep_pack.acestep_core.checkpoints import load_stage_model, load_vocoder
+from acestep_pack.acestep_core.errors import AceStepError, UserError
+from acestep_pack.acestep_core.lora import adapter as adapters
+from acestep_pack.acestep_core.lora.wear import wear
+from acestep_pack.acestep_core.song import Song
+from acestep_pack.acestep_core.training.lora import Trainer, adapted
+from acestep_pack.acestep_core.training.prepare import Piece
+from acestep_pack.acestep_core.training.settings import LoraSettings, Rhythm, preset
+from acestep_pack.acestep_core.transformer import prepare
+from safetensors.torch import load_file
+
+SETTINGS = LoraSettings(rank=2, steps=4, accumulate=2, warm_up=1, learning_rate=1e-2, crop_seconds=1.0)
+RHYTHM = Rhythm(save=2, measure=2)
+
+
+@pytest.fixture
+def trainer(tiny_family, tmp_path):
+    """Trainers on five clips drawn at random, in one work folder unless told another."""
+    model, vocoder = load_stage_model(tiny_family / "s"), load_vocoder(tiny_family / "vae")
+
+    def make(folder="work", settings=SETTINGS, rhythm=RHYTHM, facts=None, count=5, frames=60, **changed):
+        draw = torch.Generator().manual_seed(1)
+        pieces = [
+            Piece(Path(f"{i}.wav"), Song("x"), torch.randn(1, 8, frames, generator=draw),
+                  torch.randn(1, 6, 32, generator=draw), str(i))
+            for i in range(count)
+        ]  # fmt: skip
+        settings = dataclasses.replace(settings, **changed)
+        return Trainer(model, pieces, vocoder, tmp_path / folder, settings, rhythm, facts)
+
+    return make
+
+
+def weights(trainer):
+    return {name: parameter.detach().clone() for name, parameter in trainer.parameters.items()}
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+VARIANTS = [
+    {},
+    {"dora": True, "dropout": 0.2, "targets": ("self", "cross", "mlp"), "frugal": True},
+]
+
+
+@pytest.mark.parametrize("changed", VARIANTS, ids=["plain", "all"])
+def test_a_resumed_training_is_an_unbroken_one_to_the_bit(trainer, changed):
+    unbroken = trainer("a", **changed)
+    told = [(it.step, it.loss, it.learning_rate, it.held_out) for it in unbroken.run()]
+    stopped = trainer("b", **changed)
+    first = [(it.step, it.loss, it.learning_rate, it.held_out) for it in islice(stopped.run(), 3)]
+    torch.manual_seed(123)  # nobody else's draws matter
+    resumed = trainer("b", **changed)
+    assert resumed.step == 2  # where the last checkpoint is
+    rest = [(it.step, it.loss, it.learning_rate, it.held_out) for it in resumed.run()]
+    assert first[:2] + rest == told and [step for step, *_ in told] == [1, 2, 3, 4]
+    assert same(weights(resumed), weights(unbroken)) and resumed.best == unbroken.best
+    files = [load_file(it.work / "step-000004" / "state.safetensors") for it in (unbroken, resumed)]
+    assert same(*files)
+
+
+def test_it_learns_and_the_base_stays(trainer):
+    one = trainer(steps=40, hold_out=0.0, rhythm=Rhythm(save=0, measure=0), count=1, frames=30)
+    before = {name: value.clone() for name, value in one.model.transformer.state_dict().items()}
+    losses = [it.loss for it in one.run()]
+    assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
+    assert same(before, one.model.transformer.state_dict())
+
+
+@pytest.mark.parametrize("changed", VARIANTS, ids=["plain", "all"])
+def test_the_saved_adapter_worn_is_what_was_taught(trainer, tmp_path, changed):
+    one = trainer(facts={"trigger words": "zzt"}, alpha=4.0, **changed)
+    list(one.run())
+    peft = adapters.read_adapter(one.finish(tmp_path / "made"))
+    comfyui = adapters.read_adapter(one.finish(tmp_path / "made.safetensors"))
+    piece = one.learnt_from[0]
+    condition = piece.condition(one.model, 60)
+    with torch.no_grad():
+        taught = prepare(one.network.eval(), condition)(piece.latents, 0.5)
+        base = prepare(one.model.transformer, condition)(piece.latents, 0.5)
+        for read in (peft, comfyui):
+            assert read.scales == (2.0,) and read.ranks == (2,)
+            worn = prepare(wear(one.model, read)[0].transformer, condition)(piece.latents, 0.5)
+            torch.testing.assert_close(worn, taught, rtol=0, atol=1e-4 * float(taught.abs().max()))
+    assert float((taught - base).abs().max()) > 1e-3
+    assert peft.facts["trigger words"] == "zzt" and peft.facts["base"] == one.model.name
+    assert peft.facts["base hash"] == one.base_hash and peft.facts["steps"] == "4" and peft.facts["songs"] == "4"
+    assert json.loads(peft.facts["settings"])["rank"] == 2
+
+
+def test_a_loss_that_is_no_number_stops_with_advice_and_spoils_nothing(trainer):
+    one = trainer()
+    steps = one.run()
+    list(islice(steps, 2))
+    kept = weights(one)
+    for piece in one.learnt_from:
+        piece.latents.fill_(torch.nan)
+    with pytest.raises(AceStepError, match="step 3: the loss is no number any more .* lower learning rate than 0.01"):
+        next(steps)
+    assert same(weights(one), kept) and one.step == 2
+    assert [it.name for it in sorted(one.work.glob("step-*"))] == ["step-000002"]
+
+
+def test_the_last_checkpoints_the_best_and_previews_are_kept(trainer):
+    one = trainer(rhythm=Rhythm(save=1, measure=1, preview=2, keep=2))
+    told = list(one.run())
+    best = min((it for it in told), key=lambda it: it.held_out)
+    assert sorted(it.name for it in one.work.iterdir()) == [
+        f"best-{best.step:06}", "previews", "step-000003", "step-000004",
+    ]  # fmt: skip
+    previews = [it.preview for it in told if it.preview]
+    assert [it.name for it in previews] == ["step-000002.flac", "step-000004.flac"]
+    wave = audio.read(previews[0])
+    assert wave.seconds == pytest.approx(1.0, abs=0.1) and wave.samples.abs().max() > 0.5
+    assert adapters.read_adapter(one.work / f"best-{best.step:06}").facts["steps"] == str(best.step)
+    assert adapters.read_adapter(told[-1].saved).ranks == (2,)
+
+
+def test_a_preview_and_a_measured_loss_change_nothing_of_what_is_learnt(trainer):
+    silent, telling = trainer("a", rhythm=Rhythm(0, 0)), trainer("b", rhythm=Rhythm(1, 1, 1))
+    assert [it.loss for it in silent.run()] == [it.loss for it in telling.run()]
+
+
+def test_every_piece_is_drawn_as_often_as_there_are_crops_in_it(trainer):
+    one = trainer(frames=60, crop_seconds=1.0, hold_out=0.0)  # 34 frames a crop
+    drawn = [one._piece(i).path.stem for i in range(20)]
+    assert sorted(drawn[:10]) == sorted("01234" * 2) == sorted(drawn[10:]) and drawn[:10] != drawn[10:]
+
+
+def test_another_training_in_the_same_folder_is_refused_by_what_differs(trainer):
+    list(trainer().run())
+    with pytest.raises(UserError, match="holds a training with other rank, learning rate; go on with the same"):
+        trainer(rank=4, learning_rate=1e-3)
+    with pytest.raises(UserError, match="with other clips"):
+        trainer(count=6)
+    longer = trainer(steps=5)
+    assert longer.step == 4 and [it.step for it in longer.run()] == [5]
+    (longer.work / "step-000005" / "state.safetensors").write_bytes(b"x" * 100)
+    with pytest.raises(UserError, match="delete step-000005 to go on from the one before"):
+        trainer(steps=5)
+
+
+def test_the_tree_that_learns_is_its_own(tiny_family):
+    model = load_stage_model(tiny_family / "s")
+    names = set(dict(model.transformer.named_modules()))
+    network = adapted(model.transformer, LoraSettings(rank=2, targets=("mlp",)))
+    taught = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
+    assert len(taught) == 2 * 3 * 2 and all(".mlp." in name for name in taught)
+    assert set(dict(model.transformer.named_modules())) == names
+
+
+def test_the_rate_warms_up_and_cools_down():
+    settings = LoraSettings(steps=100, warm_up=10)
+    shares = [settings.share(step) for step in range(100)]
+    assert shares[0] == 0.1 and shares[9] == shares[10] == 1.0 and 0 < shares[-1] < 0.001
+    assert sorted(shares[10:], reverse=True) == shares[10:]
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"rank": 0}, "rank: got 0, expected a whole number of at least 1"),
+        ({"learning_rate": float("nan")}, "learning rate: got nan, expected a number above 0"),
+        ({"dropout": 1.0}, "dropout: got 1.0, expected 0 or more, below 1"),
+        ({"targets": ("ears",)}, "targets: got 'ears', expected some of self, cross, mlp"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(wrong, message):
+    with pytest.raises(UserError, match=message):
+        LoraSettings(**wrong)
+
+
+def test_a_preset_is_the_largest_that_fits_and_is_overridden():
+    assert preset(11).rank == 16 and preset(80).rank == 128 and preset(24, rank=8).rank == 8
+    with pytest.raises(UserError, match="vram: got 6 GB, expected at least 8"):
+        preset(6)
