@@ -251,7 +251,8 @@ def _add_bench(commands, argv: Sequence[str]):
 
 def _add_train(commands, argv: Sequence[str]):
     parser = commands.add_parser("train", help="train models", description="Train models.")
-    actions = parser.add_subparsers(metavar="tiny", required=True)
+    actions = parser.add_subparsers(metavar="lora|tiny", required=True)
+    _add_delegate(actions, "lora", "train an adapter on your clips", "training.teach", argv[:2] == ["train", "lora"])
     _add_delegate(actions, "tiny", "train the embedded cascade", "training.pretrain", argv[:2] == ["train", "tiny"])
 
 

@@ -1,0 +1,205 @@
+"""`acestep-cascade train lora`: a folder of clips -> an adapter of one stage model.
+
+The same command goes on where it was stopped. No torch is imported here before all wishes are checked.
+"""
+
+import argparse
+from collections import deque
+from dataclasses import replace
+from pathlib import Path
+
+from ..console import Clock, Console
+from ..errors import UserError
+from ..lora.facts import TRIGGER_WORDS
+from .dataset import Dataset, LeftOut, read_dataset
+from .settings import PRESETS, TARGETS, LoraSettings, Rhythm, preset
+from .stopping import asked_to_stop
+
+SLOTS = "LMS"
+TELL_EVERY_STEPS = 20
+SMOOTHED_STEPS = 50  # whose mean loss is told: single steps differ by their flow times more than by what was learnt
+
+_SETTINGS = (
+    *("rank", "alpha", "dropout", "targets", "dora", "steps", "learning_rate", "warm_up", "accumulate"),
+    *("clip", "weight_decay", "frugal", "crop_seconds", "hold_out", "seed"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser):
+    own = LoraSettings()
+    parser.description = (
+        "Train a LoRA on a folder of clips with their words beside them: song.wav with song.txt, song.json, or one CSV "
+        "or JSONL for all. Stop it with Ctrl-C at any moment; the same command goes on."
+    )
+    parser.add_argument("folder", metavar="FOLDER", help="clips and their captions")
+    parser.add_argument("-o", "--output", required=True, metavar="ADAPTER", help="a folder (PEFT) or a .safetensors")
+    parser.add_argument("--model", required=True, metavar="NAME", help="the stage model to adapt: a name, file, folder")
+    parser.add_argument("--trigger", metavar="WORD", help="a word that every caption begins with")
+    what = parser.add_argument_group("adapter")
+    what.add_argument("--rank", type=int, metavar="N", help=f"default {own.rank}")
+    what.add_argument("--alpha", type=float, metavar="A", help="default: the rank")
+    what.add_argument("--dropout", type=float, metavar="P", help=f"default {own.dropout:g}")
+    what.add_argument("--targets", type=_names, metavar="A,B", help=f"of {','.join(TARGETS)}; default self,cross")
+    what.add_argument("--dora", action="store_true", default=None, help="learn magnitudes too")
+    how = parser.add_argument_group("training")
+    how.add_argument("--steps", type=int, metavar="N", help=f"default {own.steps}")
+    how.add_argument("--learning-rate", type=float, metavar="R", help=f"default {own.learning_rate:g}")
+    how.add_argument("--warm-up", type=int, metavar="N", help=f"steps; default {own.warm_up}")
+    how.add_argument("--accumulate", type=int, metavar="N", help=f"crops in a step; default {own.accumulate}")
+    how.add_argument("--clip", type=float, metavar="N", help=f"the gradient's largest norm; default {own.clip:g}")
+    how.add_argument("--weight-decay", type=float, metavar="W", help=f"default {own.weight_decay:g}")
+    how.add_argument("--crop", dest="crop_seconds", type=float, metavar="S", help=f"default {own.crop_seconds:g} s")
+    how.add_argument("--hold-out", type=float, metavar="P", help=f"share of the clips; default {own.hold_out:g}")
+    how.add_argument("--stretch", type=float, nargs=2, metavar=("FROM", "TO"), help="flow times; default the model's")
+    how.add_argument("--seed", type=int, metavar="N", help=f"default {own.seed}")
+    how.add_argument("--frugal", action="store_true", default=None, help="less memory, a third more time")
+    how.add_argument("--vram", type=int, metavar="GB", help=f"rank, crop, frugal for {', '.join(map(str, PRESETS))} GB")
+    every = Rhythm()
+    kept = parser.add_argument_group("what is kept, in ADAPTER.training")
+    kept.add_argument("--save-every", type=int, default=every.save, metavar="N", help=f"default {every.save} steps")
+    kept.add_argument("--keep", type=int, default=every.keep, metavar="N", help=f"checkpoints; default {every.keep}")
+    kept.add_argument("--measure-every", type=int, default=every.measure, metavar="N", help=f"default {every.measure}")
+    kept.add_argument("--preview-every", type=int, default=every.preview, metavar="N", help="default never")
+    where = parser.add_argument_group("models")
+    where.add_argument("--text-encoder", metavar="NAME")
+    where.add_argument("--vocoder", metavar="NAME")
+    where.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: the GPU where there is one)")
+    where.add_argument("--dtype", choices=["fp32", "bf16", "fp16"], help="of the base; default: as in the model files")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress, no notes")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(","))
+
+
+def run(arguments: argparse.Namespace, console: Console):
+    target = _target(arguments.output)
+    given = {name: getattr(arguments, name) for name in _SETTINGS if getattr(arguments, name) is not None}
+    if arguments.stretch:
+        given |= dict(zip(("start", "end"), arguments.stretch, strict=True))
+    every = Rhythm(arguments.save_every, arguments.measure_every, arguments.preview_every, arguments.keep)
+    settings = preset(arguments.vram, **given) if arguments.vram is not None else LoraSettings(**given)
+    dataset = read_dataset(arguments.folder, arguments.trigger)
+    from ..cascade import find_cascade
+
+    found = find_cascade(arguments.model, text=arguments.text_encoder, vocoder=arguments.vocoder)
+    if not arguments.stretch:
+        settings = own_stretch(settings, found.stages[0], found.defaults[0])
+    trainer = _trainer(found, dataset, target, settings, every, arguments, console)
+    _teach(trainer, console)
+    console.result(f"{trainer.finish(target)}  {trainer.step} steps, {_best(trainer)}")
+
+
+def _target(output: str) -> Path:
+    target = Path(output).expanduser()
+    if target.suffix == ".safetensors" and target.is_dir():
+        raise UserError(f"{target}: is a folder, expected the name of a file")
+    if target.suffix != ".safetensors" and target.is_file():
+        raise UserError(f"{target}: is a file, expected a folder or a name that ends in .safetensors")
+    return target
+
+
+def own_stretch(settings: LoraSettings, model, defaults) -> LoraSettings:
+    """The stretch that a model plays in the cascade it was made for, if it has one place there; else the whole way."""
+    slot = model.known.slot if model.known else ""
+    if not defaults.boundaries or slot not in tuple(SLOTS):
+        return settings
+    edges = (1.0, *defaults.boundaries, 0.0)
+    place = SLOTS.index(slot)
+    return replace(settings, start=edges[place], end=edges[place + 1])
+
+
+def _trainer(found, dataset: Dataset, target: Path, settings: LoraSettings, every: Rhythm, arguments, console: Console):
+    """Everything loaded, the clips prepared, and said what will be done."""
+    console.busy("loading models ...")
+    import torch
+
+    from ..checkpoints import load_stage_model, load_text_encoder, load_vocoder
+    from ..generate import pick_device, pick_dtype
+    from .lora import Trainer
+    from .prepare import Preparation
+
+    work = target.with_name(f"{target.name}.training")
+    at = {"device": pick_device(arguments.device), "dtype": pick_dtype(arguments.dtype)}
+    model = load_stage_model(found.stages[0].path, **at)
+    vocoder = load_vocoder(found.vocoder.path, device=at["device"], dtype=torch.float32)
+    text = load_text_encoder(found.text.path, **at)
+    preparation = Preparation(model, text, vocoder, work / "cache", settings.crop_seconds)
+    pieces = _pieces(preparation, dataset, arguments.trigger, console)
+    # Only the transformer, and the vocoder where there are previews, are needed from here on.
+    del preparation, text
+    model.condition_encoder.to("cpu")
+    if not every.preview:
+        vocoder.to("cpu")
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    trainer = Trainer(model, pieces, vocoder, work, settings, every, {TRIGGER_WORDS: arguments.trigger})
+    _say(trainer, console)
+    return trainer
+
+
+def _pieces(preparation, dataset: Dataset, trigger: str | None, console: Console) -> list:
+    pieces, left_out = [], list(dataset.left_out)
+    for number, made in enumerate(preparation.run(dataset, trigger), start=1):
+        console.busy(f"preparing clip {number} of {len(dataset.clips)}")
+        (left_out if isinstance(made, LeftOut) else pieces).append(made)
+    for left in left_out:
+        console.note(f"left out: {left.path}: {left.reason.removeprefix(f'{left.path}: ')}")
+    for note in dataset.notes:
+        console.note(f"note: {note}")
+    if not pieces:
+        raise UserError(f"{dataset.folder}: all its {len(left_out)} clips were left out; see the reasons above")
+    return pieces
+
+
+def _say(trainer, console: Console):
+    settings, latents = trainer.settings, trainer.vocoder.latents
+    minutes = sum(latents.seconds(piece.latents.shape[-1]) for piece in trainer.learnt_from) / 60
+    console.note(
+        f"clips: {len(trainer.learnt_from)} to learn from, {minutes:.1f} minutes; {len(trainer.held_out)} held out"
+    )
+    kind = "DoRA" if settings.dora else "LoRA"
+    count = sum(parameter.numel() for parameter in trainer.parameters.values())
+    console.note(
+        f"adapter: {kind} of rank {settings.rank} on {', '.join(settings.targets)} of {trainer.model.name}, "
+        f"{count / 1e6:.2f} M parameters, flow times {settings.start:g} to {settings.end:g}"
+    )
+    left = settings.steps - trainer.step
+    if not left:
+        console.note(f"training: all {settings.steps} steps are done")
+        return
+    time = told(left * trainer.seconds_of_a_step(Clock))
+    begun = f"goes on at step {trainer.step} of" if trainer.step else "of"
+    console.note(f"training: {begun} {settings.steps} steps, {settings.accumulate} crops each; about {time}")
+
+
+def _teach(trainer, console: Console):
+    clock, first, losses = Clock(), trainer.step, deque(maxlen=SMOOTHED_STEPS)
+    with asked_to_stop() as asked:
+        for step in trainer.run():
+            losses.append(step.loss)
+            left = told(clock.seconds / (step.step - first) * (step.of - step.step))
+            line = f"step {step.step}/{step.of}  loss {sum(losses) / len(losses):.4f}"
+            if step.held_out is not None:
+                line += f"  held out {step.held_out:.4f}"
+            line += "".join(f"  {file}" for file in (step.preview, step.saved) if file)
+            is_more = step.held_out is not None or step.preview or step.saved
+            say = console.note if is_more or step.step % TELL_EVERY_STEPS == 0 else console.busy
+            say(f"{line}  {left} left")
+            if asked:
+                trainer.save()
+                console.note(f"kept at step {step.step} in {trainer.work}; the same command goes on")
+                raise KeyboardInterrupt
+
+
+def _best(trainer) -> str:
+    best = max(trainer.work.glob("best-*"), default=None)
+    return f"best on the clips held out: {best}" if best else "no clips held out"
+
+
+def told(seconds: float) -> str:
+    """ "40 s", "12 min", "2 h 05 min"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"

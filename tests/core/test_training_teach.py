@@ -1,0 +1,149 @@
+"""`acestep-cascade train lora`: from a folder of clips to an adapter, killed and stopped on the way."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from acestep_pack.acestep_core import audio, cli
+from acestep_pack.acestep_core.audio import Waveform
+from acestep_pack.acestep_core.checkpoints.local import find
+from acestep_pack.acestep_core.checkpoints.variants import VARIANTS
+from acestep_pack.acestep_core.lora.adapter import read_adapter
+from acestep_pack.acestep_core.training import lora, teach
+from acestep_pack.acestep_core.training.settings import LoraSettings
+from safetensors import safe_open
+
+ROOT = Path(__file__).resolve().parents[2]
+RATE_HZ = 16_000
+QUICK = ["--rank", "2", "--steps", "40", "--accumulate", "2", "--crop", "2", "--warm-up", "2", "--device", "cpu"]
+OFTEN = ["--save-every", "5", "--measure-every", "20"]
+
+
+@pytest.fixture(autouse=True)
+def own_folder(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    for seed in range(5):
+        noise = 0.1 * torch.randn(1, 2, int(3.2 * RATE_HZ), generator=torch.Generator().manual_seed(seed))
+        audio.write(folder / f"{seed}.wav", Waveform(noise.clamp(-1, 1), RATE_HZ))
+        (folder / f"{seed}.txt").write_text(f"noise of kind {seed}")
+    audio.write(folder / "still.wav", Waveform(torch.zeros(1, 2, 4 * RATE_HZ), RATE_HZ))
+    (folder / "still.txt").write_text("nothing")
+    return folder
+
+
+@pytest.fixture
+def arguments(clips, tiny_family):
+    return lambda output, *more: [
+        *("train", "lora", str(clips), "-o", output, "--model", str(tiny_family / "s")),
+        *QUICK,
+        *OFTEN,
+        *more,
+    ]
+
+
+def stored(file):
+    with safe_open(file, framework="pt") as opened:
+        return opened.metadata(), {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+
+
+def test_killed_and_gone_on_with_it_is_the_unbroken_training_to_the_bit(arguments, capsys):
+    assert cli.main(arguments("unbroken", "--trigger", "zzt", "--preview-every", "40")) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("unbroken  40 steps, best on the clips held out: unbroken.training/best-0000")
+    for part in (
+        "still.wav: is silent; expected music",
+        "clips: 4 to learn from, 0.2 minutes; 1 held out",
+        "adapter: LoRA of rank 2 on self, cross of s",
+        "training: of 40 steps, 2 crops each; about ",
+        "step 20/40  loss ",
+        "unbroken.training/previews/step-000040.flac  unbroken.training/step-000040  0 s left",
+    ):
+        assert part in said.err
+    assert Path("unbroken.training/previews/step-000040.flac").is_file()
+    assert read_adapter("unbroken").facts["trigger words"] == "zzt"
+
+    command = [sys.executable, "-m", "acestep_core", *arguments("killed", "--trigger", "zzt")]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not Path("killed.training/step-000010").is_dir() and process.poll() is None:
+        time.sleep(0.005)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL and not Path("killed").exists()
+    assert cli.main(arguments("killed", "--trigger", "zzt")) == 0
+    assert "training: goes on at step " in capsys.readouterr().err
+    for file in ("{}/adapter_model.safetensors", "{}.training/step-000040/state.safetensors"):
+        (told, tensors), (expected_told, expected) = (stored(file.format(name)) for name in ("killed", "unbroken"))
+        assert told == expected_told and tensors.keys() == expected.keys()
+        assert all(torch.equal(tensors[name], expected[name]) for name in expected)
+
+
+def test_ctrl_c_keeps_the_step_and_the_same_command_goes_on(arguments, capsys, monkeypatch):
+    learn = lora.Trainer._learn
+
+    def pressed(trainer, rate):
+        if trainer.step == 6:
+            signal.raise_signal(signal.SIGINT)
+        return learn(trainer, rate)
+
+    monkeypatch.setattr(lora.Trainer, "_learn", pressed)
+    assert cli.main(arguments("made.safetensors")) == 130
+    assert "kept at step 7 in made.safetensors.training; the same command goes on" in capsys.readouterr().err
+    assert cli.main(arguments("made.safetensors", "-q")) == 0
+    said = capsys.readouterr()
+    assert said.err == "" and said.out.startswith("made.safetensors  40 steps")
+    assert read_adapter("made.safetensors").layout == "comfyui"
+
+
+def test_a_folder_of_nothing_but_silence_says_so(arguments, clips, tmp_path, capsys):
+    for name in ("still.wav", "still.txt"):
+        (tmp_path / "silence").mkdir(exist_ok=True)
+        shutil.copy(clips / name, tmp_path / "silence" / name)
+    wish = arguments("out")
+    wish[2] = "silence"
+    assert cli.main(wish) == 2
+    assert "silence: all its 1 clips were left out; see the reasons above" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        (["--rank", "0"], "rank: got 0, expected a whole number of at least 1"),
+        (["--targets", "self,ears"], "targets: got 'self, ears', expected some of self, cross, mlp"),
+        (["--vram", "4"], "vram: got 4 GB, expected at least 8"),
+        (["--keep", "0"], "keep: got 0, expected at least 1"),
+        (["--model", "nonsense"], "nonsense is neither a file or folder nor a known stage model"),
+        (["-o", "plain"], "plain: is a file, expected a folder or a name that ends in .safetensors"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_is_loaded(arguments, wrong, message, capsys):
+    Path("plain").write_text("")
+    assert cli.main([*arguments("out"), *wrong]) == 2
+    assert message in capsys.readouterr().err and not Path("out.training").exists()
+
+
+def test_a_model_with_one_place_in_its_cascade_is_taught_that_stretch():
+    tiny = find("tiny-m", "stage")
+    defaults = type("Defaults", (), {"boundaries": (0.6, 0.2)})
+    settings = teach.own_stretch(LoraSettings(), tiny, defaults)
+    assert (settings.start, settings.end) == (0.6, 0.2)
+    assert teach.own_stretch(LoraSettings(), tiny, VARIANTS["turbo"]) == LoraSettings()
+
+
+@pytest.mark.parametrize("seconds, words", [(40.4, "40 s"), (720, "12 min"), (7500, "2 h 05 min")])
+def test_times_are_told_in_words(seconds, words):
+    assert teach.told(seconds) == words
