@@ -32,9 +32,11 @@ from ..lora.tree import share
 from ..lora.wear import wear
 from ..stages import Stage, run
 from ..torchaudio_door import settle_torchaudio
+from .folders import folders, whole
 from .objective import Learning, flow_loss, flow_times
 from .prepare import Piece, fingerprint
 from .settings import TARGETS, LoraSettings, Rhythm
+from .team import Team
 
 if TYPE_CHECKING:
     from ..checkpoints import StageModel
@@ -63,7 +65,8 @@ class Learnt:
 class Trainer:
     """One training in one work folder; it goes on from the last checkpoint there.
 
-    `facts` go into every adapter it saves. Raises UserError where the folder holds another training.
+    `facts` go into every adapter it saves; `team`: the processes that teach it together, the leading one of which
+    measures and saves. Raises UserError where the folder holds another training.
     """
 
     def __init__(
@@ -75,10 +78,12 @@ class Trainer:
         settings: LoraSettings,
         rhythm: Rhythm = Rhythm(),  # noqa: B008  it is frozen
         facts: Mapping[str, object] | None = None,
+        team: Team | None = None,
     ):
         if not pieces:
             raise UserError("clips: none is left to learn from; expected at least one")
         self.model, self.vocoder, self.work, self.settings, self.rhythm = model, vocoder, work, settings, rhythm
+        self.team = team or Team()
         self.times = flow_times(model.defaults, settings.start, settings.end)
         self.learnt_from, self.held_out = _divided(pieces, settings)
         self.crop_frames = vocoder.latents.frames(settings.crop_seconds)
@@ -126,13 +131,16 @@ class Trainer:
             self._gradients(0)
             seconds = started.seconds
         self.optimiser.zero_grad()
-        return seconds * self.settings.accumulate
+        return seconds * -(-self.settings.accumulate // self.team.size)
 
     def _learn(self, rate: float) -> float:
-        loss = sum(self._gradients(item) for item in range(self.settings.accumulate))
+        items = range(self.team.index, self.settings.accumulate, self.team.size)
+        loss = torch.tensor(float(sum(self._gradients(item) for item in items)), device=self.device)
         for parameter in self.parameters.values():  # a null condition leaves some layers out; AdamW would skip them
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
+        self.team.add_up([loss, *(parameter.grad for parameter in self.parameters.values())])
+        loss = float(loss)
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip))
         if not math.isfinite(loss) or not math.isfinite(norm):
             raise AceStepError(
@@ -181,6 +189,8 @@ class Trainer:
     # ---- what is told and kept ---------------------------------------------------------------------------------------
 
     def _told(self, loss: float, rate: float) -> Learnt:
+        if not self.team.leads:
+            return Learnt(self.step, self.settings.steps, loss, rate)
         last = self.step == self.settings.steps
         held_out = self.measure() if self._due(self.rhythm.measure) or last else None
         if held_out is not None and held_out < self.best:
@@ -245,23 +255,23 @@ class Trainer:
 
     def _keep_best(self) -> None:
         folder = self.work / f"best-{self.step:06}"
-        with _whole(folder) as aside:
+        with whole(folder) as aside:
             save_adapter(self.adapter(), aside, "peft", self._metadata())
-        for older in _folders(self.work, "best"):
+        for older in folders(self.work, "best"):
             if older != folder:
                 shutil.rmtree(older)
 
     def save(self) -> Path:
-        """A checkpoint of this step, whole or not at all; of the older ones the last stay."""
+        """A checkpoint of this step, whole or not at all, by the process that leads; of older ones the last stay."""
         folder = self.work / f"step-{self.step:06}"
-        if folder.is_dir():
+        if folder.is_dir() or not self.team.leads:
             return folder
-        with _whole(folder) as aside:
+        with whole(folder) as aside:
             save_adapter(self.adapter(), aside, "peft", self._metadata())
             tensors = {f"{part} {name}": value for name, part, value in self._state()}
             told = {"step": self.step, "best": self.best if math.isfinite(self.best) else None, **self._about}
             save_file(tensors, aside / STATE_FILE, metadata={"training": json.dumps(told)})
-        for older in _folders(self.work, "step")[: -self.rhythm.keep]:
+        for older in folders(self.work, "step")[: -self.rhythm.keep]:
             shutil.rmtree(older)
         return folder
 
@@ -273,10 +283,10 @@ class Trainer:
                 yield name, moment, value.cpu().contiguous()
 
     def _resume(self) -> None:
-        folders = _folders(self.work, "step")
-        if not folders:
+        checkpoints = folders(self.work, "step")
+        if not checkpoints:
             return
-        file = folders[-1] / STATE_FILE
+        file = checkpoints[-1] / STATE_FILE
         try:
             with safe_open(file, framework="pt") as stored:
                 told = json.loads(stored.metadata()["training"])
@@ -289,7 +299,7 @@ class Trainer:
                         self.optimiser.state[parameter] = {"step": torch.tensor(float(told["step"])), **moments}
         except (SafetensorError, OSError, KeyError) as exc:
             raise UserError(
-                f"{file}: cannot be read ({exc}); delete {folders[-1].name} to go on from the one before"
+                f"{file}: cannot be read ({exc}); delete {file.parent.name} to go on from the one before"
             ) from exc
         self.step, self.best = told["step"], math.inf if told["best"] is None else told["best"]
 
@@ -374,18 +384,3 @@ def _divided(pieces: Sequence[Piece], settings: LoraSettings) -> tuple[list[Piec
 
 def _data_hash(pieces: Sequence[Piece]) -> str:
     return hashlib.sha256(" ".join(piece.key for piece in pieces).encode()).hexdigest()[:32]
-
-
-@contextmanager
-def _whole(folder: Path) -> Iterator[Path]:
-    """A folder to fill, which takes its name only when it is full."""
-    aside = folder.with_name(f".{folder.name}.incomplete")
-    shutil.rmtree(aside, ignore_errors=True)  # of a run that was stopped
-    aside.mkdir(parents=True)
-    yield aside
-    shutil.rmtree(folder, ignore_errors=True)
-    aside.rename(folder)
-
-
-def _folders(work: Path, kind: str) -> list[Path]:
-    return sorted(work.glob(f"{kind}-*"))

@@ -85,9 +85,16 @@ def run(arguments: argparse.Namespace, console: Console):
     found = find_cascade(arguments.model, text=arguments.text_encoder, vocoder=arguments.vocoder)
     if not arguments.stretch:
         settings = own_stretch(settings, found.stages[0], found.defaults[0])
-    trainer = _trainer(found, dataset, target, settings, every, arguments, console)
+    console.busy("loading models ...")
+    from .team import Team
+
+    team = Team.of_this_process(cpu=arguments.device == "cpu")
+    console.quiet = console.quiet or not team.leads
+    trainer = _trainer(found, dataset, target, settings, every, arguments, team, console)
     _teach(trainer, console)
-    console.result(f"{trainer.finish(target)}  {trainer.step} steps, {_best(trainer)}")
+    if team.leads:
+        console.result(f"{trainer.finish(target)}  {trainer.step} steps, {_best(trainer)}")
+    team.part()
 
 
 def _target(output: str) -> Path:
@@ -109,9 +116,8 @@ def own_stretch(settings: LoraSettings, model, defaults) -> LoraSettings:
     return replace(settings, start=edges[place], end=edges[place + 1])
 
 
-def _trainer(found, dataset: Dataset, target: Path, settings: LoraSettings, every: Rhythm, arguments, console: Console):
+def _trainer(found, dataset: Dataset, target: Path, settings, every, arguments, team, console: Console):
     """Everything loaded, the clips prepared, and said what will be done."""
-    console.busy("loading models ...")
     import torch
 
     from ..checkpoints import load_stage_model, load_text_encoder, load_vocoder
@@ -120,7 +126,7 @@ def _trainer(found, dataset: Dataset, target: Path, settings: LoraSettings, ever
     from .prepare import Preparation
 
     work = target.with_name(f"{target.name}.training")
-    at = {"device": pick_device(arguments.device), "dtype": pick_dtype(arguments.dtype)}
+    at = {"device": team.device or pick_device(arguments.device), "dtype": pick_dtype(arguments.dtype)}
     model = load_stage_model(found.stages[0].path, **at)
     vocoder = load_vocoder(found.vocoder.path, device=at["device"], dtype=torch.float32)
     text = load_text_encoder(found.text.path, **at)
@@ -133,7 +139,7 @@ def _trainer(found, dataset: Dataset, target: Path, settings: LoraSettings, ever
         vocoder.to("cpu")
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    trainer = Trainer(model, pieces, vocoder, work, settings, every, {TRIGGER_WORDS: arguments.trigger})
+    trainer = Trainer(model, pieces, vocoder, work, settings, every, {TRIGGER_WORDS: arguments.trigger}, team)
     _say(trainer, console)
     return trainer
 
@@ -186,7 +192,7 @@ def _teach(trainer, console: Console):
             is_more = step.held_out is not None or step.preview or step.saved
             say = console.note if is_more or step.step % TELL_EVERY_STEPS == 0 else console.busy
             say(f"{line}  {left} left")
-            if asked:
+            if trainer.team.any(bool(asked)):
                 trainer.save()
                 console.note(f"kept at step {step.step} in {trainer.work}; the same command goes on")
                 raise KeyboardInterrupt

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -56,6 +57,16 @@ def arguments(clips, tiny_family):
     ]
 
 
+def started(arguments, **more):
+    command = [sys.executable, "-m", "acestep_core", *arguments]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **more}
+    return subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
+
+
+def names(folder):
+    return sorted(entry.name for entry in Path(folder).iterdir())
+
+
 def stored(file):
     with safe_open(file, framework="pt") as opened:
         return opened.metadata(), {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
@@ -77,9 +88,7 @@ def test_killed_and_gone_on_with_it_is_the_unbroken_training_to_the_bit(argument
     assert Path("unbroken.training/previews/step-000040.flac").is_file()
     assert read_adapter("unbroken").facts["trigger words"] == "zzt"
 
-    command = [sys.executable, "-m", "acestep_core", *arguments("killed", "--trigger", "zzt")]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = started(arguments("killed", "--trigger", "zzt"))
     while not Path("killed.training/step-000010").is_dir() and process.poll() is None:
         time.sleep(0.005)
     process.kill()
@@ -90,6 +99,21 @@ def test_killed_and_gone_on_with_it_is_the_unbroken_training_to_the_bit(argument
         (told, tensors), (expected_told, expected) = (stored(file.format(name)) for name in ("killed", "unbroken"))
         assert told == expected_told and tensors.keys() == expected.keys()
         assert all(torch.equal(tensors[name], expected[name]) for name in expected)
+
+
+def test_two_processes_are_the_accumulation_of_one(arguments):
+    wish = ("--steps", "5", "--save-every", "3", "--measure-every", "2", "--dropout", "0.1")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
+    two = [started(arguments("two", *wish), **meeting, RANK=rank, LOCAL_RANK=rank) for rank in "01"]
+    assert cli.main(arguments("one", *wish)) == 0
+    assert [process.wait(60) for process in two] == [0, 0]
+    # Two items a step, so that the sum is of the same two numbers and equal to the bit.
+    (_, tensors), (_, expected) = stored("two/adapter_model.safetensors"), stored("one/adapter_model.safetensors")
+    assert all(torch.equal(tensors[name], expected[name]) for name in expected)
+    assert names("two.training") == names("one.training")
 
 
 def test_ctrl_c_keeps_the_step_and_the_same_command_goes_on(arguments, capsys, monkeypatch):

@@ -1,0 +1,22 @@
+"""Folders that a training keeps: each is there whole or not at all."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def whole(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which takes its name only when it is full."""
+    aside = folder.with_name(f".{folder.name}.incomplete")
+    shutil.rmtree(aside, ignore_errors=True)  # of a run that was stopped
+    aside.mkdir(parents=True)
+    yield aside
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.rename(folder)
+
+
+def folders(work: Path, kind: str) -> list[Path]:
+    """Those of a kind, such as step-000250, in the order of their steps."""
+    return sorted(work.glob(f"{kind}-*"))
