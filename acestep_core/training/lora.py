@@ -145,8 +145,8 @@ class Trainer:
         if not math.isfinite(loss) or not math.isfinite(norm):
             raise AceStepError(
                 f"step {self.step + 1}: the loss is no number any more (loss {loss:g}, gradient {norm:g}), so nothing "
-                f"of this step is kept; begin again with a lower learning rate than {self.settings.learning_rate:g}, "
-                "or with --dtype fp32 where the model runs at half precision"
+                f"of this step is kept; begin a new training with a lower learning rate than "
+                f"{self.settings.learning_rate:g}, or with --dtype fp32 where the model runs at half precision"
             )
         self.optimiser.param_groups[0]["lr"] = rate
         self.optimiser.step()

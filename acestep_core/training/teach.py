@@ -60,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser):
     kept.add_argument("--keep", type=int, default=every.keep, metavar="N", help=f"checkpoints; default {every.keep}")
     kept.add_argument("--measure-every", type=int, default=every.measure, metavar="N", help=f"default {every.measure}")
     kept.add_argument("--preview-every", type=int, default=every.preview, metavar="N", help="default never")
+    kept.add_argument("--cache", metavar="FOLDER", help="prepared clips; default ADAPTER.training/cache")
     where = parser.add_argument_group("models")
     where.add_argument("--text-encoder", metavar="NAME")
     where.add_argument("--vocoder", metavar="NAME")
@@ -130,7 +131,8 @@ def _trainer(found, dataset: Dataset, target: Path, settings, every, arguments, 
     model = load_stage_model(found.stages[0].path, **at)
     vocoder = load_vocoder(found.vocoder.path, device=at["device"], dtype=torch.float32)
     text = load_text_encoder(found.text.path, **at)
-    preparation = Preparation(model, text, vocoder, work / "cache", settings.crop_seconds)
+    cache = Path(arguments.cache).expanduser() if arguments.cache else work / "cache"
+    preparation = Preparation(model, text, vocoder, cache, settings.crop_seconds)
     pieces = _pieces(preparation, dataset, arguments.trigger, console)
     # Only the transformer, and the vocoder where there are previews, are needed from here on.
     del preparation, text

@@ -113,6 +113,20 @@ def test_a_loss_that_is_no_number_stops_with_advice_and_spoils_nothing(trainer):
     assert [it.name for it in sorted(one.work.glob("step-*"))] == ["step-000002"]
 
 
+def test_out_of_memory_keeps_what_was_learnt(trainer, monkeypatch):
+    one = trainer(rhythm=Rhythm(save=0, measure=0))
+    steps = one.run()
+    list(islice(steps, 3))
+
+    def full(item):
+        raise torch.OutOfMemoryError("full")
+
+    monkeypatch.setattr(one, "_gradients", full)
+    with pytest.raises(AceStepError, match="step 4: out of memory; what was learnt is kept in .*frugal"):
+        next(steps)
+    assert trainer().step == 3
+
+
 def test_the_last_checkpoints_the_best_and_previews_are_kept(trainer):
     one = trainer(rhythm=Rhythm(save=1, measure=1, preview=2, keep=2))
     told = list(one.run())
