@@ -112,23 +112,31 @@ class Trainer:
         """
         while self.step < self.settings.steps:
             rate = self.settings.learning_rate * self.settings.share(self.step)
-            try:
+            with self._memory():
                 loss = self._learn(rate)
-            except torch.OutOfMemoryError as exc:
-                self.optimiser.zero_grad()
+                self.step += 1
+                learnt = self._told(loss, rate)
+            yield learnt
+
+    @contextmanager
+    def _memory(self):
+        try:
+            yield
+        except torch.OutOfMemoryError as exc:
+            self.optimiser.zero_grad()
+            if self.step:
                 self.save()
-                raise AceStepError(
-                    f"step {self.step + 1}: out of memory; what was learnt is kept in {self.work}. Begin another "
-                    "training with frugal layers, shorter crops or a lower rank"
-                ) from exc
-            self.step += 1
-            yield self._told(loss, rate)
+            raise AceStepError(
+                f"out of memory after {self.step} steps, which are kept in {self.work}; begin a new training with "
+                "--frugal, a shorter --crop or a lower --rank"
+            ) from exc
 
     def seconds_of_a_step(self, clock) -> float:
         """Measured on the next step's first item, which is not learnt from. `clock()` makes one with `.seconds`."""
         for _ in range(2):  # the first time a device also gets ready
             started = clock()
-            self._gradients(0)
+            with self._memory():
+                self._gradients(0)
             seconds = started.seconds
         self.optimiser.zero_grad()
         return seconds * -(-self.settings.accumulate // self.team.size)

@@ -128,7 +128,8 @@ def _trainer(found, dataset: Dataset, target: Path, settings, every, arguments, 
 
     work = target.with_name(f"{target.name}.training")
     at = {"device": team.device or pick_device(arguments.device), "dtype": pick_dtype(arguments.dtype)}
-    model = load_stage_model(found.stages[0].path, **at)
+    model = replace(load_stage_model(found.stages[0].path, **at), name=found.stages[0].name)
+    model.transformer.to("cpu")  # so that the others have a small device's memory for themselves
     vocoder = load_vocoder(found.vocoder.path, device=at["device"], dtype=torch.float32)
     text = load_text_encoder(found.text.path, **at)
     cache = Path(arguments.cache).expanduser() if arguments.cache else work / "cache"
@@ -137,6 +138,7 @@ def _trainer(found, dataset: Dataset, target: Path, settings, every, arguments, 
     # Only the transformer, and the vocoder where there are previews, are needed from here on.
     del preparation, text
     model.condition_encoder.to("cpu")
+    model.transformer.to(at["device"])
     if not every.preview:
         vocoder.to("cpu")
     if torch.cuda.is_available():

@@ -9,6 +9,7 @@ import pytest
 import torch
 from acestep_pack.acestep_core import audio
 from acestep_pack.acestep_core.checkpoints import load_stage_model, load_vocoder
+from acestep_pack.acestep_core.console import Clock
 from acestep_pack.acestep_core.errors import AceStepError, UserError
 from acestep_pack.acestep_core.lora import adapter as adapters
 from acestep_pack.acestep_core.lora.wear import wear
@@ -122,9 +123,14 @@ def test_out_of_memory_keeps_what_was_learnt(trainer, monkeypatch):
         raise torch.OutOfMemoryError("full")
 
     monkeypatch.setattr(one, "_gradients", full)
-    with pytest.raises(AceStepError, match="step 4: out of memory; what was learnt is kept in .*frugal"):
+    with pytest.raises(AceStepError, match="out of memory after 3 steps, which are kept in .* begin a new .*frugal"):
         next(steps)
     assert trainer().step == 3
+    new = trainer("other")
+    monkeypatch.setattr(new, "_gradients", full)
+    with pytest.raises(AceStepError, match="out of memory after 0 steps"):
+        new.seconds_of_a_step(Clock)
+    assert not new.work.exists()  # so that the same place takes other settings
 
 
 def test_the_last_checkpoints_the_best_and_previews_are_kept(trainer):

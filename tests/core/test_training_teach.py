@@ -86,7 +86,8 @@ def test_killed_and_gone_on_with_it_is_the_unbroken_training_to_the_bit(argument
     ):
         assert part in said.err
     assert Path("unbroken.training/previews/step-000040.flac").is_file()
-    assert read_adapter("unbroken").facts["trigger words"] == "zzt"
+    facts = read_adapter("unbroken").facts
+    assert facts["trigger words"] == "zzt" and facts["base"] == "s"
 
     process = started(arguments("killed", "--trigger", "zzt"))
     while not Path("killed.training/step-000010").is_dir() and process.poll() is None:
