@@ -82,6 +82,10 @@ class Trainer:
     ):
         if not pieces:
             raise UserError("clips: none is left to learn from; expected at least one")
+        if model.transformer.dtype == torch.float16:  # the loss's gradients would vanish in it
+            raise UserError(
+                f"{model.name}: is loaded as float16, expected bfloat16 or float32; pass --dtype bf16 or fp32"
+            )
         self.model, self.vocoder, self.work, self.settings, self.rhythm = model, vocoder, work, settings, rhythm
         self.team = team or Team()
         self.times = flow_times(model.defaults, settings.start, settings.end)

@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser):
     where.add_argument("--text-encoder", metavar="NAME")
     where.add_argument("--vocoder", metavar="NAME")
     where.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: the GPU where there is one)")
-    where.add_argument("--dtype", choices=["fp32", "bf16", "fp16"], help="of the base; default: as in the model files")
+    where.add_argument("--dtype", choices=["fp32", "bf16"], help="of the base; default: as in the model files")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress, no notes")
 
 

@@ -153,6 +153,23 @@ def test_a_preview_and_a_measured_loss_change_nothing_of_what_is_learnt(trainer)
     assert [it.loss for it in silent.run()] == [it.loss for it in telling.run()]
 
 
+def test_frugal_layers_learn_the_same(trainer):
+    plain, frugal = trainer("a"), trainer("b", frugal=True)
+    assert [it.loss for it in frugal.run()] == pytest.approx([it.loss for it in plain.run()], rel=1e-5)
+
+
+def test_a_base_at_float16_is_refused_and_one_at_bfloat16_learns(trainer):
+    one = trainer("b")
+    losses = [it.loss for it in one.run()]
+    one.model.to(dtype=torch.bfloat16)
+    low = trainer("low")
+    assert all(parameter.dtype == torch.float32 for parameter in low.parameters.values())
+    assert [it.loss for it in low.run()] == pytest.approx(losses, rel=0.05)
+    one.model.to(dtype=torch.float16)
+    with pytest.raises(UserError, match="s: is loaded as float16, expected bfloat16 or float32; pass --dtype bf16"):
+        trainer("c")
+
+
 def test_every_piece_is_drawn_as_often_as_there_are_crops_in_it(trainer):
     one = trainer(frames=60, crop_seconds=1.0, hold_out=0.0)  # 34 frames a crop
     drawn = [one._piece(i).path.stem for i in range(20)]
