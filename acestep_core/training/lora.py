@@ -4,7 +4,7 @@ Whatever is drawn for item k of step s (the piece, where it is cut, flow time, n
 alone. The base's weights are never changed; the adapter's own are float32, whatever the base is.
 
 Work folder: step-000250/ is a PEFT adapter with the optimiser's state beside it, best-000200/ the adapter with the
-lowest loss on the clips held out, previews/ what an adapter made of one of them.
+lowest loss on the clips held out, previews/ what an adapter made of one of them, losses.csv every step's loss.
 """
 
 import hashlib
@@ -32,7 +32,9 @@ from ..lora.tree import share
 from ..lora.wear import wear
 from ..stages import Stage, run
 from ..torchaudio_door import settle_torchaudio
+from .draws import seed_of, seeded
 from .folders import folders, whole
+from .losses import Losses
 from .objective import Learning, flow_loss, flow_times
 from .prepare import Piece, fingerprint
 from .settings import TARGETS, LoraSettings, Rhythm
@@ -106,6 +108,7 @@ class Trainer:
         )
         self.step, self.best = 0, math.inf
         self._resume()
+        self.losses = Losses(work / "losses.csv", self.step) if self.team.leads else None
 
     # ---- steps -------------------------------------------------------------------------------------------------------
 
@@ -167,7 +170,7 @@ class Trainer:
 
     def _gradients(self, item: int) -> float:
         """Adds one item's share to the gradients; gives its share of the loss."""
-        seed = _seed(self.settings.seed, self.step, item)
+        seed = seed_of(self.settings.seed, self.step, item)
         draw = torch.Generator().manual_seed(seed)
         piece = self._piece(self.step * self.settings.accumulate + item)
         latents = piece.latents
@@ -187,7 +190,7 @@ class Trainer:
     def _piece(self, position: int) -> Piece:
         """The pieces in an order of its own every time they have all been there."""
         epoch, place = divmod(position, len(self._pool))
-        order = torch.Generator().manual_seed(_seed(self.settings.seed, "epoch", epoch))
+        order = torch.Generator().manual_seed(seed_of(self.settings.seed, "epoch", epoch))
         return self._pool[int(torch.randperm(len(self._pool), generator=order)[place])]
 
     def _loss(self, condition, music: torch.Tensor, noise: torch.Tensor, t: float) -> torch.Tensor:
@@ -196,7 +199,7 @@ class Trainer:
         return flow_loss(velocity, music.to(self.device), noise.to(self.device), at).mean()
 
     def _dropout(self, seed: int):
-        return _seeded(seed, self.device) if self.settings.dropout else nullcontext()
+        return seeded(seed, self.device) if self.settings.dropout else nullcontext()
 
     # ---- what is told and kept ---------------------------------------------------------------------------------------
 
@@ -208,6 +211,7 @@ class Trainer:
         if held_out is not None and held_out < self.best:
             self.best = held_out
             self._keep_best()
+        self.losses.add(self.step, loss, rate, held_out)
         preview = self.preview() if self._due(self.rhythm.preview) else None
         saved = self.save() if self._due(self.rhythm.save) or last else None
         return Learnt(self.step, self.settings.steps, loss, rate, held_out, preview, saved)
@@ -230,7 +234,7 @@ class Trainer:
             first = (piece.latents.shape[-1] - frames) // 2
             condition = piece.condition(self.model, frames)
             for index, t in enumerate(self.times.spread(MEASURED_TIMES)):
-                draw = torch.Generator().manual_seed(_seed("held out", number, index))
+                draw = torch.Generator().manual_seed(seed_of("held out", number, index))
                 noise = torch.randn(1, piece.latents.shape[1], frames, generator=draw)
                 losses.append(float(self._loss(condition, piece.latents[..., first : first + frames], noise, t)))
         self.network.train()
@@ -346,7 +350,7 @@ def adapted(transformer: torch.nn.Module, settings: LoraSettings) -> torch.nn.Mo
         use_dora=settings.dora,
         target_modules="|".join(TARGETS[name] for name in settings.targets),
     )
-    with _seeded(_seed(settings.seed, "start"), torch.device("cpu")):
+    with seeded(seed_of(settings.seed, "start"), torch.device("cpu")):
         network = inject_adapter_in_model(config, share(transformer), adapter_name=_NAME)
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
@@ -369,19 +373,7 @@ def _delta(layer) -> LowRank:
     return LowRank(a, b, layer.scaling[_NAME], magnitude)
 
 
-# ---- draws and folders -----------------------------------------------------------------------------------------------
-
-
-def _seed(*parts: object) -> int:
-    return int.from_bytes(hashlib.sha256(" ".join(map(str, parts)).encode()).digest()[:8], "big") >> 1
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device):
-    """Draws that nobody hands a generator, made from a seed; the draws of others go on as if nothing had been."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
+# ---- clips ---------------------------------------------------------------------------------------------------------
 
 
 def _divided(pieces: Sequence[Piece], settings: LoraSettings) -> tuple[list[Piece], list[Piece]]:
@@ -389,7 +381,7 @@ def _divided(pieces: Sequence[Piece], settings: LoraSettings) -> tuple[list[Piec
     if not settings.hold_out or len(pieces) < FEWEST_TO_HOLD_OUT:
         return list(pieces), []
     count = max(1, min(round(settings.hold_out * len(pieces)), len(pieces) - 1))
-    order = torch.randperm(len(pieces), generator=torch.Generator().manual_seed(_seed(settings.seed, "held out")))
+    order = torch.randperm(len(pieces), generator=torch.Generator().manual_seed(seed_of(settings.seed, "held out")))
     held = set(order[:count].tolist())
     return [p for i, p in enumerate(pieces) if i not in held], [pieces[i] for i in sorted(held)]
 

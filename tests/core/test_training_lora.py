@@ -15,6 +15,7 @@ from acestep_pack.acestep_core.lora import adapter as adapters
 from acestep_pack.acestep_core.lora.wear import wear
 from acestep_pack.acestep_core.song import Song
 from acestep_pack.acestep_core.training.lora import Trainer, adapted
+from acestep_pack.acestep_core.training.losses import Losses
 from acestep_pack.acestep_core.training.prepare import Piece
 from acestep_pack.acestep_core.training.settings import LoraSettings, Rhythm, preset
 from acestep_pack.acestep_core.transformer import prepare
@@ -68,8 +69,19 @@ def test_a_resumed_training_is_an_unbroken_one_to_the_bit(trainer, changed):
     rest = [(it.step, it.loss, it.learning_rate, it.held_out) for it in resumed.run()]
     assert first[:2] + rest == told and [step for step, *_ in told] == [1, 2, 3, 4]
     assert same(weights(resumed), weights(unbroken)) and resumed.best == unbroken.best
+    assert resumed.losses.read() == told
     files = [load_file(it.work / "step-000004" / "state.safetensors") for it in (unbroken, resumed)]
     assert same(*files)
+
+
+def test_a_line_cut_short_by_a_crash_is_forgotten(tmp_path):
+    losses = Losses(tmp_path / "losses.csv", 0)
+    for step in (1, 2, 3):
+        losses.add(step, 0.1 * step, 1e-4, None)
+    with open(losses.file, "a") as file:
+        file.write("4,0.")
+    assert Losses(losses.file, 3).read() == [(1, 0.1, 1e-4, None), (2, 0.2, 1e-4, None), (3, 0.1 * 3, 1e-4, None)]
+    assert Losses(losses.file, 2).read()[-1][0] == 2 and Losses(losses.file, 0).read() == []
 
 
 def test_it_learns_and_the_base_stays(trainer):
@@ -138,7 +150,7 @@ def test_the_last_checkpoints_the_best_and_previews_are_kept(trainer):
     told = list(one.run())
     best = min((it for it in told), key=lambda it: it.held_out)
     assert sorted(it.name for it in one.work.iterdir()) == [
-        f"best-{best.step:06}", "previews", "step-000003", "step-000004",
+        f"best-{best.step:06}", "losses.csv", "previews", "step-000003", "step-000004",
     ]  # fmt: skip
     previews = [it.preview for it in told if it.preview]
     assert [it.name for it in previews] == ["step-000002.flac", "step-000004.flac"]

@@ -100,6 +100,7 @@ def test_killed_and_gone_on_with_it_is_the_unbroken_training_to_the_bit(argument
         (told, tensors), (expected_told, expected) = (stored(file.format(name)) for name in ("killed", "unbroken"))
         assert told == expected_told and tensors.keys() == expected.keys()
         assert all(torch.equal(tensors[name], expected[name]) for name in expected)
+    assert Path("killed.training/losses.csv").read_bytes() == Path("unbroken.training/losses.csv").read_bytes()
 
 
 def test_two_processes_are_the_accumulation_of_one(arguments):
