@@ -71,6 +71,7 @@ class Trainer:
     measures and saves. Raises UserError where the folder holds another training.
     """
 
+    @torch.inference_mode(False)  # a host may run everything in it, and then nothing could be learnt
     def __init__(
         self,
         model: "StageModel",
@@ -138,6 +139,7 @@ class Trainer:
                 "--frugal, a shorter --crop or a lower --rank"
             ) from exc
 
+    @torch.inference_mode(False)
     def seconds_of_a_step(self, clock) -> float:
         """Measured on the next step's first item, which is not learnt from. `clock()` makes one with `.seconds`."""
         for _ in range(2):  # the first time a device also gets ready
@@ -148,6 +150,7 @@ class Trainer:
         self.optimiser.zero_grad()
         return seconds * -(-self.settings.accumulate // self.team.size)
 
+    @torch.inference_mode(False)
     def _learn(self, rate: float) -> float:
         items = range(self.team.index, self.settings.accumulate, self.team.size)
         loss = torch.tensor(float(sum(self._gradients(item) for item in items)), device=self.device)
@@ -181,7 +184,7 @@ class Trainer:
         condition = piece.condition(self.model, frames)
         if told_nothing < self.times.null_share:
             condition = replace(condition, states=condition.null)
-        with self._dropout(seed):
+        with torch.enable_grad(), self._dropout(seed):
             t = self.times.at(share)
             loss = self._loss(condition, latents[..., first : first + frames], noise, t) / self.settings.accumulate
             loss.backward()
@@ -373,7 +376,7 @@ def _delta(layer) -> LowRank:
     return LowRank(a, b, layer.scaling[_NAME], magnitude)
 
 
-# ---- clips ---------------------------------------------------------------------------------------------------------
+# ---- clips -----------------------------------------------------------------------------------------------------------
 
 
 def _divided(pieces: Sequence[Piece], settings: LoraSettings) -> tuple[list[Piece], list[Piece]]:

@@ -101,12 +101,15 @@ class Preparation:
     def _kept(self, kind: str, key: str, make: Callable[[], torch.Tensor]) -> torch.Tensor:
         file = self.cache / kind / f"{key}.safetensors"
         try:
-            return load_file(file)[kind]
+            made = load_file(file)[kind]
         except (OSError, SafetensorError, KeyError):  # not there, or damaged: made anew
             made = make().contiguous()
             file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(file, save({kind: made}))
+        if not made.is_inference():
             return made
+        with torch.inference_mode(False):  # what a host made in that mode could never be learnt from
+            return made.clone()
 
 
 def check_sound(wave: Waveform) -> None:

@@ -32,11 +32,12 @@ def trainer(tiny_family, tmp_path):
 
     def make(folder="work", settings=SETTINGS, rhythm=RHYTHM, facts=None, count=5, frames=60, **changed):
         draw = torch.Generator().manual_seed(1)
-        pieces = [
-            Piece(Path(f"{i}.wav"), Song("x"), torch.randn(1, 8, frames, generator=draw),
-                  torch.randn(1, 6, 32, generator=draw), str(i))
-            for i in range(count)
-        ]  # fmt: skip
+        with torch.inference_mode(False):  # as a Preparation makes them
+            pieces = [
+                Piece(Path(f"{i}.wav"), Song("x"), torch.randn(1, 8, frames, generator=draw),
+                      torch.randn(1, 6, 32, generator=draw), str(i))
+                for i in range(count)
+            ]  # fmt: skip
         settings = dataclasses.replace(settings, **changed)
         return Trainer(model, pieces, vocoder, tmp_path / folder, settings, rhythm, facts)
 
@@ -180,6 +181,14 @@ def test_a_base_at_float16_is_refused_and_one_at_bfloat16_learns(trainer):
     one.model.to(dtype=torch.float16)
     with pytest.raises(UserError, match="s: is loaded as float16, expected bfloat16 or float32; pass --dtype bf16"):
         trainer("c")
+
+
+def test_a_host_in_inference_mode_changes_nothing(trainer):
+    expected = [it.loss for it in trainer("a").run()]
+    with torch.inference_mode():
+        one = trainer("b", rhythm=Rhythm(save=2, measure=1, preview=2))
+        assert [it.loss for it in one.run()] == expected
+        assert trainer("b").step == 4
 
 
 def test_every_piece_is_drawn_as_often_as_there_are_crops_in_it(trainer):

@@ -76,6 +76,13 @@ def test_what_was_made_is_read_again_and_what_changed_is_made_anew(preparation, 
     assert torch.equal(preparation.piece(read_dataset(folder).clips[0]).latents, first.latents)
 
 
+def test_what_a_host_makes_in_inference_mode_can_be_learnt_from(preparation, folder):
+    with torch.inference_mode():
+        for _ in range(2):  # made, then read
+            piece = next(iter(preparation.run(read_dataset(folder))))
+            assert not piece.latents.is_inference() and not piece.states.is_inference()
+
+
 def test_a_fingerprint_tells_weights_apart_and_not_their_dtype():
     torch.manual_seed(0)
     network = torch.nn.Linear(40, 40)
