@@ -78,8 +78,9 @@ def test_and_so_it_does_with_clips_and_in_a_batch(graph, cascade):
 
 def test_x0_of_a_stage_is_finished_music(graph, cascade):
     latent, x0 = graph.stage(0, graph.empty(), **QUICK)
-    assert latents.of_latent(latent).t == pytest.approx(0.3) and latents.of_latent(x0).t is None
-    first = [step for step in steps_of(cascade, steps=(2, 1, 1), boundaries=(0.3, 0.1), guidance=1) if step.stage == 0]
+    boundaries = graph.models[0].model.defaults.boundaries
+    assert latents.of_latent(latent).t == pytest.approx(boundaries[0]) and latents.of_latent(x0).t is None
+    first = [step for step in steps_of(cascade, steps=(2, 1, 1), boundaries=boundaries, guidance=1) if step.stage == 0]
     assert torch.equal(x0["samples"], first[-1].x0)
     assert latents.of_latent(latent).seeds == (7,) and latents.of_latent(latent).models == ("tiny-l",)
 
@@ -87,7 +88,8 @@ def test_x0_of_a_stage_is_finished_music(graph, cascade):
 def test_a_stage_reports_each_step(graph, said):
     graph.stage(0, graph.empty(), **QUICK)
     told = [line for line in said if line.startswith("L ")]
-    assert [line.split(" · ")[0] for line in told] == ["L 1/2", "L 2/2"] and told[-1].endswith("t 0.30")
+    end = graph.models[0].model.defaults.boundaries[0]
+    assert [line.split(" · ")[0] for line in told] == ["L 1/2", "L 2/2"] and told[-1].endswith(f"t {end:.2f}")
 
 
 def test_another_seed_runs_no_encoder(graph, monkeypatch):
@@ -100,8 +102,9 @@ def test_another_seed_runs_no_encoder(graph, monkeypatch):
 
 def test_times_that_do_not_meet_name_both(graph):
     latent, _ = graph.stage(0, graph.empty(), **QUICK)
-    custom = {"stretch": {"stretch": "custom", "start": 0.2, "end": 0.1}}
-    with pytest.raises(UserError, match=r"latents at t = 0\.3 .* begins at t = 0\.2"):
+    at = f"{graph.models[0].model.defaults.boundaries[0]:g}"
+    custom = {"stretch": {"stretch": "custom", "start": 0.9, "end": 0.1}}
+    with pytest.raises(UserError, match=rf"latents at t = {at} .* begins at t = 0\.9"):
         graph.stage(1, latent, **(QUICK | custom))
 
 

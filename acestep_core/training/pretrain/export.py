@@ -12,8 +12,8 @@ from .checkpointing import finished_state, load_state
 SILENCE_SECONDS = 4.0
 SCALE_CLIPS = 24
 # How the family plays when nobody says otherwise; chosen by ear and by `acestep-cascade bench tiny`.
-BOUNDARIES, CASCADE_STEPS, SHIFT = (0.3, 0.1), (14, 3, 2), 3.0
-GUIDANCE, GUIDANCE_KIND = 3.0, "cfg"
+BOUNDARIES, CASCADE_STEPS, SHIFT = (0.2, 0.07), (14, 3, 2), 3.0
+GUIDANCE, GUIDANCE_KIND = 5.0, "apg"
 
 
 def load_vocoder(work: Path):
