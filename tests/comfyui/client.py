@@ -127,6 +127,9 @@ class Comfy:
     def free(self, *, unload_models: bool = True, free_memory: bool = False) -> None:
         self.post("/free", {"unload_models": unload_models, "free_memory": free_memory})
 
+    def clear_history(self) -> None:
+        self.post("/history", {"clear": True})
+
     def view(self, file: dict) -> bytes:
         """The bytes of a file that a node gave."""
         return self.get("/view", **{key: file[key] for key in ("filename", "subfolder", "type")})

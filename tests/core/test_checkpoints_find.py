@@ -124,7 +124,7 @@ def test_list(models):
     assert list(rows) == list(KNOWN)
     here, absent = rows["acestep-v15-turbo"], rows["acestep-v15-xl-turbo"]
     assert (here.here, here.complete) == (place, True)
-    assert here.size_bytes == sum(file.stat().st_size for file in place.iterdir())
+    assert here.size_bytes == sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
     assert (absent.here, absent.complete, absent.slot, absent.licence) == (None, False, "L", "MIT")
     assert absent.parameters == 4_987_310_726
 
