@@ -5,10 +5,11 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
-from ..acestep_core.errors import AceStepError
-from ..acestep_core.lora.find import find_adapter, list_adapters, weights_file
+from ..acestep_core.checkpoints.shelf import state_of
+from ..acestep_core.errors import UserError
+from ..acestep_core.lora.find import list_adapters
 from . import host
-from .types import Adapter, Model, ModelHandle
+from .types import Model, ModelHandle
 
 CATEGORY = "ACE-Step/lora"
 NONE = "none"
@@ -21,35 +22,36 @@ def choices() -> list[str]:
     return [NONE, *list_adapters(host.adapter_folders())]
 
 
-def chosen(name: str, trained: str | None) -> Path | None:
-    """The file or folder of an adapter; one that comes through a link goes before the widget's. Raises UserError."""
-    if trained is not None:
-        return Path(trained)
-    return None if name == NONE else _listed(name)
-
-
-def _listed(name: str) -> Path:
-    here = list_adapters(host.adapter_folders())
-    # Only what is listed: a workflow must not read files anywhere.
-    return here[name] if name in here else find_adapter(Path(name).name, host.adapter_folders())
+def chosen(name: str) -> Path | None:
+    """The file or folder of an adapter, None for "none". Raises UserError for what is not listed: a workflow must not
+    read files anywhere.
+    """
+    if name == NONE:
+        return None
+    folders = host.adapter_folders()
+    here = list_adapters(folders)
+    if name not in here:
+        raise UserError(
+            f"{name}: there is no such adapter for ACE-Step 1.5; put its file into {' or '.join(map(str, folders))}"
+        )
+    return here[name]
 
 
 def check(name: str | None) -> bool | str:
-    if name in (None, NONE):
+    """True, or why this choice cannot be worn."""
+    if name is None:  # comes through a link, and is checked when the node runs
         return True
     try:
-        _listed(name)
-    except AceStepError as exc:
+        chosen(name)
+    except UserError as exc:
         return str(exc)
     return True
 
 
-def fingerprint(name: str | None, trained: str | None) -> tuple:
-    place = None if name is None and trained is None else chosen(name, trained)
-    if place is None:
-        return (name, trained)
-    state = weights_file(place).stat()
-    return (str(place), state.st_size, state.st_mtime_ns)
+def fingerprint(name: str | None) -> str:
+    """Changes whenever a file of the adapter does."""
+    place = list_adapters(host.adapter_folders()).get(name)
+    return str((name, place and state_of(place)))
 
 
 def _adapter_input() -> io.Combo.Input:
@@ -59,10 +61,6 @@ def _adapter_input() -> io.Combo.Input:
         default=NONE,
         tooltip="Adapters for ACE-Step 1.5 in ComfyUI's loras folders, of any layout. none: the model as it is.",
     )
-
-
-def _trained_input() -> Adapter.Input:
-    return Adapter.Input("trained", optional=True, tooltip="An adapter of Train LoRA, in the place of the chosen one.")
 
 
 # ---- what is done with it --------------------------------------------------------------------------------------------
@@ -105,7 +103,6 @@ class ApplyLora(io.ComfyNode):
                     step=0.05,
                     tooltip="1 is as it was trained, whatever its alpha and rank are; 0 is the model as it is.",
                 ),
-                _trained_input(),
             ],
             outputs=[
                 Model.Output("model", display_name="model", tooltip="For a stage, or another Apply LoRA."),
@@ -119,12 +116,12 @@ class ApplyLora(io.ComfyNode):
         return check(adapter)
 
     @classmethod
-    def fingerprint_inputs(cls, model, adapter, strength, trained=None):
-        return fingerprint(adapter, trained)
+    def fingerprint_inputs(cls, model, adapter, strength):
+        return fingerprint(adapter)
 
     @classmethod
-    def execute(cls, model: ModelHandle, adapter, strength, trained=None) -> io.NodeOutput:
-        place = chosen(adapter, trained)
+    def execute(cls, model: ModelHandle, adapter, strength) -> io.NodeOutput:
+        place = chosen(adapter)
         if place is None:
             return io.NodeOutput(model, "no adapter")
         worn, lines = dress(model, place, strength)
@@ -141,7 +138,7 @@ class LoraInfo(io.ComfyNode):
             category=CATEGORY,
             description="What an adapter is: layout, base model, rank, alpha and true scale, trigger words, training.",
             search_aliases=["lora metadata", "trigger words", "show lora"],
-            inputs=[_adapter_input(), _trained_input()],
+            inputs=[_adapter_input()],
             outputs=[io.String.Output("info", display_name="info", tooltip="One fact a line, for Preview as Text.")],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
@@ -152,12 +149,12 @@ class LoraInfo(io.ComfyNode):
         return check(adapter)
 
     @classmethod
-    def fingerprint_inputs(cls, adapter, trained=None):
-        return fingerprint(adapter, trained)
+    def fingerprint_inputs(cls, adapter):
+        return fingerprint(adapter)
 
     @classmethod
-    def execute(cls, adapter, trained=None) -> io.NodeOutput:
-        info = describe(chosen(adapter, trained))
+    def execute(cls, adapter) -> io.NodeOutput:
+        info = describe(chosen(adapter))
         host.say(info, cls.hidden.unique_id)
         return io.NodeOutput(info)
 

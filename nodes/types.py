@@ -18,7 +18,6 @@ Encoder = io.Custom("ACESTEP_TEXT_ENCODER")
 VocoderSocket = io.Custom("ACESTEP_VOCODER")
 SongSocket = io.Custom("ACESTEP_SONG")
 Text = io.Custom("ACESTEP_TEXT")
-Adapter = io.Custom("ACESTEP_ADAPTER")
 ReferenceSocket = io.Custom("ACESTEP_REFERENCE")
 
 REMEMBERED_CONDITIONS = 4

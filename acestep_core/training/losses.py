@@ -1,7 +1,8 @@
 """The losses of a training as CSV, a line a step: for a curve, or any spreadsheet. A resumed training's has no gap."""
 
-import os
 from pathlib import Path
+
+from ..formats import write_whole
 
 HEAD = "step,loss,learning_rate,held_out"
 
@@ -15,9 +16,7 @@ class Losses:
             file.unlink(missing_ok=True)
         elif file.is_file():
             kept = [line for line in file.read_text(encoding="utf-8").splitlines()[1:] if _step(line) <= step]
-            aside = file.with_suffix(".incomplete")
-            aside.write_text("\n".join((HEAD, *kept, "")), encoding="utf-8")
-            os.replace(aside, file)
+            write_whole(file, "\n".join((HEAD, *kept, "")).encode())
 
     def add(self, step: int, loss: float, rate: float, held_out: float | None) -> None:
         """One more line, on its way to the disk at once."""

@@ -124,7 +124,6 @@ def vocoder_figures(cascade: Cascade, truths: list[Truth]) -> dict:
 
 def seam(vocoder, asked: Truth) -> float:
     """The largest difference between a decode in small tiles and one in a single piece."""
-
     latents = vocoder.encode(Waveform(asked.wave[None], RATE_HZ))
     whole = vocoder.tiled(latents.shape[-1] + 1).decode(latents).samples
     context = vocoder.decode_context

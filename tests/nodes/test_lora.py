@@ -81,12 +81,6 @@ def test_what_is_not_there_is_told_before_anything_runs(loras, name):
     assert lora.ApplyLora.validate_inputs(adapter="style0.safetensors") is True
 
 
-def test_an_adapter_may_come_through_a_link(loras, model, run_node):
-    dressed, _ = worn(run_node, model, "none", trained=str(loras / "style1.safetensors"))
-    expected, _ = worn(run_node, model, "style1.safetensors")
-    assert torch.equal(query(dressed), query(expected))
-
-
 def test_a_changed_file_changes_the_fingerprint(loras):
     given = {"model": None, "adapter": "style0.safetensors", "strength": 1.0}
     before = lora.ApplyLora.fingerprint_inputs(**given)
@@ -94,6 +88,19 @@ def test_a_changed_file_changes_the_fingerprint(loras):
     os.utime(loras / "style0.safetensors", ns=(0, 0))
     assert lora.ApplyLora.fingerprint_inputs(**given) != before
     assert lora.LoraInfo.fingerprint_inputs(adapter="style1.safetensors") != before
+
+
+def test_changed_settings_of_a_folder_change_the_fingerprint(loras):
+    save_adapter(an_adapter(384, 256), loras / "folder")
+    before = lora.LoraInfo.fingerprint_inputs(adapter="folder")
+    os.utime(loras / "folder" / "adapter_config.json", ns=(0, 0))
+    assert lora.LoraInfo.fingerprint_inputs(adapter="folder") != before
+
+
+def test_a_file_that_is_not_listed_is_not_read(loras, tmp_path, monkeypatch):
+    (loras / "style0.safetensors").rename(tmp_path / "elsewhere.safetensors")
+    monkeypatch.chdir(tmp_path)
+    assert "there is no such adapter" in lora.ApplyLora.validate_inputs(adapter="elsewhere.safetensors")
 
 
 def test_info_tells_what_the_command_line_tells(loras, run_node, said):
