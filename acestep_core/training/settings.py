@@ -1,4 +1,4 @@
-"""What a training of an adapter can be told. No torch: the command line tells of it at once."""
+"""What a training can be told. No torch: the command line tells of it at once."""
 
 import math
 from collections.abc import Mapping
@@ -18,17 +18,12 @@ TARGETS: Mapping[str, str] = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class LoraSettings:
-    """All that decides what an adapter learns; a training goes on only under the settings it began with.
+class Course:
+    """What decides how anything is learnt, step by step; a training goes on only under the settings it began with.
 
     Raises UserError for values that make no sense.
     """
 
-    rank: int = 16
-    alpha: float | None = None  # None: the rank, so that readers that know of no alpha are right too
-    dropout: float = 0.0
-    targets: tuple[str, ...] = ("self", "cross")
-    dora: bool = False
     steps: int = 1000
     learning_rate: float = 1e-4
     warm_up: int = 50  # steps
@@ -43,26 +38,53 @@ class LoraSettings:
     seed: int = 0
 
     def __post_init__(self):
-        whole = {"rank": 1, "steps": 1, "accumulate": 1, "warm_up": 0, "seed": 0}
-        for name, least in whole.items():
+        self._check_whole(steps=1, accumulate=1, warm_up=0, seed=0)
+        self._check_positive("learning_rate", "clip", "crop_seconds")
+        self._check_shares("hold_out", "weight_decay")
+
+    def _check_whole(self, **least: int):
+        for name, lowest in least.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise UserError(f"{name.replace('_', ' ')}: got {value!r}, expected a whole number of at least {least}")
-        for name in ("alpha", "learning_rate", "clip", "crop_seconds"):
+            if not isinstance(value, int) or value < lowest:
+                raise UserError(
+                    f"{name.replace('_', ' ')}: got {value!r}, expected a whole number of at least {lowest}"
+                )
+
+    def _check_positive(self, *names: str):
+        for name in names:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise UserError(f"{name.replace('_', ' ')}: got {value}, expected a number above 0")
-        for name in ("dropout", "hold_out", "weight_decay"):
+
+    def _check_shares(self, *names: str):
+        for name in names:
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"{name.replace('_', ' ')}: got {getattr(self, name)}, expected 0 or more, below 1")
-        if not self.targets or not set(self.targets) <= set(TARGETS):
-            raise UserError(f"targets: got {', '.join(self.targets)!r}, expected some of {', '.join(TARGETS)}")
 
     def share(self, step: int) -> float:
         """Of the learning rate at a step, from 0: a linear warm-up, then half a cosine down to nothing."""
         if step < self.warm_up:
             return (step + 1) / self.warm_up
         return 0.5 * (1 + math.cos(math.pi * (step - self.warm_up) / max(1, self.steps - self.warm_up)))
+
+
+@dataclass(frozen=True)
+class LoraSettings(Course):
+    """All that decides what an adapter learns. Raises UserError for values that make no sense."""
+
+    rank: int = 16
+    alpha: float | None = None  # None: the rank, so that readers that know of no alpha are right too
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ("self", "cross")
+    dora: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._check_whole(rank=1)
+        self._check_positive("alpha")
+        self._check_shares("dropout")
+        if not self.targets or not set(self.targets) <= set(TARGETS):
+            raise UserError(f"targets: got {', '.join(self.targets)!r}, expected some of {', '.join(TARGETS)}")
 
 
 @dataclass(frozen=True)

@@ -199,7 +199,7 @@ def test_every_piece_is_drawn_as_often_as_there_are_crops_in_it(trainer):
 
 def test_another_training_in_the_same_folder_is_refused_by_what_differs(trainer):
     list(trainer().run())
-    with pytest.raises(UserError, match="holds a training with other rank, learning rate; go on with the same"):
+    with pytest.raises(UserError, match="holds a training with other learning rate, rank; go on with the same"):
         trainer(rank=4, learning_rate=1e-3)
     with pytest.raises(UserError, match="with other clips"):
         trainer(count=6)
