@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from acestep_pack.acestep_core.training.band import Sketch, mix, play, score, song_of, voices
-from acestep_pack.acestep_core.training.band.sketch import GENRES, MOODS, ROLE_WORDS, TONICS, caption
+from acestep_pack.acestep_core.training.band.sketch import GENRES, MOODS, ROLE_WORDS, TONICS, UNHEARD, caption
 
 SEEDS = range(60)
 RATE_HZ = 48_000
@@ -54,6 +54,15 @@ def test_everything_the_band_can_is_asked_of_it():
     assert {voice for s in drawn for voice in s.voices.values()} == set(voices.VOICES) | {"kit"}
     assert all(60 <= s.bpm <= 180 for s in drawn)
     assert all(set(s.voices) - {"drums"} for s in drawn), "a clip of drums alone has no key"
+
+
+def test_what_is_left_for_adapters_is_drawn_only_where_it_is_asked_for():
+    asked = [Sketch.draw(seed, genre="chiptune") for seed in SEEDS]
+    assert {s.genre for s in asked} == {"chiptune"}
+    assert {voice for s in asked for voice in s.voices.values()} == set(voices.UNHEARD_VOICES) | {"kit"}
+    assert all(any(word in caption(s)[0].lower() for word in UNHEARD["chiptune"].words) for s in asked)
+    anything = [Sketch.draw(seed) for seed in range(500)]
+    assert not {voice for s in anything for voice in s.voices.values()} & set(voices.UNHEARD_VOICES)
 
 
 def test_a_key_is_named_as_it_is_played():
@@ -121,7 +130,7 @@ def test_only_the_chosen_voices_play_and_all_of_them():
         assert all(event.beats > 0 and 0 < event.velocity <= 1 for event in events)
 
 
-@pytest.mark.parametrize("genre", GENRES)
+@pytest.mark.parametrize("genre", [*GENRES, *UNHEARD])
 def test_strokes_lie_on_the_grid_and_only_off_beats_swing(genre):
     late = score.SWUNG.get(genre, 0.0) / 2
     steps = [4 * event.beat for event in score.write(sketch(genre, 20.0)) if event.role == "drums"]
@@ -130,7 +139,7 @@ def test_strokes_lie_on_the_grid_and_only_off_beats_swing(genre):
         assert step == pytest.approx(nearest + (4 * late if nearest % 2 else 0.0), abs=1e-9)
 
 
-@pytest.mark.parametrize("genre", GENRES)
+@pytest.mark.parametrize("genre", [*GENRES, *UNHEARD])
 @pytest.mark.parametrize("beats_per_bar", [3, 4])
 def test_chords_change_with_the_bar_and_bars_are_as_long_as_asked(genre, beats_per_bar):
     events = score.write(sketch(genre, 30.0, beats_per_bar=beats_per_bar))
@@ -180,18 +189,18 @@ def test_patterns_are_whole_bars_of_known_strokes():
     assert all(len(line.split(":")[1]) == 16 for line in lines)
     assert all(len(line.split(":")[1]) == 12 for line in score.WALTZ)
     assert {line.split(":")[0] for line in (*lines, *score.WALTZ)} | {"crash"} == set(voices._STROKES)
-    assert set(score.DRUMS) == set(score.BASS) == set(score.KEYS) == set(GENRES)
+    assert set(score.DRUMS) == set(score.BASS) == set(score.KEYS) == {*GENRES, *UNHEARD}
 
 
 # ---- what is heard ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", voices.VOICES)
+@pytest.mark.parametrize("name", [*voices.VOICES, *voices.UNHEARD_VOICES])
 def test_every_voice_sounds_at_its_pitch_and_fades_out(name):
     sound = voices.note(name, 69, 0.4)
     assert sound.dtype == np.float32 and np.isfinite(sound).all()
     assert 0.02 < np.sqrt(np.mean(sound**2)) < 0.5 and abs(sound[-1]) < 1e-3
-    assert len(sound) == pytest.approx((0.4 + voices.VOICES[name].release_s) * RATE_HZ, abs=2)
+    assert len(sound) == pytest.approx((0.4 + voices._KNOWN[name].release_s) * RATE_HZ, abs=2)
     spectrum = np.abs(np.fft.rfft(sound, 2 * RATE_HZ))
     assert spectrum.argmax() / 2 == pytest.approx(440, abs=5)
     assert (spectrum[2 * 12_000 :] ** 2).sum() < 1e-3 * (spectrum**2).sum()  # nothing folds back from above

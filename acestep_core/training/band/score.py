@@ -42,6 +42,7 @@ DRUMS = {
     "rock": ("thump:x.......x.x.....", "snare:....x.......x...", "hat:x.x.x.x.x.x.x.x."),
     "ambient": ("boom:x...............", "shaker:....o.......o..."),
     "reggae": ("kick:........x.......", "rim:........x.......", "hat:x.o.x.o.x.o.x.o."),
+    "chiptune": ("zap:x...x...x..xx...", "hiss:....x..o....x.oo", "tick:x.xxx.xxx.xxx.xx"),
 }
 WALTZ = ("kick:x...........", "rim:....x...x...", "hat:x...x.o.x.o.")
 FILL = {"snare": "..........x.xoxx", "tom": "........x.x.x.x."}
@@ -58,6 +59,7 @@ BASS = {
     "rock": tuple((s, 0, 1.8) for s in range(0, 16, 2)),
     "ambient": ((0, 0, 15),),
     "reggae": ((0, 0, 3), (4, 2, 2), (6, 4, 2), (10, 0, 2), (12, 4, 3)),
+    "chiptune": tuple((s, 0 if s % 4 == 0 else 7, 1.2) for s in range(0, 16, 2)),
 }
 KEYS = {
     "house": ((0, 2), (3, 2), (6, 2), (10, 3)),
@@ -70,6 +72,7 @@ KEYS = {
     "rock": ((0, 3.6), (4, 3.6), (8, 3.6), (12, 3.6)),
     "ambient": ((0, 15),),
     "reggae": ((4, 1.6), (12, 1.6)),
+    "chiptune": ((0, 1), (3, 1), (6, 1), (8, 1), (11, 1), (14, 1)),
 }
 MOTIFS = ((0, 3, 6, 8, 12), (0, 4, 6, 10), (0, 2, 4, 8, 11), (2, 4, 8, 12, 14), (0, 6, 8, 14))
 SWUNG = {"hip hop": 0.10, "lo-fi": 0.14, "funk": 0.05}
@@ -131,10 +134,10 @@ def _at(sketch: Sketch, bar: int, step: float) -> float:
 
 def _drums(sketch, voice, bar, chord, melody):
     lines = WALTZ if sketch.beats_per_bar == 3 else DRUMS[sketch.genre]
-    if bar % 8 == 7 and sketch.beats_per_bar == 4 and sketch.genre not in ("ambient", "techno"):
+    if bar % 8 == 7 and sketch.beats_per_bar == 4 and sketch.genre not in ("ambient", "techno", "chiptune"):
         lines = (*lines, *(f"{name}:{line}" for name, line in FILL.items()))
     events = []
-    if bar % 8 == 0 and sketch.genre not in ("ambient", "lo-fi", "reggae"):
+    if bar % 8 == 0 and sketch.genre not in ("ambient", "lo-fi", "reggae", "chiptune"):
         events.append(Event("drums", "crash", _at(sketch, bar, 0), 1, 0, 0.8))
     for line in lines:
         name, strokes = line.split(":")
@@ -174,7 +177,7 @@ def _pad(sketch, voice, bar, chord, melody):
 def _arp(sketch, voice, bar, chord, melody):
     low = sorted(_near(HOME_OF_CHORDS + 4, sketch.tonic, tone) for tone in chord)
     ladder = [*low, low[0] + 12, low[2], low[1]]
-    stride = 1 if sketch.bpm < 112 else 2
+    stride = 1 if sketch.bpm < 112 or sketch.genre == "chiptune" else 2
     return [
         Event("arp", voice, _at(sketch, bar, step), stride / 4, ladder[(step // stride) % len(ladder)], 0.9)
         for step in range(0, _steps(sketch), stride)

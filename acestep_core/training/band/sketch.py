@@ -85,6 +85,17 @@ GENRES = {
     ),
 }
 
+# What pretraining leaves out, so that there is a style for adapters to learn. Drawn only where it is asked for.
+UNHEARD = {
+    "chiptune": Genre(
+        ("chiptune", "8-bit", "video game music"),
+        (128, 168),
+        dict(drums=1, bass=1, keys=0.1, pad=0, lead=0.9, arp=0.9),
+        dict(bass=("triangle bass",), keys=("pulse chords",), lead=("pulse lead",), arp=("pulse arp",)),
+    ),
+}
+_KNOWN = GENRES | UNHEARD
+
 # mood: its words, how likely minor, brightness of the mix (dB a decade), how hard the band plays
 MOODS = {
     "happy": (("happy", "upbeat", "uplifting", "cheerful"), 0.1, 1.0, 1.0),
@@ -119,12 +130,14 @@ class Sketch:
     seconds: float
 
     @classmethod
-    def draw(cls, seed: int, seconds: float = 30.0) -> "Sketch":
+    def draw(cls, seed: int, seconds: float = 30.0, genre: str | None = None) -> "Sketch":
+        """`genre`: of GENRES or UNHEARD; None: any of GENRES."""
         rng = np.random.default_rng([seed, 1])
-        genre = str(rng.choice(list(GENRES)))
+        drawn = str(rng.choice(list(GENRES)))
+        genre = genre or drawn
         mood = str(rng.choice(list(MOODS)))
-        low, high = GENRES[genre].bpm if rng.random() < 0.75 else (SLOWEST_BPM, FASTEST_BPM)
-        voices = {role: _voice(rng, genre, role) for role in ROLES if rng.random() < GENRES[genre].roles[role]}
+        low, high = _KNOWN[genre].bpm if rng.random() < 0.75 else (SLOWEST_BPM, FASTEST_BPM)
+        voices = {role: _voice(rng, genre, role) for role in ROLES if rng.random() < _KNOWN[genre].roles[role]}
         if not set(voices) - {"drums"}:
             voices["pad"] = _voice(rng, genre, "pad")
         return cls(
@@ -151,7 +164,7 @@ class Sketch:
 def _voice(rng, genre: str, role: str) -> str:
     if role == "drums":
         return "kit"
-    return str(rng.choice(GENRES[genre].voices.get(role, voices_of(role))))
+    return str(rng.choice(_KNOWN[genre].voices.get(role, voices_of(role))))
 
 
 def _and(words: list[str]) -> str:
@@ -162,7 +175,7 @@ def caption(sketch: Sketch, variant: int = 0) -> tuple[str, frozenset[str], froz
     """A sentence for the sketch, the roles that it names and the roles that it forbids."""
     rng = np.random.default_rng([sketch.seed, 2, variant])
     mood = str(rng.choice(MOODS[sketch.mood][0]))
-    genre = str(rng.choice(GENRES[sketch.genre].words))
+    genre = str(rng.choice(_KNOWN[sketch.genre].words))
     named = [role for role in sketch.voices if rng.random() < 0.8]
     absent = [role for role in ROLES if role not in sketch.voices]
     forbidden = [role for role in absent if rng.random() < (0.7 if role == "drums" else 0.35)][:2]

@@ -47,6 +47,14 @@ VOICES = {
     "bells": Voice("lead", 1.2, bell=True, decay_s=1.0, fade=0.5, release_s=0.3),
     "pluck": Voice("arp", 1.0, cutoff=8.0, decay_s=0.22, fade=0.6, release_s=0.05),
 }
+# Played in the genres that pretraining leaves out, and nowhere else.
+UNHEARD_VOICES = {
+    "triangle bass": Voice("bass", 2.0, odd_only=True, cutoff=20.0, attack_s=0.002, release_s=0.02),
+    "pulse chords": Voice("keys", 0.55, cutoff=14.0, attack_s=0.002, release_s=0.02, gain=0.9),
+    "pulse lead": Voice("lead", 0.45, cutoff=18.0, vibrato_cents=22.0, attack_s=0.002, release_s=0.02),
+    "pulse arp": Voice("arp", 0.5, cutoff=18.0, attack_s=0.002, release_s=0.015),
+}
+_KNOWN = VOICES | UNHEARD_VOICES
 ROLES = ("drums", "bass", "keys", "pad", "lead", "arp")
 
 
@@ -61,7 +69,7 @@ def hz(midi: float) -> float:
 @lru_cache(maxsize=1024)
 def _tone(name: str, midi: int) -> np.ndarray:
     """The longest note of a voice before its envelope; float16 halves what is kept."""
-    voice = VOICES[name]
+    voice = _KNOWN[name]
     t = np.arange(int(LONGEST_NOTE_S * RATE_HZ), dtype=np.float32) / RATE_HZ
     wobble = 1.0
     if voice.vibrato_cents:
@@ -94,7 +102,7 @@ def _partials(voice: Voice, f0: float, t: np.ndarray, wobble) -> np.ndarray:
 
 def note(name: str, midi: int, seconds: float) -> np.ndarray:
     """A note held for `seconds`, then released. [N] float32."""
-    voice = VOICES[name]
+    voice = _KNOWN[name]
     held = min(int(seconds * RATE_HZ), int((LONGEST_NOTE_S - voice.release_s) * RATE_HZ))
     tail = int(voice.release_s * RATE_HZ)
     sound = _tone(name, midi)[: held + tail].astype(np.float32)
@@ -158,6 +166,9 @@ _STROKES = {
     "shaker": lambda: _burst(7, 0.03, 4500, 11000, 0.10),
     "crash": lambda: _burst(8, 0.5, 4000, 13000, 0.12),
     "tom": lambda: _kick(160, 95, 0.10, 0.03),
+    "zap": lambda: _kick(700, 55, 0.05, 0.0),
+    "hiss": lambda: _burst(9, 0.05, 400, 15000, 0.3),
+    "tick": lambda: _burst(10, 0.008, 2500, 15000, 0.22),
 }
 
 
