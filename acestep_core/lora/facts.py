@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 
-TRIGGER_WORDS, BASE, BASE_HASH = "trigger words", "base", "base hash"
+TRIGGER_WORDS, BASE, BASE_HASH, TRAINING = "trigger words", "base", "base hash", "training"
 
 # Our name of a fact -> names under which trainers write it.
 _NAMES = {

@@ -101,6 +101,12 @@ class Loop(ABC):
 
     # ---- what a training is --------------------------------------------------------------------------------------
 
+    @property
+    def identity(self) -> str:
+        """The same for the same base, clips and settings, however many steps it goes."""
+        about = {**self._about, "settings": {**self._about["settings"], "steps": None}}
+        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
+
     @abstractmethod
     def _loss(self, condition: "Condition", music: torch.Tensor, noise: torch.Tensor, t: float) -> torch.Tensor:
         """Of the network at time t between `noise` and `music` [1, C, T]: a scalar, with gradients where enabled."""

@@ -17,7 +17,7 @@ from ..errors import UserError
 from ..generate import finished
 from ..lora.adapter import Adapter
 from ..lora.deltas import LowRank
-from ..lora.facts import BASE, BASE_HASH
+from ..lora.facts import BASE, BASE_HASH, TRAINING
 from ..lora.save import save_adapter
 from ..lora.tree import share
 from ..lora.wear import wear
@@ -64,7 +64,7 @@ class Trainer(Loop):
         self.vocoder, self._dtype = vocoder, model.transformer.dtype
         network = adapted(model.transformer, settings)
         super().__init__(model, network, pieces, vocoder.latents, work, settings, rhythm, team)
-        self.facts = {BASE: model.name, BASE_HASH: self.base_hash, **(facts or {})}
+        self.facts = {BASE: model.name, BASE_HASH: self.base_hash, TRAINING: self.identity, **(facts or {})}
 
     def _loss(self, condition, music: torch.Tensor, noise: torch.Tensor, t: float) -> torch.Tensor:
         velocity = Learning(self.network, condition, self._dtype, self.settings.frugal)

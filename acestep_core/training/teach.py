@@ -4,20 +4,18 @@ The same command goes on where it was stopped. No torch is imported here before 
 """
 
 import argparse
-from collections import deque
 from dataclasses import replace
 from pathlib import Path
 
 from ..console import Clock, Console
 from ..errors import UserError
 from ..lora.facts import TRIGGER_WORDS
-from .dataset import Dataset, LeftOut, read_dataset
+from .common import Pace, gather, left_out_line, outline, own_stretch, told
+from .dataset import Dataset, read_dataset
 from .settings import PRESETS, TARGETS, LoraSettings, Rhythm, preset
 from .stopping import asked_to_stop
 
-SLOTS = "LMS"
 TELL_EVERY_STEPS = 20
-SMOOTHED_STEPS = 50  # whose mean loss is told: single steps differ by their flow times more than by what was learnt
 
 _SETTINGS = (
     *("rank", "alpha", "dropout", "targets", "dora", "steps", "learning_rate", "warm_up", "accumulate"),
@@ -85,7 +83,8 @@ def run(arguments: argparse.Namespace, console: Console):
 
     found = find_cascade(arguments.model, text=arguments.text_encoder, vocoder=arguments.vocoder)
     if not arguments.stretch:
-        settings = own_stretch(settings, found.stages[0], found.defaults[0])
+        known = found.stages[0].known
+        settings = own_stretch(settings, known.slot if known else "", found.defaults[0])
     console.busy("loading models ...")
     from .team import Team
 
@@ -105,16 +104,6 @@ def _target(output: str) -> Path:
     if target.suffix != ".safetensors" and target.is_file():
         raise UserError(f"{target}: is a file, expected a folder or a name that ends in .safetensors")
     return target
-
-
-def own_stretch(settings: LoraSettings, model, defaults) -> LoraSettings:
-    """The stretch that a model plays in the cascade it was made for, if it has one place there; else the whole way."""
-    slot = model.known.slot if model.known else ""
-    if not defaults.boundaries or slot not in tuple(SLOTS):
-        return settings
-    edges = (1.0, *defaults.boundaries, 0.0)
-    place = SLOTS.index(slot)
-    return replace(settings, start=edges[place], end=edges[place + 1])
 
 
 def _trainer(found, dataset: Dataset, target: Path, settings, every, arguments, team, console: Console):
@@ -149,53 +138,34 @@ def _trainer(found, dataset: Dataset, target: Path, settings, every, arguments, 
 
 
 def _pieces(preparation, dataset: Dataset, trigger: str | None, console: Console) -> list:
-    pieces, left_out = [], list(dataset.left_out)
-    for number, made in enumerate(preparation.run(dataset, trigger), start=1):
-        console.busy(f"preparing clip {number} of {len(dataset.clips)}")
-        (left_out if isinstance(made, LeftOut) else pieces).append(made)
+    of = len(dataset.clips)
+    pieces, left_out = gather(
+        preparation, dataset, trigger, lambda number: console.busy(f"prepared clip {number} of {of}")
+    )
     for left in left_out:
-        console.note(f"left out: {left.path}: {left.reason.removeprefix(f'{left.path}: ')}")
+        console.note(left_out_line(left))
     for note in dataset.notes:
         console.note(f"note: {note}")
-    if not pieces:
-        raise UserError(f"{dataset.folder}: all its {len(left_out)} clips were left out; see the reasons above")
     return pieces
 
 
 def _say(trainer, console: Console):
-    settings, latents = trainer.settings, trainer.vocoder.latents
-    minutes = sum(latents.seconds(piece.latents.shape[-1]) for piece in trainer.learnt_from) / 60
-    console.note(
-        f"clips: {len(trainer.learnt_from)} to learn from, {minutes:.1f} minutes; {len(trainer.held_out)} held out"
-    )
-    kind = "DoRA" if settings.dora else "LoRA"
-    count = sum(parameter.numel() for parameter in trainer.parameters.values())
-    console.note(
-        f"adapter: {kind} of rank {settings.rank} on {', '.join(settings.targets)} of {trainer.model.name}, "
-        f"{count / 1e6:.2f} M parameters, flow times {settings.start:g} to {settings.end:g}"
-    )
-    left = settings.steps - trainer.step
-    if not left:
-        console.note(f"training: all {settings.steps} steps are done")
-        return
-    time = told(left * trainer.seconds_of_a_step(Clock))
-    begun = f"goes on at step {trainer.step} of" if trainer.step else "of"
-    console.note(f"training: {begun} {settings.steps} steps, {settings.accumulate} crops each; about {time}")
+    *lines, training = outline(trainer)
+    for line in lines:
+        console.note(line)
+    left = trainer.settings.steps - trainer.step
+    about = f"; about {told(left * trainer.seconds_of_a_step(Clock))}" if left else ""
+    console.note(f"{training}{about}")
 
 
 def _teach(trainer, console: Console):
-    clock, first, losses = Clock(), trainer.step, deque(maxlen=SMOOTHED_STEPS)
+    pace = Pace(trainer.step)
     with asked_to_stop() as asked:
         for step in trainer.run():
-            losses.append(step.loss)
-            left = told(clock.seconds / (step.step - first) * (step.of - step.step))
-            line = f"step {step.step}/{step.of}  loss {sum(losses) / len(losses):.4f}"
-            if step.held_out is not None:
-                line += f"  held out {step.held_out:.4f}"
-            line += "".join(f"  {file}" for file in (step.preview, step.saved) if file)
-            is_more = step.held_out is not None or step.preview or step.saved
+            files = [file for file in (step.preview, step.saved) if file]
+            is_more = step.held_out is not None or files
             say = console.note if is_more or step.step % TELL_EVERY_STEPS == 0 else console.busy
-            say(f"{line}  {left} left")
+            say(pace.line(step, *files))
             if trainer.team.any(bool(asked)):
                 trainer.save()
                 console.note(f"kept at step {step.step} in {trainer.work}; the same command goes on")
@@ -205,11 +175,3 @@ def _teach(trainer, console: Console):
 def _best(trainer) -> str:
     best = max(trainer.work.glob("best-*"), default=None)
     return f"best on the clips held out: {best}" if best else "no clips held out"
-
-
-def told(seconds: float) -> str:
-    """ "40 s", "12 min", "2 h 05 min"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"

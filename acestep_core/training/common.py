@@ -1,0 +1,101 @@
+"""What the command line and the node share of a training: pieces of a folder, a model's own stretch, and what is told
+beforehand and after each step. No torch.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..console import Clock
+from ..errors import UserError
+from .dataset import Dataset, LeftOut
+from .settings import LoraSettings
+
+if TYPE_CHECKING:
+    from ..checkpoints import VariantDefaults
+    from .loop import Learnt
+    from .lora import Trainer
+    from .prepare import Piece, Preparation
+
+SLOTS = "LMS"
+REASONS_SHOWN = 3  # where no clip is left
+SMOOTHED_STEPS = 50  # whose mean loss is told: single steps differ by their flow times more than by what was learnt
+
+
+def own_stretch(settings: LoraSettings, slot: str, defaults: "VariantDefaults") -> LoraSettings:
+    """The stretch that a model plays in the cascade it was made for, if it has one place there; else the whole way."""
+    if not defaults.boundaries or slot not in tuple(SLOTS):
+        return settings
+    edges = (1.0, *defaults.boundaries, 0.0)
+    place = SLOTS.index(slot)
+    return replace(settings, start=edges[place], end=edges[place + 1])
+
+
+def gather(
+    preparation: "Preparation", dataset: Dataset, trigger: str | None, report: Callable[[int], object]
+) -> "tuple[list[Piece], list[LeftOut]]":
+    """The pieces of a folder, and every clip that is left out. `report` hears the number of each clip that is done.
+
+    Raises UserError where none is left.
+    """
+    pieces, left_out = [], list(dataset.left_out)
+    for number, made in enumerate(preparation.run(dataset, trigger), start=1):
+        (left_out if isinstance(made, LeftOut) else pieces).append(made)
+        report(number)
+    if not pieces:
+        reasons = "; ".join(map(left_out_line, left_out[:REASONS_SHOWN]))
+        raise UserError(f"{dataset.folder}: none of its {len(left_out)} clips can be learnt from; {reasons}")
+    return pieces, left_out
+
+
+def left_out_line(left: LeftOut) -> str:
+    return f"left out: {left.path}: {left.reason.removeprefix(f'{left.path}: ')}"
+
+
+# ---- what is told ----------------------------------------------------------------------------------------------------
+
+
+def outline(trainer: "Trainer") -> tuple[str, ...]:
+    """What is learnt from, what is learnt, and how far it is."""
+    settings = trainer.settings
+    seconds = sum(trainer.latents.seconds(piece.latents.shape[-1]) for piece in trainer.learnt_from)
+    count = sum(parameter.numel() for parameter in trainer.parameters.values())
+    return (
+        f"clips: {len(trainer.learnt_from)} to learn from, {seconds / 60:.1f} minutes; "
+        f"{len(trainer.held_out)} held out",
+        f"adapter: {'DoRA' if settings.dora else 'LoRA'} of rank {settings.rank} on {', '.join(settings.targets)} of "
+        f"{trainer.model.name}, {count / 1e6:.2f} M parameters, flow times {settings.start:g} to {settings.end:g}",
+        f"training: {_begun(trainer)}",
+    )
+
+
+def _begun(trainer: "Trainer") -> str:
+    steps = trainer.settings.steps
+    if trainer.step >= steps:
+        return f"all {steps} steps are done"
+    begun = f"goes on at step {trainer.step} of" if trainer.step else "of"
+    return f"{begun} {steps} steps, {trainer.settings.accumulate} crops each"
+
+
+class Pace:
+    """How a training that begins after `first` steps goes, told after each."""
+
+    def __init__(self, first: int):
+        self._first, self._clock, self._losses = first, Clock(), deque(maxlen=SMOOTHED_STEPS)
+
+    def line(self, learnt: "Learnt", *more: object) -> str:
+        """ "step 20/1000  loss 1.2345  12 min left"."""
+        self._losses.append(learnt.loss)
+        left = self._clock.seconds / (learnt.step - self._first) * (learnt.of - learnt.step)
+        parts = [f"step {learnt.step}/{learnt.of}", f"loss {sum(self._losses) / len(self._losses):.4f}"]
+        parts += [] if learnt.held_out is None else [f"held out {learnt.held_out:.4f}"]
+        return "  ".join((*parts, *map(str, more), f"{told(left)} left"))
+
+
+def told(seconds: float) -> str:
+    """ "40 s", "12 min", "2 h 05 min"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
