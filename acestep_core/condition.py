@@ -6,6 +6,7 @@ context [B, 2C, T] goes beside the latents: source latents, then the chunk mask,
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import torch
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
     from .checkpoints import StageModel
     from .text import TextStates
+
+
+# What each condition encoder hears in silence, by (token before it, frames, dtype): most songs have no clip.
+_SILENCE_HEARD: "WeakKeyDictionary[torch.nn.Module, dict]" = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -44,18 +49,16 @@ def encode_condition(
             "text encoder of the model's own family"
         )
     text = text.to(weight.device, weight.dtype)
-    clips = [fit_timbre(clip, model.timbre_frames) for clip in reference.timbre] or [model.silent(model.timbre_frames)]
-    clips = torch.cat(clips).to(weight)
     with torch.no_grad():
-        states, _ = pack_condition(
+        timbre = _heard(model, reference.timbre)
+        states, _ = pack_states(
             encoder,
             text.text,
             torch.ones(text.text.shape[:2], dtype=torch.bool, device=weight.device),
             text.lyrics,
             torch.ones(text.lyrics.shape[:2], dtype=torch.bool, device=weight.device),
-            clips,
-            torch.zeros(len(clips), dtype=torch.long, device=weight.device),
-            timbre_token=model.family == "xl",
+            timbre,
+            torch.zeros(len(timbre), dtype=torch.long, device=weight.device),
         )
     kept = reference.source and reference.source.kept(frames)
     return Condition(states, encoder.null_condition_emb.detach(), context(model.silent(frames), kept))
@@ -72,25 +75,57 @@ def context(source: torch.Tensor, kept: Kept | None = None) -> torch.Tensor:
     return torch.cat([source, window.expand_as(source).to(source)], dim=1)
 
 
+def _heard(model: "StageModel", clips: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    """One vector [N, D] for each timbre clip; without any, that of silence, which is made once for each encoder."""
+    encoder = model.condition_encoder
+    weight, token = encoder.text_projector.weight, model.family == "xl"
+
+    def encode(clips: list[torch.Tensor]) -> torch.Tensor:
+        return encode_timbre(encoder.timbre_encoder, torch.cat(clips).to(weight), token)
+
+    if clips:
+        return encode([fit_timbre(clip, model.timbre_frames) for clip in clips])
+    if weight.requires_grad:  # it is learning
+        return encode([model.silent(model.timbre_frames)])
+    known, key = _SILENCE_HEARD.setdefault(encoder, {}), (token, model.timbre_frames, weight.dtype)
+    if key not in known:
+        known[key] = encode([model.silent(model.timbre_frames)])
+    return known[key].to(weight.device)
+
+
 def pack_condition(
+    encoder: "AceStepConditionEncoder",
+    text: torch.Tensor,
+    text_mask: torch.Tensor,
+    lyrics: torch.Tensor,
+    lyrics_mask: torch.Tensor,
+    timbre: torch.Tensor,  # [clips of all items, C, F]
+    timbre_item: torch.Tensor,
+    *,
+    timbre_token: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`pack_states` of timbre clips as latents. `timbre_token`: whether the model (family "xl") puts its special token
+    before each clip and pools there, or pools the first frame.
+    """
+    pooled = encode_timbre(encoder.timbre_encoder, timbre, timbre_token)
+    return pack_states(encoder, text, text_mask, lyrics, lyrics_mask, pooled, timbre_item)
+
+
+def pack_states(
     encoder: "AceStepConditionEncoder",
     text: torch.Tensor,  # [B, Lt, Dt]
     text_mask: torch.Tensor,  # [B, Lt] bool, True at tokens, False at padding
     lyrics: torch.Tensor,  # [B, Ll, Dt]
     lyrics_mask: torch.Tensor,  # [B, Ll]
-    timbre: torch.Tensor,  # [clips of all items, C, F]
+    timbre: torch.Tensor,  # [clips of all items, D], one vector each
     timbre_item: torch.Tensor,  # [clips of all items], the item that each belongs to
-    *,
-    timbre_token: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Packed states [B, L, D] and their mask [B, L] of a batch: tokens first, padding last.
 
-    Only songs without padding equal their single runs: transformers attend to padding. `timbre_token`: whether the
-    model (family "xl") puts its special token before each timbre clip and pools there, or pools the first frame.
+    Only songs without padding equal their single runs: transformers attend to padding.
     """
     lyrics = encoder.lyric_encoder(inputs_embeds=lyrics, attention_mask=lyrics_mask)
-    pooled = encode_timbre(encoder.timbre_encoder, timbre, timbre_token)
-    timbre, timbre_mask = encoder.timbre_encoder.unpack_timbre_embeddings(pooled, timbre_item)
+    timbre, timbre_mask = encoder.timbre_encoder.unpack_timbre_embeddings(timbre, timbre_item)
     states, mask = _pack(lyrics, lyrics_mask, timbre, timbre_mask.bool())
     return _pack(states, mask, encoder.text_projector(text), text_mask)
 

@@ -7,7 +7,7 @@ layers. So tiles leave no seam, memory does not grow with the song, and music ca
 import copy
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,54 +18,14 @@ from .audio import Waveform, convert
 from .errors import UserError
 from .oobleck import Oobleck
 from .spec import LatentSpec
+from .tiles import TILE_SAMPLES, Context, decoder_context, encoder_context
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderOobleck
 
 logger = logging.getLogger(__name__)
 
-TILE_SAMPLES = 128 * 1920  # of sound in one tile; its widest layers take some hundred megabytes then
-
 LEAST_TILE_FRAMES = 16
-
-# The network of diffusers: a residual unit is a convolution of this kernel, dilated so.
-KERNEL = 7
-DILATIONS = (1, 3, 9)
-ENCODER_HEAD_KERNEL = 3  # of the last layer, at the latents' rate
-
-
-def reach(ratios: Sequence[int], latent_kernel: int) -> tuple[int, int]:
-    """First and last sample that a latent frame touches (or is made from), counted from the first of its own samples.
-
-    `ratios` as in the config, fine to coarse. `latent_kernel`: of the convolution at the latents' own rate.
-    """
-    residual = sum(dilation * (KERNEL // 2) for dilation in DILATIONS)
-    low, high = -(latent_kernel // 2), latent_kernel // 2
-    for ratio in reversed(ratios):
-        first = -math.ceil(ratio / 2)  # a strided convolution spans 2 * ratio samples and is padded by half of that
-        low = low * ratio + first - residual
-        high = high * ratio + first + 2 * ratio - 1 + residual
-    return low - KERNEL // 2, high + KERNEL // 2
-
-
-@dataclass(frozen=True)
-class Context:
-    """How many frames before and after a tile it is computed with."""
-
-    before: int
-    after: int
-
-
-def decoder_context(ratios: Sequence[int]) -> Context:
-    """The frames around a tile that touch its samples."""
-    (low, high), hop = reach(ratios, KERNEL), math.prod(ratios)
-    return Context(before=high // hop, after=-(low // hop))
-
-
-def encoder_context(ratios: Sequence[int]) -> Context:
-    """The frames around a tile from whose samples its own frames are made."""
-    (low, high), hop = reach(ratios, ENCODER_HEAD_KERNEL), math.prod(ratios)
-    return Context(before=-(low // hop), after=high // hop)
 
 
 class Vocoder:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from acestep_pack.acestep_core import condition as condition_module
 from acestep_pack.acestep_core.audio import Waveform
 from acestep_pack.acestep_core.checkpoints import load_stage_model
 from acestep_pack.acestep_core.condition import context, encode_condition, encode_timbre, pack_condition
@@ -132,3 +133,21 @@ def test_a_window_anywhere_and_one_for_each_item():
 def test_encoding_leaves_no_gradients(model):
     condition = encode_condition(model, text(), 60)
     assert not (condition.states.requires_grad or condition.null.requires_grad)
+
+
+def test_silence_is_heard_once_by_each_encoder(tiny_family, monkeypatch):
+    runs = []
+    monkeypatch.setattr(
+        condition_module, "encode_timbre", lambda *given: runs.append(given[0]) or encode_timbre(*given)
+    )
+    model, other = load_stage_model(tiny_family / "l"), load_stage_model(tiny_family / "m")
+    first = encode_condition(model, text(), 60)
+    for frames in (60, 80):
+        assert torch.equal(encode_condition(replace(model, name="worn"), text(), frames).states, first.states)
+    assert len(runs) == 1
+    assert not torch.equal(encode_condition(other, text(), 60).states, first.states)
+    assert runs == [model.condition_encoder.timbre_encoder, other.condition_encoder.timbre_encoder]
+    encode_condition(replace(model, family="xl"), text(), 60)
+    model.condition_encoder.requires_grad_(True)
+    encode_condition(model, text(), 60)
+    assert len(runs) == 4

@@ -7,16 +7,16 @@ import torch
 from acestep_pack.acestep_core import oobleck
 from acestep_pack.acestep_core.audio import Waveform
 from acestep_pack.acestep_core.errors import UserError
-from acestep_pack.acestep_core.torchaudio_door import settle_torchaudio
-from acestep_pack.acestep_core.vocoder import (
+from acestep_pack.acestep_core.tiles import (
     ENCODER_HEAD_KERNEL,
     KERNEL,
     Context,
-    Vocoder,
     decoder_context,
     encoder_context,
     reach,
 )
+from acestep_pack.acestep_core.torchaudio_door import settle_torchaudio
+from acestep_pack.acestep_core.vocoder import Vocoder
 
 settle_torchaudio()
 
