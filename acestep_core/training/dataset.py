@@ -17,6 +17,7 @@ from types import MappingProxyType
 from ..errors import UserError
 from ..song import Song
 from ..spec import MAX_SECONDS, MIN_SECONDS
+from .heard import can_hear
 
 _KINDS = "wav flac mp3 ogg opus m4a aac aif aiff wma caf au mka webm mp4 mov mkv"
 CLIP_SUFFIXES = frozenset(f".{kind}" for kind in _KINDS.split())
@@ -104,6 +105,12 @@ def read_dataset(folder: "Path | str", trigger: str | None = None) -> Dataset:
         notes.append(f"not read: {', '.join(sorted(unknown))}; the fields are {', '.join(FIELDS)}")
     if gone := table.unasked():
         notes.append(f"{table.file.name} names {len(gone)} clips that are not there, first {gone[0]}")
+    untold = sum(not {"bpm", "key"} <= clip.words.keys() for clip in clips)
+    if untold and not can_hear():
+        notes.append(
+            f"{untold} of {len(clips)} clips tell no bpm or no key, which is left to the model; pip install librosa "
+            "(the extra acestep-cascade[train]), and it is measured"
+        )
     return Dataset(folder, tuple(clips), tuple(left_out), tuple(notes))
 
 

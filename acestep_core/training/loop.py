@@ -193,8 +193,7 @@ class Loop(ABC):
         draw = torch.Generator().manual_seed(seed)
         piece = self._piece(self.step * self.settings.accumulate + item)
         latents = piece.latents
-        frames = min(latents.shape[-1], self.crop_frames)
-        first = int(torch.rand((), generator=draw, dtype=torch.double) * (latents.shape[-1] - frames + 1))
+        first, frames = piece.cut(self.crop_frames, float(torch.rand((), generator=draw, dtype=torch.double)))
         share, told_nothing = torch.rand(2, generator=draw, dtype=torch.double).tolist()
         noise = torch.randn(1, latents.shape[1], frames, generator=draw)
         condition = piece.condition(self.model, frames)
@@ -241,8 +240,7 @@ class Loop(ABC):
         losses = []
         self.network.eval()
         for number, piece in enumerate(self.held_out):
-            frames = min(piece.latents.shape[-1], self.crop_frames)
-            first = (piece.latents.shape[-1] - frames) // 2
+            first, frames = piece.cut(self.crop_frames, 0.5)
             condition = piece.condition(self.model, frames)
             for index, t in enumerate(self.times.spread(MEASURED_TIMES)):
                 draw = torch.Generator().manual_seed(seed_of("held out", number, index))

@@ -1,13 +1,14 @@
 """Clips and their words -> what a training step takes: latents [1, C, T], and the states [1, L, D] of the words.
 
 Both are kept in safetensors by what they were made from: the file's bytes and the vocoder; the prompts, the text
-encoder and the model's condition encoder. So a second training on the same clips begins at once, and a changed one
-never reads what is no longer true.
+encoder and the model's condition encoder. So is what was heard of a clip, in JSON. So a second training on the same
+clips begins at once, and a changed one never reads what is no longer true.
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,9 @@ from ..errors import UserError
 from ..formats import write_whole
 from ..prompt import lyrics_prompt, text_prompt
 from ..song import Song
+from .bars import Bars, bars_of, cut
 from .dataset import Clip, Dataset, LeftOut
+from .heard import Heard, can_hear, hear
 
 if TYPE_CHECKING:
     from ..checkpoints import StageModel
@@ -45,6 +48,11 @@ class Piece:
     latents: torch.Tensor  # [1, C, T] float32
     states: torch.Tensor  # [1, L, D], of the words, with silence as timbre
     key: str  # of all that it was made from
+    bars: Bars | None = None
+
+    def cut(self, longest: int, share: float) -> tuple[int, int]:
+        """First frame and length of the crop, of at most `longest` frames, that `share` (0 to below 1) picks."""
+        return cut(self.latents.shape[-1], longest, share, self.bars)
 
     def condition(self, model: "StageModel", frames: int) -> Condition:
         """The piece's words over so many frames of new music."""
@@ -77,18 +85,36 @@ class Preparation:
     def piece(self, clip: Clip, trigger: str | None = None) -> Piece:
         """Raises UserError for a clip that is silent, clipped, too short or no sound at all."""
         try:
-            heard = _digest(self._listener, clip.path.read_bytes())
+            sound = _digest(clip.path.read_bytes())
         except OSError as exc:
             raise UserError(f"{clip.path}: could not be read ({exc.strerror})") from exc
-        latents = self._kept("latents", heard, lambda: self._hear(clip.path, heard))
+        encoded = _digest(self._listener, sound)
+        latents = self._kept("latents", encoded, lambda: self._encode(clip.path, encoded))
         seconds = self.vocoder.latents.seconds(latents.shape[-1])
-        song = clip.song(min(seconds, self.crop_seconds), trigger)
+        heard = self._heard(clip, sound, seconds)
+        song = clip.song(min(seconds, self.crop_seconds), trigger, heard.words)
         said = _digest(self._reader, text_prompt(song).encode(), lyrics_prompt(song).encode())
         states = self._kept("states", said, lambda: self._read(song))
-        return Piece(clip.path, song, latents, states, _digest(heard, said))
+        bars = bars_of(song, self.vocoder.latents, heard.beat, heard.first_beat)
+        return Piece(clip.path, song, latents, states, _digest(encoded, said, repr(bars)), bars)
+
+    def _heard(self, clip: Clip, sound: str, seconds: float) -> Heard:
+        """What is measured of a clip: what its words leave out, and the beat of one that will be cut."""
+        wanted = not {"bpm", "key"} <= clip.words.keys() or seconds > self.crop_seconds
+        if not wanted or not can_hear():
+            return Heard()
+        bpm = clip.song(seconds).bpm
+        file = self.cache / "heard" / f"{_digest(sound, f'bpm {bpm}')}.json"
+        try:
+            return Heard(**json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):  # not there, or damaged: measured anew
+            heard = hear(audio.read(clip.path), bpm)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(file, json.dumps(asdict(heard)).encode())
+            return heard
 
     @torch.no_grad()
-    def _hear(self, path: Path, key: str) -> torch.Tensor:
+    def _encode(self, path: Path, key: str) -> torch.Tensor:
         wave = audio.read(path)
         check_sound(wave)
         generator = torch.Generator().manual_seed(int(key[:15], 16))  # the sound's own draw, whatever lies beside it

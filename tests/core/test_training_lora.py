@@ -14,6 +14,7 @@ from acestep_pack.acestep_core.errors import AceStepError, UserError
 from acestep_pack.acestep_core.lora import adapter as adapters
 from acestep_pack.acestep_core.lora.wear import wear
 from acestep_pack.acestep_core.song import Song
+from acestep_pack.acestep_core.training.bars import Bars
 from acestep_pack.acestep_core.training.lora import Trainer, adapted
 from acestep_pack.acestep_core.training.losses import Losses
 from acestep_pack.acestep_core.training.prepare import Piece
@@ -195,6 +196,21 @@ def test_every_piece_is_drawn_as_often_as_there_are_crops_in_it(trainer):
     one = trainer(frames=60, crop_seconds=1.0, hold_out=0.0)  # 34 frames a crop
     drawn = [one._piece(i).path.stem for i in range(20)]
     assert sorted(drawn[:10]) == sorted("01234" * 2) == sorted(drawn[10:]) and drawn[:10] != drawn[10:]
+
+
+def test_a_step_learns_whole_bars(trainer, monkeypatch):
+    one = trainer(frames=100, hold_out=0.0)
+    one._pool = [dataclasses.replace(piece, bars=Bars(15.5, 3.0)) for piece in one._pool]
+    crops = []
+    loss = one._loss
+    monkeypatch.setattr(
+        one, "_loss", lambda condition, music, *rest: crops.append(music) or loss(condition, music, *rest)
+    )
+    next(one.run())
+    for crop in crops:
+        places = [round(3 + n * 15.5) for n in range(5)]
+        found = [(p, i) for p in one._pool for i in places if torch.equal(p.latents[..., i : i + 31], crop)]
+        assert crop.shape[-1] == 31 and found
 
 
 def test_another_training_in_the_same_folder_is_refused_by_what_differs(trainer):

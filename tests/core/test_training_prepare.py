@@ -6,7 +6,9 @@ from acestep_pack.acestep_core import audio
 from acestep_pack.acestep_core.audio import Waveform
 from acestep_pack.acestep_core.checkpoints import load_stage_model, load_text_encoder, load_vocoder
 from acestep_pack.acestep_core.condition import encode_condition
+from acestep_pack.acestep_core.training import dataset, prepare
 from acestep_pack.acestep_core.training.dataset import LeftOut, read_dataset
+from acestep_pack.acestep_core.training.heard import Heard
 from acestep_pack.acestep_core.training.prepare import Piece, Preparation, check_sound, fingerprint
 
 RATE_HZ = 16_000
@@ -63,7 +65,7 @@ def test_a_piece_is_the_vocoders_latents_and_the_models_own_condition(preparatio
 def test_what_was_made_is_read_again_and_what_changed_is_made_anew(preparation, folder, monkeypatch):
     first = next(iter(preparation.run(read_dataset(folder))))
     with monkeypatch.context() as patch:
-        patch.setattr(preparation, "_hear", None)
+        patch.setattr(preparation, "_encode", None)
         patch.setattr(preparation, "_read", None)
         again = preparation.piece(read_dataset(folder).clips[0])
     assert torch.equal(again.latents, first.latents) and torch.equal(again.states, first.states)
@@ -74,6 +76,42 @@ def test_what_was_made_is_read_again_and_what_changed_is_made_anew(preparation, 
     damaged = next((preparation.cache / "latents").iterdir())
     damaged.write_bytes(damaged.read_bytes()[:100])
     assert torch.equal(preparation.piece(read_dataset(folder).clips[0]).latents, first.latents)
+
+
+def test_what_is_not_told_is_measured_once_and_what_is_told_stays(preparation, folder, monkeypatch):
+    asked = []
+
+    def heard(wave, bpm):
+        asked.append(bpm)
+        return Heard(beat=0.5, first_beat=0.2, key="D minor")
+
+    monkeypatch.setattr(prepare, "hear", heard)
+    for _ in range(2):
+        piece = preparation.piece(read_dataset(folder).clips[0])
+    assert (piece.song.bpm, piece.song.key) == (120, "D minor") and asked == [None]
+    assert piece.bars.length == pytest.approx(2.0 * 100 / 3) and piece.bars.first == pytest.approx(20 / 3)
+    (folder / "good.txt").write_text("caption: good house\nbpm: 90\n")
+    piece = preparation.piece(read_dataset(folder).clips[0])
+    assert (piece.song.bpm, piece.song.key) == (90, "D minor") and asked == [None, 90]
+    (folder / "good.txt").write_text("caption: good house\nbpm: auto\nkey: C\n")
+    piece = preparation.piece(read_dataset(folder).clips[0])
+    assert (piece.song.bpm, piece.song.key) == (None, "C major") and asked == [None, 90]
+
+
+def test_without_librosa_what_is_not_told_is_left_to_the_model_and_one_note_says_so(preparation, folder, monkeypatch):
+    monkeypatch.setattr(dataset, "can_hear", lambda: False)
+    monkeypatch.setattr(prepare, "can_hear", lambda: False)
+    found = read_dataset(folder)
+    piece = preparation.piece(found.clips[0])
+    assert (piece.song.bpm, piece.song.key, piece.bars) == (None, None, None)
+    assert (
+        len(found.notes) == 1
+        and found.notes[0].startswith("5 of 5 clips tell no bpm or no key")
+        and ("pip install librosa" in found.notes[0])
+    )
+    for clip in found.clips:
+        clip.path.with_suffix(".txt").write_text("caption: x\nbpm: 90\nkey: C\n")
+    assert read_dataset(folder).notes == ()
 
 
 def test_what_a_host_makes_in_inference_mode_can_be_learnt_from(preparation, folder):

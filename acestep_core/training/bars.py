@@ -1,0 +1,47 @@
+"""Where long songs are cut: on bars, whole bars long, as far as a song's beat is known.
+
+A song without a known beat, or with bars longer than a crop, may be cut anywhere. A song that is no longer than a crop
+is not cut at all. Places and lengths are latent frames.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..song import Song
+    from ..spec import LatentSpec
+
+# Time signature -> beats after which a bar surely begins. Six eighths are counted in twos or in threes: six is both.
+BEATS = {None: 4, "2": 2, "3": 3, "4": 4, "6": 6}
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Bars begin at frames `first` + n `length`."""
+
+    length: float
+    first: float = 0.0
+
+    def __post_init__(self):
+        object.__setattr__(self, "first", self.first % self.length)
+
+
+def bars_of(song: "Song", latents: "LatentSpec", beat: float | None = None, first_beat: float = 0.0) -> Bars | None:
+    """Of a song whose beat, in seconds, was measured, or else is told by its words. None where neither is known."""
+    beat = beat or (60 / song.bpm if song.bpm else None)
+    if not beat:
+        return None
+    rate = latents.frames_per_second
+    return Bars(BEATS[song.time_signature] * beat * rate, first_beat * rate)
+
+
+def cut(frames: int, longest: int, share: float, bars: Bars | None = None) -> tuple[int, int]:
+    """First frame and length of the crop that `share`, from 0 to below 1, picks of a song."""
+    if frames <= longest:
+        return 0, frames
+    if bars is not None and (count := int(longest / bars.length)):
+        length = round(count * bars.length)
+        places = int((frames - length - bars.first) / bars.length) + 1 if frames - length >= bars.first else 0
+        if places:
+            return min(round(bars.first + int(share * places) * bars.length), frames - length), length
+    return int(share * (frames - longest + 1)), longest
