@@ -80,7 +80,7 @@ def _beats(sound: np.ndarray, bpm: int | None) -> tuple[float | None, float]:
     tempo = rough * (1 + around[int(np.argmax(fits))])
     if not bpm and not (MIN_BPM <= round(tempo) <= MAX_BPM and _repeats(onsets, 60 / tempo)):
         return None, 0.0
-    beat = 60 / tempo
+    beat = float(60 / tempo)  # not numpy's, which is written otherwise: pieces are known by what is written of them
     return beat, float(-np.angle(_wave(onsets, at, tempo)) / (2 * np.pi) * beat % beat)
 
 
