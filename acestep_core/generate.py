@@ -10,7 +10,8 @@ Latents go through in float32. Item i of a batch is made from seed + i and equal
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,15 @@ from . import audio
 from .audio import Waveform
 from .cascade import CascadeModels, find_cascade
 from .checkpoints.checkpoint import read_checkpoint
-from .checkpoints.load import StageModel, load_stage_model, load_text_encoder, load_vocoder
-from .condition import encode_condition
+from .checkpoints.load import StageModel
+from .condition import Condition, encode_condition
 from .errors import UserError
 from .lora.bases import Shapes, shapes_of_part
 from .lora.find import Lora
 from .lora.outfit import Outfit, outfits
 from .lora.wear import layer_shapes, wear
+from .memory import PARTS, PLANS, STAGE_MEANS, Plan, free_bytes
+from .parts import TEXT, VOCODER, Parts
 from .plan import Settings, StagePlan, plan
 from .prompt import lyrics_prompt, text_prompt
 from .recent import Recent
@@ -40,7 +43,6 @@ from .vocoder import Vocoder
 logger = logging.getLogger(__name__)
 
 Clip = Waveform | str | Path
-TEXT, VOCODER = "text", "vocoder"
 REMEMBERED_TEXTS, REMEMBERED_CONDITIONS = 4, 12
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -50,11 +52,10 @@ class Cascade:
 
     def __init__(self, stages: Sequence[StageModel], text: TextEncoder, vocoder: Vocoder):
         """A cascade of parts that the caller already has, in the order in which they play."""
-        self.parts = _Shelf({**dict(enumerate(stages)), TEXT: text, VOCODER: vocoder})
+        self.parts = Parts({**dict(enumerate(stages)), TEXT: text, VOCODER: vocoder})
         self.stages = tuple(range(len(stages)))  # where each stage's model lies on the shelf
         self.defaults = tuple(stage.defaults for stage in stages)
         self.models: CascadeModels | None = None
-        self._latents: LatentSpec | None = None
         # Two songs that differ by their seeds alone need no encoder for the second.
         self._texts, self._conditions = Recent(REMEMBERED_TEXTS), Recent(REMEMBERED_CONDITIONS)
 
@@ -66,24 +67,24 @@ class Cascade:
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
         offload: bool = False,
+        memory_gb: float | None = None,
         **slots: str | Path | None,
     ) -> "Cascade":
         """The cascade "tiny" (embedded), "published", a folder or a model. Raises CheckpointError, UserError.
 
         `l`, `m`, `s`, `text`, `vocoder` replace one part. `device` None takes the GPU where there is one. `dtype` is
-        "fp32", "bf16" or "fp16" for stages and text encoder, None what the files hold. `offload` holds only the part
-        at work in memory.
+        "fp32", "bf16" or "fp16" for stages and text encoder, None what the files hold. A song is made in what memory
+        is free, or in `memory_gb` of it; `offload` holds only the part at work in any case.
         """
+        if memory_gb is not None and memory_gb <= 0:
+            raise UserError(f"memory: got {memory_gb:g} GB, expected a positive number such as 8")
         found = models if isinstance(models, CascadeModels) else find_cascade(models, **slots)
-        at = {"device": pick_device(device), "dtype": pick_dtype(dtype)}
+        device, dtype = pick_device(device), pick_dtype(dtype)
         cascade = cls((), None, None)
         cascade.models, cascade.defaults = found, found.defaults
         cascade.stages = tuple(str(model.path) for model in found.stages)
-        loaders: dict[Any, Callable] = {path: lambda path=path: load_stage_model(path, **at) for path in cascade.stages}
-        loaders[TEXT] = lambda: load_text_encoder(found.text.path, **at)
-        # The vocoder is small and works at the full sample rate, where half precision is heard.
-        loaders[VOCODER] = lambda: load_vocoder(found.vocoder.path, device=at["device"], dtype=torch.float32)
-        cascade.parts = _Shelf({}, loaders, one_at_a_time=offload)
+        limit_bytes = free_bytes(device) if memory_gb is None else memory_gb * 1e9
+        cascade.parts = Parts.of(found, device, dtype, limit_bytes, Plan(PARTS) if offload else PLANS[0])
         return cascade
 
     @torch.no_grad()
@@ -133,17 +134,27 @@ class Cascade:
         heard = self.hear(reference, continue_from)
         frames = self.latents.frames(song.seconds)
         kept = _kept(heard, frames, [stage.steps for _, stage in stages])
+        self.parts.settle(song.seconds, count)
+        self.parts.read_ahead(stages[0][0])
         prompts = text_prompt(song), lyrics_prompt(song)
-        text = self._texts.get(prompts, lambda: self.parts[TEXT].encode(song))
+        text = self.parts.spared(lambda: self._texts.get(prompts, lambda: self.parts[TEXT].encode(song)), STAGE_MEANS)
         latents = noise(seeds, self.latents.channels, frames)
         for index, (where, stage) in enumerate(stages):
-            for step in self._play(where, stage, worn[index], latents, seeds, text, heard, kept[index]):
+            self.parts.read_ahead(stages[index + 1][0] if index + 1 < len(stages) else VOCODER)
+            play = partial(self._play, where, stage, worn[index], latents, seeds, text, heard, kept[index])
+            for step in self.parts.steps_spared(play):
                 yield dataclasses.replace(step, stage=index)
             latents = step.latents
 
     def _play(self, where, stage: StagePlan, outfit: Outfit, latents, seeds, text, heard, kept) -> Iterator[Step]:
         # A run of its own: when it ends, nothing here holds its model any longer.
-        model = self.parts[where]
+        frames = latents.shape[-1]
+
+        def encode() -> Condition:
+            return encode_condition(self.parts.network(where, "condition_encoder"), text, frames, heard)
+
+        condition = self._conditions.get((where, text, frames, heard), encode)
+        model = self.parts.network(where, "transformer")
         for adapter, strength in outfit:
             model, report = wear(model, adapter, strength)
             for note in report.lines[1:]:
@@ -151,11 +162,8 @@ class Cascade:
         run_through = Stage(model, times=stage.times, solver=stage.solver, guidance=stage.guidance)
         for note in run_through.notes():
             logger.warning(note)
-        frames = latents.shape[-1]
-        condition = self._conditions.get(
-            (where, text, frames, heard), lambda: encode_condition(model, text, frames, heard)
-        )
-        yield from run([run_through], latents, [condition], seeds, kept=kept)
+        at_once = 1 if self.parts.plan.splits else None
+        yield from run([run_through], latents, [condition], seeds, kept=kept, at_once=at_once)
 
     def plan(self, **settings) -> list[tuple[Any, StagePlan]]:
         """Where each stage's model lies, and what it does. A lone model plays as many stages as the settings say."""
@@ -178,9 +186,7 @@ class Cascade:
     @property
     def latents(self) -> LatentSpec:
         """How this cascade's latents lie in time."""
-        if self._latents is None:
-            self._latents = self.parts[VOCODER].latents
-        return self._latents
+        return self.parts.latents
 
     @torch.no_grad()
     def hear(self, clips: "Reference | Sequence[Clip]" = (), continue_from: Clip | None = None) -> Reference | None:
@@ -189,7 +195,7 @@ class Cascade:
             return clips
         if not clips and continue_from is None:
             return None
-        vocoder = self.parts[VOCODER]
+        vocoder = self.parts.vocoder
         timbre = timbre_reference(vocoder, [_clip(clip) for clip in clips]) if clips else ()
         source = None if continue_from is None else continuation(vocoder, _clip(continue_from))
         return Reference(timbre=timbre, source=source)
@@ -200,7 +206,8 @@ class Cascade:
 
         A continued clip is put back as it was, so there the level stays and only what would clip is held.
         """
-        return finished(self.parts[VOCODER].decode(latents), song and song.seconds, reference)
+        wave = self.parts.spared(lambda: self.parts.vocoder.decode(latents))
+        return finished(wave, song and song.seconds, reference)
 
 
 def finished(wave: Waveform, seconds: float | None = None, reference: Reference | None = None) -> Waveform:
@@ -210,22 +217,6 @@ def finished(wave: Waveform, seconds: float | None = None, reference: Reference 
     wave = splice(reference, wave) if continued else wave
     wave = audio.convert(wave, wave.sample_rate_hz, CHANNELS)
     return audio.limit(wave, 0.0) if continued else audio.normalise_peak(wave)
-
-
-class _Shelf:
-    """Parts by key, loaded when they are first taken. With `one_at_a_time`, loading one lets go of the one before."""
-
-    def __init__(self, parts: dict, loaders: dict[Any, Callable] | None = None, one_at_a_time: bool = False):
-        self._parts, self._loaders, self._one_at_a_time = parts, loaders or {}, one_at_a_time
-
-    def __getitem__(self, key):
-        if key not in self._parts:
-            if self._one_at_a_time:
-                self._parts.clear()
-                if torch.cuda.is_available():
-                    torch.cuda.empty_cache()
-            self._parts[key] = self._loaders[key]()
-        return self._parts[key]
 
 
 def _kept(heard: Reference | None, frames: int, steps: Sequence[int]) -> list[Kept | None]:

@@ -17,7 +17,7 @@ from .errors import UserError
 from .guidance import Guidance, Guided
 from .reference import Kept
 from .solvers import SOLVERS
-from .transformer import prepare
+from .transformer import Velocity, prepare
 
 if TYPE_CHECKING:
     from .checkpoints import StageModel
@@ -141,18 +141,20 @@ def run(
     *,
     kept: Kept | None = None,
     at: float | None = None,
+    at_once: int | None = None,
 ) -> Iterator[Step]:
     """Carries latents [B, C, T] at time `at` (the first stage's start, unless given) through all stages.
 
     One condition a stage; a callable is asked for it when its stage begins, after the one before has let go of its
     own, so that only one model need be in memory. `seeds`, one an item, are for what noise there still is to draw.
-    `kept` holds through the whole run. To cancel, stop iterating. Raises UserError before the first step.
+    `kept` holds through the whole run. `at_once`: how many items go through a model together, all unless given; fewer
+    take less memory. To cancel, stop iterating. Raises UserError before the first step.
     """
     _check(stages, latents, conditions, seeds)
     latents = enter(latents.float(), stages[0].start if at is None else at, stages[0].start, seeds)
     holder = kept and _Holder.begin(kept, stages, latents, seeds)
     for number, (stage, condition) in enumerate(zip(stages, conditions)):
-        for step in _run_stage(number, stage, latents, condition, seeds, holder):
+        for step in _run_stage(number, stage, latents, condition, seeds, holder, at_once):
             latents = step.latents
             yield step
 
@@ -197,6 +199,19 @@ class _Holder:
         return self.kept.blend(latents) if t == 0 else latents
 
 
+class _InTurn:
+    """The velocity of a batch, so many items at a time. Their condition must be of one item."""
+
+    def __init__(self, velocity: Velocity, at_once: int):
+        self._velocity, self._at_once = velocity, at_once
+
+    def __call__(self, latents: torch.Tensor, t: float) -> torch.Tensor:
+        return torch.cat([self._velocity(items, t) for items in latents.split(self._at_once)])
+
+    def null(self, latents: torch.Tensor, t: float) -> torch.Tensor:
+        return torch.cat([self._velocity.null(items, t) for items in latents.split(self._at_once)])
+
+
 def _run_stage(
     number: int,
     stage: Stage,
@@ -204,11 +219,12 @@ def _run_stage(
     condition: "Condition | ConditionMaker",
     seeds: Sequence[int],
     holder: _Holder | None,
+    at_once: int | None,
 ) -> Iterator[Step]:
     with torch.no_grad():
         velocity = prepare(stage.model.transformer, condition() if callable(condition) else condition)
     latents = latents.to(velocity.device)
-    guided = Guided(velocity, stage.guidance)
+    guided = Guided(_InTurn(velocity, at_once) if at_once else velocity, stage.guidance)
     fresh = _noise_maker(latents, stage.start, seeds, "sde")
     solve = SOLVERS[stage.solver]
     for index, (t, t_next) in enumerate(pairwise(stage.times), start=1):

@@ -13,7 +13,7 @@ from ..errors import CheckpointError
 from ..torchaudio_door import settle_torchaudio
 from .checkpoint import TOKENIZER_FOLDERS, Checkpoint, read_checkpoint
 from .known import DEFAULT_TEXT, KNOWN, STAGE, TEXT, VOCODER
-from .layouts import AUDIO_TOKEN_PARTS
+from .layouts import AUDIO_TOKEN_PARTS, STAGE_PARTS
 from .local import find, find_here
 from .networks import SILENCE_BUFFER, build
 from .silence import stage_silence
@@ -76,12 +76,14 @@ def load_stage_model(
     device: Device = "cpu",
     dtype: Dtype = None,
     parts: Sequence[str] = (),
+    only: str | None = None,
     silence: torch.Tensor | None = None,
     folders: Sequence[Path | str] = (),
 ) -> StageModel:
     """StageModel from a known name or a path in any layout. `dtype` None: as stored (float16 as float32 on a CPU).
 
-    `parts` may name "audio_tokenizer" and "audio_token_detokenizer", which are not read otherwise.
+    `parts` may name "audio_tokenizer" and "audio_token_detokenizer", which are not read otherwise. `only`
+    "transformer" or "condition_encoder" reads that one, and the other is None.
     `silence` [1, C, N] is used where the file brings none; without it a local model or vocoder gives it. `folders` are
     searched before this machine's own. Raises CheckpointError.
     """
@@ -92,12 +94,15 @@ def load_stage_model(
     checkpoint = read_checkpoint(local.path)
     channels = checkpoint.part("transformer").tensors["proj_out_conv.weight"].shape[1]
     checkpoint.part("condition_encoder")
-    _say_if_guessed(checkpoint)
+    if only != "transformer":  # said once of a model whose networks are read apart
+        _say_if_guessed(checkpoint)
     found = stage_silence(checkpoint, channels, silence, folders)
-    networks = {p: build(p, checkpoint.part(p), device, dtype) for p in ("transformer", "condition_encoder", *parts)}
-    # diffusers keeps silence in a buffer too, time in the middle.
-    weight = networks["condition_encoder"].null_condition_emb
-    setattr(networks["condition_encoder"], SILENCE_BUFFER, found.transpose(1, 2).to(weight.device, weight.dtype))
+    read = (*STAGE_PARTS, *parts) if only is None else (only, *parts)
+    networks = {p: build(p, checkpoint.part(p), device, dtype) if p in read else None for p in (*STAGE_PARTS, *parts)}
+    if encoder := networks["condition_encoder"]:
+        # diffusers keeps silence in a buffer too, time in the middle.
+        weight = encoder.null_condition_emb
+        setattr(encoder, SILENCE_BUFFER, found.transpose(1, 2).to(weight.device, weight.dtype))
     return StageModel(
         name=local.name,
         silence=found.to(device),

@@ -4,7 +4,7 @@ import weakref
 
 import pytest
 import torch
-from acestep_pack.acestep_core import audio, generate
+from acestep_pack.acestep_core import audio, parts
 from acestep_pack.acestep_core.audio import Waveform
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.generate import Cascade
@@ -99,13 +99,13 @@ def test_offload_holds_one_part_at_a_time_and_makes_the_same_song(tiny_family, m
 
         return load
 
-    monkeypatch.setattr(generate, "load_stage_model", watch(generate.load_stage_model, lambda p: p.transformer))
-    monkeypatch.setattr(generate, "load_text_encoder", watch(generate.load_text_encoder, lambda p: p.model))
-    monkeypatch.setattr(generate, "load_vocoder", watch(generate.load_vocoder, lambda p: p.network))
+    monkeypatch.setattr(parts, "load_stage_model", watch(parts.load_stage_model, lambda p: p.transformer))
+    monkeypatch.setattr(parts, "load_text_encoder", watch(parts.load_text_encoder, lambda p: p.model))
+    monkeypatch.setattr(parts, "load_vocoder", watch(parts.load_vocoder, lambda p: p.network))
     sparing = Cascade.load(tiny_family, device="cpu", offload=True)
     assert torch.equal(sparing.generate(SONG, seed=5).samples, made.samples)
     assert most[0] <= 2  # the one at work, and the one that is being loaded in its place
-    assert len(sparing.parts._parts) == 1
+    assert len(sparing.parts._held) == 1
 
 
 def test_a_reference_changes_the_song(cascade, made, tmp_path):

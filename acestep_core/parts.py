@@ -1,0 +1,205 @@
+"""The parts of a cascade in memory: loaded when they are needed, held as the song's memory plan says, and given up for
+the next smaller plan where memory runs out. Whatever the plan, the song is the same.
+"""
+
+import dataclasses
+import gc
+import logging
+import math
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+
+from .checkpoints.ahead import read_ahead
+from .checkpoints.checkpoint import read_checkpoint
+from .checkpoints.layouts import STAGE_PARTS
+from .checkpoints.load import StageModel, load_stage_model, load_text_encoder, load_vocoder
+from .errors import AceStepError
+from .fetched import fetch_layers
+from .memory import (
+    ALL,
+    LAYERS,
+    LONG_SECONDS,
+    NETWORKS,
+    PLANS,
+    SMALL_TILE_SAMPLES,
+    STAGE_MEANS,
+    VOCODER_MEANS,
+    Needs,
+    Plan,
+    cascade_needs,
+    free_main_memory,
+    smaller,
+)
+from .spec import LatentSpec
+from .stages import Step
+from .vocoder import Vocoder
+
+if TYPE_CHECKING:
+    from .cascade import CascadeModels
+    from .text import TextEncoder
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+TEXT, VOCODER = "text", "vocoder"
+
+
+class Parts:
+    """Parts by key: stages' models by any key of the caller's, TEXT and VOCODER. `plan` says how they are held.
+
+    Only what has a loader can be let go of; parts that the caller brought stay.
+    """
+
+    def __init__(
+        self,
+        held: Mapping,
+        needs: Needs | None = None,
+        limit_bytes: float = math.inf,
+        first: Plan = PLANS[0],
+    ):
+        """`first`: the plan from which those of songs are chosen."""
+        self._held, self._loaders, self._files = dict(held), {}, {}
+        self._needs, self._limit_bytes, self._first = needs, limit_bytes, first
+        self._song = LONG_SECONDS, 1
+        self.plan = first
+
+    @staticmethod
+    def of(
+        found: "CascadeModels",
+        device: torch.device,
+        dtype: torch.dtype | None,
+        limit_bytes: float,
+        first: Plan = PLANS[0],
+    ) -> "Parts":
+        """Those of models on disk, none of them loaded; stages by their path."""
+        needs, dtype = _needs(found, device, dtype, limit_bytes)
+        parts = Parts({}, needs, limit_bytes, first)
+        for path in {str(model.path) for model in found.stages}:
+            load = partial(parts._stage, path, device, dtype)
+            parts._loaders |= {path: load} | {(path, only): partial(load, only) for only in STAGE_PARTS}
+            parts._files[path] = path, STAGE_PARTS
+        parts._loaders[TEXT] = partial(load_text_encoder, found.text.path, device=device, dtype=dtype)
+        # The vocoder is small and works at the full sample rate, where half precision is heard.
+        parts._loaders[VOCODER] = partial(load_vocoder, found.vocoder.path, device=device, dtype=torch.float32)
+        parts._files[VOCODER] = found.vocoder.path, ("vae",)
+        return parts
+
+    def _stage(self, path: str, device: torch.device, dtype: torch.dtype | None, only: str | None = None) -> StageModel:
+        if only != "transformer" or self.plan.holds != LAYERS:
+            return load_stage_model(path, device=device, dtype=dtype, only=only)
+        model = load_stage_model(path, device="cpu", dtype=dtype, only=only)
+        return dataclasses.replace(model, transformer=fetch_layers(model.transformer, device))
+
+    # ---- what is asked for -------------------------------------------------------------------------------------------
+
+    def __getitem__(self, key: Hashable) -> "StageModel | TextEncoder | Vocoder":
+        if key not in self._held:
+            if self.plan.holds != ALL:
+                self._clear()
+            self._held[key] = self._loaders[key]()
+        return self._held[key]
+
+    def network(self, key: Hashable, name: str) -> StageModel:
+        """A stage's model with at least that network of it, "transformer" or "condition_encoder"."""
+        apart = self.plan.holds in (NETWORKS, LAYERS) and key in self._loaders
+        return self[(key, name) if apart else key]
+
+    @property
+    def latents(self) -> LatentSpec:
+        """How the latents lie in time; of a vocoder on disk its config tells it."""
+        return self._needs.latents if self._needs else self[VOCODER].latents
+
+    @property
+    def vocoder(self) -> Vocoder:
+        """With tiles as the plan has them."""
+        vocoder = self[VOCODER]
+        if not self.plan.small_tiles:
+            return vocoder
+        return vocoder.tiled(max(1, SMALL_TILE_SAMPLES // vocoder.latents.samples_per_frame))
+
+    def read_ahead(self, key: Hashable) -> None:
+        """Begins to read the files of what is needed next, and does not wait."""
+        if key in self._files and key not in self._held:
+            path, names = self._files[key]
+            tensors = (info for name in names for info in read_checkpoint(path).part(name).tensors.values())
+            read_ahead((info.file for info in tensors), free_main_memory())
+
+    def _clear(self) -> None:
+        for key in [key for key in self._held if key in self._loaders]:
+            del self._held[key]
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    # ---- plans -------------------------------------------------------------------------------------------------------
+
+    def settle(self, seconds: float, count: int) -> None:
+        """Chooses the plan for so many songs at once, and says so where it is not the one asked for."""
+        self._song = seconds, count
+        if self._needs is None:
+            return
+        plan = self._needs.choose(self._limit_bytes, seconds, count, self._first) or PLANS[-1]
+        if plan != self.plan and plan != self._first:
+            needed, free = self._needs.peak(plan, seconds, count) / 1e9, self._limit_bytes / 1e9
+            logger.warning("%s: this song takes about %.1f GB, and there are %.1f GB", plan, needed, free)
+        self._use(plan)
+
+    def _use(self, plan: Plan) -> None:
+        if plan.holds != self.plan.holds:
+            self._clear()
+        self.plan = plan
+
+    def _spare(self, means: Sequence[str]) -> None:
+        """Goes on with the next smaller plan. Raises AceStepError where there is none."""
+        plan = smaller(self.plan, means, self._song[1])
+        if plan is None or (plan.holds != self.plan.holds and not self._loaders):
+            raise AceStepError(
+                f"out of memory, though already so: {self.plan}; make a shorter song, or take smaller models or bf16"
+            )
+        logger.warning("out of memory, going on so: %s", plan)
+        self._clear()
+        gc.collect()  # what a broken-off pass left may hold itself
+        self.plan = self._first = plan
+
+    def spared(self, work: Callable[[], T], means: Sequence[str] = VOCODER_MEANS) -> T:
+        """What `work` gives; by a smaller plan where memory runs out. Raises AceStepError where there is none."""
+        while True:
+            try:
+                return work()
+            except torch.OutOfMemoryError:
+                pass  # its traceback holds tensors, and goes with it
+            self._spare(means)
+
+    def steps_spared(self, play: Callable[[], Iterator[Step]]) -> Iterator[Step]:
+        """A stage's steps. Where memory runs out it is played again from its beginning by a smaller plan, and what was
+        given already is not given again. Raises AceStepError where there is none.
+        """
+        done = 0
+        while True:
+            try:
+                for step in play():
+                    if step.step > done:
+                        done = step.step
+                        yield step
+                return
+            except torch.OutOfMemoryError:
+                pass
+            self._spare(STAGE_MEANS)
+
+
+def _needs(
+    found: "CascadeModels", device: torch.device, dtype: torch.dtype | None, limit_bytes: float
+) -> tuple[Needs, torch.dtype | None]:
+    """What the models need, and their dtype: as asked, or bfloat16 for a GPU that their files are too large for."""
+    on_cpu = device.type == "cpu"
+    needs = cascade_needs(found, dtype and dtype.itemsize, on_cpu)
+    plan = needs.choose(limit_bytes, LONG_SECONDS)
+    if dtype is not None or on_cpu or (plan is not None and plan.holds != LAYERS):
+        return needs, dtype
+    halved = cascade_needs(found, torch.bfloat16.itemsize)
+    if halved.peak(PLANS[0], LONG_SECONDS) == needs.peak(PLANS[0], LONG_SECONDS):
+        return needs, dtype
+    logger.warning("the models' files are too large for this GPU as they are, so they run in bf16")
+    return halved, torch.bfloat16

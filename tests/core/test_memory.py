@@ -1,0 +1,162 @@
+"""Memory: told before anything is loaded, kept to while a song is made, and never the end of one."""
+
+import weakref
+
+import pytest
+import torch
+from acestep_pack.acestep_core import memory, parts
+from acestep_pack.acestep_core.cascade import find_cascade
+from acestep_pack.acestep_core.checkpoints import load_stage_model, read_checkpoint
+from acestep_pack.acestep_core.errors import AceStepError, UserError
+from acestep_pack.acestep_core.fetched import Fetched, fetch_layers
+from acestep_pack.acestep_core.generate import Cascade
+from acestep_pack.acestep_core.memory import ALL, LAYERS, NETWORKS, PARTS, PLANS, Plan, cascade_needs, published_needs
+from acestep_pack.acestep_core.song import Song
+from acestep_pack.acestep_core.transformer import Velocity
+from acestep_pack.acestep_core.vocoder import Vocoder
+
+SONG = Song("lo-fi beat", seconds=10.01)
+
+
+@pytest.fixture(scope="module")
+def made(tiny_family):
+    return Cascade.load(tiny_family, device="cpu").generate(SONG, seed=5)
+
+
+# ---- what is told ----------------------------------------------------------------------------------------------------
+
+
+def test_each_plan_holds_no_more_than_the_one_before():
+    needs = published_needs(("xl", "2b", "2b"))
+    for splits, small in ((False, False), (True, True)):
+        peaks = [needs.peak(Plan(holds, splits, small), 240, 4) for holds in (ALL, PARTS, NETWORKS, LAYERS)]
+        assert peaks == sorted(peaks, reverse=True) and len(set(peaks)) == 4
+    assert needs.peak(PLANS[0], 600) > needs.peak(PLANS[0], 240) and needs.peak(PLANS[0], 240, 2) > needs.peak(
+        PLANS[0], 240
+    )
+
+
+def test_what_fits_on_which_card():
+    assert published_needs(("xl", "2b", "2b")).on_cards() == {6: LAYERS, 8: LAYERS, 12: PARTS, 16: PARTS, 24: ALL}
+    assert published_needs(("2b",)).on_cards() == {6: PARTS, 8: ALL, 12: ALL, 16: ALL, 24: ALL}
+    assert published_needs(("xl",), memory.FULL).on_cards() == {6: LAYERS, 8: LAYERS, 12: LAYERS, 16: LAYERS, 24: ALL}
+
+
+def test_two_stages_of_one_model_take_its_weights_once():
+    one, three = (published_needs(families).peak(PLANS[0], 240) for families in (("2b",), ("2b",) * 3))
+    assert one == three
+
+
+def test_weights_are_counted_as_they_will_lie(tiny_family):
+    found = find_cascade(tiny_family)
+    needs = cascade_needs(found)
+    stage = read_checkpoint(found.stages[0].path)
+    assert needs.stages[0].weights == 4 * (
+        stage.part("transformer").parameters + stage.part("condition_encoder").parameters
+    )
+    assert cascade_needs(found, memory.HALF).stages[0].weights == needs.stages[0].weights / 2
+    assert needs.latents == Cascade.load(tiny_family, device="cpu").parts[parts.VOCODER].latents
+
+
+def test_what_a_container_leaves(tmp_path):
+    assert memory._left_in_container(tmp_path) == []
+    for name, text in (("memory.max", "1000"), ("memory.current", "700"), ("memory.stat", "anon 5\ninactive_file 200")):
+        (tmp_path / name).write_text(text)
+    assert memory._left_in_container(tmp_path) == [500]
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory._left_in_container(tmp_path) == []
+
+
+# ---- what is held ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gigabytes, holds", [(1, ALL), (1e-6, LAYERS)])
+def test_a_song_is_the_same_in_any_memory(gigabytes, holds, tiny_family, made, caplog):
+    cascade = Cascade.load(tiny_family, device="cpu", memory_gb=gigabytes)
+    assert torch.allclose(cascade.generate(SONG, seed=5).samples, made.samples, atol=1e-5)  # tiles differ by noise
+    assert cascade.parts.plan.holds == holds
+    assert ("this song takes about" in caplog.text) == (holds != ALL)
+
+
+def test_networks_apart_are_never_together(tiny_family, made, monkeypatch):
+    alive, seen = weakref.WeakSet(), []
+
+    def load(*given, **named):
+        model = load_stage_model(*given, **named)
+        alive.update(network for network in (model.transformer, model.condition_encoder) if network is not None)
+        seen.append(sorted(type(network).__name__ for network in alive))
+        return model
+
+    monkeypatch.setattr(parts, "load_stage_model", load)
+    cascade = Cascade.load(tiny_family, device="cpu")
+    cascade.parts._first = cascade.parts.plan = Plan(NETWORKS)
+    assert torch.equal(cascade.generate(SONG, seed=5).samples, made.samples)
+    assert seen == [["AceStepConditionEncoder"], ["AceStepTransformer1DModel"]] * 3
+    again = cascade.generate(SONG, seed=5)  # its conditions are remembered
+    assert torch.equal(again.samples, made.samples) and seen[6:] == [["AceStepTransformer1DModel"]] * 3
+
+
+def test_fetched_layers_stay_where_they_are_and_compute_the_same(tiny_family):
+    model = load_stage_model(tiny_family / "l")
+    layer = model.transformer.layers[0].self_attn.to_q
+    x = torch.randn(3, layer.in_features)
+    fetched = fetch_layers(model.transformer, torch.device("meta"))
+    kept = fetched.layers[0].self_attn.to_q
+    assert isinstance(kept, Fetched) and kept.weight is layer.weight and kept.weight.device.type == "cpu"
+    assert torch.equal(kept(x), layer(x))
+    assert {parameter.device.type for parameter in fetched.parameters()} == {"meta"}
+
+
+# ---- memory that runs out --------------------------------------------------------------------------------------------
+
+
+def runs_out(monkeypatch, owner, name, when):
+    function = getattr(owner, name)
+
+    def call(*given, **named):
+        if when(*given):
+            raise torch.OutOfMemoryError("no memory")
+        return function(*given, **named)
+
+    monkeypatch.setattr(owner, name, call)
+
+
+def test_a_stage_goes_on_by_a_smaller_plan_and_no_step_comes_twice(tiny_family, made, monkeypatch, caplog):
+    calls = []
+    runs_out(monkeypatch, Velocity, "__call__", lambda *_: len(calls.append(0) or calls) in (2, 4))
+    cascade = Cascade.load(tiny_family, device="cpu")
+    steps = list(cascade.iterate(SONG, seed=5))
+    assert [(step.stage, step.step) for step in steps] == [(0, 1), (0, 2), (1, 1), (2, 1)]
+    assert torch.equal(cascade.decode(steps[-1].latents, SONG).samples, made.samples)
+    assert [str(line.message) for line in caplog.records] == [
+        f"out of memory, going on so: {plan}" for plan in (Plan(PARTS), Plan(NETWORKS))
+    ]
+    assert cascade.parts.plan.holds == NETWORKS
+    cascade.generate(SONG, seed=6)
+    assert cascade.parts.plan.holds == NETWORKS and len(caplog.records) == 2  # what was learnt is kept
+
+
+def test_a_batch_too_large_goes_through_one_by_one(tiny_family, monkeypatch, caplog):
+    whole = Cascade.load(tiny_family, device="cpu").generate(SONG, seed=5, count=3)
+    runs_out(monkeypatch, Velocity, "__call__", lambda _, latents, t: len(latents) > 1)
+    cascade = Cascade.load(tiny_family, device="cpu")
+    split = cascade.generate(SONG, seed=5, count=3)
+    assert torch.allclose(split.samples, whole.samples, atol=1e-4)
+    assert cascade.parts.plan == Plan(ALL, splits=True) and "one song of a batch at a time" in caplog.text
+    own = Cascade([cascade.parts[w] for w in cascade.stages], cascade.parts["text"], cascade.parts["vocoder"])
+    assert torch.equal(own.generate(SONG, seed=5, count=3).samples, split.samples)
+
+
+def test_a_vocoder_gets_the_memory_that_models_held(tiny_family, made, monkeypatch):
+    cascade = Cascade.load(tiny_family, device="cpu")
+    runs_out(monkeypatch, Vocoder, "decode", lambda *_: cascade.parts.plan.holds == ALL)
+    assert torch.allclose(cascade.generate(SONG, seed=5).samples, made.samples, atol=1e-5)
+    assert cascade.parts.plan == Plan(PARTS) and list(cascade.parts._held) == [parts.VOCODER]
+
+
+def test_what_fits_in_no_way_is_told(tiny_family, monkeypatch):
+    runs_out(monkeypatch, Velocity, "__call__", lambda *_: True)
+    with pytest.raises(AceStepError, match="though already so: one network at a time, its layers"):
+        Cascade.load(tiny_family, device="cpu").generate(SONG, seed=5)
+    with pytest.raises(UserError, match="memory: got -1 GB, expected a positive number such as 8"):
+        Cascade.load(tiny_family, memory_gb=-1)
