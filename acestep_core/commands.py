@@ -241,7 +241,8 @@ def _load(making: Making, arguments: argparse.Namespace):
     found = find_cascade(**making.parts)  # a model that is not here is told before torch is loaded
     from .generate import Cascade
 
-    cascade = Cascade.load(found, device=arguments.device, dtype=making.dtype, offload=arguments.offload)
+    at = {"device": arguments.device, "dtype": making.dtype}
+    cascade = Cascade.load(found, **at, offload=arguments.offload, memory_gb=arguments.memory)
     cascade.plan(**making.settings)
     return cascade
 
@@ -319,8 +320,7 @@ def models(arguments: argparse.Namespace, console: Console):
 
     rows = list_models()
     if arguments.json:
-        for row in rows:
-            console.result(json.dumps({**asdict(row), "here": row.here and str(row.here)}))
+        _models_as_json(rows, console)
         return
     width = max(len(row.name) for row in rows)
     console.result(f"{'name':<{width}}  {'slot':<8} {'parameters':>10} {'size':>9}  {'here':<5} licence")
@@ -330,6 +330,40 @@ def models(arguments: argparse.Namespace, console: Console):
         size = f"{row.size_bytes / 1e9:.1f} GB" if row.size_bytes >= 1e9 else f"{row.size_bytes / 1e6:.1f} MB"
         console.result(f"{row.name:<{width}}  {row.slot:<8} {count:>10} {size:>9}  {here:<5} {row.licence}")
     console.note("get one with: acestep-cascade models download NAME")
+    _show_memory(console)
+
+
+def _show_memory(console: Console):
+    from .memory import CARDS_GB, LONG_SECONDS, TOLD, overview
+
+    needs = overview()
+    width = max(map(len, needs))
+    console.result(f"\nwhat a GPU holds at a time while a song of {LONG_SECONDS:g} s is made in bf16")
+    console.result((f"{'':<{width}}  " + "  ".join(f"{f'{card} GB':<8}" for card in CARDS_GB)).rstrip())
+    for name, needed in needs.items():
+        held = "  ".join(f"{holds or 'too small':<8}" for holds in needed.on_cards().values())
+        console.result(f"{name:<{width}}  {held}".rstrip())
+    for holds, told in TOLD.items():
+        console.result(f"  {holds}: {told}")
+
+
+def _models_as_json(rows, console: Console):
+    from .checkpoints.known import STAGE
+    from .memory import PUBLISHED_TRANSFORMERS, overview, published_needs
+
+    for row in rows:
+        shown = {**asdict(row), "here": row.here and str(row.here)}
+        if STAGE in row.kinds and row.family in PUBLISHED_TRANSFORMERS:
+            shown |= _memory_as_json(published_needs((row.family,)))
+        console.result(json.dumps(shown))
+    for name, needs in overview().items():
+        console.result(json.dumps({"name": name, "kinds": ["cascade"], **_memory_as_json(needs)}))
+
+
+def _memory_as_json(needs) -> dict:
+    """At bf16: GB at the fullest moment for each way to hold the models, and the way on cards of so many GB."""
+    sizes = {holds: round(size / 1e9, 2) for holds, size in needs.sizes().items()}
+    return {"memory_gb": sizes, "on_cards": needs.on_cards()}
 
 
 def download(arguments: argparse.Namespace, console: Console):

@@ -12,14 +12,13 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .cascade import DEFAULT_CASCADE, CascadeModels, find_cascade
 from .checkpoints.checkpoint import Checkpoint, Part, read_checkpoint
 from .spec import LYRIC_TOKENS_MAX, PUBLISHED_LATENTS, TEXT_TOKENS_MAX, LatentSpec
 from .tiles import TILE_SAMPLES, decoder_context
 
 if TYPE_CHECKING:
     import torch
-
-    from .cascade import CascadeModels
 
 LONG_SECONDS = 240.0  # the song that needs are told for
 CARDS_GB = (6, 8, 12, 16, 24)
@@ -213,6 +212,10 @@ class Needs:
         plans = PLANS[PLANS.index(first) :]
         return next((plan for plan in plans if self.peak(plan, seconds, count) <= limit_bytes), None)
 
+    def sizes(self, seconds: float = LONG_SECONDS) -> dict[str, int]:
+        """What is held -> bytes at the fullest moment of a song."""
+        return {holds: self.peak(Plan(holds), seconds) for holds in TOLD}
+
     def on_cards(self, seconds: float = LONG_SECONDS) -> dict[int, str | None]:
         """Size of a graphics card in GB -> what a song's plan holds there, None where it does not fit."""
         plans = {card: self.choose((card << 30) - CARD_RESERVE_BYTES, seconds) for card in CARDS_GB}
@@ -243,7 +246,13 @@ def published_needs(families: Sequence[str], each: int = HALF) -> Needs:
     return Needs(tuple(stages), PUBLISHED_TEXT, HALF, PUBLISHED_VOCODER)
 
 
-def cascade_needs(found: "CascadeModels", each: int | None = None, on_cpu: bool = False) -> Needs:
+def overview() -> dict[str, Needs]:
+    """Name -> needs of each cascade that has one, and of a lone model of each family."""
+    lone = {f"any {family.upper()} model alone": published_needs((family,)) for family in PUBLISHED_TRANSFORMERS}
+    return {DEFAULT_CASCADE: cascade_needs(find_cascade()), "published": published_needs(("xl", "2b", "2b"))} | lone
+
+
+def cascade_needs(found: CascadeModels, each: int | None = None, on_cpu: bool = False) -> Needs:
     """Of a cascade whose models are here, at `each` bytes a number, None for what the files hold."""
     stages = [stage_needs(read_checkpoint(model.path), each, on_cpu) for model in found.stages]
     text = read_checkpoint(found.text.path).part("text_encoder")
@@ -251,6 +260,11 @@ def cascade_needs(found: "CascadeModels", each: int | None = None, on_cpu: bool 
     hop = math.prod(vocoder.arguments["downsampling_ratios"])
     latents = LatentSpec(vocoder.arguments["decoder_input_channels"], hop, vocoder.arguments["sampling_rate"])
     return Needs(tuple(stages), Layers.of(text), each or _stored(text, on_cpu), Sounds.of(vocoder), latents)
+
+
+def lone_needs(checkpoint: Checkpoint, each: int | None = None) -> Needs:
+    """Of one stage's model that is here, with the published text encoder and vocoder."""
+    return Needs((stage_needs(checkpoint, each),), PUBLISHED_TEXT, HALF, PUBLISHED_VOCODER)
 
 
 def stage_needs(checkpoint: Checkpoint, each: int | None = None, on_cpu: bool = False) -> StageNeeds:

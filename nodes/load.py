@@ -6,11 +6,12 @@ import re
 from comfy_api.latest import io
 
 from ..acestep_core.cascade import CascadeModels, find_cascade
-from ..acestep_core.checkpoints import KNOWN
+from ..acestep_core.checkpoints import KNOWN, read_checkpoint
 from ..acestep_core.checkpoints.known import STAGE, TEXT, VOCODER
 from ..acestep_core.checkpoints.local import LocalModel
 from ..acestep_core.checkpoints.shelf import state_of
 from ..acestep_core.errors import AceStepError
+from ..acestep_core.memory import ALL, LONG_SECONDS, NETWORKS, Needs, cascade_needs, lone_needs
 from . import host
 from .types import Encoder, EncoderHandle, Model, ModelHandle, VocoderHandle, VocoderSocket
 
@@ -78,7 +79,7 @@ def _download(name: str, node_id: str) -> None:
 
 
 def load_model(local: LocalModel, dtype: str, preview: VocoderHandle | None = None) -> ModelHandle:
-    from ..acestep_core.checkpoints import load_stage_model, read_checkpoint
+    from ..acestep_core.checkpoints import load_stage_model
 
     parameters = read_checkpoint(local.path).part("transformer").parameters
     folders = host.models_shelf().all_folders
@@ -90,7 +91,7 @@ def load_model(local: LocalModel, dtype: str, preview: VocoderHandle | None = No
 
 
 def load_encoder(local: LocalModel, dtype: str) -> EncoderHandle:
-    from ..acestep_core.checkpoints import load_text_encoder, read_checkpoint
+    from ..acestep_core.checkpoints import load_text_encoder
 
     parameters = read_checkpoint(local.path).part("text_encoder").parameters
     folders = host.models_shelf().all_folders
@@ -108,6 +109,19 @@ def load_vocoder(local: LocalModel) -> VocoderHandle:
     with host.weights_for_all():
         vocoder = load(local.path, dtype=torch.float32)
     return VocoderHandle(vocoder, host.manage(vocoder.network, "vocoder"))
+
+
+def tell_memory(needs: Needs, node_id: str) -> None:
+    """What a song takes, on the node, before anything is loaded."""
+    sizes = {holds: f"{size / 1e9:.1f} GB" for holds, size in needs.sizes().items()}
+    least = f"{sizes[NETWORKS]} for a song of {LONG_SECONDS:g} s, one network at a time"
+    host.say(f"{least}; {sizes[ALL]} where all of them stay", node_id)
+
+
+def _each(dtype: str, local: LocalModel) -> int | None:
+    """Bytes of a number of a model's weights at a widget's dtype, None where the file decides."""
+    chosen = host.stage_dtype(dtype, read_checkpoint(local.path).part("transformer").parameters)
+    return chosen and chosen.itemsize
 
 
 def load_cascade(found: CascadeModels, dtype: str) -> tuple:
@@ -199,6 +213,7 @@ class LoadCascade(io.ComfyNode):
     def execute(cls, l, m, s, text_encoder, vocoder, dtype) -> io.NodeOutput:  # noqa: E741
         with host.notes_on(cls.hidden.unique_id):
             found = find_parts(l, m, s, text_encoder, vocoder, cls.hidden.unique_id)
+            tell_memory(cascade_needs(found, _each(dtype, found.stages[0])), cls.hidden.unique_id)
             return io.NodeOutput(*load_cascade(found, dtype))
 
 
@@ -227,7 +242,9 @@ class LoadStageModel(io.ComfyNode):
     @classmethod
     def execute(cls, model, dtype) -> io.NodeOutput:
         with host.notes_on(cls.hidden.unique_id):
-            return io.NodeOutput(load_model(fetched(model, STAGE, cls.hidden.unique_id), dtype))
+            local = fetched(model, STAGE, cls.hidden.unique_id)
+            tell_memory(lone_needs(read_checkpoint(local.path), _each(dtype, local)), cls.hidden.unique_id)
+            return io.NodeOutput(load_model(local, dtype))
 
 
 class LoadTextEncoder(io.ComfyNode):

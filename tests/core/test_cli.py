@@ -350,6 +350,17 @@ def test_models_lists_what_is_known_and_here(capsys):
     assert {"tiny-l", "acestep-v15-turbo"} <= {row["name"] for row in rows}
 
 
+def test_models_tells_what_fits_where(capsys):
+    cli.main(["models"])
+    out = capsys.readouterr().out
+    assert re.search(r"\n +6 GB +8 GB +12 GB +16 GB +24 GB\ntiny +all +all +all +all +all\n", out)
+    assert re.search(r"\npublished +layers +layers +parts +parts +all\n", out)
+    cli.main(["models", "--json"])
+    rows = {row["name"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert rows["acestep-v15-xl-turbo"]["on_cards"]["12"] == rows["published"]["on_cards"]["12"] == "parts"
+    assert rows["published"]["memory_gb"]["all"] > 16 and "memory_gb" not in rows["acestep-v15-vae"]
+
+
 def test_the_bar_is_drawn_only_where_somebody_watches(monkeypatch, capsys):
     from acestep_pack.acestep_core.console import Console
 

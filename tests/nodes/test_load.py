@@ -268,6 +268,26 @@ def test_a_model_in_two_slots_is_loaded_once(comfy_models, run_node, said):
     assert [one.model.name for one in (l, m, s)] == ["tiny-l", "tiny-m", "tiny-l"]
 
 
+@pytest.mark.parametrize(
+    "node, given", [(load.LoadCascade, CASCADE), (load.LoadStageModel, {"model": "tiny-m"})], ids=["cascade", "stage"]
+)
+def test_what_a_song_takes_is_told_before_anything_is_loaded(node, given, comfy_models, run_node, said, monkeypatch):
+    def loads(*_):
+        raise AceStepError("loading")
+
+    monkeypatch.setattr(load, "load_cascade", loads)
+    monkeypatch.setattr(load, "load_model", loads)
+    told = []
+    for dtype in ("fp32", "bf16"):
+        with pytest.raises(AceStepError, match="loading"):
+            run_node(node, **given, dtype=dtype)
+        told.append(
+            re.fullmatch(r"([\d.]+) GB for a song of 240 s, one network .*; ([\d.]+) GB where .* stay", said.pop())
+        )
+    assert all(float(one[1]) <= float(one[2]) for one in told)
+    assert float(told[0][2]) >= float(told[1][2])
+
+
 # ---- a model of full size --------------------------------------------------------------------------------------------
 
 XL = {"hidden_size": 2560, "intermediate_size": 9728, "num_attention_heads": 32, "num_hidden_layers": 32}
