@@ -243,17 +243,21 @@ def _add_lora(commands):
 
 def _add_bench(commands, argv: Sequence[str]):
     parser = commands.add_parser("bench", help="measure speed, or the embedded models", description="Measure.")
-    parser.set_defaults(run=_command("bench", "run"))
-    if list(argv[:1]) == ["bench"] and "tiny" not in argv:
-        import_module(".bench", __package__).add_arguments(parser)
-    actions = parser.add_subparsers(metavar="tiny")
+    parser.set_defaults(run=_command("bench.command", "run"))
+    if list(argv[:1]) == ["bench"] and {"tiny", "lora"}.isdisjoint(argv[1:2]):
+        import_module(".bench.command", __package__).add_arguments(parser)
+    actions = parser.add_subparsers(metavar="tiny|lora")
     _add_delegate(actions, "tiny", "measure the embedded cascade", "training.measure", argv[:2] == ["bench", "tiny"])
+    _add_delegate(actions, "lora", "measure an adapter of it", "training.style", argv[:2] == ["bench", "lora"])
 
 
 def _add_train(commands, argv: Sequence[str]):
     parser = commands.add_parser("train", help="train models", description="Train models.")
-    actions = parser.add_subparsers(metavar="lora|tiny", required=True)
+    actions = parser.add_subparsers(metavar="lora|distill|tiny", required=True)
     _add_delegate(actions, "lora", "train an adapter on your clips", "training.teach", argv[:2] == ["train", "lora"])
+    _add_delegate(
+        actions, "distill", "make a small stage model of a large one", "training.distill", argv[:2] == ["train", "distill"]
+    )
     _add_delegate(actions, "tiny", "train the embedded cascade", "training.pretrain", argv[:2] == ["train", "tiny"])
 
 

@@ -56,8 +56,8 @@ def judge(models, songs: int, seconds: float, wanted, settings: dict, console) -
     return figures
 
 
-def truth(seed: int, seconds: float) -> Truth:
-    sketch = Sketch.draw(seed, seconds)
+def truth(seed: int, seconds: float, genre: str | None = None) -> Truth:
+    sketch = Sketch.draw(seed, seconds, genre)
     _, named, forbidden = caption(sketch)
     return Truth(sketch, song_of(sketch, complete=True), named, forbidden, torch.from_numpy(play(sketch)))
 
@@ -83,7 +83,7 @@ def _roles_right(asked: Truth, wave: torch.Tensor) -> list[bool]:
     return [heard[role] for role in asked.named] + [not heard[role] for role in asked.forbidden]
 
 
-def _heard(truths: list[Truth], waves: list[torch.Tensor]) -> tuple[float, float, float]:
+def heard(truths: list[Truth], waves: list[torch.Tensor]) -> tuple[float, float, float]:
     pairs = list(zip(truths, waves))
     tempo = _share([_tempo_right(asked, wave) for asked, wave in pairs if "drums" in asked.named])
     roles = _share([right for asked, wave in pairs for right in _roles_right(asked, wave)])
@@ -92,7 +92,7 @@ def _heard(truths: list[Truth], waves: list[torch.Tensor]) -> tuple[float, float
 
 def ceiling(truths: list[Truth]) -> dict:
     """How often the listener is right about the band itself."""
-    tempo, key, roles = _heard(truths, [asked.wave for asked in truths])
+    tempo, key, roles = heard(truths, [asked.wave for asked in truths])
     return {
         "listener on real clips: tempo": tempo,
         "listener on real clips: key": key,
@@ -136,7 +136,7 @@ def _correlation(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def song_figures(truths: list[Truth], made: list[torch.Tensor]) -> dict:
-    tempo, key, roles = _heard(truths, made)
+    tempo, key, roles = heard(truths, made)
     return {
         "songs: tempo within 4 % of the asked": tempo,
         "songs: key as asked, or its relative": key,

@@ -1,0 +1,1 @@
+"""`acestep-cascade bench`: speed as ratios against others' code at equal weights, in one alternating run."""

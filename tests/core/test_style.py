@@ -1,0 +1,32 @@
+"""What is measured of an adapter that learnt a style: run small, with every part real."""
+
+import json
+
+import pytest
+from acestep_pack.acestep_core.cli import MISTAKE, OK, main
+from acestep_pack.acestep_core.training import likeness, style
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(style, "SECONDS", 10.0)
+    monkeypatch.setattr(
+        style, "TRAINING", ("--steps", "12", "--learning-rate", "3e-3", "--crop", "3", "--warm-up", "0")
+    )
+    whole = likeness.make
+    monkeypatch.setattr(likeness, "make", lambda *given, **more: whole(*given, steps=(1, 1, 1), **more))
+
+
+def test_a_style_is_learnt_and_what_it_did_is_told(small, tmp_path, capsys):
+    asked = ["bench", "lora", "--work", str(tmp_path), "--clips", "4", "--songs", "2", "--json", "--quiet"]
+    assert main(asked) == OK
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["loss on clips of the style: after"] < 0.9 * told["loss on clips of the style: before"]
+    assert told["songs of the style, distance to it: after"] != told["songs of the style, distance to it: before"]
+    assert told["songs of other styles, change at one seed (dB)"] > 0.1
+    assert (tmp_path / "chiptune.safetensors").is_file() and len(list((tmp_path / "clips").glob("*.txt"))) == 4
+
+
+def test_too_few_songs_are_refused(capsys):
+    assert main(["bench", "lora", "--songs", "1"]) == MISTAKE
+    assert "--songs: got 1, expected at least 2" in capsys.readouterr().err
