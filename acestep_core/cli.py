@@ -205,6 +205,7 @@ def _add_model_choice(group):
     group.add_argument("--dtype", choices=["fp32", "bf16", "fp16"], help="default: as in the model files")
     group.add_argument("--offload", action="store_true", help="hold only the part at work in memory")
     group.add_argument("--memory", type=float, metavar="GB", help="make do with so much memory (default: what is free)")
+    group.add_argument("--no-text-cache", action="store_true", help="keep nothing of captions and lyrics on disk")
 
 
 def _add_show(commands):

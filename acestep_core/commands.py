@@ -241,8 +241,8 @@ def _load(making: Making, arguments: argparse.Namespace):
     found = find_cascade(**making.parts)  # a model that is not here is told before torch is loaded
     from .generate import Cascade
 
-    at = {"device": arguments.device, "dtype": making.dtype}
-    cascade = Cascade.load(found, **at, offload=arguments.offload, memory_gb=arguments.memory)
+    at = {"device": arguments.device, "dtype": making.dtype, "memory_gb": arguments.memory}
+    cascade = Cascade.load(found, **at, offload=arguments.offload, text_cache=not arguments.no_text_cache)
     cascade.plan(**making.settings)
     return cascade
 

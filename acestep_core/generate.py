@@ -68,13 +68,15 @@ class Cascade:
         dtype: str | torch.dtype | None = None,
         offload: bool = False,
         memory_gb: float | None = None,
+        text_cache: bool = True,
         **slots: str | Path | None,
     ) -> "Cascade":
         """The cascade "tiny" (embedded), "published", a folder or a model. Raises CheckpointError, UserError.
 
         `l`, `m`, `s`, `text`, `vocoder` replace one part. `device` None takes the GPU where there is one. `dtype` is
         "fp32", "bf16" or "fp16" for stages and text encoder, None what the files hold. A song is made in what memory
-        is free, or in `memory_gb` of it; `offload` holds only the part at work in any case.
+        is free, or in `memory_gb` of it; `offload` holds only the part at work in any case. `text_cache` keeps what the
+        text encoder made on disk, for the next run.
         """
         if memory_gb is not None and memory_gb <= 0:
             raise UserError(f"memory: got {memory_gb:g} GB, expected a positive number such as 8")
@@ -84,7 +86,8 @@ class Cascade:
         cascade.models, cascade.defaults = found, found.defaults
         cascade.stages = tuple(str(model.path) for model in found.stages)
         limit_bytes = free_bytes(device) if memory_gb is None else memory_gb * 1e9
-        cascade.parts = Parts.of(found, device, dtype, limit_bytes, Plan(PARTS) if offload else PLANS[0])
+        first = Plan(PARTS) if offload else PLANS[0]
+        cascade.parts = Parts.of(found, device, dtype, limit_bytes, first, text_cache)
         return cascade
 
     @torch.no_grad()
@@ -137,7 +140,7 @@ class Cascade:
         self.parts.settle(song.seconds, count)
         self.parts.read_ahead(stages[0][0])
         prompts = text_prompt(song), lyrics_prompt(song)
-        text = self.parts.spared(lambda: self._texts.get(prompts, lambda: self.parts[TEXT].encode(song)), STAGE_MEANS)
+        text = self.parts.spared(lambda: self._texts.get(prompts, lambda: self.parts.text_states(song)), STAGE_MEANS)
         latents = noise(seeds, self.latents.channels, frames)
         for index, (where, stage) in enumerate(stages):
             self.parts.read_ahead(stages[index + 1][0] if index + 1 < len(stages) else VOCODER)

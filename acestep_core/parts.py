@@ -33,13 +33,16 @@ from .memory import (
     free_main_memory,
     smaller,
 )
+from .prompt import lyrics_prompt, text_prompt
+from .song import Song
 from .spec import LatentSpec
 from .stages import Step
+from .text import TextEncoder, TextStates
+from .text_cache import TextCache, text_cache
 from .vocoder import Vocoder
 
 if TYPE_CHECKING:
     from .cascade import CascadeModels
-    from .text import TextEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +67,7 @@ class Parts:
         self._held, self._loaders, self._files = dict(held), {}, {}
         self._needs, self._limit_bytes, self._first = needs, limit_bytes, first
         self._song = LONG_SECONDS, 1
+        self._text_cache: Callable[[], TextCache | None] = lambda: None
         self.plan = first
 
     @staticmethod
@@ -73,14 +77,19 @@ class Parts:
         dtype: torch.dtype | None,
         limit_bytes: float,
         first: Plan = PLANS[0],
+        keeps_text: bool = True,
     ) -> "Parts":
-        """Those of models on disk, none of them loaded; stages by their path."""
+        """Those of models on disk, none of them loaded; stages by their path. `keeps_text`: whether text states are
+        kept on disk.
+        """
         needs, dtype = _needs(found, device, dtype, limit_bytes)
         parts = Parts({}, needs, limit_bytes, first)
         for path in {str(model.path) for model in found.stages}:
             load = partial(parts._stage, path, device, dtype)
             parts._loaders |= {path: load} | {(path, only): partial(load, only) for only in STAGE_PARTS}
             parts._files[path] = path, STAGE_PARTS
+        if keeps_text:
+            parts._text_cache = lambda: text_cache(read_checkpoint(found.text.path), device, dtype)
         parts._loaders[TEXT] = partial(load_text_encoder, found.text.path, device=device, dtype=dtype)
         # The vocoder is small and works at the full sample rate, where half precision is heard.
         parts._loaders[VOCODER] = partial(load_vocoder, found.vocoder.path, device=device, dtype=torch.float32)
@@ -95,7 +104,7 @@ class Parts:
 
     # ---- what is asked for -------------------------------------------------------------------------------------------
 
-    def __getitem__(self, key: Hashable) -> "StageModel | TextEncoder | Vocoder":
+    def __getitem__(self, key: Hashable) -> StageModel | TextEncoder | Vocoder:
         if key not in self._held:
             if self.plan.holds != ALL:
                 self._clear()
@@ -106,6 +115,16 @@ class Parts:
         """A stage's model with at least that network of it, "transformer" or "condition_encoder"."""
         apart = self.plan.holds in (NETWORKS, LAYERS) and key in self._loaders
         return self[(key, name) if apart else key]
+
+    def text_states(self, song: Song) -> TextStates:
+        """A song's text, from the disk or from the text encoder, which is loaded only then."""
+        cache = self._text_cache()
+        self._text_cache = lambda: cache  # its fingerprint is taken once
+
+        def encode() -> TextStates:
+            return self[TEXT].encode(song)
+
+        return cache.get((text_prompt(song), lyrics_prompt(song)), encode) if cache else encode()
 
     @property
     def latents(self) -> LatentSpec:
