@@ -2,7 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import audio, host, latents, load, lora, reference, song, stages, vocoder
+from . import audio, dataset, host, latents, load, lora, reference, song, stages, training, vocoder
 
 NODES = (
     load.LoadCascade,
@@ -16,6 +16,8 @@ NODES = (
     latents.EncodeAudio,
     lora.ApplyLora,
     lora.LoraInfo,
+    dataset.LoraDataset,
+    training.TrainLora,
     stages.StageL,
     stages.StageM,
     stages.StageS,

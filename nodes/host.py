@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 MODELS_FOLDER = "acestep"
 KEPT = "acestep_kept"
+TRAININGS = "acestep-training"  # below the output folder, from where the front end plays previews
 PREVIEW_PIXELS = 512
 PREVIEW_SHARE = 0.1  # of the time that sampling takes
 
@@ -60,9 +61,15 @@ class Managed:
         """Puts the network whole on the device it computes on, with so much memory free beside it. Before every use:
         whatever was loaded since may have put it out.
         """
-        # Plain layers cannot be split between devices, hence the full load.
-        with weights_for_all():
-            management.load_models_gpu([self.patcher], memory_required=activation_bytes, force_full_load=True)
+        load_together((self,), activation_bytes)
+
+
+def load_together(networks: "tuple[Managed, ...]", activation_bytes: float) -> None:
+    """As Managed.load, for several that are used by turns: none of them puts another one out."""
+    patchers = [network.patcher for network in networks]
+    # Plain layers cannot be split between devices, hence the full load.
+    with weights_for_all():
+        management.load_models_gpu(patchers, memory_required=activation_bytes, force_full_load=True)
 
 
 def manage(network: torch.nn.Module, kind: str) -> Managed:
@@ -72,8 +79,20 @@ def manage(network: torch.nn.Module, kind: str) -> Managed:
         "text": (management.text_encoder_device, management.text_encoder_offload_device),
         "vocoder": (management.vae_device, management.vae_offload_device),
     }[kind]
+    # ComfyUI counts what a state dict holds; adapters are buffers that no state dict holds.
+    size = sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
     # Not CoreModelPatcher: its dynamic form would keep plain layers in video memory beside an image model.
-    return Managed(comfy.model_patcher.ModelPatcher(_Holder(network.eval()), device(), rest()))
+    return Managed(comfy.model_patcher.ModelPatcher(_Holder(network.eval()), device(), rest(), size))
+
+
+def free_unused() -> None:
+    """Gives memory that nothing holds any more back to the device."""
+    management.soft_empty_cache()
+
+
+def device_gigabytes() -> int:
+    """Memory of the device that stages compute on: a GPU's own, else the machine's."""
+    return round(management.get_total_memory(management.get_torch_device()) / 2**30)
 
 
 def stage_dtype(name: str, parameters: int) -> torch.dtype | None:
@@ -86,6 +105,8 @@ def stage_dtype(name: str, parameters: int) -> torch.dtype | None:
 
 
 # ---- progress --------------------------------------------------------------------------------------------------------
+
+Cancelled = management.InterruptProcessingException  # what reports raise; no Exception, so that nobody swallows it
 
 
 class Progress:
@@ -114,6 +135,12 @@ class Progress:
 def say(text: str, node_id: str) -> None:
     """Live text on a node."""
     server.PromptServer.instance.send_progress_text(text, node_id)
+
+
+def show(event: str, view: dict) -> None:
+    """Tells the pages that are open; the pack's own scripts listen."""
+    instance = server.PromptServer.instance
+    instance.send_sync(event, view, instance.client_id)
 
 
 def note(lines: tuple[str, ...], node_id: str) -> None:
@@ -165,6 +192,45 @@ def models_shelf() -> Shelf:
 def adapter_folders() -> tuple[Path, ...]:
     """Where this ComfyUI keeps LoRAs."""
     return _folders(("loras",))
+
+
+def new_adapter(name: str) -> Path:
+    """The file that an adapter of this name is written to: in the first of ComfyUI's loras folders."""
+    return adapter_folders()[0] / f"{name}.safetensors"
+
+
+def training_folder(name: str) -> Path:
+    """What is kept of a training."""
+    return Path(folder_paths.get_output_directory()) / TRAININGS / name
+
+
+def clips_folder(name: str) -> Path:
+    """A folder of a user's clips: below ComfyUI's input folder, or named in full where this ComfyUI serves none but its
+    own machine. Raises UserError.
+    """
+    name, inputs = name.strip(), Path(folder_paths.get_input_directory())
+    path = Path(name).expanduser()
+    if not name:
+        raise UserError(f"folder: is empty, expected the name of a folder below {inputs}, or a whole path")
+    if name.startswith(("//", "\\\\")):  # asking for it would hand a stranger's server the user's credentials
+        raise UserError(f"folder: got {name!r}, which is on another machine; copy the clips to this one")
+    if path.is_absolute():
+        if not _serves_its_own_machine():
+            raise UserError(
+                f"folder: got the whole path {name!r}, which is read only where ComfyUI listens to its own machine "
+                f"alone (no --listen); put or link the folder into {inputs}"
+            )
+        return path
+    if path.anchor or ".." in path.parts:
+        raise UserError(f"folder: got {name!r}, which is outside {inputs}; give a folder below it, or a whole path")
+    return inputs / path
+
+
+def _serves_its_own_machine() -> bool:
+    return all(
+        address.strip() in ("localhost", "::1") or address.strip().startswith("127.")
+        for address in args.listen.split(",")
+    )
 
 
 def _folders(names: tuple[str, ...]) -> tuple[Path, ...]:

@@ -9,7 +9,7 @@ from ..acestep_core.checkpoints.shelf import state_of
 from ..acestep_core.errors import UserError
 from ..acestep_core.lora.find import list_adapters
 from . import host
-from .types import Model, ModelHandle
+from .types import AdapterSocket, Model, ModelHandle, TrainedAdapter
 
 CATEGORY = "ACE-Step/lora"
 NONE = "none"
@@ -63,6 +63,12 @@ def _adapter_input() -> io.Combo.Input:
     )
 
 
+def _trained_input() -> AdapterSocket.Input:
+    return AdapterSocket.Input(
+        "trained", optional=True, tooltip="From Train LoRA: taken in place of the adapter that is chosen below."
+    )
+
+
 # ---- what is done with it --------------------------------------------------------------------------------------------
 
 
@@ -94,6 +100,7 @@ class ApplyLora(io.ComfyNode):
             search_aliases=["lora", "dora", "lokr", "loha", "adapter", "style", "load lora"],
             inputs=[
                 Model.Input("model", tooltip="Stays as it is for whoever else uses it."),
+                _trained_input(),
                 _adapter_input(),
                 io.Float.Input(
                     "strength",
@@ -116,12 +123,12 @@ class ApplyLora(io.ComfyNode):
         return check(adapter)
 
     @classmethod
-    def fingerprint_inputs(cls, model, adapter, strength):
+    def fingerprint_inputs(cls, model, adapter, strength, trained=None):
         return fingerprint(adapter)
 
     @classmethod
-    def execute(cls, model: ModelHandle, adapter, strength) -> io.NodeOutput:
-        place = chosen(adapter)
+    def execute(cls, model: ModelHandle, adapter, strength, trained: TrainedAdapter | None = None) -> io.NodeOutput:
+        place = trained.place if trained else chosen(adapter)
         if place is None:
             return io.NodeOutput(model, "no adapter")
         worn, lines = dress(model, place, strength)
@@ -138,7 +145,7 @@ class LoraInfo(io.ComfyNode):
             category=CATEGORY,
             description="What an adapter is: layout, base model, rank, alpha and true scale, trigger words, training.",
             search_aliases=["lora metadata", "trigger words", "show lora"],
-            inputs=[_adapter_input()],
+            inputs=[_trained_input(), _adapter_input()],
             outputs=[io.String.Output("info", display_name="info", tooltip="One fact a line, for Preview as Text.")],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
@@ -149,12 +156,12 @@ class LoraInfo(io.ComfyNode):
         return check(adapter)
 
     @classmethod
-    def fingerprint_inputs(cls, adapter):
+    def fingerprint_inputs(cls, adapter, trained=None):
         return fingerprint(adapter)
 
     @classmethod
-    def execute(cls, adapter) -> io.NodeOutput:
-        info = describe(chosen(adapter))
+    def execute(cls, adapter, trained: TrainedAdapter | None = None) -> io.NodeOutput:
+        info = describe(trained.place if trained else chosen(adapter))
         host.say(info, cls.hidden.unique_id)
         return io.NodeOutput(info)
 

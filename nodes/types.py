@@ -1,6 +1,7 @@
 """The pack's own sockets, and what travels on them between nodes."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
@@ -10,6 +11,7 @@ from ..acestep_core.recent import Recent
 if TYPE_CHECKING:
     from ..acestep_core.checkpoints import StageModel
     from ..acestep_core.text import TextEncoder
+    from ..acestep_core.training.dataset import Dataset
     from ..acestep_core.vocoder import Vocoder
     from .host import Managed
 
@@ -19,6 +21,8 @@ VocoderSocket = io.Custom("ACESTEP_VOCODER")
 SongSocket = io.Custom("ACESTEP_SONG")
 Text = io.Custom("ACESTEP_TEXT")
 ReferenceSocket = io.Custom("ACESTEP_REFERENCE")
+AdapterSocket = io.Custom("ACESTEP_ADAPTER")
+DatasetSocket = io.Custom("ACESTEP_DATASET")
 
 REMEMBERED_CONDITIONS = 4
 ACTIVATION_BYTES_PER_SAMPLE = 128 * 4 * 8  # of a vocoder: eight copies of its widest layer at the full sample rate
@@ -80,3 +84,18 @@ class ModelHandle(Handle):
         for adapter in self.worn:
             adapter.load(0)
         self.transformer.load(activation_bytes)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Clips to learn from, and the word that every caption of theirs begins with."""
+
+    dataset: "Dataset"
+    trigger: str | None = None
+
+
+@dataclass(frozen=True)
+class TrainedAdapter:
+    """The file of an adapter that was trained in the graph."""
+
+    place: Path

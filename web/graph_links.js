@@ -52,6 +52,13 @@ export function nodeByPath(rootGraph, path) {
   return node ?? null;
 }
 
+/** The node that results name: "9", or "id of a subgraph:9". */
+export function nodeByLocator(rootGraph, locator) {
+  const parts = String(locator).split(":");
+  const graph = parts.length > 1 ? rootGraph?.subgraphs?.get(parts[0]) : rootGraph;
+  return nodeById(graph, parts.at(-1));
+}
+
 function nodeById(graph, id) {
   return graph?.getNodeById(id) ?? graph?.getNodeById(Number(id)) ?? null;
 }

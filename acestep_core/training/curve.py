@@ -49,7 +49,7 @@ def picture(curve: Curve, steps: int, width: int = 1024, height: int = 512) -> "
 
     drawn = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(drawn)
-    draw.font = ImageFont.load_default(size=max(9, height // 28))
+    draw.font = ImageFont.load_default(size=max(9, height // 24))
     letter = draw.font.size
     left, right, top, bottom = 4 * letter, width - letter, 2 * letter, height - 2 * letter
     low, high = curve.ends

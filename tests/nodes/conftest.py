@@ -4,6 +4,7 @@ Where ComfyUI cannot be imported, the tests of this folder are skipped, and with
 """
 
 import importlib
+import json
 import os
 import sys
 from pathlib import Path
@@ -77,8 +78,13 @@ def said(monkeypatch) -> list[str]:
     lines: list[str] = []
 
     class Told:
+        client_id = None
+
         def send_progress_text(self, text, node_id):
             lines.append(text)
+
+        def send_sync(self, event, data, sid):
+            json.dumps(data, allow_nan=False)  # else no page could read it
 
     monkeypatch.setattr(server.PromptServer, "instance", Told(), raising=False)
     return lines

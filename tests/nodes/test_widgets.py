@@ -10,14 +10,17 @@ from pathlib import Path
 import pytest
 import torch
 from acestep_pack import nodes as pack
+from acestep_pack.acestep_core.audio import Waveform, write
 from acestep_pack.acestep_core.lora.adapter import Adapter, LowRank
 from acestep_pack.acestep_core.lora.save import save_adapter
 from acestep_pack.acestep_core.prompt import lyrics_prompt, text_prompt
 from acestep_pack.acestep_core.reference import Reference
 from acestep_pack.acestep_core.song import Song
-from acestep_pack.nodes import audio, host, latents, load, lora, reference, song, stages, vocoder
-from acestep_pack.nodes.types import Handle
+from acestep_pack.acestep_core.training.dataset import read_dataset
+from acestep_pack.nodes import audio, dataset, host, latents, load, lora, reference, song, stages, training, vocoder
+from acestep_pack.nodes.types import Handle, Lesson
 from comfy_api.latest import io
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 SONG = {
@@ -46,6 +49,29 @@ SAVE = {
     "artist": "",
 }
 CASCADE = {slot: f"tiny-{slot}" for slot in "lms"} | {"text_encoder": "auto", "vocoder": "auto", "dtype": "auto"}
+
+MEMORY = {"memory": "custom", "rank": 2, "crop_seconds": 1.0, "frugal": False}
+STRETCH = {"stretch": "custom", "start": 0.8, "end": 0.2}
+TRAINING = {
+    "name": "style",
+    "steps": 1,
+    "memory": MEMORY,
+    "learning_rate": 0.001,
+    "preview_every": 0,
+    "seed": 0,
+    "kind": "lora",
+    "targets": "attention",
+    "alpha": 0.0,
+    "dropout": 0.0,
+    "accumulate": 1,
+    "warm_up": 0,
+    "weight_decay": 0.01,
+    "clip": 1.0,
+    "hold_out": 0.25,
+    "stretch": {"stretch": "auto"},
+    "save_every": 0,
+    "measure_every": 0,
+}
 
 # Node -> (what its widgets are at first, widget -> another value). A widget of a DynamicCombo is named combo.widget and
 # given with the whole combo: before and after.
@@ -89,6 +115,42 @@ CHANGES = {
         {"adapter": "style1.safetensors", "strength": 0.5},
     ),
     lora.LoraInfo: ({"adapter": "style0.safetensors"}, {"adapter": "style1.safetensors"}),
+    dataset.LoraDataset: (
+        {"clips": {"clips": "folder", "folder": "clips"}, "trigger": "zap"},
+        {
+            "clips": {"clips": "demo clips"},
+            "clips.folder": tuple({"clips": "folder", "folder": name} for name in ("clips", "other")),
+            "trigger": "zip",
+        },
+    ),
+    training.TrainLora: (
+        TRAINING,
+        {
+            "name": "other",
+            "steps": 2,
+            "memory": {"memory": "tiny"},
+            "memory.rank": (MEMORY, {**MEMORY, "rank": 3}),
+            "memory.crop_seconds": (MEMORY, {**MEMORY, "crop_seconds": 2.0}),
+            "memory.frugal": (MEMORY, {**MEMORY, "frugal": True}),
+            "learning_rate": 0.01,
+            "preview_every": 1,
+            "seed": 1,
+            "kind": "dora",
+            "targets": "attention and mlp",
+            "alpha": 1.0,
+            "dropout": 0.5,
+            "accumulate": 2,
+            "warm_up": 9,
+            "weight_decay": 0.5,
+            "clip": 0.01,
+            "hold_out": 0.5,
+            "stretch": STRETCH,
+            "stretch.start": (STRETCH, {**STRETCH, "start": 0.7}),
+            "stretch.end": (STRETCH, {**STRETCH, "end": 0.1}),
+            "save_every": 1,
+            "measure_every": 1,
+        },
+    ),
     **{
         stage: (
             STAGE,
@@ -130,7 +192,7 @@ CHANGES = {
 
 
 @pytest.fixture(scope="module")
-def parts():
+def parts(tmp_path_factory):
     """What nodes are connected to: the embedded cascade, and a second of music that is no song of its."""
     host.offer_models_folder()
     with torch.inference_mode():
@@ -148,12 +210,27 @@ def parts():
             "text": loaded["text_encoder"].encoder.encode(asked),
             "latent": latents.to_latent(latents.Latents(torch.randn(1, 8, 200))),
             "audio": sound,
+            "dataset": Lesson(read_dataset(some_clips(tmp_path_factory.mktemp("clips"), wave, 4))),
         }
 
 
+def some_clips(folder: Path, wave: torch.Tensor, count: int) -> Path:
+    """The same second of music over and over, louder with every clip."""
+    folder.mkdir(exist_ok=True)
+    for number in range(1, count + 1):
+        samples = wave.repeat(4).expand(1, 2, -1) * number / count
+        write(folder / f"{number}.flac", Waveform(samples, 48000))
+        (folder / f"{number}.txt").write_text(f"bpm: {60 * number}\nkey: C major\ncaption: calm lo-fi beat")
+    return folder
+
+
 @pytest.fixture
-def other_parts(comfy_models):
-    """A text encoder and a vocoder of the embedded family under other names, and two adapters."""
+def other_parts(comfy_models, comfy_folders, monkeypatch):
+    """A text encoder and a vocoder of the embedded family under other names, two adapters, two folders of clips."""
+    monkeypatch.setattr(dataset, "DEMO_SEEDS", range(1))
+    monkeypatch.setattr(dataset, "DEMO_SECONDS", 1.0)
+    for name in ("clips", "other"):
+        some_clips(comfy_folders / "input" / name, torch.sin(torch.arange(48000) / 20), 1)
     tiny = Path(load.__file__).parents[1] / "acestep_core" / "tiny"
     for source, name in (("text_encoder", "other-text"), ("vae", "other-vocoder")):
         folder = shutil.copytree(tiny / source, comfy_models / "acestep" / name)
@@ -198,6 +275,15 @@ def seen(value, folder: Path):
     return value
 
 
+def content(file: Path):
+    """What a file says; safetensors write their metadata in any order."""
+    if file.suffix != ".safetensors":
+        return file.read_bytes()
+    with safe_open(file, framework="pt") as stored:
+        told = sorted((stored.metadata() or {}).items())
+    return told, [(name, tensor.tolist()) for name, tensor in sorted(load_file(file).items())]
+
+
 def test_every_node_is_walked():
     assert set(CHANGES) == set(pack.NODES)
 
@@ -210,11 +296,12 @@ def test_every_widget_changes_something(node, run_node, parts, said, comfy_folde
     links = {name: parts[name] for name in sockets}
 
     def outcome(given):
-        for old in (comfy_folders / "output").rglob("*.*"):
-            old.unlink()
+        shutil.rmtree(comfy_folders / "output", ignore_errors=True)
+        for name in ("style", "other"):
+            host.new_adapter(name).unlink(missing_ok=True)
         made = run_node(node, **links, **given)
-        files = sorted((comfy_folders / "output").rglob("*.*"))
-        return [seen(made.result or (), comfy_folders), [(file.name, file.read_bytes()) for file in files]]
+        files = sorted(path for path in (comfy_folders / "output").rglob("*") if path.is_file())
+        return [seen(made.result or (), comfy_folders), [(file.name, content(file)) for file in files]]
 
     plain = outcome(before)
     assert outcome(before) == plain  # else any two runs would differ

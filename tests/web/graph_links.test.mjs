@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { inputIndex, nodeByPath, outermost, source, targets } from "../../web/graph_links.js";
+import { inputIndex, nodeByLocator, nodeByPath, outermost, source, targets } from "../../web/graph_links.js";
 
 const LATENT = "LATENT";
 
@@ -138,4 +138,13 @@ test("an execution id is a path through subgraphs", () => {
   assert.equal(nodeByPath(root, "5:9"), held);
   assert.equal(nodeByPath(root, "5:7"), null);
   assert.equal(nodeByPath(root, "8:9"), null);
+});
+
+test("results name nodes by their graph", () => {
+  const inner = graphOf({ 4: stage }, []);
+  const graph = graphOf({ 9: stage }, []);
+  graph.subgraphs.set("abc", inner);
+  assert.equal(nodeByLocator(graph, "9"), graph.nodes[0]);
+  assert.equal(nodeByLocator(graph, "abc:4"), inner.nodes[0]);
+  assert.equal(nodeByLocator(graph, "gone:4"), null);
 });

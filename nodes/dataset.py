@@ -1,0 +1,127 @@
+"""A folder of clips with their words, to be learnt from."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from comfy_api.latest import io
+
+from ..acestep_core.checkpoints.shelf import state_of
+from ..acestep_core.errors import UserError
+from ..acestep_core.training import common
+from ..acestep_core.training.dataset import Dataset, read_dataset
+from . import host
+from .lora import CATEGORY
+from .types import DatasetSocket, Lesson
+
+DEMO, FOLDER = "demo clips", "folder"
+DEMO_FOLDER, DEMO_GENRE, DEMO_SECONDS = "acestep-demo-clips", "chiptune", 12.0
+DEMO_SEEDS = range(2_000_000, 2_000_008)
+FILES_MOST = 20_000  # in a folder of clips
+
+
+def demo_clips(node_id: str) -> Path:
+    """A folder of short clips in a style that the embedded models do not know, played where it is not there yet."""
+    from ..acestep_core.training.band.folder import write_clips
+
+    folder = host.clips_folder(DEMO_FOLDER)
+    progress = host.Progress(node_id, len(DEMO_SEEDS))
+    for number, _ in enumerate(write_clips(folder, DEMO_SEEDS, DEMO_SECONDS, DEMO_GENRE), start=1):
+        progress.report(number, f"the band plays clip {number} of {len(DEMO_SEEDS)}")
+    return folder
+
+
+def read_clips(folder: Path, trigger: str | None) -> Dataset:
+    """Raises UserError for a folder that holds no clips, or the half of a disk."""
+    _state(folder)
+    return read_dataset(folder, trigger)
+
+
+def _state(folder: Path) -> tuple:
+    if not folder.is_dir():
+        raise UserError(f"{folder}: is not a folder; expected one with clips and their captions")
+    for number, _ in enumerate(folder.rglob("*")):
+        if number >= FILES_MOST:
+            raise UserError(f"{folder}: holds more than {FILES_MOST} files; choose the folder of the clips alone")
+    return state_of(folder)
+
+
+def described(dataset: Dataset) -> Iterator[str]:
+    """How many clips and minutes there are, what is left out and why."""
+    seconds = [_seconds(clip.path) for clip in dataset.clips]
+    known = sum(filter(None, seconds)) / 60
+    yield f"{len(dataset.clips)} clips, {known:.1f} minutes"
+    if unknown := seconds.count(None):
+        yield f"{unknown} of them do not tell their length"
+    yield from map(common.left_out_line, dataset.left_out)
+    yield from (f"note: {note}" for note in dataset.notes)
+
+
+def _seconds(path: Path) -> float | None:
+    """The length that a file tells of itself."""
+    import av
+
+    try:
+        with av.open(str(path)) as file:
+            return file.duration / av.time_base if file.duration else None
+    except (av.FFmpegError, OSError):
+        return None
+
+
+class LoraDataset(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        folder = io.String.Input(
+            "folder",
+            default="",
+            tooltip="A folder below ComfyUI's input folder, or a whole path such as /home/me/clips. It is only read: "
+            "sound files, and the texts and tables beside them. Whole paths are taken only while ComfyUI listens to "
+            "its own machine alone, so that nobody else can look around on it; paths of other machines never.",
+        )
+        return io.Schema(
+            node_id="AceStepLoraDataset",
+            display_name="LoRA Dataset",
+            category=CATEGORY,
+            description="Clips with their words beside them, to train a LoRA on: song.wav with song.txt (a caption, or "
+            "lines such as bpm: 120), song.json, or one CSV or JSONL for all.",
+            search_aliases=["training data", "load audio folder", "captions", "train lora"],
+            inputs=[
+                io.DynamicCombo.Input(
+                    "clips",
+                    options=[io.DynamicCombo.Option(DEMO, []), io.DynamicCombo.Option(FOLDER, [folder])],
+                    tooltip=f"{DEMO}: {len(DEMO_SEEDS)} short chiptunes that this pack's own procedural band plays "
+                    f"into the folder {DEMO_FOLDER} of ComfyUI's input folder, free of any licence, to see how "
+                    "training goes. folder: yours.",
+                ),
+                io.String.Input(
+                    "trigger",
+                    default="",
+                    tooltip="A word that every caption begins with, and that calls its style up later. Empty: none, "
+                    "and every clip needs a caption.",
+                ),
+            ],
+            outputs=[
+                DatasetSocket.Output("dataset", display_name="dataset", tooltip="For Train LoRA."),
+                io.String.Output("report", display_name="report", tooltip="How many clips, what is left out and why."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, *, clips=None):
+        return True if clips is not None else f"clips: expected {DEMO} or {FOLDER}"
+
+    @classmethod
+    def fingerprint_inputs(cls, clips, trigger):
+        try:
+            return DEMO if clips["clips"] == DEMO else str(_state(host.clips_folder(clips["folder"])))
+        except UserError as exc:
+            return str(exc)
+
+    @classmethod
+    def execute(cls, clips, trigger) -> io.NodeOutput:
+        trigger = trigger.strip() or None
+        folder = demo_clips(cls.hidden.unique_id) if clips["clips"] == DEMO else host.clips_folder(clips["folder"])
+        lesson = Lesson(read_clips(folder, trigger), trigger)
+        report = "\n".join(described(lesson.dataset))
+        host.say(report, cls.hidden.unique_id)
+        return io.NodeOutput(lesson, report)

@@ -1,0 +1,172 @@
+"""What a training in the graph can be told: widgets, and the settings that they come to for a model."""
+
+from dataclasses import replace
+
+from comfy_api.latest import io
+
+from ..acestep_core.checkpoints.known import KNOWN
+from ..acestep_core.training import common
+from ..acestep_core.training.settings import KINDS, PRESETS, TARGETS, TINY, LoraSettings, Rhythm, preset
+from . import host
+from .types import ModelHandle
+
+AUTO, CUSTOM, TINY_PRESET = "auto", "custom", "tiny"
+ATTENTION, EVERYTHING = "attention", "attention and mlp"
+TARGETS_OF = {ATTENTION: ("self", "cross"), EVERYTHING: tuple(TARGETS)}
+
+
+def settings_of(handle: ModelHandle, wish: dict) -> LoraSettings:
+    """What the widgets ask for of this model; 0 and auto are the preset's."""
+    memory, stretch = wish["memory"], wish["stretch"]
+    given = {name: wish[name] for name in ("steps", "dropout", "warm_up", "weight_decay", "clip", "hold_out", "seed")}
+    given |= {name: wish[name] for name in ("learning_rate", "accumulate") if wish[name]}
+    given |= {"alpha": wish["alpha"] or None, "targets": TARGETS_OF[wish["targets"]], "kind": wish["kind"]}
+    given |= {name: memory[name] for name in ("rank", "crop_seconds", "frugal") if name in memory}
+    settings = _preset(handle, memory["memory"], given)
+    if stretch["stretch"] == CUSTOM:
+        return replace(settings, start=stretch["start"], end=stretch["end"])
+    known = KNOWN.get(handle.model.name)
+    return common.own_stretch(settings, known.slot if known else "", handle.model.defaults)
+
+
+def _preset(handle: ModelHandle, choice: str, given: dict) -> LoraSettings:
+    is_tiny = handle.model.defaults.variant == TINY_PRESET
+    if choice == TINY_PRESET or (is_tiny and choice in (AUTO, CUSTOM)):
+        return LoraSettings(**{**TINY, **given})
+    if choice == CUSTOM:
+        return LoraSettings(**given)
+    size = host.device_gigabytes() if choice == AUTO else int(choice.split()[0])
+    return preset(max(size, min(PRESETS)), **given)
+
+
+# ---- widgets ---------------------------------------------------------------------------------------------------------
+
+
+def _whole(name: str, default: int, least: int, most: int, tooltip: str, advanced: bool = False) -> io.Int.Input:
+    return io.Int.Input(name, default=default, min=least, max=most, tooltip=tooltip, advanced=advanced)
+
+
+def _share(name: str, default: float, tooltip: str) -> io.Float.Input:
+    return io.Float.Input(name, default=default, min=0.0, max=0.99, step=0.01, advanced=True, tooltip=tooltip)
+
+
+def _memory_input() -> io.DynamicCombo.Input:
+    custom = [
+        _whole("rank", 32, 1, 1024, "Width of the adapter: more learns more, takes more memory, and overfits sooner."),
+        io.Float.Input(
+            "crop_seconds",
+            default=60.0,
+            min=1.0,
+            max=600.0,
+            step=1.0,
+            tooltip="The longest stretch of a clip that a step learns from. Memory grows with it.",
+        ),
+        io.Boolean.Input(
+            "frugal",
+            default=True,
+            tooltip="Layers are computed again for the gradients: much less memory, a third more time.",
+        ),
+    ]
+    named = (AUTO, TINY_PRESET, *(f"{size} GB" for size in PRESETS))
+    return io.DynamicCombo.Input(
+        "memory",
+        options=[*(io.DynamicCombo.Option(name, []) for name in named), io.DynamicCombo.Option(CUSTOM, custom)],
+        tooltip="Rank, crop and checkpointing that fit the memory of a GPU. auto: this machine's; for the embedded "
+        "models it is tiny, which learns in a minute on a CPU. The figures are computed, not measured on each card.",
+    )
+
+
+def _stretch_input() -> io.DynamicCombo.Input:
+    ends = [
+        io.Float.Input(name, default=default, min=0.0, max=1.0, step=0.0001, round=0.0001, tooltip=tooltip)
+        for name, default, tooltip in (
+            ("start", 1.0, "Flow time at which what is learnt begins; 1 is noise."),
+            ("end", 0.0, "Flow time at which it ends; 0 is finished music."),
+        )
+    ]
+    return io.DynamicCombo.Input(
+        "stretch",
+        options=[io.DynamicCombo.Option(AUTO, []), io.DynamicCombo.Option(CUSTOM, ends)],
+        tooltip="Flow times that are learnt. auto: those that the model plays in its cascade, and all of them for a "
+        "model without a place of its own. A model that plays alone needs custom, 1 to 0.",
+    )
+
+
+def how_inputs() -> list[io.Input]:
+    own, every = LoraSettings(), Rhythm()
+    return [
+        io.String.Input(
+            "name",
+            default="my-style",
+            tooltip="Of the adapter: its file in the first of ComfyUI's loras folders. The same name goes on with the "
+            "same training; a file that comes from another one is never replaced.",
+        ),
+        _whole("steps", own.steps, 1, 1_000_000, "How long it learns. More than before goes on with a finished one."),
+        _memory_input(),
+        io.Float.Input(
+            "learning_rate",
+            default=0.0,
+            min=0.0,
+            max=1.0,
+            step=0.00001,
+            round=0.0000001,
+            tooltip=f"How far a step goes. 0 (auto): {own.learning_rate:g}, for the embedded models "
+            f"{TINY['learning_rate']:g}. Too high, and the loss jumps; too low, and nothing is learnt.",
+        ),
+        _whole("preview_every", 250, 0, 1_000_000, "Steps from one preview that can be played to the next. 0: none."),
+        io.Int.Input(
+            "seed",
+            default=0,
+            min=0,
+            max=2**53 - 1,
+            control_after_generate=io.ControlAfterGenerate.fixed,
+            tooltip="Of all that is drawn. The same seed learns the same.",
+        ),
+        io.Combo.Input(
+            "kind",
+            options=list(KINDS),
+            default="lora",
+            advanced=True,
+            tooltip="dora learns magnitudes too: often closer, and slower. lokr is the smallest of the three and "
+            "takes a higher learning rate, such as 1e-3.",
+        ),
+        io.Combo.Input(
+            "targets",
+            options=list(TARGETS_OF),
+            default=ATTENTION,
+            advanced=True,
+            tooltip="Layers that are adapted. With the MLP it learns more, takes more memory, and overfits sooner.",
+        ),
+        io.Float.Input(
+            "alpha",
+            default=0.0,
+            min=0.0,
+            max=4096.0,
+            step=1.0,
+            advanced=True,
+            tooltip="The adapter's scale times its rank. 0 (auto): the rank, which every reader takes for scale 1.",
+        ),
+        _share(
+            "dropout", own.dropout, "Share of the adapter's inputs that is left out at random: against overfitting."
+        ),
+        _whole("accumulate", 0, 0, 1024, "Crops in a step. 0 (auto): 4, for the embedded models 2.", advanced=True),
+        _whole("warm_up", own.warm_up, 0, 100_000, "Steps in which the learning rate rises from 0.", advanced=True),
+        _share("weight_decay", own.weight_decay, "Pulls the adapter towards doing nothing."),
+        io.Float.Input(
+            "clip",
+            default=own.clip,
+            min=0.01,
+            max=1000.0,
+            step=0.1,
+            advanced=True,
+            tooltip="The largest norm of a gradient; a wild step is cut to it.",
+        ),
+        _share(
+            "hold_out", own.hold_out, "Share of the clips that is not learnt from, to measure with; from 4 clips on."
+        ),
+        _stretch_input(),
+        _whole("save_every", every.save, 0, 1_000_000, "Steps from one checkpoint to the next.", advanced=True),
+        _whole(
+            "measure_every", every.measure, 0, 1_000_000, "Steps between losses on what is held out.", advanced=True
+        ),
+    ]

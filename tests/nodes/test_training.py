@@ -1,0 +1,299 @@
+"""Training in the graph: clips, the training itself, what is shown of it, and what it may not do."""
+
+import os
+from pathlib import Path
+
+import comfy.model_management as management
+import pytest
+import torch
+from acestep_pack.acestep_core import audio
+from acestep_pack.acestep_core.errors import UserError
+from acestep_pack.acestep_core.lora.adapter import read_adapter
+from acestep_pack.acestep_core.training.needs import adapter_parameters, training_bytes
+from acestep_pack.acestep_core.training.settings import LoraSettings
+from acestep_pack.nodes import dataset, host, load, lora, training, training_settings
+
+RATE_HZ = 48000
+HOW = {
+    "name": "style",
+    "steps": 2,
+    "memory": {"memory": "custom", "rank": 4, "crop_seconds": 3.0, "frugal": False},
+    "learning_rate": 1e-3,
+    "preview_every": 0,
+    "seed": 0,
+    "kind": "lora",
+    "targets": "attention",
+    "alpha": 0.0,
+    "dropout": 0.0,
+    "accumulate": 1,
+    "warm_up": 0,
+    "weight_decay": 0.01,
+    "clip": 1.0,
+    "hold_out": 0.0,
+    "stretch": {"stretch": "auto"},
+    "save_every": 0,
+    "measure_every": 0,
+}
+
+
+def a_clip(path, seconds=4.0, pitch_hz=220.0):
+    t = torch.arange(int(seconds * RATE_HZ)) / RATE_HZ
+    wave = 0.5 * torch.sin(2 * torch.pi * pitch_hz * t) * (1 - t * 4 % 1)
+    audio.write(path, audio.Waveform(wave.expand(1, 2, -1), RATE_HZ))
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    for number in range(2):
+        a_clip(folder / f"note{number}.flac", pitch_hz=220.0 * (number + 1))
+        (folder / f"note{number}.txt").write_text("plucked notes\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    host.offer_models_folder()
+    with torch.inference_mode():
+        return {
+            "model": load.load_model(load.fetched("tiny-s", "stage", "1"), "auto"),
+            "text_encoder": load.load_encoder(load.fetched("tiny-text", "text", "1"), "auto"),
+            "vocoder": load.load_vocoder(load.fetched("tiny-vocoder", "vocoder", "1")),
+        }
+
+
+@pytest.fixture
+def train(loaded, clips, run_node, comfy_models, comfy_folders, said):
+    """train(steps=4): what Train LoRA returns."""
+
+    def run(**other):
+        chosen = {"clips": "folder", "folder": str(clips)}
+        lesson, _ = run_node(dataset.LoraDataset, clips=chosen, trigger="zap").args
+        return run_node(training.TrainLora, **loaded, dataset=lesson, **{**HOW, **other})
+
+    return run
+
+
+@pytest.fixture
+def cancel(monkeypatch):
+    """cancel(2): as if Cancel were pressed while step 2 is at work."""
+
+    def at(step):
+        def show(event, view):
+            if view["step"] == step:
+                management.interrupt_current_processing(True)
+
+        monkeypatch.setattr(training, "SHOW_SECONDS", 0.0)
+        monkeypatch.setattr(host, "show", show)
+
+    yield at
+    management.interrupt_current_processing(False)
+
+
+def weights(path):
+    return {name: (delta.a, delta.b) for name, delta in read_adapter(path).modules.items()}
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(
+        torch.equal(a, b) for name in one for a, b in zip(one[name], other[name], strict=True)
+    )
+
+
+# ---- the training ----------------------------------------------------------------------------------------------------
+
+
+def test_a_trained_adapter_is_worn_and_the_base_stays_as_it_was(train, loaded, run_node, comfy_models):
+    transformer = loaded["model"].model.transformer
+    before = {name: tensor.clone() for name, tensor in transformer.state_dict().items()}
+    modes = [module.training for module in transformer.modules()]
+    made = train(preview_every=2)
+    adapter, path, curve = made.args
+    assert Path(path) == comfy_models / "loras" / "style.safetensors" and "style.safetensors" in lora.choices()
+    assert curve.shape == (1, 512, 1024, 3) and 0 < curve.mean() < 1
+    after = transformer.state_dict()
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    assert [module.training for module in transformer.modules()] == modes
+    worn, report = run_node(lora.ApplyLora, model=loaded["model"], adapter="none", strength=1.0, trained=adapter).args
+    assert "style" in report and len(worn.worn) == 1
+    (info,) = run_node(lora.LoraInfo, adapter="none", trained=adapter).args
+    assert "zap" in info and "tiny-s" in info
+    (view,) = made.ui[training.VIEW]
+    assert (view["step"], view["of"], len(view["points"])) == (2, 2, 2)
+    files = [
+        host.training_folder("style").parents[1] / file["subfolder"] / file["filename"] for file in view["previews"]
+    ]
+    assert files and all(audio.read(file).seconds > 2 for file in files)
+
+
+def test_cancel_keeps_what_was_learnt_and_run_goes_on_exactly(train, cancel, said):
+    whole = weights(train(name="whole", steps=4).args[1])
+    cancel(2)
+    with pytest.raises(host.Cancelled):
+        train(steps=4)
+    assert said[-1] == "kept at step 2 of 4; Run goes on from there"
+    assert not host.new_adapter("style").exists()
+    cancel(None)
+    assert same(weights(train(steps=4).args[1]), whole)
+
+
+def test_a_finished_training_is_done_at_once_and_more_steps_go_on(train, monkeypatch):
+    train()
+    with monkeypatch.context() as patched:
+        patched.setattr("acestep_pack.acestep_core.training.loop.Loop._learn", None)  # no step may be made
+        train()
+    train(steps=3)
+    rows = (host.training_folder("style") / "losses.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["step", "1", "2", "3"]
+
+
+def test_an_adapter_of_another_training_is_never_replaced(train):
+    path = Path(train().args[1])
+    kept = path.read_bytes()
+    with pytest.raises(UserError, match="other seed"):
+        train(seed=1)
+    foreign = host.new_adapter("foreign")
+    foreign.write_bytes(kept)
+    with pytest.raises(UserError, match="choose another name"):
+        train(name="foreign")
+    assert path.read_bytes() == kept == foreign.read_bytes()
+    host.training_folder("style").rename(host.training_folder("moved"))
+    with pytest.raises(UserError, match="is there already"):
+        train()
+
+
+def test_an_adapter_that_was_deleted_is_written_anew(train):
+    path = Path(train().args[1])
+    ask = {name: HOW[name] for name in HOW} | {"dataset": None}
+    assert not training.TrainLora.fingerprint_inputs(**ask)
+    path.unlink()
+    assert training.TrainLora.fingerprint_inputs(**ask)
+    assert not training.TrainLora.fingerprint_inputs(**{**ask, "steps": 3})
+    assert train() and path.exists()
+
+
+def test_a_model_that_wears_an_adapter_is_not_taught(train, loaded, run_node, monkeypatch):
+    adapter = train().args[0]
+    worn, _ = run_node(lora.ApplyLora, model=loaded["model"], adapter="none", strength=1.0, trained=adapter).args
+    monkeypatch.setitem(loaded, "model", worn)
+    with pytest.raises(UserError, match="wears an adapter"):
+        train(name="other")
+
+
+@pytest.mark.parametrize(
+    "name", ["", "  ", "../evil", "a/b", "a\\b", "/etc/x", "C:x", ".hidden", "con", "NUL.txt", "x.", "a\nb", "x" * 101]
+)
+def test_a_name_that_could_leave_the_folder_is_refused(name, train):
+    given = {"memory": "auto", "stretch": "auto"}
+    assert "expected letters" in training.TrainLora.validate_inputs(name, **given)
+    with pytest.raises(UserError, match="name: got"):  # as it comes through a link
+        train(name=name)
+    assert training.TrainLora.validate_inputs("soul 2.0-b", **given) is True
+
+
+# ---- settings and memory ---------------------------------------------------------------------------------------------
+
+
+def test_auto_fits_the_model_and_the_device(loaded, monkeypatch):
+    auto = {**HOW, "memory": {"memory": "auto"}, "learning_rate": 0.0, "accumulate": 0}
+    tiny = training_settings.settings_of(loaded["model"], auto)
+    assert (tiny.rank, tiny.learning_rate, tiny.accumulate) == (16, 2e-3, 2)
+    assert (tiny.start, tiny.end) == (0.07, 0.0)  # tiny-s' place in its cascade
+    named = training_settings.settings_of(loaded["model"], {**auto, "memory": {"memory": "16 GB"}})
+    assert (named.rank, named.frugal, named.learning_rate) == (64, True, 1e-4)
+
+
+def test_memory_grows_with_what_is_learnt(loaded):
+    network = loaded["model"].model.transformer
+    plain = LoraSettings(rank=4)
+    from acestep_pack.acestep_core.training.lora import adapted
+
+    with torch.inference_mode(False):
+        made = sum(p.numel() for p in adapted(network, plain).parameters() if p.requires_grad)
+    assert adapter_parameters(network, plain) == made
+    least = training_bytes(network, LoraSettings(rank=4, frugal=True), 600)
+    assert least < training_bytes(network, plain, 600) < training_bytes(network, LoraSettings(rank=64), 1200)
+
+
+def test_comfyui_counts_the_memory_of_an_adapter(train, loaded, run_node):
+    adapter = train().args[0]
+    worn, _ = run_node(lora.ApplyLora, model=loaded["model"], adapter="none", strength=1.0, trained=adapter).args
+    (branches,) = worn.worn
+    held = sum(a.nbytes + b.nbytes for a, b in weights(adapter.place).values())
+    assert branches.patcher.model_size() == held
+
+
+# ---- clips -----------------------------------------------------------------------------------------------------------
+
+
+def told(run_node, folder, trigger=""):
+    return run_node(dataset.LoraDataset, clips={"clips": "folder", "folder": str(folder)}, trigger=trigger).args
+
+
+def test_a_dataset_tells_what_it_holds_and_what_it_leaves_out(run_node, comfy_folders, said):
+    folder = comfy_folders / "input" / "mine"
+    folder.mkdir()
+    a_clip(folder / "good.flac", 6.0)
+    a_clip(folder / "mute.flac")
+    (folder / "good.txt").write_text("plucked notes")
+    lesson, report = told(run_node, "mine")
+    assert report.splitlines()[0] == "1 clips, 0.1 minutes"
+    assert "mute.flac: has no caption" in report and said[-1] == report
+    assert lesson.trigger is None and [clip.path.name for clip in lesson.dataset.clips] == ["good.flac"]
+    lesson, report = told(run_node, "mine", "zap")
+    assert report.splitlines()[0].startswith("2 clips") and lesson.trigger == "zap"
+
+
+def test_a_changed_file_changes_the_fingerprint(comfy_folders):
+    folder = comfy_folders / "input" / "mine"
+    folder.mkdir()
+    a_clip(folder / "good.flac")
+    ask = {"clips": {"clips": "folder", "folder": "mine"}, "trigger": ""}
+    before = dataset.LoraDataset.fingerprint_inputs(**ask)
+    assert dataset.LoraDataset.fingerprint_inputs(**ask) == before
+    (folder / "good.txt").write_text("a caption")
+    with_words = dataset.LoraDataset.fingerprint_inputs(**ask)
+    os.utime(folder / "good.flac", ns=(0, 0))
+    assert len({before, with_words, dataset.LoraDataset.fingerprint_inputs(**ask)}) == 3
+
+
+@pytest.mark.parametrize(
+    "folder, message",
+    [
+        ("", "is empty"),
+        ("../secret", "is outside"),
+        ("a/../../b", "is outside"),
+        ("//server/share", "another machine"),
+        ("\\\\server\\share", "another machine"),
+        ("nowhere", "is not a folder"),
+    ],
+)
+def test_a_folder_that_may_not_be_read_is_told(folder, message, run_node, comfy_folders, said):
+    with pytest.raises(UserError, match=message):
+        told(run_node, folder)
+
+
+def test_whole_paths_are_for_those_at_the_machine_itself(clips, run_node, comfy_folders, said, monkeypatch):
+    assert told(run_node, clips)[1].startswith("2 clips")
+    for listens in ("0.0.0.0,::", "127.0.0.1,192.168.0.2"):
+        monkeypatch.setattr(host.args, "listen", listens)
+        with pytest.raises(UserError, match="--listen"):
+            told(run_node, clips)
+
+
+def test_half_a_disk_is_no_dataset(clips, run_node, comfy_folders, said, monkeypatch):
+    monkeypatch.setattr(dataset, "FILES_MOST", 2)
+    with pytest.raises(UserError, match="more than 2 files"):
+        told(run_node, clips)
+
+
+def test_demo_clips_are_played_once(run_node, comfy_folders, said, monkeypatch):
+    monkeypatch.setattr(dataset, "DEMO_SEEDS", range(2))
+    monkeypatch.setattr(dataset, "DEMO_SECONDS", 3.0)
+    ask = {"clips": {"clips": "demo clips"}, "trigger": ""}
+    _, report = run_node(dataset.LoraDataset, **ask).args
+    made = sorted((comfy_folders / "input").rglob("*.flac"))
+    assert report.startswith("2 clips") and len(made) == 2
+    times = [path.stat().st_mtime_ns for path in made]
+    run_node(dataset.LoraDataset, **ask)
+    assert [path.stat().st_mtime_ns for path in made] == times

@@ -1,0 +1,184 @@
+// Draws on Train LoRA how the loss falls while it trains, and puts a player below it for every preview. The server sends
+// all that is drawn each time, so that a page that is opened later misses nothing.
+
+import { app } from "../../scripts/app.js";
+import { api } from "../../scripts/api.js";
+import { dotsPath, linePath, lossText, previewLabel } from "./curve.js";
+import { html, passWheel, svg } from "./elements.js";
+import { nodeByLocator, nodeByPath } from "./graph_links.js";
+import { Row, ROW_HEIGHT } from "./sound_row.js";
+
+const NODE = "AceStepTrainLora";
+const EVENT = "acestep-cascade.training";
+const RESULT = "acestep_training";
+const CURVE_HEIGHT = 118;
+const HEIGHT = CURVE_HEIGHT + 42; // with the words above and below it
+const ROWS_SHOWN = 3; // of more a part of the next one is seen, and they scroll
+const MEAN = "#4f8df5";
+const HELD_OUT = "#f0a01e";
+const legible = (colour) => `color-mix(in srgb, ${colour} 65%, var(--input-text))`; // as text, on dark and on light
+
+const BOARD_CSS =
+  "box-sizing:border-box;display:flex;flex-direction:column;gap:3px;overflow:hidden;" +
+  "font:11px/14px system-ui,sans-serif;color:var(--descrip-text);user-select:none;";
+const ROW_CSS = "display:flex;justify-content:space-between;gap:8px;white-space:nowrap;height:14px;flex:0 0 auto";
+const FRAME_CSS = `position:relative;flex:0 0 auto;height:${CURVE_HEIGHT}px`;
+const END_CSS = "position:absolute;left:6px;font-variant-numeric:tabular-nums;pointer-events:none;";
+
+const boards = new Map(); // node -> Board
+
+class Board {
+  constructor(node) {
+    this.node = node;
+    this.rows = new Map(); // name of a preview -> Row, newest first
+    this.element = html("div", BOARD_CSS);
+    this.list = html("div", "flex:0 0 auto;overflow:hidden");
+    this.element.append(...this.buildWords(), this.buildCurve(), this.buildFoot(), this.list);
+    passWheel(
+      this.element,
+      () => app.canvas,
+      () => this.scrolls,
+    );
+  }
+
+  buildWords() {
+    const tabular = "font-variant-numeric:tabular-nums;";
+    this.mean = html("span", `${tabular}color:${legible(MEAN)}`);
+    this.heldOut = html("span", `${tabular}color:${legible(HELD_OUT)};flex:1`);
+    this.where = html("span", tabular, { textContent: "loss" });
+    const words = html("div", ROW_CSS);
+    words.append(this.mean, this.heldOut, this.where);
+    return [words];
+  }
+
+  buildCurve() {
+    const line = (attributes) => svg("path", { fill: "none", "vector-effect": "non-scaling-stroke", ...attributes });
+    this.single = line({ stroke: MEAN, "stroke-opacity": 0.35, "stroke-width": 1 });
+    this.smooth = line({ stroke: MEAN, "stroke-width": 2, "stroke-linejoin": "round" });
+    this.dots = line({ stroke: HELD_OUT, "stroke-width": 6, "stroke-linecap": "round" });
+    const ruled = { stroke: "var(--descrip-text)", "stroke-opacity": 0.25, "stroke-width": 1 };
+    const grid = [25, 50, 75].map((y) => line({ d: `M0 ${y}H100`, ...ruled }));
+    const box = { viewBox: "0 0 100 100", preserveAspectRatio: "none", width: "100%", height: "100%" };
+    this.grid = svg("g", { visibility: "hidden" }, ...grid);
+    const drawn = svg("svg", box, this.grid, this.single, this.smooth, this.dots);
+    drawn.style.cssText = "display:block;border-radius:4px;background:var(--comfy-input-bg)";
+    this.high = html("span", `${END_CSS}top:3px`);
+    this.low = html("span", `${END_CSS}bottom:3px`);
+    const hint = "position:absolute;inset:0;display:grid;place-items:center;pointer-events:none";
+    this.hint = html("span", hint, { textContent: "The loss is drawn here while it trains" });
+    const frame = html("div", FRAME_CSS);
+    frame.append(drawn, this.high, this.low, this.hint);
+    return frame;
+  }
+
+  buildFoot() {
+    this.first = html("span", "");
+    this.last = html("span", "");
+    const foot = html("div", ROW_CSS);
+    foot.append(this.first, this.last);
+    return foot;
+  }
+
+  get scrolls() {
+    return this.rows.size > ROWS_SHOWN;
+  }
+
+  get listHeight() {
+    return (this.scrolls ? ROWS_SHOWN + 0.5 : this.rows.size) * ROW_HEIGHT;
+  }
+
+  get height() {
+    return HEIGHT + this.listHeight;
+  }
+
+  show(view) {
+    const { step, of, points, held_out: heldOut, ends, mean_steps: meanSteps, previews } = view;
+    this.hint.style.display = points.length ? "none" : "";
+    this.grid.setAttribute("visibility", "visible");
+    this.single.setAttribute("d", linePath(points, of, ends)); // of [step, loss, mean] the first two
+    const means = points.map(([at, , mean]) => [at, mean]);
+    this.smooth.setAttribute("d", linePath(means, of, ends));
+    this.dots.setAttribute("d", dotsPath(heldOut, of, ends));
+    this.mean.textContent = points.length ? `loss ${lossText(means.at(-1)[1])}` : "";
+    this.mean.title = `mean of the last ${meanSteps} steps`;
+    this.heldOut.textContent = heldOut.length ? `held out ${lossText(heldOut.at(-1)[1])}` : "";
+    this.heldOut.title = "on the clips that are not learnt from";
+    this.where.textContent = `step ${step} of ${of}`;
+    [this.low.textContent, this.high.textContent] = ends.map((end) => end.toPrecision(3));
+    [this.first.textContent, this.last.textContent] = ["0", `${of} steps`];
+    this.showPreviews(previews);
+  }
+
+  /** A row for each preview, the newest first; those that are there stay, for one may be playing. */
+  showPreviews(previews) {
+    const key = (file) => `${file.subfolder}/${file.filename}`;
+    const wanted = new Set(previews.map(key));
+    for (const [name, row] of this.rows) {
+      if (!wanted.has(name)) row.remove();
+    }
+    const known = this.rows;
+    const made = [...previews].reverse().map((file) => [
+      key(file),
+      known.get(key(file)) ?? new Row(file, previewLabel(file.filename)),
+    ]);
+    if (made.length === known.size && made.every(([name]) => known.has(name))) return;
+    this.rows = new Map(made);
+    this.list.replaceChildren(...made.map(([, row]) => row.element));
+    this.list.style.height = `${this.listHeight}px`;
+    this.list.style.overflowY = this.scrolls ? "auto" : "hidden";
+    this.element.dataset.captureWheel = this.scrolls; // Nodes 2.0 lets the wheel scroll it then
+    this.fit();
+  }
+
+  fit() {
+    this.element.style.height = this.element.style.maxHeight = `${this.height}px`;
+    const [width, height] = this.node.size;
+    this.node.setSize([width, Math.max(height, this.node.computeSize()[1])]);
+    this.node.setDirtyCanvas?.(true, true);
+  }
+
+  clear() {
+    for (const row of this.rows.values()) row.remove();
+    this.rows.clear();
+  }
+}
+
+function addBoard(node) {
+  const board = new Board(node);
+  const height = () => board.height;
+  const options = { serialize: false, hideOnZoom: false, margin: 10, getMinHeight: height, getMaxHeight: height };
+  const widget = node.addDOMWidget("learning", "acestep_learning", board.element, options);
+  widget.serialize = false; // it holds no value: a saved workflow must not know of it
+  boards.set(node, board);
+}
+
+app.registerExtension({
+  name: "acestep-cascade.training",
+  setup() {
+    api.addEventListener(EVENT, ({ detail }) => {
+      boards.get(nodeByPath(app.rootGraph ?? app.graph, detail.node))?.show(detail);
+    });
+  },
+  beforeRegisterNodeDef(nodeType, nodeData) {
+    if (nodeData.name !== NODE) return;
+    const { onExecuted, onRemoved } = nodeType.prototype;
+    nodeType.prototype.onExecuted = function (output) {
+      onExecuted?.call(this, output);
+      if (output[RESULT]) boards.get(this)?.show(output[RESULT][0]);
+    };
+    nodeType.prototype.onRemoved = function () {
+      onRemoved?.call(this);
+      boards.get(this)?.clear();
+      boards.delete(this);
+    };
+  },
+  nodeCreated(node) {
+    if (node.comfyClass === NODE) addBoard(node);
+  },
+  /** Outputs that are shown again: another workflow's tab, a run out of the history. */
+  onNodeOutputsUpdated(outputs) {
+    for (const [locator, output] of Object.entries(outputs)) {
+      if (output[RESULT]) boards.get(nodeByLocator(app.rootGraph ?? app.graph, locator))?.show(output[RESULT][0]);
+    }
+  },
+});
