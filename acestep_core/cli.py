@@ -245,11 +245,12 @@ def _add_lora(commands):
 def _add_bench(commands, argv: Sequence[str]):
     parser = commands.add_parser("bench", help="measure speed, or the embedded models", description="Measure.")
     parser.set_defaults(run=_command("bench.command", "run"))
-    if list(argv[:1]) == ["bench"] and {"tiny", "lora"}.isdisjoint(argv[1:2]):
+    if list(argv[:1]) == ["bench"] and {"tiny", "lora", "distill"}.isdisjoint(argv[1:2]):
         import_module(".bench.command", __package__).add_arguments(parser)
-    actions = parser.add_subparsers(metavar="tiny|lora")
+    actions = parser.add_subparsers(metavar="tiny|lora|distill")
     _add_delegate(actions, "tiny", "measure the embedded cascade", "training.measure", argv[:2] == ["bench", "tiny"])
     _add_delegate(actions, "lora", "measure an adapter of it", "training.style", argv[:2] == ["bench", "lora"])
+    _add_delegate(actions, "distill", "measure a student of it", "training.compare", argv[:2] == ["bench", "distill"])
 
 
 def _add_train(commands, argv: Sequence[str]):
@@ -257,7 +258,11 @@ def _add_train(commands, argv: Sequence[str]):
     actions = parser.add_subparsers(metavar="lora|distill|tiny", required=True)
     _add_delegate(actions, "lora", "train an adapter on your clips", "training.teach", argv[:2] == ["train", "lora"])
     _add_delegate(
-        actions, "distill", "make a small stage model of a large one", "training.distill", argv[:2] == ["train", "distill"]
+        actions,
+        "distill",
+        "make a small stage model of a large one",
+        "training.distill",
+        argv[:2] == ["train", "distill"],
     )
     _add_delegate(actions, "tiny", "train the embedded cascade", "training.pretrain", argv[:2] == ["train", "tiny"])
 

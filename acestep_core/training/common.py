@@ -14,7 +14,7 @@ from .settings import LoraSettings
 
 if TYPE_CHECKING:
     from ..checkpoints import VariantDefaults
-    from .loop import Learnt
+    from .loop import Learnt, Loop
     from .lora import Trainer
     from .prepare import Piece, Preparation
 
@@ -66,11 +66,12 @@ def outline(trainer: "Trainer") -> tuple[str, ...]:
         f"{len(trainer.held_out)} held out",
         f"adapter: {'DoRA' if settings.dora else 'LoRA'} of rank {settings.rank} on {', '.join(settings.targets)} of "
         f"{trainer.model.name}, {count / 1e6:.2f} M parameters, flow times {settings.start:g} to {settings.end:g}",
-        f"training: {_begun(trainer)}",
+        f"training: {begun(trainer)}",
     )
 
 
-def _begun(trainer: "Trainer") -> str:
+def begun(trainer: "Loop") -> str:
+    """How far a training is, and what is left of it."""
     steps = trainer.settings.steps
     if trainer.step >= steps:
         return f"all {steps} steps are done"

@@ -190,20 +190,23 @@ class Loop(ABC):
     def _gradients(self, item: int) -> float:
         """Adds one item's share to the gradients; gives its share of the loss."""
         seed = seed_of(self.settings.seed, self.step, item)
+        condition, music, noise, t = self._drawn(seed, self.step * self.settings.accumulate + item)
+        with torch.enable_grad(), self._drawing(seed):
+            loss = self._loss(condition, music, noise, t) / self.settings.accumulate
+            loss.backward()
+        return float(loss.detach())
+
+    def _drawn(self, seed: int, position: int) -> "tuple[Condition, torch.Tensor, torch.Tensor, float]":
+        """What is learnt at a place in the order of the pieces: condition, music and noise [1, C, T], flow time."""
         draw = torch.Generator().manual_seed(seed)
-        piece = self._piece(self.step * self.settings.accumulate + item)
-        latents = piece.latents
+        piece = self._piece(position)
         first, frames = piece.cut(self.crop_frames, float(torch.rand((), generator=draw, dtype=torch.double)))
         share, told_nothing = torch.rand(2, generator=draw, dtype=torch.double).tolist()
-        noise = torch.randn(1, latents.shape[1], frames, generator=draw)
+        noise = torch.randn(1, piece.latents.shape[1], frames, generator=draw)
         condition = piece.condition(self.model, frames)
         if told_nothing < self.times.null_share:
             condition = replace(condition, states=condition.null)
-        with torch.enable_grad(), self._drawing(seed):
-            t = self.times.at(share)
-            loss = self._loss(condition, latents[..., first : first + frames], noise, t) / self.settings.accumulate
-            loss.backward()
-        return float(loss.detach())
+        return condition, piece.latents[..., first : first + frames], noise, self.times.at(share)
 
     def _piece(self, position: int) -> Piece:
         """The pieces in an order of its own every time they have all been there."""

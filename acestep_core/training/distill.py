@@ -1,0 +1,276 @@
+"""`acestep-cascade train distill`: a large stage model -> a small one that does the same on its stretch of flow time.
+
+The same command goes on where it was stopped. No torch is imported here before all wishes are checked.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+
+from ..console import Clock, Console
+from ..errors import UserError
+from ..plan import stretch
+from ..song import Song
+from .common import Pace, begun, gather, left_out_line, told
+from .dataset import read_dataset
+from .settings import Course, Rhythm
+from .stopping import asked_to_stop
+
+LAST_SLOT = 2  # of three: the place of an S
+MADE_CLIPS = 64
+TELL_EVERY_STEPS = 20
+BEGINNINGS, MATCHES = ("teacher", "nothing"), ("teacher", "music")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a transformer is."""
+
+    hidden: int
+    intermediate: int
+    layers: int
+    heads: int
+    kv_heads: int
+
+    def __post_init__(self):
+        for name, value in asdict(self).items():
+            if value < 1:
+                raise UserError(f"{name.replace('_', ' ')}: got {value}, expected at least 1")
+
+
+# Hidden size of a teacher -> the student made of it unless told: the 782 M S of the published M, and the tiny one.
+STUDENTS: Mapping[int, Size] = MappingProxyType(
+    {2048: Size(1280, 4096, 24, 16, 8), 192: Size(128, 384, 6, 2, 1)},
+)
+
+
+@dataclass(frozen=True)
+class DistillSettings(Course):
+    """All that decides what a student learns. Raises UserError for values that make no sense."""
+
+    size: Size | None = None  # None: the one of STUDENTS
+    guidance: float = 1.0  # how strongly the teacher is guided that is matched; 1: not, and the null condition is too
+    begin: str = "teacher"  # from a cut of the teacher, or from nothing
+    match: str = "teacher"  # the teacher's velocity, or the music's own: plain flow matching
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 1 <= self.guidance < float("inf"):
+            raise UserError(f"guidance: got {self.guidance:g}, expected 1 (none) or more, such as 7")
+        for name, values in (("begin", BEGINNINGS), ("match", MATCHES)):
+            if getattr(self, name) not in values:
+                raise UserError(f"{name}: got {getattr(self, name)!r}, expected {' or '.join(values)}")
+
+    def for_teacher(self, config: Mapping) -> "DistillSettings":
+        """With the size that is made of such a teacher where none is told. Raises UserError where there is none."""
+        if self.size is not None:
+            return self
+        if config["hidden_size"] not in STUDENTS:
+            raise UserError(
+                f"size: no student of a teacher {config['hidden_size']} wide is known; give --hidden, --intermediate, "
+                "--layers, --heads and --kv-heads"
+            )
+        return replace(self, size=STUDENTS[config["hidden_size"]])
+
+
+# ---- command ---------------------------------------------------------------------------------------------------------
+
+_SETTINGS = ("steps", "learning_rate", "warm_up", "accumulate", "clip", "weight_decay", "frugal", "crop_seconds")
+_SETTINGS += ("hold_out", "seed", "guidance", "begin", "match")
+_SIZE = ("hidden", "intermediate", "layers", "heads", "kv_heads")
+
+
+def add_arguments(parser: argparse.ArgumentParser):
+    own = DistillSettings()
+    parser.description = (
+        "Make a small stage model of a large one: it begins as a cut of its teacher and learns to give the same "
+        "velocity on its stretch of flow time, from your clips or, without a folder, from songs that the teacher "
+        "makes. It keeps the teacher's condition encoder. Stop it with Ctrl-C at any moment; the same command goes on."
+    )
+    parser.add_argument("folder", nargs="?", metavar="FOLDER", help="clips and their captions (default: songs made)")
+    parser.add_argument("--teacher", required=True, metavar="NAME", help="the stage model to learn from")
+    parser.add_argument("--student", required=True, metavar="FOLDER", help="where the new stage model is written")
+    songs = parser.add_argument_group("songs that the teacher makes, where no folder is given")
+    songs.add_argument("--captions", metavar="FILE", help="a caption or a song as JSON a line (tiny: the band's own)")
+    songs.add_argument("--made", type=int, default=MADE_CLIPS, metavar="N", help=f"how many (default {MADE_CLIPS})")
+    size = parser.add_argument_group("size (default: 782 M of a published M, 1.6 M of the tiny one)")
+    for name in _SIZE:
+        size.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N")
+    how = parser.add_argument_group("training")
+    how.add_argument("--stretch", type=float, nargs=2, metavar=("FROM", "TO"), help="default: the cascade's last stage")
+    how.add_argument(
+        "--guidance",
+        type=float,
+        metavar="G",
+        help="match the teacher guided so strongly, so that the student needs no second pass (default: the plain "
+        "velocity with and without condition, to be guided as its teacher is)",
+    )
+    how.add_argument("--steps", type=int, metavar="N", help=f"default {own.steps}")
+    how.add_argument("--learning-rate", type=float, metavar="R", help=f"default {own.learning_rate:g}")
+    how.add_argument("--warm-up", type=int, metavar="N", help=f"steps; default {own.warm_up}")
+    how.add_argument("--accumulate", type=int, metavar="N", help=f"crops in a step; default {own.accumulate}")
+    how.add_argument("--clip", type=float, metavar="N", help=f"the gradient's largest norm; default {own.clip:g}")
+    how.add_argument("--weight-decay", type=float, metavar="W", help=f"default {own.weight_decay:g}")
+    how.add_argument("--crop", dest="crop_seconds", type=float, metavar="S", help=f"default {own.crop_seconds:g} s")
+    how.add_argument("--hold-out", type=float, metavar="P", help=f"share of the clips; default {own.hold_out:g}")
+    how.add_argument("--seed", type=int, metavar="N", help=f"default {own.seed}")
+    how.add_argument("--frugal", action="store_true", default=None, help="less memory, a third more time")
+    how.add_argument("--begin", choices=BEGINNINGS, help="from a cut of the teacher (default), or from nothing")
+    how.add_argument("--match", choices=MATCHES, help="the teacher's velocity (default), or the music's own")
+    every = Rhythm()
+    kept = parser.add_argument_group("what is kept, in FOLDER.training")
+    kept.add_argument("--save-every", type=int, default=every.save, metavar="N", help=f"default {every.save} steps")
+    kept.add_argument("--keep", type=int, default=every.keep, metavar="N", help=f"checkpoints; default {every.keep}")
+    kept.add_argument("--measure-every", type=int, default=every.measure, metavar="N", help=f"default {every.measure}")
+    kept.add_argument("--cache", metavar="FOLDER", help="prepared clips; default FOLDER.training/cache")
+    where = parser.add_argument_group("models")
+    where.add_argument("--text-encoder", metavar="NAME")
+    where.add_argument("--vocoder", metavar="NAME")
+    where.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: the GPU where there is one)")
+    where.add_argument("--dtype", choices=["fp32", "bf16"], help="to compute in and to store (default: bf16 on a GPU)")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress, no notes")
+
+
+def run(arguments: argparse.Namespace, console: Console):
+    target = Path(arguments.student).expanduser()
+    if target.is_file():
+        raise UserError(f"{target}: is a file, expected a folder for the new model")
+    settings = _settings(arguments)
+    every = Rhythm(arguments.save_every, arguments.measure_every, 0, arguments.keep)
+    dataset = read_dataset(arguments.folder) if arguments.folder else None
+    from ..cascade import find_cascade
+    from ..checkpoints import read_checkpoint
+
+    found = find_cascade(arguments.teacher, text=arguments.text_encoder, vocoder=arguments.vocoder)
+    if len(found.stages) != 1 and len({stage.path for stage in found.stages}) != 1:
+        raise UserError(f"teacher: {arguments.teacher} is a whole cascade, expected one stage model, such as tiny-m")
+    checkpoint = read_checkpoint(found.stages[0].path)
+    settings = settings.for_teacher(checkpoint.part("transformer").arguments)
+    if not arguments.stretch:
+        times = stretch(found.defaults[0], LAST_SLOT, steps=1)
+        settings = replace(settings, start=times[0], end=times[-1])
+    songs = None if dataset else read_songs(arguments.captions, arguments.made, checkpoint.defaults.variant)
+    console.busy("loading models ...")
+    from .team import Team
+
+    team = Team.of_this_process(cpu=arguments.device == "cpu")
+    console.quiet = console.quiet or not team.leads
+    trainer = _distiller(found, dataset or songs, target, settings, every, arguments, team, console)
+    _say(trainer, console)
+    _learn(trainer, console)
+    if team.leads:
+        console.result(f"{trainer.finish(target)}  {trainer.step} steps")
+    team.part()
+
+
+def _settings(arguments: argparse.Namespace) -> DistillSettings:
+    given = {name: getattr(arguments, name) for name in _SETTINGS if getattr(arguments, name) is not None}
+    size = {name: getattr(arguments, name) for name in _SIZE if getattr(arguments, name) is not None}
+    if size and len(size) < len(_SIZE):
+        missing = ", ".join(f"--{name.replace('_', '-')}" for name in _SIZE if name not in size)
+        raise UserError(f"size: got {', '.join(size).replace('_', ' ')} only; give {missing} too")
+    if size:
+        given["size"] = Size(**size)
+    if arguments.stretch:
+        given |= dict(zip(("start", "end"), arguments.stretch, strict=True))
+    return DistillSettings(**given)
+
+
+def read_songs(captions: str | None, count: int, variant: str) -> list[Song]:
+    """What the teacher is asked for: `count` songs, the lines of a file in turn. Raises UserError."""
+    if count < 1:
+        raise UserError(f"--made: got {count}, expected at least 1")
+    if captions is None and variant != "tiny":
+        raise UserError("clips: got none; give a folder of clips, or --captions FILE of what the teacher shall make")
+    if captions is None:
+        from .band import Sketch, song_of
+
+        return [song_of(Sketch.draw(seed, 30.0)) for seed in range(count)]
+    try:
+        lines = Path(captions).expanduser().read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise UserError(f"{captions}: could not be read as text ({exc})") from exc
+    songs = [_song(line.strip(), f"{captions} line {i}") for i, line in enumerate(lines, start=1) if line.strip()]
+    if not songs:
+        raise UserError(f"{captions}: holds no captions, expected one a line")
+    return [songs[i % len(songs)] for i in range(count)]
+
+
+def _song(line: str, where: str) -> Song:
+    try:
+        return Song.from_json(json.loads(line)) if line.startswith("{") else Song(line)
+    except (UserError, ValueError) as exc:
+        raise UserError(f"{where}: {exc}") from exc
+
+
+def _distiller(found, source, target: Path, settings, every, arguments, team, console: Console):
+    """Everything loaded and what is learnt from prepared."""
+    import torch
+
+    from ..checkpoints import load_stage_model, load_text_encoder, load_vocoder
+    from ..generate import pick_device, pick_dtype
+    from .made import made_pieces
+    from .prepare import Preparation
+    from .student import Distiller
+
+    work = target.with_name(f"{target.name}.training")
+    device = torch.device(team.device or pick_device(arguments.device))
+    dtype = pick_dtype(arguments.dtype or ("bf16" if device.type == "cuda" else "fp32"))
+    at = {"device": device, "dtype": dtype}
+    model = replace(load_stage_model(found.stages[0].path, **at), name=found.stages[0].name)
+    vocoder = load_vocoder(found.vocoder.path, device=device, dtype=torch.float32)
+    text = load_text_encoder(found.text.path, **at)
+    cache = Path(arguments.cache).expanduser() if arguments.cache else work / "cache"
+    pieces = []
+    if isinstance(source, list):
+        frames = vocoder.latents.frames(settings.crop_seconds)
+        for piece in made_pieces(model, text, source, frames, settings.seed, cache):
+            pieces.append(piece)
+            console.busy(f"made song {len(pieces)} of {len(source)}")
+    else:
+        preparation = Preparation(model, text, vocoder, cache, settings.crop_seconds)
+        pieces, left_out = gather(preparation, source, None, lambda number: console.busy(f"prepared clip {number}"))
+        for line in (*map(left_out_line, left_out), *(f"note: {note}" for note in source.notes)):
+            console.note(line)
+        del preparation
+    del text
+    vocoder.to("cpu")
+    model.condition_encoder.to("cpu")
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    console.busy("cutting the teacher ...")
+    return Distiller(model, pieces, vocoder.latents, work, settings, dtype, every, team)
+
+
+def _say(trainer, console: Console):
+    settings, size = trainer.settings, trainer.settings.size
+    count = sum(parameter.numel() for parameter in trainer.parameters.values())
+    whole = sum(parameter.numel() for parameter in trainer.model.transformer.parameters())
+    seconds = sum(trainer.latents.seconds(piece.latents.shape[-1]) for piece in trainer.learnt_from)
+    console.note(
+        f"clips: {len(trainer.learnt_from)} to learn from, {seconds / 60:.1f} minutes; {len(trainer.held_out)} held out"
+    )
+    console.note(
+        f"student: {count / 1e6:.1f} M of the {whole / 1e6:.1f} M parameters of {trainer.model.name}: hidden "
+        f"{size.hidden}, intermediate {size.intermediate}, {size.layers} layers, {size.heads}/{size.kv_heads} heads; "
+        f"flow times {settings.start:g} to {settings.end:g}"
+    )
+    left = settings.steps - trainer.step
+    about = f"; about {told(left * trainer.seconds_of_a_step(Clock))}" if left else ""
+    console.note(f"training: {begun(trainer)}{about}")
+
+
+def _learn(trainer, console: Console):
+    pace = Pace(trainer.step)
+    with asked_to_stop() as asked:
+        for step in trainer.run():
+            is_more = step.held_out is not None or step.saved
+            say = console.note if is_more or step.step % TELL_EVERY_STEPS == 0 else console.busy
+            say(pace.line(step, *filter(None, [step.saved])))
+            if trainer.team.any(bool(asked)):
+                trainer.save()
+                console.note(f"kept at step {step.step} in {trainer.work}; the same command goes on")
+                raise KeyboardInterrupt
