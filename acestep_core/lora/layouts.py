@@ -22,6 +22,7 @@ _PEFT_PARTS = (
     (r"lora_A(?:\.\w+)?\.weight", "a"),
     (r"lora_B(?:\.\w+)?\.weight", "b"),
     (r"lora_magnitude_vector(?:\.\w+)?(?:\.weight)?", "peft_magnitude"),
+    (r"(lokr_(?:w[12](?:_[ab])?|t[12]))", None),  # as spelled
 )
 _PARTS = (
     *_PEFT_PARTS,
@@ -30,7 +31,6 @@ _PARTS = (
     (r"lora_mid\.weight", "mid"),
     (r"alpha", "alpha"),
     (r"dora_scale", "magnitude"),
-    (r"(lokr_(?:w[12](?:_[ab])?|t[12]))", None),  # as spelled
     (r"(hada_(?:w[12]_[ab]|t[12]))", None),
 )
 _PEFT_FORM, _ANY_FORM = (

@@ -1,8 +1,8 @@
 """Adapter -> file or folder in the layouts that other programs read, alpha in it, written whole or not at all.
 
 "peft": a folder of adapter_config.json and adapter_model.safetensors, as the original trainer writes it. "comfyui": one
-file for ComfyUI's own loaders. "diffusers": one file for diffusers' load_lora_weights. LoKr and LoHa have no form but
-ComfyUI's.
+file for ComfyUI's own loaders. "diffusers": one file for diffusers' load_lora_weights. PEFT holds those LoKr that
+it could have made, diffusers none, and LoHa have no form but ComfyUI's.
 """
 
 import json
@@ -21,6 +21,7 @@ from ..errors import UserError
 from .adapter import Adapter
 from .deltas import Delta, Kronecker, LowRank
 from .layouts import CONFIG_FILE, DIFFUSERS_METADATA, WEIGHTS_FILE
+from .peft_lokr import lokr_config
 
 Tensors = dict[str, torch.Tensor]
 
@@ -57,27 +58,47 @@ Files = Iterator[tuple[Path, Callable[[str], object]]]
 
 
 def _peft(adapter: Adapter, target: Path, told: dict[str, str]) -> Files:
+    if all(isinstance(delta, Kronecker) for delta in adapter.modules.values()):
+        tensors, kind = _peft_lokr(adapter)
+    else:
+        tensors, kind = _peft_lora(adapter)
+    config = {
+        "task_type": "FEATURE_EXTRACTION",
+        "base_model_name_or_path": told.get("base", ""),
+        "inference_mode": True,
+        **kind,
+    }
+    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
+    yield target / WEIGHTS_FILE, _safetensors(tensors, {"format": "pt", **told})
+    yield target / CONFIG_FILE, lambda path: Path(path).write_text(text, encoding="utf-8")
+
+
+def _peft_lora(adapter: Adapter) -> tuple[Tensors, dict]:
+    """Tensors, and what PEFT's settings say of them."""
     tensors: Tensors = {}
     for path, delta in _only_low_rank(adapter, "peft").items():
         name = f"base_model.model.{decoder_name(path)}"
         tensors |= {f"{name}.lora_A.weight": delta.a, f"{name}.lora_B.weight": delta.b}
         if delta.magnitude is not None:
             tensors[f"{name}.lora_magnitude_vector"] = _peft_magnitude(delta, path)
-    config = {
+    return tensors, {
         "peft_type": "LORA",
-        "task_type": "FEATURE_EXTRACTION",
-        "base_model_name_or_path": told.get("base", ""),
         "bias": "none",
         "fan_in_fan_out": False,
-        "inference_mode": True,
         "init_lora_weights": True,
         "lora_dropout": 0.0,
         "use_rslora": False,
         **_config(adapter, decoder_name),
     }
-    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
-    yield target / WEIGHTS_FILE, _safetensors(tensors, {"format": "pt", **told})
-    yield target / CONFIG_FILE, lambda path: Path(path).write_text(text, encoding="utf-8")
+
+
+def _peft_lokr(adapter: Adapter) -> tuple[Tensors, dict]:
+    tensors, config = {}, lokr_config(adapter, decoder_name)
+    for path, delta in adapter.modules.items():
+        for part, factors in (("lokr_w1", delta.w1), ("lokr_w2", delta.w2)):
+            ends = ("",) if len(factors) == 1 else ("_a", "_b")
+            tensors |= {f"base_model.model.{decoder_name(path)}.{part}{end}": f for end, f in zip(ends, factors)}
+    return tensors, config
 
 
 def _comfyui(adapter: Adapter, target: Path, told: dict[str, str]) -> Files:

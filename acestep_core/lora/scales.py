@@ -21,21 +21,27 @@ _CONFIGS = ("adapter_config", "lora_config", "lokr_config", "loha_config", "ss_n
 
 @dataclass(frozen=True)
 class Told:
-    """What settings say of scales. `alphas`: those of modules whose name ends in, or matches, a pattern."""
+    """What settings say of scales. `alphas`, `ranks`: those of modules whose name ends in, or matches, a pattern."""
 
     source: str
     alpha: float | None
     rank: float | None = None
     alphas: Mapping[str, float] = field(default_factory=dict)
+    ranks: Mapping[str, float] = field(default_factory=dict)
     stabilised: bool = False  # by the square root of the rank
 
     def scale(self, rank: int | None, names: Iterable[str]) -> float | None:
         """Of a module of that rank, which may go by any of these names; None where nothing is told."""
-        own = next((a for pattern, a in self.alphas.items() if any(_names(pattern, name) for name in names)), None)
-        alpha, rank = own if own is not None else self.alpha, rank or self.rank
+        names = tuple(names)
+        own = _own(self.alphas, names)
+        alpha, rank = own if own is not None else self.alpha, rank or _own(self.ranks, names) or self.rank
         if alpha is None or not rank:
             return None
         return float(alpha) / (math.sqrt(rank) if self.stabilised else rank)
+
+
+def _own(values: Mapping[str, float], names: tuple[str, ...]) -> float | None:
+    return next((value for pattern, value in values.items() if any(_names(pattern, name) for name in names)), None)
 
 
 def _names(pattern: str, name: str) -> bool:
@@ -50,7 +56,8 @@ def told_by_config(config: Mapping, source: str) -> Told | None:
     alpha, alphas = _first(config, _ALPHA), config.get("alpha_pattern") or {}
     if alpha is None and not alphas:
         return None
-    return Told(source, alpha, _first(config, _RANK), alphas, any(_yes(config.get(key)) for key in _STABILISED))
+    stabilised = any(_yes(config.get(key)) for key in _STABILISED)
+    return Told(source, alpha, _first(config, _RANK), alphas, config.get("rank_pattern") or {}, stabilised)
 
 
 def told_by_metadata(metadata: Mapping[str, str]) -> Told | None:

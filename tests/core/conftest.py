@@ -84,3 +84,11 @@ def tiny_family(tmp_path_factory):
     save_tiny_text_encoder(folder / "text_encoder")
     save_tiny_vocoder(folder / "vae")
     return folder
+
+
+@pytest.fixture
+def own_folder(monkeypatch, tmp_path):
+    """A folder to work in, where adapters and models of nobody else are found."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("ACESTEP_MODELS", str(tmp_path / "models"))

@@ -1,0 +1,90 @@
+"""Files and folders that hold no adapter to wear say why."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from acestep_pack.acestep_core.checkpoints import load_stage_model
+from acestep_pack.acestep_core.errors import UserError
+from acestep_pack.acestep_core.lora.adapter import read_adapter
+from core_tests.lora_material import PEFT, SPELLED, A, B, write
+from safetensors.torch import save_file
+
+pytestmark = pytest.mark.usefixtures("own_folder")
+
+
+@pytest.fixture(scope="module")
+def model(tiny_family):
+    return load_stage_model(tiny_family / "m")
+
+
+def half_a_lora(model):
+    save_file({f"{PEFT}.{A}": torch.zeros(4, 32)}, "x.safetensors")
+
+
+def two_ranks(model):
+    save_file({f"{PEFT}.{A}": torch.zeros(4, 32), f"{PEFT}.{B}": torch.zeros(32, 3)}, "x.safetensors")
+
+
+def oft(model):
+    save_file({f"base_model.model.{SPELLED}.oft_R.weight": torch.zeros(4, 32)}, "x.safetensors")
+
+
+def whole_model(model):
+    save_file({"decoder.condition_embedder.weight": torch.zeros(4, 32)}, "x.safetensors")
+
+
+def two_adapters(model):
+    save_file({f"{PEFT}.lora_A.{name}.weight": torch.zeros(4, 32) for name in "ab"}, "x.safetensors")
+
+
+def in_fp8(model):
+    save_file({f"{PEFT}.{part}": torch.zeros(4, 4).to(torch.float8_e4m3fn) for part in (A, B)}, "x.safetensors")
+
+
+def only_alpha(model):
+    save_file({f"{PEFT}.alpha": torch.tensor(1.0)}, "x.safetensors")
+
+
+def cut_off(model):
+    file = Path(write(model, PEFT, name="x.safetensors"))
+    file.write_bytes(file.read_bytes()[:-50])
+
+
+REFUSED = {
+    half_a_lora: "layers.0.self_attn.to_q has a but no b; the file is not whole",
+    two_ranks: "is of rank 4 in its lower half and 3 in its upper",
+    oft: r"oft_R.weight \(OFT\); choose an adapter of one of these kinds",
+    whole_model: "is a whole model, no adapter",
+    two_adapters: "are the same part of layers.0.self_attn.to_q; save one adapter a file",
+    in_fp8: "is stored as F8_E4M3, expected one of F64, F32, F16, BF16",
+    only_alpha: "has only alpha, no weights of an adapter",
+    cut_off: "is cut off",
+}
+
+
+@pytest.mark.parametrize("make", REFUSED, ids=lambda make: make.__name__)
+def test_a_file_that_cannot_be_worn_says_why(model, make):
+    make(model)
+    with pytest.raises(UserError, match=REFUSED[make]):
+        read_adapter("x.safetensors")
+
+
+def test_a_folder_that_holds_no_adapter_says_why(model, tmp_path):
+    (tmp_path / "f").mkdir()
+    with pytest.raises(UserError, match=r"holds no adapter: expected adapter_config.json"):
+        read_adapter("f")
+    (tmp_path / "f" / "adapter_model.bin").write_bytes(b"PK")
+    with pytest.raises(UserError, match=r"only as adapter_model.bin: a pickle, .* get the .safetensors version"):
+        read_adapter("f")
+    with pytest.raises(UserError, match="a pickle"):
+        read_adapter(tmp_path / "f" / "adapter_model.bin")
+    write(model, PEFT, name=tmp_path / "f" / "adapter_model.safetensors")
+    for config, message in (
+        ({"peft_type": "OFT"}, "is of a OFT"),
+        ({"init_lora_weights": "pissa"}, "pissa had changed"),
+    ):
+        (tmp_path / "f" / "adapter_config.json").write_text(json.dumps(config))
+        with pytest.raises(UserError, match=message):
+            read_adapter("f")
