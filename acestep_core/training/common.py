@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..console import Clock
 from ..errors import UserError
 from .dataset import Dataset, LeftOut
-from .settings import LoraSettings
+from .settings import KINDS, LoraSettings
 
 if TYPE_CHECKING:
     from ..checkpoints import VariantDefaults
@@ -64,7 +64,7 @@ def outline(trainer: "Trainer") -> tuple[str, ...]:
     return (
         f"clips: {len(trainer.learnt_from)} to learn from, {seconds / 60:.1f} minutes; "
         f"{len(trainer.held_out)} held out",
-        f"adapter: {'DoRA' if settings.dora else 'LoRA'} of rank {settings.rank} on {', '.join(settings.targets)} of "
+        f"adapter: {KINDS[settings.kind]} of rank {settings.rank} on {', '.join(settings.targets)} of "
         f"{trainer.model.name}, {count / 1e6:.2f} M parameters, flow times {settings.start:g} to {settings.end:g}",
         f"training: {begun(trainer)}",
     )

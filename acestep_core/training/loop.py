@@ -26,6 +26,7 @@ from .draws import seed_of
 from .folders import folders, whole
 from .losses import Losses
 from .objective import flow_times
+from .optimisers import optimiser_class
 from .prepare import Piece, fingerprint
 from .settings import Course, Rhythm
 from .team import Team
@@ -36,9 +37,9 @@ if TYPE_CHECKING:
     from ..spec import LatentSpec
 
 STATE_FILE = "state.safetensors"
+STEP = "step"  # the optimisers' own name of the number of steps
 MEASURED_TIMES = 4  # of each piece held out
 FEWEST_TO_HOLD_OUT = 4  # with fewer pieces than this all are learnt from
-_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class Learnt:
     loss: float
     learning_rate: float
     held_out: float | None = None  # loss on the pieces held out, where it was measured
-    preview: Path | None = None
+    preview: Path | None = None  # a song by what was learnt ...
+    without: Path | None = None  # ... and the same one without
     saved: Path | None = None
 
 
@@ -83,7 +85,7 @@ class Loop(ABC):
         self.work, self.settings, self.rhythm = work, settings, rhythm
         self.team = team or Team()
         self.times = self.flow_times()
-        self.learnt_from, self.held_out = _divided(pieces, settings)
+        self.learnt_from, self.held_out = divided(pieces, settings)
         self.crop_frames = latents.frames(settings.crop_seconds)
         # A long piece is drawn as often as there are crops in it.
         crops = (-(-piece.latents.shape[-1] // self.crop_frames) for piece in self.learnt_from)
@@ -92,8 +94,8 @@ class Loop(ABC):
         self._about = {"base hash": self.base_hash, "clips": _data_hash(pieces), "settings": asdict(settings)}
         self.device = next(network.parameters()).device
         self.parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
-        self.optimiser = torch.optim.AdamW(
-            self.parameters.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        self.optimiser = optimiser_class(settings.optimiser)(
+            list(self.parameters.values()), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
         self.step, self.best = 0, math.inf
         self._resume()
@@ -117,10 +119,10 @@ class Loop(ABC):
 
     def flow_times(self):
         """The times at which it learns."""
-        return flow_times(self.model.defaults, self.settings.start, self.settings.end)
+        return flow_times(self.model.defaults, self.settings.start, self.settings.end, self.settings.all_times)
 
-    def preview(self) -> Path | None:
-        """What can be heard of it, as a file."""
+    def preview(self) -> tuple[Path, Path] | None:
+        """What can be heard of it, as files: a song by what was learnt, and the same one without."""
         return None
 
     def _drawing(self, seed: int) -> AbstractContextManager:
@@ -225,9 +227,9 @@ class Loop(ABC):
             self.best = held_out
             self._keep_best()
         self.losses.add(self.step, loss, rate, held_out)
-        preview = self.preview() if self._due(self.rhythm.preview) else None
+        heard = self.preview() if self._due(self.rhythm.preview) else None
         saved = self.save() if self._due(self.rhythm.save) or last else None
-        return Learnt(self.step, self.settings.steps, loss, rate, held_out, preview, saved)
+        return Learnt(self.step, self.settings.steps, loss, rate, held_out, *(heard or (None, None)), saved)
 
     def _due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0
@@ -277,9 +279,9 @@ class Loop(ABC):
     def _state(self) -> Iterator[tuple[str, str, torch.Tensor]]:
         for name, parameter in self.parameters.items():
             yield name, "weight", parameter.detach().cpu().contiguous()
-            for moment in _MOMENTS:
-                value = self.optimiser.state[parameter].get(moment, torch.zeros_like(parameter))
-                yield name, moment, value.cpu().contiguous()
+            for part, value in self.optimiser.state[parameter].items():
+                if torch.is_tensor(value) and part != STEP:
+                    yield name, part, value.detach().cpu().contiguous()
 
     def _resume(self) -> None:
         checkpoints = folders(self.work, "step")
@@ -290,17 +292,23 @@ class Loop(ABC):
             with safe_open(file, framework="pt") as stored:
                 told = json.loads(stored.metadata()["training"])
                 self._check_same(told)
-                with torch.no_grad():
-                    for name, parameter in self.parameters.items():
-                        parameter.copy_(stored.get_tensor(f"weight {name}"))
-                        moments = {moment: stored.get_tensor(f"{moment} {name}") for moment in _MOMENTS}
-                        moments = {moment: value.to(self.device) for moment, value in moments.items()}
-                        self.optimiser.state[parameter] = {"step": torch.tensor(float(told["step"])), **moments}
+                self._take({key: stored.get_tensor(key) for key in stored.keys()}, told["step"])  # noqa: SIM118
         except (SafetensorError, OSError, KeyError) as exc:
             raise UserError(
                 f"{file}: cannot be read ({exc}); delete {file.parent.name} to go on from the one before"
             ) from exc
         self.step, self.best = told["step"], math.inf if told["best"] is None else told["best"]
+
+    @torch.no_grad()
+    def _take(self, tensors: dict[str, torch.Tensor], step: int) -> None:
+        """Weights and the optimiser's state from a checkpoint."""
+        # torch counts the steps of each parameter in a tensor of its own, bitsandbytes in a number.
+        in_tensors = isinstance(self.optimiser, torch.optim.AdamW)
+        parts = [tuple(key.split(" ", 1)) for key in tensors]
+        for name, parameter in self.parameters.items():
+            state = {part: tensors[f"{part} {name}"].to(self.device) for part, of in parts if of == name}
+            parameter.copy_(state.pop("weight"))
+            self.optimiser.state[parameter] = {STEP: torch.tensor(float(step)) if in_tensors else step, **state}
 
     def _check_same(self, told: dict) -> None:
         """How long a training goes may change, all else would make it another."""
@@ -318,7 +326,13 @@ class Loop(ABC):
 # ---- clips -----------------------------------------------------------------------------------------------------------
 
 
-def _divided(pieces: Sequence[Piece], settings: Course) -> tuple[list[Piece], list[Piece]]:
+def shown_piece(pieces: Sequence[Piece], settings: Course) -> Piece:
+    """The one whose song is made for previews."""
+    learnt_from, held_out = divided(pieces, settings)
+    return (held_out or learnt_from)[0]
+
+
+def divided(pieces: Sequence[Piece], settings: Course) -> tuple[list[Piece], list[Piece]]:
     """Pieces to learn from, and pieces to measure with."""
     if not settings.hold_out or len(pieces) < FEWEST_TO_HOLD_OUT:
         return list(pieces), []

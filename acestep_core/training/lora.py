@@ -1,7 +1,7 @@
 """Teaches an adapter: pieces -> a LoRA of one stage model, by the steps of `loop.py`.
 
 The base's weights are never changed; the adapter's own are float32, whatever the base is. Every checkpoint is a PEFT
-adapter; previews/ in the work folder is what an adapter made of a clip held out.
+adapter; previews/ in the work folder is the song of a clip held out, with what was learnt and without.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,19 +14,18 @@ import torch
 
 from .. import audio
 from ..errors import UserError
-from ..generate import finished
 from ..lora.adapter import Adapter
-from ..lora.deltas import LowRank
+from ..lora.deltas import Delta, Kronecker, LowRank
 from ..lora.facts import BASE, BASE_HASH, TRAINING
 from ..lora.save import save_adapter
 from ..lora.tree import share
 from ..lora.wear import wear
-from ..stages import Stage, run
 from ..torchaudio_door import settle_torchaudio
 from .draws import seed_of, seeded
 from .loop import Loop
 from .objective import Learning, flow_loss
 from .prepare import Piece
+from .preview import Fellows, Preview
 from .settings import TARGETS, LoraSettings, Rhythm
 from .team import Team
 
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from ..checkpoints import StageModel
     from ..vocoder import Vocoder
 
+WITHOUT = "without.flac"
 _NAME = "default"  # PEFT's, of the one adapter
 
 
@@ -43,6 +43,7 @@ class Trainer(Loop):
     `facts` go into every adapter it saves. Raises UserError where the folder holds another training.
     """
 
+    fellows = Fellows()  # who play the other stages of the cascade in previews; to be set before it runs
     lighter = "--frugal, a shorter --crop or a lower --rank"
 
     @torch.inference_mode(False)  # a host may run everything in it, and then nothing could be learnt
@@ -72,23 +73,21 @@ class Trainer(Loop):
         return flow_loss(velocity, music.to(self.device), noise.to(self.device), at).mean()
 
     def _drawing(self, seed: int) -> AbstractContextManager:
-        return seeded(seed, self.device) if self.settings.dropout else nullcontext()
+        draws = self.settings.dropout or self.settings.kind == "lokr"  # PEFT's LoKr draws even without dropout
+        return seeded(seed, self.device) if draws else nullcontext()
 
-    def preview(self) -> Path:
-        """What the model wearing the adapter makes of a piece, noised to where its stretch begins (from 1: of nothing
-        but its words), as a file.
-        """
+    def preview(self) -> tuple[Path, Path]:
+        """The song of a piece with and without the adapter, which is made once, as files."""
         piece = (self.held_out or self.learnt_from)[0]
         frames = min(piece.latents.shape[-1], self.crop_frames)
-        worn, _ = wear(self.model, self.adapter())
-        stage = Stage(worn, self.settings.start, self.settings.end)
-        condition = piece.condition(self.model, frames)
-        for step in run([stage], piece.latents[..., :frames], [condition], [self.settings.seed], at=0):
-            music = step.x0
+        preview = Preview(self.model, piece, frames, self.vocoder, self.settings, self.fellows)
         folder = self.work / "previews"
         folder.mkdir(parents=True, exist_ok=True)
-        wave = finished(self.vocoder.decode(music))
-        return audio.write(folder / f"step-{self.step:06}.flac", wave)
+        without = folder / WITHOUT
+        if not without.is_file():
+            audio.write(without, preview.play(self.model))
+        worn, _ = wear(self.model, self.adapter())
+        return audio.write(folder / f"step-{self.step:06}.flac", preview.play(worn)), without
 
     def adapter(self) -> Adapter:
         """The adapter as it stands."""
@@ -116,33 +115,61 @@ def adapted(transformer: torch.nn.Module, settings: LoraSettings) -> torch.nn.Mo
     The base's weights are frozen.
     """
     settle_torchaudio()
-    from peft import LoraConfig, inject_adapter_in_model
+    from peft import inject_adapter_in_model
 
-    config = LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha or settings.rank,
-        lora_dropout=settings.dropout,
-        use_dora=settings.dora,
-        target_modules="|".join(TARGETS[name] for name in settings.targets),
-    )
     with seeded(seed_of(settings.seed, "start"), torch.device("cpu")):
-        network = inject_adapter_in_model(config, share(transformer), adapter_name=_NAME)
+        network = inject_adapter_in_model(_config(settings), share(transformer), adapter_name=_NAME)
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     return network.train()
 
 
-def deltas(network: torch.nn.Module) -> dict[str, LowRank]:
+def _config(settings: LoraSettings):
+    """PEFT's own settings. A LoKr's dropout leaves out rows of what it adds."""
+    from peft import LoKrConfig, LoraConfig
+
+    alpha = settings.alpha or settings.rank
+    targets = "|".join(TARGETS[name] for name in settings.targets)
+    if settings.kind == "lokr":
+        return LoKrConfig(
+            r=settings.rank,
+            alpha=alpha,
+            rank_dropout=settings.dropout,
+            rank_dropout_scale=True,
+            target_modules=targets,
+        )
+    return LoraConfig(
+        r=settings.rank,
+        lora_alpha=alpha,
+        lora_dropout=settings.dropout,
+        use_dora=settings.kind == "dora",
+        target_modules=targets,
+    )
+
+
+def deltas(network: torch.nn.Module) -> dict[str, Delta]:
     """Path -> what PEFT's layer there adds; copies."""
+    from peft.tuners.lokr import LoKrLayer
     from peft.tuners.lora import LoraLayer
 
-    return {path: _delta(layer) for path, layer in network.named_modules() if isinstance(layer, LoraLayer)}
+    makers = {LoraLayer: _low_rank, LoKrLayer: _kronecker}
+    layers = network.named_modules()
+    return {path: make(layer) for path, layer in layers for kind, make in makers.items() if isinstance(layer, kind)}
 
 
-def _delta(layer) -> LowRank:
+def _low_rank(layer) -> LowRank:
     a, b = (part[_NAME].weight.detach().clone() for part in (layer.lora_A, layer.lora_B))
     magnitude = None
     if layer.use_dora[_NAME]:
         magnitude = layer.lora_magnitude_vector[_NAME].weight.detach().clone().reshape(-1, 1)
     return LowRank(a, b, layer.scaling[_NAME], magnitude)
+
+
+def _kronecker(layer) -> Kronecker:
+    def factors(name: str) -> tuple[torch.Tensor, ...]:
+        whole = getattr(layer, name)
+        parts = (whole,) if _NAME in whole else (getattr(layer, f"{name}_a"), getattr(layer, f"{name}_b"))
+        return tuple(part[_NAME].detach().clone() for part in parts)
+
+    return Kronecker(factors("lokr_w1"), factors("lokr_w2"), layer.scaling[_NAME])

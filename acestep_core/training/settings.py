@@ -1,7 +1,7 @@
 """What a training can be told. No torch: the command line tells of it at once."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -17,6 +17,10 @@ TARGETS: Mapping[str, str] = MappingProxyType(
 )
 
 
+OPTIMISERS = ("adamw", "adamw8bit")
+KINDS = MappingProxyType({"lora": "LoRA", "dora": "DoRA", "lokr": "LoKr"})
+
+
 @dataclass(frozen=True)
 class Course:
     """What decides how anything is learnt, step by step; a training goes on only under the settings it began with.
@@ -30,17 +34,20 @@ class Course:
     accumulate: int = 4  # items a step
     clip: float = 1.0  # of the gradient's norm
     weight_decay: float = 0.01
+    optimiser: str = "adamw"  # of OPTIMISERS
     frugal: bool = False  # layers are computed again for the gradients: less memory, a third more time
     crop_seconds: float = 60.0
     hold_out: float = 0.1  # share of the clips that is not learnt from, to measure with
     start: float = 1.0  # the stretch of flow time, from noise ...
     end: float = 0.0  # ... to music
+    all_times: bool = False  # a turbo model learns at all 20 times that it knows, not at the 8 at which it is run
     seed: int = 0
 
     def __post_init__(self):
         self._check_whole(steps=1, accumulate=1, warm_up=0, seed=0)
         self._check_positive("learning_rate", "clip", "crop_seconds")
         self._check_shares("hold_out", "weight_decay")
+        self._check_one_of(optimiser=OPTIMISERS)
 
     def _check_whole(self, **least: int):
         for name, lowest in least.items():
@@ -61,6 +68,11 @@ class Course:
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"{name.replace('_', ' ')}: got {getattr(self, name)}, expected 0 or more, below 1")
 
+    def _check_one_of(self, **choices: Collection[str]):
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise UserError(f"{name}: got {getattr(self, name)!r}, expected one of {', '.join(known)}")
+
     def share(self, step: int) -> float:
         """Of the learning rate at a step, from 0: a linear warm-up, then half a cosine down to nothing."""
         if step < self.warm_up:
@@ -76,13 +88,14 @@ class LoraSettings(Course):
     alpha: float | None = None  # None: the rank, so that readers that know of no alpha are right too
     dropout: float = 0.0
     targets: tuple[str, ...] = ("self", "cross")
-    dora: bool = False
+    kind: str = "lora"  # of KINDS
 
     def __post_init__(self):
         super().__post_init__()
         self._check_whole(rank=1)
         self._check_positive("alpha")
         self._check_shares("dropout")
+        self._check_one_of(kind=KINDS)
         if not self.targets or not set(self.targets) <= set(TARGETS):
             raise UserError(f"targets: got {', '.join(self.targets)!r}, expected some of {', '.join(TARGETS)}")
 
@@ -114,7 +127,7 @@ PRESETS: Mapping[int, Mapping[str, object]] = MappingProxyType(
 
 # For the embedded family, which learns a style from a handful of clips in less than a minute.
 TINY: Mapping[str, object] = MappingProxyType(
-    {"rank": 16, "crop_seconds": 6.0, "learning_rate": 3e-3, "accumulate": 2, "warm_up": 5}
+    {"rank": 16, "crop_seconds": 6.0, "learning_rate": 2e-3, "accumulate": 2, "warm_up": 5}
 )
 
 

@@ -12,14 +12,15 @@ from ..errors import UserError
 from ..lora.facts import TRIGGER_WORDS
 from .common import Pace, gather, left_out_line, outline, own_stretch, told
 from .dataset import Dataset, read_dataset
-from .settings import PRESETS, TARGETS, LoraSettings, Rhythm, preset
+from .settings import KINDS, OPTIMISERS, PRESETS, TARGETS, LoraSettings, Rhythm, preset
 from .stopping import asked_to_stop
 
 TELL_EVERY_STEPS = 20
 
 _SETTINGS = (
-    *("rank", "alpha", "dropout", "targets", "dora", "steps", "learning_rate", "warm_up", "accumulate"),
-    *("clip", "weight_decay", "frugal", "crop_seconds", "hold_out", "seed"),
+    *("rank", "alpha", "dropout", "targets", "kind", "steps", "learning_rate", "warm_up", "accumulate"),
+    *("clip", "weight_decay", "optimiser", "frugal", "crop_seconds", "hold_out"),
+    *("all_times", "seed"),
 )
 
 
@@ -33,31 +34,67 @@ def add_arguments(parser: argparse.ArgumentParser):
     parser.add_argument("-o", "--output", required=True, metavar="ADAPTER", help="a folder (PEFT) or a .safetensors")
     parser.add_argument("--model", required=True, metavar="NAME", help="the stage model to adapt: a name, file, folder")
     parser.add_argument("--trigger", metavar="WORD", help="a word that every caption begins with")
+    parser.add_argument(
+        "--vram",
+        type=int,
+        metavar="GB",
+        help=f"rank, crop and --frugal for a GPU of {', '.join(map(str, PRESETS))} GB; what is given beside it stays",
+    )
     what = parser.add_argument_group("adapter")
+    what.add_argument(
+        "--kind",
+        choices=tuple(KINDS),
+        help="lora (default); dora learns magnitudes too; lokr is the smallest and takes a higher learning rate",
+    )
     what.add_argument("--rank", type=int, metavar="N", help=f"default {own.rank}")
-    what.add_argument("--alpha", type=float, metavar="A", help="default: the rank")
+    what.add_argument("--alpha", type=float, metavar="A", help="default: the rank, which is scale 1")
     what.add_argument("--dropout", type=float, metavar="P", help=f"default {own.dropout:g}")
-    what.add_argument("--targets", type=_names, metavar="A,B", help=f"of {','.join(TARGETS)}; default self,cross")
-    what.add_argument("--dora", action="store_true", default=None, help="learn magnitudes too")
+    what.add_argument(
+        "--targets", type=_names, metavar="A,B", help=f"layers: of {','.join(TARGETS)}; default {','.join(own.targets)}"
+    )
     how = parser.add_argument_group("training")
     how.add_argument("--steps", type=int, metavar="N", help=f"default {own.steps}")
-    how.add_argument("--learning-rate", type=float, metavar="R", help=f"default {own.learning_rate:g}")
-    how.add_argument("--warm-up", type=int, metavar="N", help=f"steps; default {own.warm_up}")
+    how.add_argument("--learning-rate", type=float, metavar="R", help=f"the highest; default {own.learning_rate:g}")
+    how.add_argument("--warm-up", type=int, metavar="N", help=f"steps up to it; default {own.warm_up}")
     how.add_argument("--accumulate", type=int, metavar="N", help=f"crops in a step; default {own.accumulate}")
+    how.add_argument(
+        "--crop",
+        dest="crop_seconds",
+        type=float,
+        metavar="S",
+        help=f"the longest stretch that is learnt at once, in whole bars; default {own.crop_seconds:g} s",
+    )
+    how.add_argument(
+        "--optimiser",
+        choices=OPTIMISERS,
+        help="adamw (default); adamw8bit takes a quarter of its memory and needs bitsandbytes",
+    )
     how.add_argument("--clip", type=float, metavar="N", help=f"the gradient's largest norm; default {own.clip:g}")
     how.add_argument("--weight-decay", type=float, metavar="W", help=f"default {own.weight_decay:g}")
-    how.add_argument("--crop", dest="crop_seconds", type=float, metavar="S", help=f"default {own.crop_seconds:g} s")
     how.add_argument("--hold-out", type=float, metavar="P", help=f"share of the clips; default {own.hold_out:g}")
-    how.add_argument("--stretch", type=float, nargs=2, metavar=("FROM", "TO"), help="flow times; default the model's")
+    how.add_argument(
+        "--stretch", type=float, nargs=2, metavar=("FROM", "TO"), help="of flow times, 1 to 0; default the model's own"
+    )
+    how.add_argument(
+        "--all-times",
+        action="store_true",
+        default=None,
+        help="a turbo model learns at all 20 times it knows, for runs with shift 1 or 2 too; default its own 8",
+    )
     how.add_argument("--seed", type=int, metavar="N", help=f"default {own.seed}")
     how.add_argument("--frugal", action="store_true", default=None, help="less memory, a third more time")
-    how.add_argument("--vram", type=int, metavar="GB", help=f"rank, crop, frugal for {', '.join(map(str, PRESETS))} GB")
     every = Rhythm()
     kept = parser.add_argument_group("what is kept, in ADAPTER.training")
     kept.add_argument("--save-every", type=int, default=every.save, metavar="N", help=f"default {every.save} steps")
     kept.add_argument("--keep", type=int, default=every.keep, metavar="N", help=f"checkpoints; default {every.keep}")
     kept.add_argument("--measure-every", type=int, default=every.measure, metavar="N", help=f"default {every.measure}")
-    kept.add_argument("--preview-every", type=int, default=every.preview, metavar="N", help="default never")
+    kept.add_argument(
+        "--preview-every",
+        type=int,
+        default=every.preview,
+        metavar="N",
+        help="a song with and without it; default never",
+    )
     kept.add_argument("--cache", metavar="FOLDER", help="prepared clips; default ADAPTER.training/cache")
     where = parser.add_argument_group("models")
     where.add_argument("--text-encoder", metavar="NAME")
@@ -85,6 +122,9 @@ def run(arguments: argparse.Namespace, console: Console):
     if not arguments.stretch:
         known = found.stages[0].known
         settings = own_stretch(settings, known.slot if known else "", found.defaults[0])
+    from .optimisers import optimiser_class
+
+    optimiser_class(settings.optimiser)  # that it is not installed is told before anything is loaded
     console.busy("loading models ...")
     from .team import Team
 
@@ -112,8 +152,10 @@ def _trainer(found, dataset: Dataset, target: Path, settings, every, arguments, 
 
     from ..checkpoints import load_stage_model, load_text_encoder, load_vocoder
     from ..generate import pick_device, pick_dtype
+    from .loop import shown_piece
     from .lora import Trainer
     from .prepare import Preparation
+    from .preview import Fellows, fellows_of
 
     work = target.with_name(f"{target.name}.training")
     at = {"device": team.device or pick_device(arguments.device), "dtype": pick_dtype(arguments.dtype)}
@@ -125,6 +167,10 @@ def _trainer(found, dataset: Dataset, target: Path, settings, every, arguments, 
     preparation = Preparation(model, text, vocoder, cache, settings.crop_seconds)
     pieces = _pieces(preparation, dataset, arguments.trigger, console)
     # Only the transformer, and the vocoder where there are previews, are needed from here on.
+    fellows = Fellows()
+    if every.preview and team.leads:
+        piece = shown_piece(pieces, settings)
+        fellows = fellows_of(found.stages[0], found.defaults[0].boundaries, piece, text, **at)
     del preparation, text
     model.condition_encoder.to("cpu")
     model.transformer.to(at["device"])
@@ -133,6 +179,7 @@ def _trainer(found, dataset: Dataset, target: Path, settings, every, arguments, 
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     trainer = Trainer(model, pieces, vocoder, work, settings, every, {TRIGGER_WORDS: arguments.trigger}, team)
+    trainer.fellows = fellows
     _say(trainer, console)
     return trainer
 
@@ -162,7 +209,7 @@ def _teach(trainer, console: Console):
     pace = Pace(trainer.step)
     with asked_to_stop() as asked:
         for step in trainer.run():
-            files = [file for file in (step.preview, step.saved) if file]
+            files = [file for file in (step.preview, step.without, step.saved) if file]
             is_more = step.held_out is not None or files
             say = console.note if is_more or step.step % TELL_EVERY_STEPS == 0 else console.busy
             say(pace.line(step, *files))

@@ -1,0 +1,112 @@
+"""The same song with and without what a model has learnt: what its cascade makes of a piece's words, from one seed.
+
+A model that was made for one stage of a cascade plays that stage, and its fellows the others. Any other model plays
+the whole song, and wears what it learns on the stretch that it is taught.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..audio import Waveform
+from ..cascade import CASCADES, find_cascade
+from ..condition import Condition, context, encode_condition
+from ..generate import finished
+from ..plan import Settings, plan
+from ..stages import Stage, noise, run
+from .prepare import Piece
+from .settings import Course
+
+if TYPE_CHECKING:
+    from ..checkpoints import StageModel
+    from ..checkpoints.local import LocalModel
+    from ..text import TextEncoder
+    from ..vocoder import Vocoder
+
+
+@dataclass(frozen=True, eq=False)
+class Player:
+    """A model with the states [1, L, D] in which it reads a song's words."""
+
+    model: "StageModel"
+    states: torch.Tensor
+
+    def condition(self, frames: int) -> Condition:
+        null = self.model.condition_encoder.null_condition_emb.detach()
+        return Condition(self.states, null, context(self.model.silent(frames)))
+
+    @contextmanager
+    def on(self, device: torch.device) -> Iterator[None]:
+        """Its transformer there, and back where it was."""
+        home = next(self.model.transformer.parameters()).device
+        self.model.transformer.to(device)
+        yield
+        self.model.transformer.to(home)
+
+
+@dataclass(frozen=True)
+class Fellows:
+    """The players of a cascade's other stages."""
+
+    before: tuple[Player, ...] = ()
+    after: tuple[Player, ...] = ()
+
+
+def fellows_of(model: "LocalModel", boundaries: Sequence[float] | None, piece: Piece, text: "TextEncoder", **at):
+    """Those of a known model that was made for one stage of a cascade; else none.
+
+    `boundaries`: of the cascade it was made for. They stay in the main memory until they play. `at`: device and dtype
+    to load them with. Raises CheckpointError where they are not all here.
+    """
+    name = next((name for name, models in CASCADES.items() if model.name in models), None)
+    if not boundaries or name is None:
+        return Fellows()
+    players = []
+    for found in find_cascade(name).stages:
+        players.append(None if found.name == model.name else _player(found, piece, text, **at))
+    place = players.index(None)
+    return Fellows(tuple(players[:place]), tuple(players[place + 1 :]))
+
+
+def _player(found: "LocalModel", piece: Piece, text: "TextEncoder", **at) -> Player:
+    from ..checkpoints import load_stage_model
+
+    model = load_stage_model(found.path, **at)
+    with torch.no_grad():
+        states = encode_condition(model, text.encode(piece.song), 1).states.cpu()
+    return Player(model.to("cpu"), states)
+
+
+class Preview:
+    """One song of a piece's words, so many frames long."""
+
+    def __init__(
+        self, model: "StageModel", piece: Piece, frames: int, vocoder: "Vocoder", settings: Course, fellows: Fellows
+    ):
+        self._piece, self._frames, self._vocoder, self._seed = piece, frames, vocoder, settings.seed
+        boundaries = None
+        if fellows == Fellows():
+            bare, edges = Player(model, piece.states), (settings.start, settings.end)
+            fellows = Fellows((bare,) * (settings.start < 1), (bare,) * (settings.end > 0))
+            boundaries = tuple(edge for edge in edges if 0 < edge < 1) or None
+        self._fellows = fellows
+        models = [player.model for player in self._players(model)]
+        self._plan = plan([one.defaults for one in models], Settings(boundaries=boundaries))
+
+    def _players(self, model: "StageModel") -> tuple[Player, ...]:
+        return (*self._fellows.before, Player(model, self._piece.states), *self._fellows.after)
+
+    @torch.no_grad()
+    def play(self, model: "StageModel") -> Waveform:
+        """[1, 2, N], with the model bare or wearing what it learns."""
+        device = next(model.transformer.parameters()).device
+        latents = noise([self._seed], self._piece.latents.shape[1], self._frames)
+        for player, part in zip(self._players(model), self._plan, strict=True):
+            stage = Stage(player.model, times=part.times, solver=part.solver, guidance=part.guidance)
+            with player.on(device):
+                for step in run([stage], latents, [player.condition(self._frames)], [self._seed]):
+                    latents = step.latents
+        return finished(self._vocoder.decode(latents))

@@ -1,0 +1,73 @@
+"""What is heard of a training: the song that a cascade makes with and without what was learnt."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from acestep_pack.acestep_core import audio
+from acestep_pack.acestep_core.checkpoints import load_stage_model, load_text_encoder, load_vocoder
+from acestep_pack.acestep_core.checkpoints.local import find
+from acestep_pack.acestep_core.condition import encode_condition
+from acestep_pack.acestep_core.generate import Cascade
+from acestep_pack.acestep_core.lora.wear import wear
+from acestep_pack.acestep_core.song import Song
+from acestep_pack.acestep_core.training.lora import Trainer
+from acestep_pack.acestep_core.training.prepare import Piece
+from acestep_pack.acestep_core.training.preview import Fellows, Player, Preview, fellows_of
+from acestep_pack.acestep_core.training.settings import LoraSettings, Rhythm
+
+SONG = Song("warm house", seconds=10)
+SETTINGS = LoraSettings(rank=2, steps=4, accumulate=1, warm_up=0, learning_rate=0.1, crop_seconds=10.0, seed=5)
+
+
+@pytest.fixture(scope="module")
+def parts(tiny_family):
+    """l, m, s, text encoder, vocoder."""
+    stages = [load_stage_model(tiny_family / slot) for slot in "lms"]
+    return *stages, load_text_encoder(tiny_family / "text_encoder"), load_vocoder(tiny_family / "vae")
+
+
+def states(model, text):
+    with torch.no_grad():
+        return encode_condition(model, text.encode(SONG), 1).states
+
+
+def piece(model, text):
+    latents = torch.randn(1, 8, 334, generator=torch.Generator().manual_seed(0))
+    return Piece(Path("0.wav"), SONG, latents, states(model, text), "0")
+
+
+def test_the_files_are_the_cascades_song_with_and_without_the_adapter(parts, tmp_path):
+    l, m, s, text, vocoder = parts  # noqa: E741
+    trainer = Trainer(m, [piece(m, text)], vocoder, tmp_path, SETTINGS, Rhythm(save=0, measure=0, preview=2))
+    trainer.fellows = Fellows((Player(l, states(l, text)),), (Player(s, states(s, text)),))
+    told = [it for it in trainer.run() if it.preview]
+    assert [it.preview.name for it in told] == ["step-000002.flac", "step-000004.flac"]
+    assert {it.without for it in told} == {tmp_path / "previews" / "without.flac"}
+    worn, _ = wear(m, trainer.adapter())
+    for middle, file in ((worn, told[-1].preview), (m, told[-1].without)):
+        wave = Cascade([l, middle, s], text, vocoder).generate(SONG, seed=5)
+        heard = audio.read(file).samples[..., : wave.samples.shape[-1]]  # of whole frames
+        torch.testing.assert_close(heard, wave.samples, rtol=0, atol=1e-3)
+    with_it, without = (audio.read(file).samples for file in (told[-1].preview, told[-1].without))
+    assert float((with_it - without).abs().max()) > 0.01
+
+
+def test_a_model_alone_wears_what_it_learns_on_its_stretch(parts):
+    _, m, _, text, vocoder = parts
+    settings = LoraSettings(start=0.8333, end=0.5)
+    preview = Preview(m, piece(m, text), 334, vocoder, settings, Fellows())
+    assert [part.times[0] for part in preview._plan] == [1.0, pytest.approx(0.8333), 0.5]
+    alone = Cascade([m], text, vocoder).generate(SONG, seed=0, boundaries=(0.8333, 0.5))
+    made = preview.play(m).samples[..., : alone.samples.shape[-1]]
+    torch.testing.assert_close(made, alone.samples, rtol=0, atol=1e-3)
+    assert len(Preview(m, piece(m, text), 334, vocoder, LoraSettings(), Fellows())._plan) == 1
+
+
+def test_fellows_are_those_of_the_cascade_that_a_model_was_made_for(parts):
+    text = load_text_encoder(find("tiny-text", "text").path)
+    model = find("tiny-m", "stage")
+    fellows = fellows_of(model, (0.8, 0.5), piece(parts[1], parts[3]), text)
+    assert [player.model.name[-1] for player in (*fellows.before, *fellows.after)] == ["l", "s"]
+    assert all(player.states.shape[1] > 4 for player in (*fellows.before, *fellows.after))
+    assert fellows_of(model, None, piece(parts[1], parts[3]), text) == Fellows()
