@@ -51,10 +51,8 @@ def cut(teacher: "AceStepTransformer1DModel", size: "Size", see: Callable[[], No
     check_fits(teacher, size)
     layers = kept_layers(len(teacher.layers), size.layers)
     student = empty(teacher, size)
-    with watched(teacher) as moments:
-        if is_narrower(teacher, size):
-            with torch.no_grad():
-                see()
+    with _watched(teacher, size) as moments, torch.no_grad():
+        see()
     kept = _chosen(teacher, size, moments)
     state = teacher.state_dict()
     sources = {name: _source(name, layers) for name in student.state_dict()}
@@ -106,12 +104,6 @@ def check_fits(teacher: "AceStepTransformer1DModel", size: "Size") -> None:
         )
 
 
-def is_narrower(teacher: "AceStepTransformer1DModel", size: "Size") -> bool:
-    own = teacher.config
-    own = own.hidden_size, own.intermediate_size, own.num_attention_heads, own.num_key_value_heads
-    return own != (size.hidden, size.intermediate, size.heads, size.kv_heads)
-
-
 def kept_layers(of: int, count: int) -> tuple[int, ...]:
     """`count` of so many layers: evenly spread, the first and the last among them, and (but for the last of an odd
     count) alternating as before, for every other layer sees a window only.
@@ -138,20 +130,27 @@ def _spaces(path: str) -> tuple[str | None, str | None]:
 
 
 @contextmanager
-def watched(network: nn.Module):
-    """Path of each module that reads from a space -> second moments of its input, summed over all that passes: [D, D],
-    of norms [D].
+def _watched(teacher: "AceStepTransformer1DModel", size: "Size"):
+    """Path of each module that will lose inputs -> second moments of its input, summed over all that passes: [D, D], of
+    norms [D].
     """
     moments: dict[str, torch.Tensor] = {}
     hooks = []
-    for path, module in network.named_modules():
-        if _spaces(path)[0]:
+    for path, module in teacher.named_modules():
+        space = _spaces(path)[0]
+        if space and _loses(space, teacher.config, size):
             hooks.append(module.register_forward_pre_hook(_adder(moments, path, module)))
     try:
         yield moments
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _loses(space: str, own, size: "Size") -> bool:
+    if space.endswith(".queries"):
+        return (size.heads, size.kv_heads) != (own.num_attention_heads, own.num_key_value_heads)
+    return size.intermediate != own.intermediate_size if space.endswith(".neurons") else size.hidden != own.hidden_size
 
 
 def _adder(moments: dict[str, torch.Tensor], path: str, module: nn.Module):

@@ -96,7 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser):
     songs = parser.add_argument_group("songs that the teacher makes, where no folder is given")
     songs.add_argument("--captions", metavar="FILE", help="a caption or a song as JSON a line (tiny: the band's own)")
     songs.add_argument("--made", type=int, default=MADE_CLIPS, metavar="N", help=f"how many (default {MADE_CLIPS})")
-    size = parser.add_argument_group("size (default: 782 M of a published M, 1.6 M of the tiny one)")
+    size = parser.add_argument_group("size (default: 782 M of a published M, 1.9 M of the tiny one)")
     for name in _SIZE:
         size.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N")
     how = parser.add_argument_group("training")
