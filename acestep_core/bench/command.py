@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..console import Console
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 STEP_SECONDS = {"2B": ((30.0, 240.0), (600.0,)), "XL": ((), (30.0, 240.0))}
 VOCODER_SECONDS = ((10.0,), (60.0,))
 SONG_SECONDS = ((30.0,), ())
+NATIVE_SECONDS = ((30.0,), (240.0,))
 LAYERS, SONG_LAYERS = 2, 4
 KINDS = ("steps", "vocoder", "songs")
 
@@ -44,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser):
         action="store_true",
         help="in torch.no_grad instead of torch.inference_mode, in which ComfyUI and most servers run everything",
     )
+    parser.add_argument("--comfyui", metavar="FOLDER", help="also against the ACE-Step model of the ComfyUI there")
     parser.add_argument("--full", action="store_true", help="longer songs and the XL width too; takes many minutes")
     parser.add_argument("--json", action="store_true", help="a line of JSON for each ratio")
     parser.add_argument("-q", "--quiet", action="store_true", help="no notes")
@@ -62,6 +65,10 @@ def run(arguments: argparse.Namespace, console: Console):
 
     logging.set_verbosity_error()  # it warns of casts that change nothing here
     device = pick_device(arguments.device)
+    if arguments.comfyui:
+        from .native import check_folder
+
+        check_folder(Path(arguments.comfyui).expanduser())
     mode = torch.no_grad if arguments.no_grad else torch.inference_mode
     console.note(
         f"torch {torch.__version__}, {device}, {torch.get_num_threads()} threads, {arguments.repeats} repeats, "
@@ -108,6 +115,25 @@ def _measure(
                 sides = pairs.songs(seconds, song_layers, device, dtype, changed)
                 name = f"song, {seconds:g} s" if changed else f"its next seed, {seconds:g} s"
                 yield compare(name, dtype_name, *sides, repeats, same=False)
+        if arguments.comfyui and "steps" in asked:
+            yield from _against_comfyui(arguments, lengths(NATIVE_SECONDS), device, dtype_name, layers)
+
+
+def _against_comfyui(
+    arguments: argparse.Namespace, lengths: tuple[float, ...], device: "torch.device", dtype_name: str, layers: int
+) -> Iterator["Ratio"]:
+    from ..generate import DTYPES
+    from .native import Native, extrapolated
+    from .ratio import compare
+
+    dtype, repeats = DTYPES[dtype_name], arguments.repeats
+    native = Native.build(Path(arguments.comfyui).expanduser(), layers, device, dtype)
+    for seconds in lengths:
+        sides = native.decoder(seconds, device, dtype)
+        decoder = compare(f"decoder, {seconds:g} s", dtype_name, *sides, repeats, of="ComfyUI")
+        sides = native.step(seconds, device, dtype)
+        step = compare(f"step, {seconds:g} s", dtype_name, *sides, repeats, of="ComfyUI", same=False)
+        yield from (decoder, step, extrapolated(step, decoder, layers))
 
 
 def _shown(row: "Ratio") -> str:

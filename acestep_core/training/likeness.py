@@ -24,12 +24,12 @@ STYLE_SEEDS, OTHER_SEEDS = 2_000_500, 1_000_500  # the first ones
 MEASURED_TIMES = 4  # of each clip
 
 
-def measure(adapter: Path, songs: int, seconds: float, genre: str, console) -> dict[str, float]:
+def measure(adapter: Path, strength: float, songs: int, seconds: float, genre: str, console) -> dict[str, float]:
     """What the embedded cascade makes of captions of a style, and of others, without an adapter of L and with it."""
     cascade = Cascade.load("tiny", dtype="fp32")
     style = [truth(STYLE_SEEDS + i, seconds, genre) for i in range(songs)]
     others = [truth(OTHER_SEEDS + i, seconds) for i in range(songs)]
-    worn = {"lora": [f"L={adapter}"]}
+    worn = {"lora": [f"L={adapter}:{strength:g}"]}
 
     def play(asked: list[Truth], name: str, first_seed: int = 0, **settings) -> list[torch.Tensor]:
         made = []
@@ -43,7 +43,7 @@ def measure(adapter: Path, songs: int, seconds: float, genre: str, console) -> d
     other_seed = play(others, "other seeds", songs)
     real, real_others = ([asked.wave for asked in asked_for] for asked_for in (style, others))
     return {
-        **losses(cascade, style, adapter),
+        **losses(cascade, style, adapter, strength),
         "songs of the style, distance to it: before": frechet(real, before),
         "songs of the style, distance to it: after": frechet(real, after),
         "its own clips through the vocoder, distance to it": frechet(real, through(cascade.parts[VOCODER], real)),
@@ -64,12 +64,12 @@ def _as_asked(kind: str, asked: list[Truth], before: list, after: list) -> dict[
 
 
 @torch.no_grad()
-def losses(cascade: Cascade, asked: list[Truth], adapter: Path) -> dict[str, float]:
+def losses(cascade: Cascade, asked: list[Truth], adapter: Path, strength: float) -> dict[str, float]:
     """Mean flow-matching loss of L on its own stretch, on the clips, without the adapter and with it."""
     model, text, vocoder = (cascade.parts[part] for part in (cascade.stages[0], TEXT, VOCODER))
     stretch = own_stretch(LoraSettings(), "L", model.defaults)
     times = flow_times(model.defaults, stretch.start, stretch.end).spread(MEASURED_TIMES)
-    dressed, _ = wear(model, read_adapter(adapter))
+    dressed, _ = wear(model, read_adapter(adapter), strength)
     sums = {"before": 0.0, "after": 0.0}
     for number, wish in enumerate(asked):
         music = vocoder.encode(_waveform(wish.wave))

@@ -16,10 +16,11 @@ from ..errors import UserError
 GENRE, SECONDS = "chiptune", 12.0
 LEARNT_SEEDS = 2_000_000  # and those that follow
 CLIPS, SONGS = 60, 24
+STRENGTH = 0.7  # at 1 the style is no nearer, and other styles are less themselves
 MODEL = "tiny-l"
 # The embedded models are small, so their adapters take larger steps than those of the published ones.
 TRAINING = (
-    *("--steps", "400", "--rank", "16", "--targets", "self,cross,mlp"),
+    *("--steps", "600", "--rank", "16", "--targets", "self,cross,mlp"),
     *("--learning-rate", "1e-3", "--crop", f"{SECONDS:g}"),
 )
 
@@ -29,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser):
     parser.add_argument("--work", metavar="FOLDER", help="for clips and adapter, kept; goes on with what is there")
     parser.add_argument("--clips", type=int, default=CLIPS, metavar="N", help=f"to learn from (default {CLIPS})")
     parser.add_argument("--songs", type=int, default=SONGS, metavar="N", help=f"of each kind (default {SONGS})")
+    parser.add_argument(
+        "--strength", type=float, default=STRENGTH, metavar="S", help=f"at which it is worn (default {STRENGTH:g})"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.add_argument("-q", "--quiet", action="store_true", help="no notes")
 
@@ -39,7 +43,7 @@ def run(arguments: argparse.Namespace, console: Console):
             raise UserError(f"--{name}: got {getattr(arguments, name)}, expected at least 2")
     with TemporaryDirectory() as temporary:
         work = Path(arguments.work or temporary).expanduser()
-        figures = judge(work, arguments.clips, arguments.songs, console)
+        figures = judge(work, arguments.clips, arguments.songs, arguments.strength, console)
     if arguments.json:
         console.result(json.dumps(figures))
         return
@@ -47,7 +51,7 @@ def run(arguments: argparse.Namespace, console: Console):
         console.result(f"{name:<64} {value:.4g}")
 
 
-def judge(work: Path, clips: int, songs: int, console: Console) -> dict[str, float]:
+def judge(work: Path, clips: int, songs: int, strength: float, console: Console) -> dict[str, float]:
     """All figures; the adapter stays in `work`."""
     from .band.folder import write_clips
     from .likeness import measure
@@ -58,8 +62,12 @@ def judge(work: Path, clips: int, songs: int, console: Console) -> dict[str, flo
     adapter = work / f"{GENRE}.safetensors"
     clock = Clock()
     _train(work / "clips", adapter, console)
-    figures = {"clips of the style": clips, "minutes of training, clips prepared and all": clock.seconds / 60}
-    return figures | measure(adapter, songs, SECONDS, GENRE, console)
+    figures = {
+        "clips of the style": clips,
+        "minutes of training, clips prepared and all": clock.seconds / 60,
+        "strength": strength,
+    }
+    return figures | measure(adapter, strength, songs, SECONDS, GENRE, console)
 
 
 def _train(folder: Path, adapter: Path, console: Console):

@@ -4,7 +4,7 @@ import time
 import pytest
 import torch
 from acestep_pack.acestep_core import cli
-from acestep_pack.acestep_core.bench import command, pairs, published, ratio
+from acestep_pack.acestep_core.bench import command, native, pairs, published, ratio
 from diffusers import AutoencoderOobleck
 from diffusers.pipelines.ace_step import AceStepConditionEncoder
 
@@ -86,3 +86,15 @@ def test_nonsense_is_told(capsys):
     assert "--repeats, --layers: got 0, 2, expected at least 1" in capsys.readouterr().err
     assert cli.main(["bench", "--layers", "0"]) == 2
     assert "--repeats, --layers: got 5, 0" in capsys.readouterr().err
+
+
+def test_a_folder_without_comfyui_is_refused(small, tmp_path, capsys):
+    assert cli.main(["bench", "--device", "cpu", "--only", "steps", "--repeats", "1", "--comfyui", str(tmp_path)]) == 2
+    assert f"{tmp_path}: is no ComfyUI that knows ACE-Step 1.5" in capsys.readouterr().err
+
+
+def test_a_deeper_network_is_reckoned_from_what_a_layer_costs():
+    decoder = ratio.Ratio("decoder", "bf16", 1.0, 2.0, 2.0, 0.0, 5, "ComfyUI")
+    step = ratio.Ratio("step", "bf16", 1.0, 12.0, 12.0, None, 5, "ComfyUI")  # 10 s of it before the layers
+    deep = native.extrapolated(step, decoder, layers=2)
+    assert (deep.ours_seconds, deep.theirs_seconds, deep.ratio) == (12.0, 34.0, 2.833)
