@@ -4,7 +4,7 @@
 //
 // A workflow may be in the UI format or in the API format, which is laid out anew. The report on standard output is one
 // JSON object: for each file its missing nodes, nodes that the front end marks as wrong, errors of page, console and
-// HTTP, and the workflow in both formats. --run presses Run and waits for the end. --ui, --api and --shot write the last
+// HTTP, and the workflow in both formats. --run presses Run, waits for the end and reports what our widgets showed. --ui, --api and --shot write the last
 // workflow and its picture to files, which is how workflows/ is made.
 // Needs playwright-core (NODE_PATH) and a Chromium (CHROMIUM).
 import { readFileSync, writeFileSync } from "node:fs"
@@ -157,13 +157,36 @@ async function run(page) {
   const body = await answer.json()
   if (!answer.ok()) return { status: "refused", error: body.error, nodeErrors: body.node_errors }
   const deadline = Date.now() + RUN_MS
+  const seen = []
   while (Date.now() < deadline) {
     const history = await (await page.request.get(`${url}/history/${body.prompt_id}`)).json()
     const entry = history[body.prompt_id]
-    if (entry) return { status: entry.status.status_str, outputs: entry.outputs, messages: entry.status.messages }
+    if (entry) await page.waitForTimeout(500) // the page hears of it a little later
+    await look(page, seen)
+    if (entry) return { status: entry.status.status_str, outputs: entry.outputs, messages: entry.status.messages, seen }
     await page.waitForTimeout(250)
   }
-  return { status: "unfinished" }
+  return { status: "unfinished", seen }
+}
+
+// Adds what the pack's own widgets show now, where it has changed.
+async function look(page, seen) {
+  for (const now of await page.evaluate(drawnWidgets)) {
+    const before = seen.findLast((one) => one.node === now.node && one.widget === now.widget)
+    if (JSON.stringify(before) !== JSON.stringify(now)) seen.push(now)
+  }
+}
+
+function drawnWidgets() {
+  const pairs = window.app.graph._nodes.flatMap((node) => (node.widgets ?? []).map((widget) => ({ node, widget })))
+  const ours = pairs.filter(({ widget }) => widget.element && widget.type.startsWith("acestep_"))
+  return ours.map(({ node, widget: { name, element } }) => ({
+    node: String(node.id),
+    widget: name,
+    text: element.innerText,
+    buttons: element.querySelectorAll("button").length,
+    drawn: [...element.querySelectorAll("path")].reduce((sum, path) => sum + (path.getAttribute("d")?.length ?? 0), 0)
+  }))
 }
 
 async function picture(page, file) {

@@ -7,6 +7,28 @@ AUTO_STAGE = {"steps": 0, "stretch": "auto", "guidance": "auto", "solver": "eule
 QUICK_STEPS = (3, 2, 1)
 AUTO_SONG = {"lyrics": "[Instrumental]", "bpm": 0, "key": "auto", "time_signature": "auto", "language": "auto"}
 
+# Widgets of Train LoRA, for a short training of an embedded model.
+TRAINING = {
+    "name": "demo-chiptune",
+    "steps": 60,
+    "memory": "auto",
+    "learning_rate": 0.0,
+    "preview_every": 20,
+    "seed": 0,
+    "kind": "lora",
+    "targets": "attention",
+    "alpha": 0.0,
+    "dropout": 0.0,
+    "accumulate": 0,
+    "warm_up": 5,
+    "weight_decay": 0.01,
+    "clip": 1.0,
+    "hold_out": 0.1,
+    "stretch": "auto",
+    "save_every": 250,
+    "measure_every": 10,
+}
+
 
 def node(class_type: str, **inputs) -> dict:
     return {"class_type": class_type, "inputs": inputs}
