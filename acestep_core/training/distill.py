@@ -16,7 +16,7 @@ from ..plan import stretch
 from ..song import Song
 from .common import Pace, begun, gather, left_out_line, told
 from .dataset import read_dataset
-from .settings import Course, Rhythm
+from .settings import OPTIMISERS, Course, Rhythm
 from .stopping import asked_to_stop
 
 LAST_SLOT = 2  # of three: the place of an S
@@ -60,9 +60,7 @@ class DistillSettings(Course):
         super().__post_init__()
         if not 1 <= self.guidance < float("inf"):
             raise UserError(f"guidance: got {self.guidance:g}, expected 1 (none) or more, such as 7")
-        for name, values in (("begin", BEGINNINGS), ("match", MATCHES)):
-            if getattr(self, name) not in values:
-                raise UserError(f"{name}: got {getattr(self, name)!r}, expected {' or '.join(values)}")
+        self._check_one_of(begin=BEGINNINGS, match=MATCHES)
 
     def for_teacher(self, config: Mapping) -> "DistillSettings":
         """With the size that is made of such a teacher where none is told. Raises UserError where there is none."""
@@ -79,7 +77,7 @@ class DistillSettings(Course):
 # ---- command ---------------------------------------------------------------------------------------------------------
 
 _SETTINGS = ("steps", "learning_rate", "warm_up", "accumulate", "clip", "weight_decay", "frugal", "crop_seconds")
-_SETTINGS += ("hold_out", "seed", "guidance", "begin", "match")
+_SETTINGS += ("optimiser", "hold_out", "seed", "guidance", "begin", "match")
 _SIZE = ("hidden", "intermediate", "layers", "heads", "kv_heads")
 
 
@@ -114,6 +112,7 @@ def add_arguments(parser: argparse.ArgumentParser):
     how.add_argument("--accumulate", type=int, metavar="N", help=f"crops in a step; default {own.accumulate}")
     how.add_argument("--clip", type=float, metavar="N", help=f"the gradient's largest norm; default {own.clip:g}")
     how.add_argument("--weight-decay", type=float, metavar="W", help=f"default {own.weight_decay:g}")
+    how.add_argument("--optimiser", choices=OPTIMISERS, help="adamw (default); adamw8bit needs bitsandbytes")
     how.add_argument("--crop", dest="crop_seconds", type=float, metavar="S", help=f"default {own.crop_seconds:g} s")
     how.add_argument("--hold-out", type=float, metavar="P", help=f"share of the clips; default {own.hold_out:g}")
     how.add_argument("--seed", type=int, metavar="N", help=f"default {own.seed}")
@@ -153,9 +152,11 @@ def run(arguments: argparse.Namespace, console: Console):
         times = stretch(found.defaults[0], LAST_SLOT, steps=1)
         settings = replace(settings, start=times[0], end=times[-1])
     songs = None if dataset else read_songs(arguments.captions, arguments.made, checkpoint.defaults.variant)
-    console.busy("loading models ...")
+    from .optimisers import optimiser_class
     from .team import Team
 
+    optimiser_class(settings.optimiser)  # that it is not installed is told before anything is loaded
+    console.busy("loading models ...")
     team = Team.of_this_process(cpu=arguments.device == "cpu")
     console.quiet = console.quiet or not team.leads
     trainer = _distiller(found, dataset or songs, target, settings, every, arguments, team, console)
