@@ -203,6 +203,7 @@ def _add_model_choice(group):
     group.add_argument("--vocoder", metavar="NAME")
     group.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: the GPU where there is one)")
     group.add_argument("--dtype", choices=["fp32", "bf16", "fp16"], help="default: as in the model files")
+    group.add_argument("--quantise", choices=["int8", "fp8"], help="transformers' weights in 8 bits, through torchao")
     group.add_argument("--offload", action="store_true", help="hold only the part at work in memory")
     group.add_argument("--memory", type=float, metavar="GB", help="make do with so much memory (default: what is free)")
     group.add_argument("--no-text-cache", action="store_true", help="keep nothing of captions and lyrics on disk")
@@ -245,12 +246,13 @@ def _add_lora(commands):
 def _add_bench(commands, argv: Sequence[str]):
     parser = commands.add_parser("bench", help="measure speed, or the embedded models", description="Measure.")
     parser.set_defaults(run=_command("bench.command", "run"))
-    if list(argv[:1]) == ["bench"] and {"tiny", "lora", "distill"}.isdisjoint(argv[1:2]):
+    if list(argv[:1]) == ["bench"] and {"tiny", "lora", "distill", "loading"}.isdisjoint(argv[1:2]):
         import_module(".bench.command", __package__).add_arguments(parser)
-    actions = parser.add_subparsers(metavar="tiny|lora|distill")
+    actions = parser.add_subparsers(metavar="tiny|lora|distill|loading")
     _add_delegate(actions, "tiny", "measure the embedded cascade", "training.measure", argv[:2] == ["bench", "tiny"])
     _add_delegate(actions, "lora", "measure an adapter of it", "training.style", argv[:2] == ["bench", "lora"])
     _add_delegate(actions, "distill", "measure a student of it", "training.compare", argv[:2] == ["bench", "distill"])
+    _add_delegate(actions, "loading", "measure how files load", "bench.loading", argv[:2] == ["bench", "loading"])
 
 
 def _add_train(commands, argv: Sequence[str]):

@@ -43,6 +43,7 @@ class Making:
     continue_from: str | None = None
     lora: tuple[str, ...] | None = None
     dtype: str | None = None
+    quantise: str | None = None
     loudness: float | None = None
 
     @property
@@ -241,7 +242,7 @@ def _load(making: Making, arguments: argparse.Namespace):
     found = find_cascade(**making.parts)  # a model that is not here is told before torch is loaded
     from .generate import Cascade
 
-    at = {"device": arguments.device, "dtype": making.dtype, "memory_gb": arguments.memory}
+    at = {"device": arguments.device, "dtype": making.dtype, "quantise": making.quantise, "memory_gb": arguments.memory}
     cascade = Cascade.load(found, **at, offload=arguments.offload, text_cache=not arguments.no_text_cache)
     cascade.plan(**making.settings)
     return cascade

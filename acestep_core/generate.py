@@ -32,6 +32,7 @@ from .memory import PARTS, PLANS, STAGE_MEANS, Plan, free_bytes
 from .parts import TEXT, VOCODER, Parts
 from .plan import Settings, StagePlan, plan
 from .prompt import lyrics_prompt, text_prompt
+from .quantise import check_quantise
 from .recent import Recent
 from .reference import Kept, Reference, continuation, splice, timbre_reference
 from .song import Song, check_seed
@@ -69,6 +70,7 @@ class Cascade:
         offload: bool = False,
         memory_gb: float | None = None,
         text_cache: bool = True,
+        quantise: str | None = None,
         **slots: str | Path | None,
     ) -> "Cascade":
         """The cascade "tiny" (embedded), "published", a folder or a model. Raises CheckpointError, UserError.
@@ -76,10 +78,12 @@ class Cascade:
         `l`, `m`, `s`, `text`, `vocoder` replace one part. `device` None takes the GPU where there is one. `dtype` is
         "fp32", "bf16" or "fp16" for stages and text encoder, None what the files hold. A song is made in what memory
         is free, or in `memory_gb` of it; `offload` holds only the part at work in any case. `text_cache` keeps what the
-        text encoder made on disk, for the next run.
+        text encoder made on disk, for the next run. `quantise` "int8" or "fp8" halves the transformers' weights once
+        more (needs torchao).
         """
         if memory_gb is not None and memory_gb <= 0:
             raise UserError(f"memory: got {memory_gb:g} GB, expected a positive number such as 8")
+        check_quantise(quantise)
         found = models if isinstance(models, CascadeModels) else find_cascade(models, **slots)
         device, dtype = pick_device(device), pick_dtype(dtype)
         cascade = cls((), None, None)
@@ -87,7 +91,7 @@ class Cascade:
         cascade.stages = tuple(str(model.path) for model in found.stages)
         limit_bytes = free_bytes(device) if memory_gb is None else memory_gb * 1e9
         first = Plan(PARTS) if offload else PLANS[0]
-        cascade.parts = Parts.of(found, device, dtype, limit_bytes, first, text_cache)
+        cascade.parts = Parts.of(found, device, dtype, limit_bytes, first, text_cache, quantise)
         return cascade
 
     @torch.no_grad()

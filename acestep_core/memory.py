@@ -4,6 +4,7 @@ A plan says what is held at once and how much is worked on at once. PLANS goes f
 of them make the same song.
 """
 
+import dataclasses
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -95,8 +96,8 @@ class Layers:
         """Bytes beside the weights at the widest moment of a pass, at `each` bytes a number. Positions are turned in
         float32.
         """
-        feed_forward = each * (3 * self.inner + 4 * self.hidden)
-        attention = each * (3 * self.hidden + 2 * self.queries + 4 * self.keys) + FULL * 4 * self.queries
+        feed_forward = each * (3 * self.inner + 6 * self.hidden)
+        attention = each * (5 * self.hidden + 2 * self.queries + 4 * self.keys) + FULL * 4 * self.queries
         return tokens * max(feed_forward, attention)
 
     @property
@@ -136,24 +137,32 @@ class Sounds:
         return max(1, (SMALL_TILE_SAMPLES if small else TILE_SAMPLES) // self.samples_per_frame)
 
     def one_tile(self, frames: int, small: bool) -> int:
-        """Bytes beside the weights while a tile of so long a song is decoded: five copies of the widest layer."""
+        """Bytes beside the weights while a tile of so long a song is decoded: eight copies of the widest layer."""
         span = min(frames, self.tile_frames(small) + self.context_frames)
-        return round(5 * FULL * self.numbers_per_sample * self.samples_per_frame * span)
+        return round(8 * FULL * self.numbers_per_sample * self.samples_per_frame * span)
 
 
 @dataclass(frozen=True)
 class StageNeeds:
-    """The two networks of a stage's model, at `each` bytes a number; `key` tells one model from another."""
+    """The two networks of a stage's model, at `each` bytes a number; `key` tells one model from another. `quantised`:
+    the transformer's weights have one byte a number.
+    """
 
     key: str
     transformer: Layers
     encoder: Layers
     each: int
+    quantised: bool = False
 
     @property
     def weights(self) -> int:
         """Bytes of both networks."""
-        return self.each * (self.transformer.parameters + self.encoder.parameters)
+        return self.transformer_each * self.transformer.parameters + self.each * self.encoder.parameters
+
+    @property
+    def transformer_each(self) -> int:
+        """Bytes of a number of the transformer's weights."""
+        return 1 if self.quantised else self.each
 
     def works(self, holds: str, frames: int, items: int) -> Iterator[tuple[int, int]]:
         """(weights held, bytes beside them) while its condition is encoded, and in a step of so many items."""
@@ -167,9 +176,9 @@ class StageNeeds:
         apart = holds in (NETWORKS, LAYERS)
         yield (each * self.encoder.parameters if apart else self.weights), encoding
         if holds == LAYERS:
-            yield each * (network.outside_layers + 2 * network.largest_layer), step
+            yield self.transformer_each * (network.outside_layers + 2 * network.largest_layer), step
         else:
-            yield (each * network.parameters if apart else self.weights), step
+            yield (self.transformer_each * network.parameters if apart else self.weights), step
 
 
 @dataclass(frozen=True)
@@ -252,9 +261,12 @@ def overview() -> dict[str, Needs]:
     return {DEFAULT_CASCADE: cascade_needs(find_cascade()), "published": published_needs(("xl", "2b", "2b"))} | lone
 
 
-def cascade_needs(found: CascadeModels, each: int | None = None, on_cpu: bool = False) -> Needs:
+def cascade_needs(
+    found: CascadeModels, each: int | None = None, on_cpu: bool = False, quantised: bool = False
+) -> Needs:
     """Of a cascade whose models are here, at `each` bytes a number, None for what the files hold."""
     stages = [stage_needs(read_checkpoint(model.path), each, on_cpu) for model in found.stages]
+    stages = [dataclasses.replace(stage, quantised=quantised) for stage in stages]
     text = read_checkpoint(found.text.path).part("text_encoder")
     vocoder = read_checkpoint(found.vocoder.path).part("vae")
     hop = math.prod(vocoder.arguments["downsampling_ratios"])

@@ -34,6 +34,7 @@ from .memory import (
     smaller,
 )
 from .prompt import lyrics_prompt, text_prompt
+from .quantise import quantise
 from .song import Song
 from .spec import LatentSpec
 from .stages import Step
@@ -78,14 +79,15 @@ class Parts:
         limit_bytes: float,
         first: Plan = PLANS[0],
         keeps_text: bool = True,
+        quantised: str | None = None,
     ) -> "Parts":
         """Those of models on disk, none of them loaded; stages by their path. `keeps_text`: whether text states are
-        kept on disk.
+        kept on disk. `quantised`: "int8" or "fp8" for the weights of transformers.
         """
-        needs, dtype = _needs(found, device, dtype, limit_bytes)
+        needs, dtype = _needs(found, device, dtype, limit_bytes, quantised is not None)
         parts = Parts({}, needs, limit_bytes, first)
         for path in {str(model.path) for model in found.stages}:
-            load = partial(parts._stage, path, device, dtype)
+            load = partial(parts._stage, path, device, dtype, quantised)
             parts._loaders |= {path: load} | {(path, only): partial(load, only) for only in STAGE_PARTS}
             parts._files[path] = path, STAGE_PARTS
         if keeps_text:
@@ -96,11 +98,24 @@ class Parts:
         parts._files[VOCODER] = found.vocoder.path, ("vae",)
         return parts
 
-    def _stage(self, path: str, device: torch.device, dtype: torch.dtype | None, only: str | None = None) -> StageModel:
-        if only != "transformer" or self.plan.holds != LAYERS:
+    def _stage(
+        self,
+        path: str,
+        device: torch.device,
+        dtype: torch.dtype | None,
+        quantised: str | None,
+        only: str | None = None,
+    ) -> StageModel:
+        fetches, has_transformer = self.plan.holds == LAYERS, only != "condition_encoder"
+        if not has_transformer or (not fetches and not quantised):
             return load_stage_model(path, device=device, dtype=dtype, only=only)
+        # Its weights come to the device in their last form only.
         model = load_stage_model(path, device="cpu", dtype=dtype, only=only)
-        return dataclasses.replace(model, transformer=fetch_layers(model.transformer, device))
+        if quantised:
+            model = quantise(model, quantised, torch.device("cpu") if fetches else device)
+        if fetches:
+            return dataclasses.replace(model, transformer=fetch_layers(model.transformer, device))
+        return model.to(device)
 
     # ---- what is asked for -------------------------------------------------------------------------------------------
 
@@ -209,15 +224,15 @@ class Parts:
 
 
 def _needs(
-    found: "CascadeModels", device: torch.device, dtype: torch.dtype | None, limit_bytes: float
+    found: "CascadeModels", device: torch.device, dtype: torch.dtype | None, limit_bytes: float, quantised: bool
 ) -> tuple[Needs, torch.dtype | None]:
     """What the models need, and their dtype: as asked, or bfloat16 for a GPU that their files are too large for."""
     on_cpu = device.type == "cpu"
-    needs = cascade_needs(found, dtype and dtype.itemsize, on_cpu)
+    needs = cascade_needs(found, dtype and dtype.itemsize, on_cpu, quantised)
     plan = needs.choose(limit_bytes, LONG_SECONDS)
     if dtype is not None or on_cpu or (plan is not None and plan.holds != LAYERS):
         return needs, dtype
-    halved = cascade_needs(found, torch.bfloat16.itemsize)
+    halved = cascade_needs(found, torch.bfloat16.itemsize, on_cpu, quantised)
     if halved.peak(PLANS[0], LONG_SECONDS) == needs.peak(PLANS[0], LONG_SECONDS):
         return needs, dtype
     logger.warning("the models' files are too large for this GPU as they are, so they run in bf16")

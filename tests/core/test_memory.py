@@ -31,9 +31,7 @@ def test_each_plan_holds_no_more_than_the_one_before():
     for splits, small in ((False, False), (True, True)):
         peaks = [needs.peak(Plan(holds, splits, small), 240, 4) for holds in (ALL, PARTS, NETWORKS, LAYERS)]
         assert peaks == sorted(peaks, reverse=True) and len(set(peaks)) == 4
-    assert needs.peak(PLANS[0], 600) > needs.peak(PLANS[0], 240) and needs.peak(PLANS[0], 240, 2) > needs.peak(
-        PLANS[0], 240
-    )
+    assert needs.peak(PLANS[0], 600, 4) > needs.peak(PLANS[0], 240, 4) > needs.peak(PLANS[0], 240)
 
 
 def test_what_fits_on_which_card():

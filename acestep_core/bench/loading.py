@@ -1,0 +1,199 @@
+"""Seconds and memory that loading a stage's model takes, in each layout that people have, and at another dtype.
+
+The file is of the published 2B width, with as many of its layers as make about 2 GB in bf16. The system has it in its
+cache, as it has a file that was used lately. Loading maps the file: pages come when they are first computed with.
+"""
+
+import argparse
+import gc
+import json
+import shutil
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..console import Console
+from ..errors import UserError
+from ..torchaudio_door import settle_torchaudio
+
+if TYPE_CHECKING:
+    import torch
+
+LAYERS = 6
+AIO_PREFIX = "model.diffusion_model."
+_SAMPLE_SECONDS = 0.002
+
+
+@dataclass(frozen=True)
+class Loading:
+    """Median seconds; most memory taken meanwhile, as a share of the file."""
+
+    layout: str
+    dtype: str
+    seconds: float
+    file_gb: float
+    memory_share: float | None  # None where the system does not tell
+    repeats: int
+
+
+def add_arguments(parser: argparse.ArgumentParser):
+    parser.add_argument(
+        "--layers", type=int, default=LAYERS, metavar="N", help=f"of the transformer (default {LAYERS})"
+    )
+    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="medians count (default 5)")
+    parser.add_argument("--folder", metavar="FOLDER", help="with room for the file (default: where temporary files go)")
+    parser.add_argument("--json", action="store_true", help="a line of JSON for each layout")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no notes")
+
+
+def run(arguments: argparse.Namespace, console: Console):
+    if arguments.repeats < 1 or arguments.layers < 1:
+        raise UserError(f"--repeats, --layers: got {arguments.repeats}, {arguments.layers}, expected at least 1")
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        for row in measure(Path(folder), arguments.layers, arguments.repeats):
+            console.result(json.dumps(asdict(row)) if arguments.json else _shown(row))
+
+
+def measure(folder: Path, layers: int, repeats: int, geometry: Mapping | None = None) -> Iterator[Loading]:
+    """A row for each layout; one file at a time lies in the folder. `geometry` differs from the published 2B's."""
+    import torch
+
+    settle_torchaudio()
+    from diffusers.utils import logging
+
+    logging.set_verbosity_error()  # it warns of casts that change nothing here
+    for layout, write in LAYOUTS.items():
+        place = folder / layout.replace(" ", "-")
+        place.mkdir()
+        path = write(place, *_stage(layers, dict(geometry or {})))
+        gc.collect()
+        for dtype in (None, torch.float32) if layout == "original" else (None,):
+            yield _measured(layout, path, dtype, repeats)
+        shutil.rmtree(place)
+
+
+def _measured(layout: str, path: Path, dtype: "torch.dtype | None", repeats: int) -> Loading:
+    from ..checkpoints import load_stage_model, read_checkpoint
+
+    size = read_checkpoint(path).size_bytes
+    load_stage_model(path, dtype=dtype)  # brings the file, and what is imported, into memory
+    seconds, taken = [], []
+    for _ in range(repeats):
+        gc.collect()
+        with _Watch() as watch:
+            model = load_stage_model(path, dtype=dtype)
+        seconds.append(watch.seconds)
+        taken.append(watch.taken_bytes)
+        del model
+    share = None if None in taken else round(statistics.median(taken) / size, 3)
+    name = "bf16" if dtype is None else "bf16 as fp32"
+    return Loading(layout, name, round(statistics.median(seconds), 4), round(size / 1e9, 3), share, repeats)
+
+
+class _Watch:
+    """Seconds, and how far this process's memory rises meanwhile (None outside Linux)."""
+
+    def __enter__(self):
+        self._before = self._most = _resident()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+        self._start = time.perf_counter()
+        return self
+
+    def _look(self):
+        while not self._done.wait(_SAMPLE_SECONDS):
+            self._most = max(self._most or 0, _resident() or 0)
+
+    def __exit__(self, *exc):
+        self.seconds = time.perf_counter() - self._start
+        self._done.set()
+        self._thread.join()
+        self.taken_bytes = None if self._before is None else max(self._most, _resident()) - self._before
+
+
+def _resident() -> int | None:
+    import resource
+
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * resource.getpagesize() if statm.exists() else None
+
+
+# ---- one model in every layout ---------------------------------------------------------------------------------------
+
+
+def _stage(layers: int, geometry: dict) -> tuple:
+    """A transformer and a condition encoder in bf16, whose weights are any numbers."""
+    import torch
+    from diffusers import AceStepTransformer1DModel
+    from diffusers.pipelines.ace_step import AceStepConditionEncoder
+
+    with torch.device("meta"):
+        networks = AceStepTransformer1DModel(num_hidden_layers=layers, **geometry), AceStepConditionEncoder(**geometry)
+    networks = tuple(network.to(torch.bfloat16).to_empty(device="cpu") for network in networks)
+    for network in networks:
+        for tensor in (*network.parameters(), *network.buffers()):
+            tensor.data.fill_(0.01)
+    return networks
+
+
+def _original(folder: Path, transformer, encoder) -> Path:
+    import torch
+
+    from ..checkpoints import save_stage_model
+
+    return save_stage_model(folder, transformer, encoder, torch.zeros(1, 64, 100), family="2b")
+
+
+def _sharded(folder: Path, transformer, encoder) -> Path:
+    from safetensors.torch import load_file, save_file
+
+    file = _original(folder, transformer, encoder) / "model.safetensors"
+    state = load_file(file)
+    places = {name: f"model-0000{1 + i % 2}-of-00002.safetensors" for i, name in enumerate(state)}
+    for shard in sorted(set(places.values())):
+        save_file({name: state[name] for name, place in places.items() if place == shard}, folder / shard)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    file.unlink()
+    return folder
+
+
+def _diffusers(folder: Path, transformer, encoder) -> Path:
+    transformer.save_pretrained(folder / "transformer")
+    encoder.save_pretrained(folder / "condition_encoder")
+    return folder
+
+
+def _one_file(prefix: str) -> Callable:
+    def write(folder: Path, transformer, encoder) -> Path:
+        import torch
+        from safetensors.torch import save_file
+
+        from ..checkpoints.layouts import to_original
+
+        state = to_original("transformer", transformer.state_dict())
+        state |= to_original("condition_encoder", encoder.state_dict())
+        torch.save(torch.zeros(1, 64, 100), folder / "silence_latent.pt")
+        save_file({prefix + name: tensor for name, tensor in state.items()}, folder / "turbo.safetensors")
+        return folder / "turbo.safetensors"
+
+    return write
+
+
+LAYOUTS = {
+    "original": _original,
+    "original sharded": _sharded,
+    "diffusers": _diffusers,
+    "comfyui": _one_file(""),
+    "all-in-one": _one_file(AIO_PREFIX),
+}
+
+
+def _shown(row: Loading) -> str:
+    share = "" if row.memory_share is None else f"  {row.memory_share:5.2f} x the file in memory"
+    return f"{row.layout:<17} {row.dtype:<13} {row.file_gb:5.2f} GB  {row.seconds:7.3f} s{share}"

@@ -1,0 +1,54 @@
+"""Weights in 8 bits: how far off one look of the embedded models is, and what is said where torchao is not."""
+
+import sys
+
+import pytest
+import torch
+from acestep_pack.acestep_core.checkpoints import load_stage_model
+from acestep_pack.acestep_core.checkpoints.local import TINY_FOLDER
+from acestep_pack.acestep_core.condition import Condition
+from acestep_pack.acestep_core.errors import UserError
+from acestep_pack.acestep_core.generate import Cascade
+from acestep_pack.acestep_core.quantise import QUANTISED, quantise
+from acestep_pack.acestep_core.transformer import prepare
+
+CPU = torch.device("cpu")
+
+
+def test_without_torchao_it_is_told_before_anything_is_loaded(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchao.quantization", None)
+    with pytest.raises(UserError, match=r"torchao is not installed.*pip install 'acestep-cascade\[quantise\]'"):
+        Cascade.load("nowhere", quantise="int8")
+    with pytest.raises(UserError, match="quantise: got 'int3', expected one of int8, fp8"):
+        Cascade.load("tiny", quantise="int3")
+
+
+@pytest.mark.parametrize("kind, most", list(zip(QUANTISED, (0.01, 0.03))))
+def test_how_far_off_a_look_is(kind, most):
+    pytest.importorskip("torchao")
+    model = load_stage_model(TINY_FOLDER / "m")
+    config, draw = model.transformer.config, torch.Generator().manual_seed(0)
+    states = torch.randn(1, 40, config.encoder_hidden_size or config.hidden_size, generator=draw)
+    condition = Condition(states, states[:, :1], torch.randn(1, 16, 200, generator=draw))
+    latents = torch.randn(1, 8, 200, generator=draw)
+    with torch.no_grad():
+        exact = prepare(model.transformer, condition)(latents, 0.7)
+        rounded = prepare(quantise(model, kind, CPU).transformer, condition)(latents, 0.7)
+    error = float((rounded - exact).norm() / exact.norm())
+    assert 1e-4 < error < most
+
+
+def test_a_song_with_weights_in_8_bits_in_any_memory():
+    pytest.importorskip("torchao")
+    from acestep_pack.acestep_core.song import Song
+
+    song = Song("calm lo-fi beat", seconds=10)
+    wish = {"seed": 1, "steps": (1, 1, 1), "guidance": 1}
+    plain = Cascade.load("tiny", device="cpu").generate(song, **wish).samples
+    songs = [
+        Cascade.load("tiny", device="cpu", quantise="int8", memory_gb=gigabytes).generate(song, **wish).samples
+        for gigabytes in (8, 1e-6)
+    ]
+    assert torch.allclose(*songs, atol=1e-4)
+    assert not torch.equal(songs[0], plain)
+    assert torch.nn.functional.cosine_similarity(songs[0].flatten(), plain.flatten(), dim=0) > 0.9
