@@ -28,6 +28,9 @@ SIZES = {
     "AceStepVocode": (420, 160),
     "AceStepSaveAudio": (420, 380),
     "AceStepLoadCascade": (300, 0),
+    "AceStepLoraDataset": (300, 260),
+    "AceStepTrainLora": (420, 1020),
+    "AceStepApplyLora": (340, 200),
     "PreviewImage": (420, 280),
     "SaveVideo": (420, 400),
 }
@@ -55,6 +58,7 @@ class Definition:
 # ---- the workflows ---------------------------------------------------------------------------------------------------
 
 DANCE = "Upbeat electronic dance with synth bass, drums, chords and a saw lead"
+CHIPTUNE = "happy chiptune with drums, triangle bass, pulse chords, pulse lead and arpeggio"
 LOFI = "Calm lo-fi beat with electric piano, warm pad, bass and drums"
 
 
@@ -67,8 +71,16 @@ def cascade() -> dict:
     return prompts.node("AceStepLoadCascade", **tiny, text_encoder="auto", vocoder="auto", dtype="auto")
 
 
-def stage(letter: str, latent: list, seed: int, prefix: str = "", reference: list | None = None, **settings) -> dict:
-    links = {"model": ["cascade", "LMS".index(letter)], "text": [f"{prefix}text", 0], "latent": latent}
+def stage(
+    letter: str,
+    latent: list,
+    seed: int,
+    prefix: str = "",
+    reference: list | None = None,
+    model: list | None = None,
+    **settings,
+) -> dict:
+    links = {"model": model or ["cascade", "LMS".index(letter)], "text": [f"{prefix}text", 0], "latent": latent}
     links |= {"reference": reference} if reference else {}
     return prompts.node(f"AceStepStage{letter}", **links, seed=seed, **{**prompts.AUTO_STAGE, **settings})
 
@@ -93,6 +105,19 @@ def stages(seed: int, prefix: str = "", reference: list | None = None) -> dict:
     return made
 
 
+def worn_stages(seed: int, lora: str) -> dict:
+    """The three stages of the same song, the first of which wears an adapter."""
+    return {
+        "worn_L": stage("L", ["latent", 0], seed, model=[lora, 0]),
+        "worn_M": stage("M", ["worn_L", 0], seed),
+        "worn_S": stage("S", ["worn_M", 0], seed),
+    }
+
+
+def apply_lora(**more) -> dict:
+    return prompts.node("AceStepApplyLora", model=["cascade", 0], adapter="none", strength=1.0, **more)
+
+
 def vocode(latent: str, output: int = 0, **more) -> dict:
     return prompts.node("AceStepVocode", vocoder=["cascade", 4], latent=[latent, output], **more)
 
@@ -112,8 +137,8 @@ def spectrogram(audio: str, width: int = 1024, height: int = 512) -> dict:
     return prompts.node("AceStepSpectrogram", audio=[audio, 0], width=width, height=height, fmax_hz=16000, range_db=80)
 
 
-def picture(image: str) -> dict:
-    return prompts.node("PreviewImage", images=[image, 0])
+def picture(image: str, output: int = 0) -> dict:
+    return prompts.node("PreviewImage", images=[image, output])
 
 
 def clip() -> dict:
@@ -399,6 +424,116 @@ def music_for_a_video() -> Definition:
     )
 
 
+def song_with_lora() -> Definition:
+    return Definition(
+        {
+            "cascade": cascade(),
+            "lora": apply_lora(),
+            **told("", song(DANCE, bpm=124, key="A minor")),
+            **stages(7),
+            "L": stage("L", ["latent", 0], 7, model=["lora", 0]),
+            "vocode": vocode("S"),
+            "save": save("vocode", "with-lora", song=["song", 0]),
+        },
+        [["cascade", "text", "latent"], ["lora", "song"], ["L"], ["M"], ["S"], ["vocode", "save"]],
+        {
+            "1 · Models, adapter and song": ("song", ["cascade", "lora", *TELL]),
+            "2 · Cascade: L wears the adapter": ("stages", LMS),
+            "3 · Sound": ("sound", ["vocode", "save"]),
+        },
+        {
+            1: "Choose your adapter in **Apply LoRA**: it lists those for ACE-Step 1.5 in ComfyUI's `loras` folders. "
+            "None there yet? The workflow *train_a_lora_and_hear_it* makes one in a minute.",
+            2: "An adapter fits the model that it was trained on. Put one **Apply LoRA** behind another to stack them, "
+            "and one before M or S for adapters of those.",
+        },
+    )
+
+
+def lora_a_b_at_one_seed() -> Definition:
+    return Definition(
+        {
+            "cascade": cascade(),
+            "lora": apply_lora(),
+            **told("", song(CHIPTUNE, 15.0, bpm=140)),
+            **stages(7),
+            "vocode": vocode("S"),
+            "save": save("vocode", "a-without", song=["song", 0]),
+            **worn_stages(7, "lora"),
+            "worn_vocode": vocode("worn_S"),
+            "worn_save": save("worn_vocode", "b-with", song=["song", 0]),
+        },
+        [
+            ["cascade", "text", "latent"],
+            ["song", "lora"],
+            ["L", "worn_L"],
+            ["M", "worn_M"],
+            ["S", "worn_S"],
+            ["vocode", "save", "worn_vocode", "worn_save"],
+        ],
+        {
+            "1 · Models, song and adapter": ("song", ["cascade", "lora", *TELL]),
+            "2 · A: without, B: with": ("stages", [*LMS, "worn_L", "worn_M", "worn_S"]),
+            "3 · Twice the same song": ("sound", ["vocode", "save", "worn_vocode", "worn_save"]),
+        },
+        {
+            1: "Choose your adapter in **Apply LoRA**; with `none`, A and B are the same to the last sample. None "
+            "there yet? The workflow *train_a_lora_and_hear_it* makes one in a minute.",
+            2: "Text, seeds and settings are the same above and below, so all that differs is the adapter. Its model "
+            "is loaded once.",
+        },
+    )
+
+
+def train_a_lora_and_hear_it() -> Definition:
+    return Definition(
+        {
+            "cascade": cascade(),
+            "dataset": prompts.node("AceStepLoraDataset", clips="demo clips", trigger=""),
+            "train": prompts.node(
+                "AceStepTrainLora",
+                model=["cascade", 0],
+                text_encoder=["cascade", 3],
+                vocoder=["cascade", 4],
+                dataset=["dataset", 0],
+                **prompts.TRAINING,
+            ),
+            "lora": apply_lora(trained=["train", 0]),
+            "curve": picture("train", 2),
+            **told("", song(CHIPTUNE, 10.0, bpm=140)),
+            **worn_stages(7, "lora"),
+            "worn_vocode": vocode("worn_S"),
+            "worn_save": save("worn_vocode", "with-lora", song=["song", 0]),
+            **stages(7),
+            "vocode": vocode("S"),
+            "save": save("vocode", "without-lora", song=["song", 0]),
+        },
+        [
+            ["cascade", "dataset"],
+            ["train"],
+            ["lora", "curve", "text", "latent"],
+            ["song"],
+            ["worn_L", "L"],
+            ["worn_M", "M"],
+            ["worn_S", "S"],
+            ["worn_vocode", "worn_save", "vocode", "save"],
+        ],
+        {
+            "1 · Clips": ("load", ["cascade", "dataset"]),
+            "2 · Teach stage L": ("stages", ["train"]),
+            "3 · Wear it, and ask for a song": ("song", ["lora", "curve", *TELL]),
+            "4 · With the adapter above, without below": ("stages", [*LMS, "worn_L", "worn_M", "worn_S"]),
+            "5 · Hear both": ("sound", ["vocode", "save", "worn_vocode", "worn_save"]),
+        },
+        {
+            0: "Press **Run**: this pack's own band plays eight chiptunes, a style that the embedded models never "
+            "heard, and stage L learns it in about a minute.\n\nThen yours: set `clips` to *folder*, and give "
+            "`name` a name of its own.",
+            3: "**Cancel** stops the training and keeps it; **Run** goes on from there. More `steps` go on as well.",
+        },
+    )
+
+
 WORKFLOWS = {
     make.__name__: make
     for make in (
@@ -410,6 +545,9 @@ WORKFLOWS = {
         refine_with_stage_s,
         batch_of_seeds,
         music_for_a_video,
+        song_with_lora,
+        lora_a_b_at_one_seed,
+        train_a_lora_and_hear_it,
     )
 }
 
