@@ -137,9 +137,9 @@ class Sounds:
         return max(1, (SMALL_TILE_SAMPLES if small else TILE_SAMPLES) // self.samples_per_frame)
 
     def one_tile(self, frames: int, small: bool) -> int:
-        """Bytes beside the weights while a tile of so long a song is decoded: eight copies of the widest layer."""
+        """Bytes beside the weights while a tile of so long a song is decoded: six copies of the widest layer."""
         span = min(frames, self.tile_frames(small) + self.context_frames)
-        return round(8 * FULL * self.numbers_per_sample * self.samples_per_frame * span)
+        return round(6 * FULL * self.numbers_per_sample * self.samples_per_frame * span)
 
 
 @dataclass(frozen=True)

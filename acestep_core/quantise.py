@@ -37,6 +37,11 @@ def quantise(model: "StageModel", kind: str, device: torch.device) -> "StageMode
     return dataclasses.replace(model, transformer=model.transformer.to(device))
 
 
+def unquantised(weight: torch.Tensor) -> torch.Tensor:
+    """A weight as numbers of its own dtype; one that is not in 8 bits comes back as it is."""
+    return weight.dequantize() if type(weight).__module__.startswith("torchao.") else weight
+
+
 def _config(kind: str):
     if kind not in QUANTISED:
         raise UserError(f"quantise: got {kind!r}, expected one of {', '.join(QUANTISED)}")

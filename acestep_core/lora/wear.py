@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from ..errors import UserError
+from ..quantise import unquantised
 from .adapter import Adapter
 from .bases import Shapes, fit
 from .deltas import Delta, tensors_of, with_tensors
@@ -159,7 +160,7 @@ class Branch(nn.Module):
 
 def _gain(weight: torch.Tensor, delta: Delta) -> torch.Tensor:
     """What rescales the rows [out, 1] or columns [1, in] of the adapted weight to the magnitude; float32."""
-    adapted = weight.detach().float() + delta.weight().to(weight.device).reshape(weight.shape)
+    adapted = unquantised(weight.detach()).float() + delta.weight().to(weight.device).reshape(weight.shape)
     axes = [axis for axis in range(weight.dim()) if axis != (0 if delta.magnitude.shape[1] == 1 else 1)]
     norm = torch.linalg.vector_norm(adapted, dim=axes)
     return delta.magnitude.to(weight.device, torch.float32) / norm.reshape(delta.magnitude.shape)

@@ -1,6 +1,7 @@
 """Weights in 8 bits: how far off one look of the embedded models is, and what is said where torchao is not."""
 
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ from acestep_pack.acestep_core.checkpoints.local import TINY_FOLDER
 from acestep_pack.acestep_core.condition import Condition
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.generate import Cascade
+from acestep_pack.acestep_core.lora.adapter import read_adapter
+from acestep_pack.acestep_core.lora.wear import wear
 from acestep_pack.acestep_core.quantise import QUANTISED, quantise
 from acestep_pack.acestep_core.transformer import prepare
 
@@ -36,6 +39,19 @@ def test_how_far_off_a_look_is(kind, most):
         rounded = prepare(quantise(model, kind, CPU).transformer, condition)(latents, 0.7)
     error = float((rounded - exact).norm() / exact.norm())
     assert 1e-4 < error < most
+
+
+@pytest.mark.parametrize("base, adapter", [("m2b_a", "lora_r4_a8"), ("mxl_a", "dora_r4_a8")])
+def test_adapters_are_worn_over_weights_in_8_bits(base, adapter):
+    pytest.importorskip("torchao")
+    golden = Path(__file__).resolve().parents[1] / "golden" / base
+    layers = []
+    for change in (lambda model: model, lambda model: quantise(model, "int8", CPU)):
+        model, _ = wear(change(load_stage_model(golden)), read_adapter(golden / adapter))
+        layers.append(model.transformer.layers[0].self_attn.to_q)
+    x = torch.randn(1, 3, layers[0].in_features, generator=torch.Generator().manual_seed(0))
+    exact, rounded = (layer(x) for layer in layers)
+    assert 0 < (rounded - exact).norm() / exact.norm() < 0.02
 
 
 def test_a_song_with_weights_in_8_bits_in_any_memory():
