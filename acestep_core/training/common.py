@@ -66,8 +66,24 @@ def outline(trainer: "Trainer") -> tuple[str, ...]:
         f"{len(trainer.held_out)} held out",
         f"adapter: {KINDS[settings.kind]} of rank {settings.rank} on {', '.join(settings.targets)} of "
         f"{trainer.model.name}, {count / 1e6:.2f} M parameters, flow times {settings.start:g} to {settings.end:g}",
+        f"memory: {_memory(trainer)}",
         f"training: {begun(trainer)}",
     )
+
+
+def _memory(trainer: "Trainer") -> str:
+    """What it will take, as computed from sizes."""
+    from .needs import crop_bytes, state_bytes, weights_bytes
+
+    base, settings = trainer.model.transformer, trainer.settings
+    frames = min(trainer.crop_frames, max(piece.latents.shape[-1] for piece in trainer.learnt_from))
+    parts = {
+        "the base": weights_bytes(base),
+        "the adapter with its optimiser": state_bytes(base, settings),
+        "a crop": crop_bytes(base, settings, frames),
+    }
+    listed = ", ".join(f"{size / 1e9:.2f} {name}" for name, size in parts.items())
+    return f"about {sum(parts.values()) / 1e9:.2f} GB beside the program itself ({listed})"
 
 
 def begun(trainer: "Loop") -> str:

@@ -77,7 +77,9 @@ def _player(found: "LocalModel", piece: Piece, text: "TextEncoder", **at) -> Pla
     model = load_stage_model(found.path, **at)
     with torch.no_grad():
         states = encode_condition(model, text.encode(piece.song), 1).states.cpu()
-    return Player(model.to("cpu"), states)
+    for network in (model.transformer, model.condition_encoder):
+        network.to("cpu")
+    return Player(model, states)
 
 
 class Preview:

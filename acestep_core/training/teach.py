@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser):
         help="a turbo model learns at all 20 times it knows, for runs with shift 1 or 2 too; default its own 8",
     )
     how.add_argument("--seed", type=int, metavar="N", help=f"default {own.seed}")
-    how.add_argument("--frugal", action="store_true", default=None, help="less memory, a third more time")
+    how.add_argument("--frugal", action=argparse.BooleanOptionalAction, help="less memory, a third more time")
     every = Rhythm()
     kept = parser.add_argument_group("what is kept, in ADAPTER.training")
     kept.add_argument("--save-every", type=int, default=every.save, metavar="N", help=f"default {every.save} steps")

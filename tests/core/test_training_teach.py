@@ -79,6 +79,7 @@ def test_killed_and_gone_on_with_it_is_the_unbroken_training_to_the_bit(argument
         "still.wav: is silent; expected music",
         "clips: 4 to learn from, 0.2 minutes; 1 held out",
         "adapter: LoRA of rank 2 on self, cross of s",
+        "memory: about 0.00 GB beside the program itself (0.00 the base, 0.00 the adapter with its optimiser, ",
         "training: of 40 steps, 2 crops each; about ",
         "step 20/40  loss ",
         "previews/step-000040.flac  unbroken.training/previews/without.flac  unbroken.training/step-000040  0 s left",
