@@ -40,7 +40,18 @@ def add_arguments(parser: argparse.ArgumentParser):
         metavar="GB",
         help=f"rank, crop and --frugal for a GPU of {', '.join(map(str, PRESETS))} GB; what is given beside it stays",
     )
-    what = parser.add_argument_group("adapter")
+    _add_adapter(parser.add_argument_group("adapter"), own)
+    _add_training(parser.add_argument_group("training"), own)
+    _add_kept(parser.add_argument_group("what is kept, in ADAPTER.training"), Rhythm())
+    where = parser.add_argument_group("models")
+    where.add_argument("--text-encoder", metavar="NAME")
+    where.add_argument("--vocoder", metavar="NAME")
+    where.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: the GPU where there is one)")
+    where.add_argument("--dtype", choices=["fp32", "bf16"], help="of the base; default: as in the model files")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress, no notes")
+
+
+def _add_adapter(what, own: LoraSettings):
     what.add_argument(
         "--kind",
         choices=tuple(KINDS),
@@ -52,7 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser):
     what.add_argument(
         "--targets", type=_names, metavar="A,B", help=f"layers: of {','.join(TARGETS)}; default {','.join(own.targets)}"
     )
-    how = parser.add_argument_group("training")
+
+
+def _add_training(how, own: LoraSettings):
     how.add_argument("--steps", type=int, metavar="N", help=f"default {own.steps}")
     how.add_argument("--learning-rate", type=float, metavar="R", help=f"the highest; default {own.learning_rate:g}")
     how.add_argument("--warm-up", type=int, metavar="N", help=f"steps up to it; default {own.warm_up}")
@@ -83,8 +96,9 @@ def add_arguments(parser: argparse.ArgumentParser):
     )
     how.add_argument("--seed", type=int, metavar="N", help=f"default {own.seed}")
     how.add_argument("--frugal", action=argparse.BooleanOptionalAction, help="less memory, a third more time")
-    every = Rhythm()
-    kept = parser.add_argument_group("what is kept, in ADAPTER.training")
+
+
+def _add_kept(kept, every: Rhythm):
     kept.add_argument("--save-every", type=int, default=every.save, metavar="N", help=f"default {every.save} steps")
     kept.add_argument("--keep", type=int, default=every.keep, metavar="N", help=f"checkpoints; default {every.keep}")
     kept.add_argument("--measure-every", type=int, default=every.measure, metavar="N", help=f"default {every.measure}")
@@ -96,12 +110,6 @@ def add_arguments(parser: argparse.ArgumentParser):
         help="a song with and without it; default never",
     )
     kept.add_argument("--cache", metavar="FOLDER", help="prepared clips; default ADAPTER.training/cache")
-    where = parser.add_argument_group("models")
-    where.add_argument("--text-encoder", metavar="NAME")
-    where.add_argument("--vocoder", metavar="NAME")
-    where.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: the GPU where there is one)")
-    where.add_argument("--dtype", choices=["fp32", "bf16"], help="of the base; default: as in the model files")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress, no notes")
 
 
 def _names(text: str) -> tuple[str, ...]:
