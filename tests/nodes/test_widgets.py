@@ -54,7 +54,7 @@ MEMORY = {"memory": "custom", "rank": 2, "crop_seconds": 1.0, "frugal": False}
 STRETCH = {"stretch": "custom", "start": 0.8, "end": 0.2}
 TRAINING = {
     "name": "style",
-    "steps": 1,
+    "steps": 2,
     "memory": MEMORY,
     "learning_rate": 0.001,
     "preview_every": 0,
@@ -127,7 +127,7 @@ CHANGES = {
         TRAINING,
         {
             "name": "other",
-            "steps": 2,
+            "steps": 3,
             "memory": {"memory": "tiny"},
             "memory.rank": (MEMORY, {**MEMORY, "rank": 3}),
             "memory.crop_seconds": (MEMORY, {**MEMORY, "crop_seconds": 2.0}),
@@ -229,6 +229,7 @@ def other_parts(comfy_models, comfy_folders, monkeypatch):
     """A text encoder and a vocoder of the embedded family under other names, two adapters, two folders of clips."""
     monkeypatch.setattr(dataset, "DEMO_SEEDS", range(1))
     monkeypatch.setattr(dataset, "DEMO_SECONDS", 1.0)
+    monkeypatch.setattr(training, "PREPARED", str(comfy_folders / "prepared"))  # once for all runs of a test
     for name in ("clips", "other"):
         some_clips(comfy_folders / "input" / name, torch.sin(torch.arange(48000) / 20), 1)
     tiny = Path(load.__file__).parents[1] / "acestep_core" / "tiny"

@@ -27,7 +27,7 @@ SIZES = {
     "AceStepStageS": (320, 580),
     "AceStepVocode": (420, 160),
     "AceStepSaveAudio": (420, 380),
-    "AceStepLoadCascade": (300, 0),
+    "AceStepLoadCascade": (320, 350),  # it grows by what it tells of memory
     "AceStepLoraDataset": (300, 260),
     "AceStepTrainLora": (420, 1020),
     "AceStepApplyLora": (340, 200),
