@@ -9,16 +9,17 @@ import json
 import logging
 import os
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from .checkpoints.checkpoint import Checkpoint
+from .errors import AceStepError
+from .formats import write_whole
 from .spec import LYRIC_TOKENS_MAX, TEXT_TOKENS_MAX
 from .text import TextStates
 
@@ -83,20 +84,14 @@ class TextCache:
             return states  # perhaps cut, which its user is to be told each time
         try:
             self._write(file, states)
-        except OSError as exc:
+        except (OSError, AceStepError) as exc:
             logger.info("%s: text states are not kept (%s)", self.folder, exc)
         return states
 
     def _write(self, file: Path, states: TextStates) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: getattr(states, name).detach().cpu().contiguous() for name in ("text", "lyrics")}
-        handle, unfinished = tempfile.mkstemp(dir=self.folder, suffix=".incomplete")
-        os.close(handle)
-        try:
-            save_file(tensors, unfinished)
-            os.replace(unfinished, file)
-        finally:
-            Path(unfinished).unlink(missing_ok=True)
+        write_whole(file, save(tensors))
         self._throw_out()
 
     def _throw_out(self) -> None:

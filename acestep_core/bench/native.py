@@ -11,12 +11,10 @@ from pathlib import Path
 import torch
 
 from ..checkpoints.layouts import to_original
-from ..condition import Condition
 from ..errors import UserError
 from ..spec import PUBLISHED_LATENTS
-from ..transformer import prepare
 from . import published
-from .pairs import Side, T
+from .pairs import Drawn, Side, T
 from .ratio import Ratio
 
 TEXT_TOKENS, LYRIC_TOKENS = 64, 256
@@ -49,20 +47,13 @@ class Native:
 
     def decoder(self, seconds: float, device: torch.device, dtype: torch.dtype) -> tuple[Side, Side]:
         """A step without the condition encoder, [1, C, T] -> [1, C, T]."""
-        frames, channels = PUBLISHED_LATENTS.frames(seconds), PUBLISHED_LATENTS.channels
-        made = torch.Generator().manual_seed(published.SEED)
-        width = self.transformer.config.hidden_size
-        states = torch.randn(1, LYRIC_TOKENS + TEXT_TOKENS + 1, width, generator=made).to(device, dtype)
-        latents = torch.randn(1, channels, frames, generator=made).to(device, dtype)
-        context = torch.randn(1, 2 * channels, frames, generator=made).to(device, dtype)
-        velocity = prepare(self.transformer, Condition(states, states[:, :1], context))
-        t = torch.full((1,), T, device=device, dtype=dtype)
-        rows = context.transpose(1, 2).contiguous()
+        drawn = Drawn.of(self.transformer, seconds, device, dtype)
+        rows, t = drawn.latents.movedim(1, 2).to(dtype), drawn.t
 
         def theirs() -> torch.Tensor:
-            return self.network.decoder(latents.movedim(1, 2), t, t, None, states, None, rows).movedim(1, 2)
+            return self.network.decoder(rows, t, t, None, drawn.states, None, drawn.rows).movedim(1, 2)
 
-        return lambda: velocity(latents, T), theirs
+        return drawn.ours, theirs
 
     def step(self, seconds: float, device: torch.device, dtype: torch.dtype) -> tuple[Side, Side]:
         """A step as either side runs it within a song, [1, C, T] -> [1, C, T]."""

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
@@ -23,29 +24,44 @@ STEPS = 8
 Side = Callable[[], torch.Tensor]
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A step of ours, and what another side needs to make the same one: latents [1, C, T] and context [1, T, 2C]."""
+
+    ours: Side
+    latents: torch.Tensor
+    states: torch.Tensor  # [1, CONDITION_TOKENS, D]
+    rows: torch.Tensor
+    t: torch.Tensor
+
+    @classmethod
+    def of(cls, transformer, seconds: float, device: torch.device, dtype: torch.dtype) -> "Drawn":
+        frames, channels = PUBLISHED_LATENTS.frames(seconds), PUBLISHED_LATENTS.channels
+        made = torch.Generator().manual_seed(published.SEED)
+        width = transformer.config.encoder_hidden_size or transformer.config.hidden_size
+        states = torch.randn(1, CONDITION_TOKENS, width, generator=made).to(device, dtype)
+        latents = torch.randn(1, channels, frames, generator=made).to(device)
+        context = torch.randn(1, 2 * channels, frames, generator=made).to(device, dtype)
+        velocity = prepare(transformer, Condition(states, states[:, :1], context))
+        t = torch.full((1,), T, device=device, dtype=dtype)
+        return cls(lambda: velocity(latents, T), latents, states, context.transpose(1, 2).contiguous(), t)
+
+
 def steps(transformer, seconds: float, device: torch.device, dtype: torch.dtype) -> tuple[Side, Side]:
     """One step of either side, [1, C, T] -> [1, C, T]."""
-    frames, channels = PUBLISHED_LATENTS.frames(seconds), PUBLISHED_LATENTS.channels
-    made = torch.Generator().manual_seed(published.SEED)
-    width = transformer.config.encoder_hidden_size or transformer.config.hidden_size
-    states = torch.randn(1, CONDITION_TOKENS, width, generator=made).to(device, dtype)
-    latents = torch.randn(1, channels, frames, generator=made).to(device)
-    context = torch.randn(1, 2 * channels, frames, generator=made).to(device, dtype)
-    velocity = prepare(transformer, Condition(states, states[:, :1], context))
-    t = torch.full((1,), T, device=device, dtype=dtype)
-    rows = context.transpose(1, 2).contiguous()
+    drawn = Drawn.of(transformer, seconds, device, dtype)
 
     def theirs():
         return transformer(
-            hidden_states=latents.transpose(1, 2).to(dtype),
-            timestep=t,
-            timestep_r=t,
-            encoder_hidden_states=states,
-            context_latents=rows,
+            hidden_states=drawn.latents.transpose(1, 2).to(dtype),
+            timestep=drawn.t,
+            timestep_r=drawn.t,
+            encoder_hidden_states=drawn.states,
+            context_latents=drawn.rows,
             return_dict=False,
         )[0].transpose(1, 2)
 
-    return lambda: velocity(latents, T), theirs
+    return drawn.ours, theirs
 
 
 def decodes(

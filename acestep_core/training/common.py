@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..console import Clock
+from ..console import Clock, Console
 from ..errors import UserError
 from .dataset import Dataset, LeftOut
 from .settings import KINDS, LoraSettings
+from .stopping import asked_to_stop
 
 if TYPE_CHECKING:
     from ..checkpoints import VariantDefaults
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 SLOTS = "LMS"
 REASONS_SHOWN = 3  # where no clip is left
+TELL_EVERY_STEPS = 20
 SMOOTHED_STEPS = 50  # whose mean loss is told: single steps differ by their flow times more than by what was learnt
 
 
@@ -59,16 +61,21 @@ def left_out_line(left: LeftOut) -> str:
 def outline(trainer: "Trainer") -> tuple[str, ...]:
     """What is learnt from, what is learnt, and how far it is."""
     settings = trainer.settings
-    seconds = sum(trainer.latents.seconds(piece.latents.shape[-1]) for piece in trainer.learnt_from)
     count = sum(parameter.numel() for parameter in trainer.parameters.values())
     return (
-        f"clips: {len(trainer.learnt_from)} to learn from, {seconds / 60:.1f} minutes; "
-        f"{len(trainer.held_out)} held out",
+        material(trainer),
         f"adapter: {KINDS[settings.kind]} of rank {settings.rank} on {', '.join(settings.targets)} of "
         f"{trainer.model.name}, {count / 1e6:.2f} M parameters, flow times {settings.start:g} to {settings.end:g}",
         f"memory: {_memory(trainer)}",
         f"training: {begun(trainer)}",
     )
+
+
+def material(trainer: "Loop") -> str:
+    """What is learnt from."""
+    seconds = sum(trainer.latents.seconds(piece.latents.shape[-1]) for piece in trainer.learnt_from)
+    held_out = len(trainer.held_out)
+    return f"clips: {len(trainer.learnt_from)} to learn from, {seconds / 60:.1f} minutes; {held_out} held out"
 
 
 def _memory(trainer: "Trainer") -> str:
@@ -108,6 +115,21 @@ class Pace:
         parts = [f"step {learnt.step}/{learnt.of}", f"loss {sum(self._losses) / len(self._losses):.4f}"]
         parts += [] if learnt.held_out is None else [f"held out {learnt.held_out:.4f}"]
         return "  ".join((*parts, *map(str, more), f"{told(left)} left"))
+
+
+def follow(trainer: "Loop", console: Console) -> None:
+    """Learns the steps that are left and tells of them. Ctrl-C keeps the step at work and raises KeyboardInterrupt."""
+    pace = Pace(trainer.step)
+    with asked_to_stop() as asked:
+        for step in trainer.run():
+            files = [file for file in (step.preview, step.without, step.saved) if file]
+            is_more = step.held_out is not None or files
+            say = console.note if is_more or step.step % TELL_EVERY_STEPS == 0 else console.busy
+            say(pace.line(step, *files))
+            if trainer.team.any(bool(asked)):
+                trainer.save()
+                console.note(f"kept at step {step.step} in {trainer.work}; the same command goes on")
+                raise KeyboardInterrupt
 
 
 def told(seconds: float) -> str:

@@ -14,14 +14,12 @@ from ..console import Clock, Console
 from ..errors import UserError
 from ..plan import stretch
 from ..song import Song
-from .common import Pace, begun, gather, left_out_line, told
+from .common import begun, follow, gather, left_out_line, material, told
 from .dataset import read_dataset
 from .settings import OPTIMISERS, Course, Rhythm
-from .stopping import asked_to_stop
 
 LAST_SLOT = 2  # of three: the place of an S
 MADE_CLIPS = 64
-TELL_EVERY_STEPS = 20
 BEGINNINGS, MATCHES = ("teacher", "nothing"), ("teacher", "music")
 
 
@@ -161,7 +159,7 @@ def run(arguments: argparse.Namespace, console: Console):
     console.quiet = console.quiet or not team.leads
     trainer = _distiller(found, dataset or songs, target, settings, every, arguments, team, console)
     _say(trainer, console)
-    _learn(trainer, console)
+    follow(trainer, console)
     if team.leads:
         console.result(f"{trainer.finish(target)}  {trainer.step} steps")
     team.part()
@@ -250,10 +248,7 @@ def _say(trainer, console: Console):
     settings, size = trainer.settings, trainer.settings.size
     count = sum(parameter.numel() for parameter in trainer.parameters.values())
     whole = sum(parameter.numel() for parameter in trainer.model.transformer.parameters())
-    seconds = sum(trainer.latents.seconds(piece.latents.shape[-1]) for piece in trainer.learnt_from)
-    console.note(
-        f"clips: {len(trainer.learnt_from)} to learn from, {seconds / 60:.1f} minutes; {len(trainer.held_out)} held out"
-    )
+    console.note(material(trainer))
     console.note(
         f"student: {count / 1e6:.1f} M of the {whole / 1e6:.1f} M parameters of {trainer.model.name}: hidden "
         f"{size.hidden}, intermediate {size.intermediate}, {size.layers} layers, {size.heads}/{size.kv_heads} heads; "
@@ -262,16 +257,3 @@ def _say(trainer, console: Console):
     left = settings.steps - trainer.step
     about = f"; about {told(left * trainer.seconds_of_a_step(Clock))}" if left else ""
     console.note(f"training: {begun(trainer)}{about}")
-
-
-def _learn(trainer, console: Console):
-    pace = Pace(trainer.step)
-    with asked_to_stop() as asked:
-        for step in trainer.run():
-            is_more = step.held_out is not None or step.saved
-            say = console.note if is_more or step.step % TELL_EVERY_STEPS == 0 else console.busy
-            say(pace.line(step, *filter(None, [step.saved])))
-            if trainer.team.any(bool(asked)):
-                trainer.save()
-                console.note(f"kept at step {step.step} in {trainer.work}; the same command goes on")
-                raise KeyboardInterrupt

@@ -25,7 +25,7 @@ ROUNDED = 0.006
 CHROMA_WINDOW = 8192
 NOTES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 # Krumhansl and Kessler's probe-tone ratings (1982): how well each pitch class fits a major and a minor key on C.
-_PROFILES = {
+PROFILES = {
     "major": (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88),
     "minor": (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17),
 }
@@ -108,7 +108,7 @@ def _key(sound: np.ndarray) -> str | None:
         return None
     fits = {
         f"{NOTES[tonic]} {mode}": np.corrcoef(np.roll(profile, tonic), classes)[0, 1]
-        for mode, profile in _PROFILES.items()
+        for mode, profile in PROFILES.items()
         for tonic in range(12)
     }
     return max(fits, key=fits.get)

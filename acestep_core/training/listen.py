@@ -14,6 +14,7 @@ import torch.nn.functional as F
 
 from ..spectrogram import mel_bank, power
 from .band.voices import ROLES
+from .heard import PROFILES
 from .pretrain.spectral import decibels
 
 RATE_HZ = 48_000
@@ -21,9 +22,6 @@ EARS = Path(__file__).with_name("ears.safetensors")
 ONSET_HOP = 480
 BEATS = (0.25, 1 / 3, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8)
 SLOWEST_BPM, FASTEST_BPM = 56.0, 190.0
-# Krumhansl and Kessler's probe-tone ratings (1982): how well each pitch class fits a major and a minor key on C.
-MAJOR_PROFILE = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
-MINOR_PROFILE = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
 
 
 def onsets(wave: torch.Tensor) -> torch.Tensor:
@@ -76,7 +74,7 @@ def chroma(wave: torch.Tensor) -> np.ndarray:
 def key(wave: torch.Tensor) -> tuple[int, bool]:
     """Tonic (0 is C) and whether it is minor: the best correlation with the 24 turned profiles."""
     heard, best = chroma(wave), (-2.0, 0, False)
-    for minor, profile in ((False, MAJOR_PROFILE), (True, MINOR_PROFILE)):
+    for minor, profile in ((False, PROFILES["major"]), (True, PROFILES["minor"])):
         for tonic in range(12):
             fit = np.corrcoef(np.roll(profile, tonic), heard)[0, 1]
             best = max(best, (fit, tonic, minor))

@@ -56,8 +56,13 @@ class Piece:
 
     def condition(self, model: "StageModel", frames: int) -> Condition:
         """The piece's words over so many frames of new music."""
-        null = model.condition_encoder.null_condition_emb.detach()
-        return Condition(self.states, null, context(model.silent(frames)))
+        return over_new_music(model, self.states, frames)
+
+
+def over_new_music(model: "StageModel", states: torch.Tensor, frames: int) -> Condition:
+    """Words that a model has read as states [1, L, D], over so many frames of new music."""
+    null = model.condition_encoder.null_condition_emb.detach()
+    return Condition(states, null, context(model.silent(frames)))
 
 
 class Preparation:

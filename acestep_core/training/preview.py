@@ -13,11 +13,11 @@ import torch
 
 from ..audio import Waveform
 from ..cascade import CASCADES, find_cascade
-from ..condition import Condition, context, encode_condition
+from ..condition import Condition, encode_condition
 from ..generate import finished
 from ..plan import Settings, plan
 from ..stages import Stage, noise, run
-from .prepare import Piece
+from .prepare import Piece, over_new_music
 from .settings import Course
 
 if TYPE_CHECKING:
@@ -35,8 +35,7 @@ class Player:
     states: torch.Tensor
 
     def condition(self, frames: int) -> Condition:
-        null = self.model.condition_encoder.null_condition_emb.detach()
-        return Condition(self.states, null, context(self.model.silent(frames)))
+        return over_new_music(self.model, self.states, frames)
 
     @contextmanager
     def on(self, device: torch.device) -> Iterator[None]:

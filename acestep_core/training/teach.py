@@ -10,12 +10,9 @@ from pathlib import Path
 from ..console import Clock, Console
 from ..errors import UserError
 from ..lora.facts import TRIGGER_WORDS
-from .common import Pace, gather, left_out_line, outline, own_stretch, told
+from .common import follow, gather, left_out_line, outline, own_stretch, told
 from .dataset import Dataset, read_dataset
 from .settings import KINDS, OPTIMISERS, PRESETS, TARGETS, LoraSettings, Rhythm, preset
-from .stopping import asked_to_stop
-
-TELL_EVERY_STEPS = 20
 
 _SETTINGS = (
     *("rank", "alpha", "dropout", "targets", "kind", "steps", "learning_rate", "warm_up", "accumulate"),
@@ -139,7 +136,7 @@ def run(arguments: argparse.Namespace, console: Console):
     team = Team.of_this_process(cpu=arguments.device == "cpu")
     console.quiet = console.quiet or not team.leads
     trainer = _trainer(found, dataset, target, settings, every, arguments, team, console)
-    _teach(trainer, console)
+    follow(trainer, console)
     if team.leads:
         console.result(f"{trainer.finish(target)}  {trainer.step} steps, {_best(trainer)}")
     team.part()
@@ -211,20 +208,6 @@ def _say(trainer, console: Console):
     left = trainer.settings.steps - trainer.step
     about = f"; about {told(left * trainer.seconds_of_a_step(Clock))}" if left else ""
     console.note(f"{training}{about}")
-
-
-def _teach(trainer, console: Console):
-    pace = Pace(trainer.step)
-    with asked_to_stop() as asked:
-        for step in trainer.run():
-            files = [file for file in (step.preview, step.without, step.saved) if file]
-            is_more = step.held_out is not None or files
-            say = console.note if is_more or step.step % TELL_EVERY_STEPS == 0 else console.busy
-            say(pace.line(step, *files))
-            if trainer.team.any(bool(asked)):
-                trainer.save()
-                console.note(f"kept at step {step.step} in {trainer.work}; the same command goes on")
-                raise KeyboardInterrupt
 
 
 def _best(trainer) -> str:
