@@ -43,6 +43,7 @@ class Making:
     continue_from: str | None = None
     lora: tuple[str, ...] | None = None
     dtype: str | None = None
+    vocoder_dtype: str | None = None
     quantise: str | None = None
     loudness: float | None = None
 
@@ -242,8 +243,9 @@ def _load(making: Making, arguments: argparse.Namespace):
     found = find_cascade(**making.parts)  # a model that is not here is told before torch is loaded
     from .generate import Cascade
 
-    at = {"device": arguments.device, "dtype": making.dtype, "quantise": making.quantise, "memory_gb": arguments.memory}
-    cascade = Cascade.load(found, **at, offload=arguments.offload, text_cache=not arguments.no_text_cache)
+    form = {"dtype": making.dtype, "vocoder_dtype": making.vocoder_dtype, "quantise": making.quantise}
+    within = {"memory_gb": arguments.memory, "offload": arguments.offload}
+    cascade = Cascade.load(found, device=arguments.device, **form, **within, text_cache=not arguments.no_text_cache)
     cascade.plan(**making.settings)
     return cascade
 

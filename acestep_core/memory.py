@@ -114,32 +114,35 @@ class Layers:
 
 @dataclass(frozen=True)
 class Sounds:
-    """A vocoder: the widest layer's numbers for each sample, and frames beside a tile."""
+    """A vocoder at `each` bytes a number: the widest layer's numbers for each sample, and frames beside a tile."""
 
     parameters: int
     numbers_per_sample: float
     samples_per_frame: int
     context_frames: int
+    each: int = FULL
 
     @staticmethod
-    def of(part: Part) -> "Sounds":
-        return Sounds.by(part.parameters, part.arguments)
+    def of(part: Part, each: int = FULL) -> "Sounds":
+        return Sounds.by(part.parameters, part.arguments, each)
 
     @staticmethod
-    def by(parameters: int, arguments: Mapping) -> "Sounds":
+    def by(parameters: int, arguments: Mapping, each: int = FULL) -> "Sounds":
         ratios, width = arguments["downsampling_ratios"], arguments["decoder_channels"]
         multiples = (1, *arguments["channel_multiples"])
         widest = max(width * multiples[i] / math.prod(ratios[:i]) for i in range(len(ratios) + 1))
         context = decoder_context(ratios)
-        return Sounds(parameters, widest, math.prod(ratios), context.before + context.after)
+        return Sounds(parameters, widest, math.prod(ratios), context.before + context.after, each)
 
     def tile_frames(self, small: bool) -> int:
         return max(1, (SMALL_TILE_SAMPLES if small else TILE_SAMPLES) // self.samples_per_frame)
 
     def one_tile(self, frames: int, small: bool) -> int:
-        """Bytes beside the weights while a tile of so long a song is decoded: six copies of the widest layer."""
+        """Bytes beside the weights while a tile of so long a song is decoded: six copies of the widest layer, two of
+        them, a snake's, in float32.
+        """
         span = min(frames, self.tile_frames(small) + self.context_frames)
-        return round(6 * FULL * self.numbers_per_sample * self.samples_per_frame * span)
+        return round((2 * FULL + 4 * self.each) * self.numbers_per_sample * self.samples_per_frame * span)
 
 
 @dataclass(frozen=True)
@@ -214,7 +217,7 @@ class Needs:
 
     @property
     def _vocoder_weights(self) -> int:
-        return self.vocoder.parameters * FULL
+        return self.vocoder.parameters * self.vocoder.each
 
     def choose(self, limit_bytes: float, seconds: float, count: int = 1, first: Plan = PLANS[0]) -> Plan | None:
         """The fastest plan from `first` on that fits; None if none does."""
@@ -262,7 +265,11 @@ def overview() -> dict[str, Needs]:
 
 
 def cascade_needs(
-    found: CascadeModels, each: int | None = None, on_cpu: bool = False, quantised: bool = False
+    found: CascadeModels,
+    each: int | None = None,
+    on_cpu: bool = False,
+    quantised: bool = False,
+    vocoder_each: int = FULL,
 ) -> Needs:
     """Of a cascade whose models are here, at `each` bytes a number, None for what the files hold."""
     stages = [stage_needs(read_checkpoint(model.path), each, on_cpu) for model in found.stages]
@@ -271,7 +278,9 @@ def cascade_needs(
     vocoder = read_checkpoint(found.vocoder.path).part("vae")
     hop = math.prod(vocoder.arguments["downsampling_ratios"])
     latents = LatentSpec(vocoder.arguments["decoder_input_channels"], hop, vocoder.arguments["sampling_rate"])
-    return Needs(tuple(stages), Layers.of(text), each or _stored(text, on_cpu), Sounds.of(vocoder), latents)
+    return Needs(
+        tuple(stages), Layers.of(text), each or _stored(text, on_cpu), Sounds.of(vocoder, vocoder_each), latents
+    )
 
 
 def lone_needs(checkpoint: Checkpoint, each: int | None = None) -> Needs:

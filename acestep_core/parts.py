@@ -7,6 +7,7 @@ import gc
 import logging
 import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -51,6 +52,17 @@ T = TypeVar("T")
 TEXT, VOCODER = "text", "vocoder"
 
 
+@dataclass(frozen=True)
+class Form:
+    """How networks lie in memory: the dtype of stages and text encoder (None as their files hold them), that of the
+    vocoder, and "int8" or "fp8" for the weights of transformers.
+    """
+
+    dtype: torch.dtype | None = None
+    vocoder_dtype: torch.dtype = torch.float32
+    quantised: str | None = None
+
+
 class Parts:
     """Parts by key: stages' models by any key of the caller's, TEXT and VOCODER. `plan` says how they are held.
 
@@ -75,44 +87,35 @@ class Parts:
     def of(
         found: "CascadeModels",
         device: torch.device,
-        dtype: torch.dtype | None,
+        form: Form,
         limit_bytes: float,
         first: Plan = PLANS[0],
         keeps_text: bool = True,
-        quantised: str | None = None,
     ) -> "Parts":
         """Those of models on disk, none of them loaded; stages by their path. `keeps_text`: whether text states are
-        kept on disk. `quantised`: "int8" or "fp8" for the weights of transformers.
+        kept on disk.
         """
-        needs, dtype = _needs(found, device, dtype, limit_bytes, quantised is not None)
+        needs, form = _needs(found, device, form, limit_bytes)
         parts = Parts({}, needs, limit_bytes, first)
         for path in {str(model.path) for model in found.stages}:
-            load = partial(parts._stage, path, device, dtype, quantised)
+            load = partial(parts._stage, path, device, form)
             parts._loaders |= {path: load} | {(path, only): partial(load, only) for only in STAGE_PARTS}
             parts._files[path] = path, STAGE_PARTS
         if keeps_text:
-            parts._text_cache = lambda: text_cache(read_checkpoint(found.text.path), device, dtype)
-        parts._loaders[TEXT] = partial(load_text_encoder, found.text.path, device=device, dtype=dtype)
-        # The vocoder is small and works at the full sample rate, where half precision is heard.
-        parts._loaders[VOCODER] = partial(load_vocoder, found.vocoder.path, device=device, dtype=torch.float32)
+            parts._text_cache = lambda: text_cache(read_checkpoint(found.text.path), device, form.dtype)
+        parts._loaders[TEXT] = partial(load_text_encoder, found.text.path, device=device, dtype=form.dtype)
+        parts._loaders[VOCODER] = partial(load_vocoder, found.vocoder.path, device=device, dtype=form.vocoder_dtype)
         parts._files[VOCODER] = found.vocoder.path, ("vae",)
         return parts
 
-    def _stage(
-        self,
-        path: str,
-        device: torch.device,
-        dtype: torch.dtype | None,
-        quantised: str | None,
-        only: str | None = None,
-    ) -> StageModel:
+    def _stage(self, path: str, device: torch.device, form: Form, only: str | None = None) -> StageModel:
         fetches, has_transformer = self.plan.holds == LAYERS, only != "condition_encoder"
-        if not has_transformer or (not fetches and not quantised):
-            return load_stage_model(path, device=device, dtype=dtype, only=only)
+        if not has_transformer or (not fetches and not form.quantised):
+            return load_stage_model(path, device=device, dtype=form.dtype, only=only)
         # Its weights come to the device in their last form only.
-        model = load_stage_model(path, device="cpu", dtype=dtype, only=only)
-        if quantised:
-            model = quantise(model, quantised, torch.device("cpu") if fetches else device)
+        model = load_stage_model(path, device="cpu", dtype=form.dtype, only=only)
+        if form.quantised:
+            model = quantise(model, form.quantised, torch.device("cpu") if fetches else device)
         if fetches:
             return dataclasses.replace(model, transformer=fetch_layers(model.transformer, device))
         return model.to(device)
@@ -223,17 +226,20 @@ class Parts:
             self._spare(STAGE_MEANS)
 
 
-def _needs(
-    found: "CascadeModels", device: torch.device, dtype: torch.dtype | None, limit_bytes: float, quantised: bool
-) -> tuple[Needs, torch.dtype | None]:
-    """What the models need, and their dtype: as asked, or bfloat16 for a GPU that their files are too large for."""
+def _needs(found: "CascadeModels", device: torch.device, form: Form, limit_bytes: float) -> tuple[Needs, Form]:
+    """What the models need, and their form: as asked, or in bfloat16 for a GPU that their files are too large for."""
     on_cpu = device.type == "cpu"
-    needs = cascade_needs(found, dtype and dtype.itemsize, on_cpu, quantised)
+
+    def needs_at(dtype: torch.dtype | None) -> Needs:
+        each = dtype and dtype.itemsize
+        return cascade_needs(found, each, on_cpu, form.quantised is not None, form.vocoder_dtype.itemsize)
+
+    needs = needs_at(form.dtype)
     plan = needs.choose(limit_bytes, LONG_SECONDS)
-    if dtype is not None or on_cpu or (plan is not None and plan.holds != LAYERS):
-        return needs, dtype
-    halved = cascade_needs(found, torch.bfloat16.itemsize, on_cpu, quantised)
+    if form.dtype is not None or on_cpu or (plan is not None and plan.holds != LAYERS):
+        return needs, form
+    halved = needs_at(torch.bfloat16)
     if halved.peak(PLANS[0], LONG_SECONDS) == needs.peak(PLANS[0], LONG_SECONDS):
-        return needs, dtype
+        return needs, form
     logger.warning("the models' files are too large for this GPU as they are, so they run in bf16")
-    return halved, torch.bfloat16
+    return halved, dataclasses.replace(form, dtype=torch.bfloat16)

@@ -104,6 +104,14 @@ def stage_dtype(name: str, parameters: int) -> torch.dtype | None:
     return management.unet_dtype(device, parameters, supported_dtypes=[torch.bfloat16, torch.float32])
 
 
+def vocoder_dtype(name: str) -> torch.dtype:
+    """The dtype of a widget; "auto" is float32, or what ComfyUI was started with for VAEs (--bf16-vae)."""
+    if name == "auto":
+        asked = management.vae_dtype(management.vae_device())
+        return asked if asked == torch.bfloat16 else torch.float32
+    return torch.bfloat16 if name == "bf16" else torch.float32
+
+
 # ---- progress --------------------------------------------------------------------------------------------------------
 
 Cancelled = management.InterruptProcessingException  # what reports raise; no Exception, so that nobody swallows it

@@ -18,6 +18,7 @@ from .types import Encoder, EncoderHandle, Model, ModelHandle, VocoderHandle, Vo
 CATEGORY = "ACE-Step/loaders"
 AUTO = "auto"
 DTYPES = (AUTO, "fp32", "bf16", "fp16")
+VOCODER_DTYPES = (AUTO, "fp32", "bf16")
 _MARK = re.compile(r" \(download, [\d.]+ [GM]B\)$")
 
 
@@ -100,14 +101,11 @@ def load_encoder(local: LocalModel, dtype: str) -> EncoderHandle:
     return EncoderHandle(encoder, host.manage(encoder.model, "text"))
 
 
-def load_vocoder(local: LocalModel) -> VocoderHandle:
-    import torch
-
+def load_vocoder(local: LocalModel, dtype: str = AUTO) -> VocoderHandle:
     from ..acestep_core.checkpoints import load_vocoder as load
 
-    # It is small and works at the full sample rate, where half precision is heard.
     with host.weights_for_all():
-        vocoder = load(local.path, dtype=torch.float32)
+        vocoder = load(local.path, dtype=host.vocoder_dtype(dtype))
     return VocoderHandle(vocoder, host.manage(vocoder.network, "vocoder"))
 
 
@@ -124,9 +122,9 @@ def _each(dtype: str, local: LocalModel) -> int | None:
     return chosen and chosen.itemsize
 
 
-def load_cascade(found: CascadeModels, dtype: str) -> tuple:
+def load_cascade(found: CascadeModels, dtype: str, vocoder_dtype: str) -> tuple:
     """(L, M, S, text encoder, vocoder); a model that stands in several slots is loaded once."""
-    vocoder, loaded = load_vocoder(found.vocoder), {}
+    vocoder, loaded = load_vocoder(found.vocoder, vocoder_dtype), {}
     for local in found.stages:
         if local.path not in loaded:
             loaded[local.path] = load_model(local, dtype, vocoder)
@@ -172,6 +170,18 @@ def _dtype_input() -> io.Combo.Input:
     )
 
 
+def _vocoder_dtype_input(name: str) -> io.Combo.Input:
+    return io.Combo.Input(
+        name,
+        options=list(VOCODER_DTYPES),
+        default=AUTO,
+        optional=True,  # prompts of older versions lack it
+        advanced=True,
+        tooltip="Number format of the vocoder's weights. auto: fp32, unless ComfyUI was started with --bf16-vae. bf16 "
+        "is faster and takes half the memory; its noise is about 40 to 45 dB below the music.",
+    )
+
+
 class LoadCascade(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -189,6 +199,7 @@ class LoadCascade(io.ComfyNode):
                 _part_input("text_encoder", TEXT, AUTO, f"Reads caption and lyrics. {with_l}", AUTO),
                 _part_input("vocoder", VOCODER, AUTO, f"Makes sound of latents. {with_l}", AUTO),
                 _dtype_input(),
+                _vocoder_dtype_input("vocoder_dtype"),
             ],
             outputs=[
                 Model.Output("L", display_name="L", tooltip="The model of stage L."),
@@ -206,15 +217,17 @@ class LoadCascade(io.ComfyNode):
         return next((answer for answer in answers if answer is not True), True)
 
     @classmethod
-    def fingerprint_inputs(cls, l, m, s, text_encoder, vocoder, dtype):  # noqa: E741
+    def fingerprint_inputs(cls, l, m, s, text_encoder, vocoder, dtype, vocoder_dtype=AUTO):  # noqa: E741
         return fingerprint(STAGE, l, m, s), fingerprint(TEXT, text_encoder), fingerprint(VOCODER, vocoder)
 
     @classmethod
-    def execute(cls, l, m, s, text_encoder, vocoder, dtype) -> io.NodeOutput:  # noqa: E741
+    def execute(cls, l, m, s, text_encoder, vocoder, dtype, vocoder_dtype=AUTO) -> io.NodeOutput:  # noqa: E741
         with host.notes_on(cls.hidden.unique_id):
             found = find_parts(l, m, s, text_encoder, vocoder, cls.hidden.unique_id)
-            tell_memory(cascade_needs(found, _each(dtype, found.stages[0])), cls.hidden.unique_id)
-            return io.NodeOutput(*load_cascade(found, dtype))
+            vocoder_each = host.vocoder_dtype(vocoder_dtype).itemsize
+            needs = cascade_needs(found, _each(dtype, found.stages[0]), vocoder_each=vocoder_each)
+            tell_memory(needs, cls.hidden.unique_id)
+            return io.NodeOutput(*load_cascade(found, dtype, vocoder_dtype))
 
 
 class LoadStageModel(io.ComfyNode):
@@ -283,7 +296,10 @@ class LoadVocoder(io.ComfyNode):
             category=CATEGORY,
             description="The network that turns latents into sound, and sound into latents.",
             search_aliases=["ace-step vae", "audio vae", "oobleck"],
-            inputs=[_part_input("vocoder", VOCODER, "tiny-vocoder", "Of the same family as the models.")],
+            inputs=[
+                _part_input("vocoder", VOCODER, "tiny-vocoder", "Of the same family as the models."),
+                _vocoder_dtype_input("dtype"),
+            ],
             outputs=[VocoderSocket.Output("vocoder", display_name="vocoder", tooltip="For Vocode and the like.")],
             hidden=[io.Hidden.unique_id],
         )
@@ -293,9 +309,9 @@ class LoadVocoder(io.ComfyNode):
         return check(VOCODER, vocoder)
 
     @classmethod
-    def fingerprint_inputs(cls, vocoder):
+    def fingerprint_inputs(cls, vocoder, dtype=AUTO):
         return fingerprint(VOCODER, vocoder)
 
     @classmethod
-    def execute(cls, vocoder) -> io.NodeOutput:
-        return io.NodeOutput(load_vocoder(fetched(vocoder, VOCODER, cls.hidden.unique_id)))
+    def execute(cls, vocoder, dtype=AUTO) -> io.NodeOutput:
+        return io.NodeOutput(load_vocoder(fetched(vocoder, VOCODER, cls.hidden.unique_id), dtype))

@@ -275,8 +275,12 @@ def test_slots_dtype_and_offload(generate, tiny_family):
     generate("x", "-o", "a.wav", "--seconds", 10, "--seed", 1)
     generate("x", "-o", "b.wav", "--seconds", 10, "--seed", 1, "--offload", *slots, models=None)
     assert torch.equal(audio.read("a.wav").samples, audio.read("b.wav").samples)
-    code, out, _ = generate("x", "-o", "c.wav", "--seconds", 10, "--seed", 1, "--dtype", "bf16", "--json")
-    assert code == 0 and json.loads(out[0])["settings"]["dtype"] == "bf16"
+    dtypes = ["--dtype", "bf16", "--vocoder-dtype", "bf16"]
+    code, out, _ = generate("x", "-o", "c.wav", "--seconds", 10, "--seed", 1, *dtypes, "--json")
+    settings = json.loads(out[0])["settings"]
+    assert code == 0 and (settings["dtype"], settings["vocoder_dtype"]) == ("bf16", "bf16")
+    generate("--from", "c.wav", "-o", "d.wav", models=None)
+    assert torch.equal(audio.read("c.wav").samples, audio.read("d.wav").samples)
 
 
 def test_notes_reach_the_user(generate):

@@ -157,6 +157,7 @@ def test_what_cannot_be_made_is_told(cascade, wish, message):
         ({"device": "toaster"}, "device: got 'toaster', expected auto, cpu"),
         ({"device": "cuda:99"}, "device: cuda:99 is not usable here; torch .* sees cpu"),
         ({"dtype": "int4"}, "dtype: got 'int4', expected one of fp32, bf16, fp16"),
+        ({"vocoder_dtype": "fp16"}, "vocoder dtype: got 'fp16', expected one of fp32, bf16"),
     ],
 )
 def test_a_place_that_is_not_there_is_told(tiny_family, where, message):
@@ -168,6 +169,17 @@ def test_bf16_is_near_fp32(tiny_family, made):
     half = Cascade.load(tiny_family, device="cpu", dtype="bf16").generate(SONG, seed=5)
     assert half.samples.isfinite().all()
     assert torch.nn.functional.cosine_similarity(half.samples.flatten(), made.samples.flatten(), dim=0) > 0.9
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_the_vocoder_has_a_dtype_of_its_own(tiny_family, dtype):
+    """Whatever the others have it is in fp32, and in bf16 its noise stays about as low as the help says."""
+    whole, half = (Cascade.load(tiny_family, device="cpu", dtype=dtype, vocoder_dtype=own) for own in (None, "bf16"))
+    *_, last = whole.iterate(SONG, seed=5)
+    exact, near = (cascade.decode(last.latents, SONG).samples for cascade in (whole, half))
+    weights = [next(cascade.parts["vocoder"].network.parameters()).dtype for cascade in (whole, half)]
+    assert weights == [torch.float32, torch.bfloat16]
+    assert -60 < 20 * torch.log10((near - exact).norm() / exact.norm()) < -35
 
 
 def test_parts_that_one_already_has_make_a_cascade(cascade, made):

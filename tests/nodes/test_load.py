@@ -1,5 +1,6 @@
 """Loaders: what they list, what they say before anything is loaded, and every layout that ComfyUI's users have."""
 
+import inspect
 import json
 import os
 import re
@@ -36,8 +37,9 @@ def given_to(node) -> dict:
 
 
 def validated(node, **changed):
+    asked = inspect.signature(node.validate_inputs).parameters
     return node.validate_inputs(
-        **{name: value for name, value in {**given_to(node), **changed}.items() if name != "dtype"}
+        **{name: value for name, value in {**given_to(node), **changed}.items() if name in asked}
     )
 
 
@@ -255,6 +257,19 @@ def test_a_variant_that_is_guessed_is_said_on_the_node(files, run_node, said):
     file.rename(file.with_name("mystery.safetensors"))
     run_node(load.LoadStageModel, model="mystery.safetensors", dtype="auto")
     assert any("mystery.safetensors says nothing about its variant" in line for line in said)
+
+
+@pytest.mark.parametrize("started, each", [(None, 4), ("bf16_vae", 2), ("fp16_vae", 4)])
+def test_the_vocoder_is_in_full_precision_unless_comfyui_is_told_otherwise(
+    started, each, comfy_models, run_node, said, monkeypatch
+):
+    if started:
+        monkeypatch.setattr(comfy.cli_args.args, started, True)
+    cascade = run_node(load.LoadCascade, **CASCADE, dtype="bf16").args
+    alone = run_node(load.LoadVocoder, vocoder="tiny-vocoder").args
+    own = run_node(load.LoadVocoder, vocoder="tiny-vocoder", dtype="fp32").args
+    sizes = [next(handle.vocoder.network.parameters()).element_size() for handle in (cascade[4], *alone, *own)]
+    assert sizes == [each, each, 4]
 
 
 def test_models_of_two_families_are_told(files, run_node, said):

@@ -49,6 +49,7 @@ SAVE = {
     "artist": "",
 }
 CASCADE = {slot: f"tiny-{slot}" for slot in "lms"} | {"text_encoder": "auto", "vocoder": "auto", "dtype": "auto"}
+CASCADE |= {"vocoder_dtype": "auto"}
 
 MEMORY = {"memory": "custom", "rank": 2, "crop_seconds": 1.0, "frugal": False}
 STRETCH = {"stretch": "custom", "start": 0.8, "end": 0.2}
@@ -85,6 +86,7 @@ CHANGES = {
             "text_encoder": "other-text",
             "vocoder": "other-vocoder",
             "dtype": "bf16",
+            "vocoder_dtype": "bf16",
         },
     ),
     load.LoadStageModel: ({"model": "tiny-l", "dtype": "auto"}, {"model": "tiny-m", "dtype": "bf16"}),
@@ -92,7 +94,7 @@ CHANGES = {
         {"text_encoder": "tiny-text", "dtype": "auto"},
         {"text_encoder": "other-text", "dtype": "bf16"},
     ),
-    load.LoadVocoder: ({"vocoder": "tiny-vocoder"}, {"vocoder": "other-vocoder"}),
+    load.LoadVocoder: ({"vocoder": "tiny-vocoder", "dtype": "auto"}, {"vocoder": "other-vocoder", "dtype": "bf16"}),
     song.SongNode: (
         SONG,
         {
