@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..console import Clock, Console
 from ..errors import UserError
 from .dataset import Dataset, LeftOut
+from .losses import MEAN_STEPS
 from .settings import KINDS, LoraSettings
 from .stopping import asked_to_stop
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 SLOTS = "LMS"
 REASONS_SHOWN = 3  # where no clip is left
 TELL_EVERY_STEPS = 20
-SMOOTHED_STEPS = 50  # whose mean loss is told: single steps differ by their flow times more than by what was learnt
 
 
 def own_stretch(settings: LoraSettings, slot: str, defaults: "VariantDefaults") -> LoraSettings:
@@ -106,7 +106,7 @@ class Pace:
     """How a training that begins after `first` steps goes, told after each."""
 
     def __init__(self, first: int):
-        self._first, self._clock, self._losses = first, Clock(), deque(maxlen=SMOOTHED_STEPS)
+        self._first, self._clock, self._losses = first, Clock(), deque(maxlen=MEAN_STEPS)
 
     def line(self, learnt: "Learnt", *more: object) -> str:
         """ "step 20/1000  loss 1.2345  12 min left"."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..spectrogram import GRID, INK, PAPER
+from .losses import MEAN_STEPS
 
 if TYPE_CHECKING:
     from PIL import Image
 
-MEAN_STEPS = 20  # single steps differ by their flow times more than by what was learnt
 POINTS_MOST = 240
 LOSS, MEAN, HELD_OUT = (70, 84, 120), (79, 141, 245), (240, 160, 30)
 

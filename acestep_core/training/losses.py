@@ -5,6 +5,7 @@ from pathlib import Path
 from ..formats import write_whole
 
 HEAD = "step,loss,learning_rate,held_out"
+MEAN_STEPS = 20  # whose mean is told: single steps differ by their flow times more than by what was learnt
 
 
 class Losses:

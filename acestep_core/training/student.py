@@ -2,8 +2,8 @@
 
 x_t = t noise + (1 - t) music, latents [B, C, T]. The teacher's velocity is what remains of noise - music when all that
 cannot be known from x_t is averaged out, so a student that matches it learns from each crop what plain flow matching
-learns from many. The condition encoder is the teacher's own, frozen; the student's weights are float32, whatever they
-are computed in.
+learns from many; what lies between both keeps it from the teacher's own mistakes. The condition encoder is the
+teacher's own, frozen; the student's weights are float32, whatever they are computed in.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ from ..errors import UserError
 from ..guidance import Guidance, Guided
 from ..transformer import prepare
 from .cut import check_fits, cut, empty
+from .distill import MUSIC_SHARE, DistillSettings
 from .draws import seed_of, seeded
 from .loop import Loop
 from .objective import FlowTimes, Learning, flow_times
@@ -27,7 +28,6 @@ from .team import Team
 if TYPE_CHECKING:
     from ..checkpoints import StageModel
     from ..spec import LatentSpec
-    from .distill import DistillSettings
 
 SEEN_ITEMS = 48  # crops on which the teacher is watched before it is cut
 
@@ -48,7 +48,7 @@ class Distiller(Loop):
         pieces: Sequence[Piece],
         latents: "LatentSpec",
         work: Path,
-        settings: "DistillSettings",
+        settings: DistillSettings,
         dtype: torch.dtype = torch.float32,
         rhythm: Rhythm = Rhythm(),  # noqa: B008  it is frozen
         team: Team | None = None,
@@ -76,7 +76,9 @@ class Distiller(Loop):
     def _loss(self, condition, music: torch.Tensor, noise: torch.Tensor, t: float) -> torch.Tensor:
         music, noise = music.to(self.device), noise.to(self.device)
         x_t = t * noise + (1 - t) * music
-        wanted = self.wanted(condition, x_t, t) if self.settings.match == "teacher" else noise - music
+        share, wanted = MUSIC_SHARE[self.settings.match], noise - music
+        if share < 1:  # nearest to both, so weighted, is what is nearest to a point between
+            wanted = share * wanted + (1 - share) * self.wanted(condition, x_t, t).float()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
             made = Learning(self.network, condition, torch.float32, self.settings.frugal)(x_t, t)
         return (made.float() - wanted).square().mean()
@@ -120,7 +122,7 @@ class Distiller(Loop):
         return target
 
 
-def _guidance(teacher: "StageModel", settings: "DistillSettings") -> Guidance:
+def _guidance(teacher: "StageModel", settings: DistillSettings) -> Guidance:
     """The teacher's own kind. What its guidance remembers from step to step is left out: a student has no memory."""
     if settings.guidance == 1:
         return Guidance()

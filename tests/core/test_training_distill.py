@@ -1,5 +1,8 @@
 """A student begins as its teacher's cut, learns from it, goes on where it was stopped, and plays as any stage model."""
 
+import os
+import subprocess
+import sys
 from itertools import islice
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from acestep_pack.acestep_core.training.settings import Rhythm
 from acestep_pack.acestep_core.training.student import Distiller
 from acestep_pack.acestep_core.transformer import prepare
 
+ROOT = Path(__file__).resolve().parents[2]
 WHOLE, SMALL = Size(32, 48, 2, 2, 1), Size(16, 24, 1, 1, 1)
 
 
@@ -34,6 +38,7 @@ def distiller(tiny_family, tmp_path):
             for i in range(5)
         ]  # fmt: skip
         wish = {"steps": 4, "accumulate": 2, "warm_up": 1, "learning_rate": 3e-3, "crop_seconds": 1.0, "start": 0.5}
+        wish["match"] = "teacher"
         settings = DistillSettings(size=size, **{**wish, **changed})
         return Distiller(teacher, pieces, vocoder.latents, tmp_path / folder, settings, dtype, rhythm)
 
@@ -81,7 +86,9 @@ def test_a_cut_that_is_seen_is_nearer_to_the_teacher_than_nothing(distiller):
     assert seen < 0.5 * nothing
 
 
-@pytest.mark.parametrize("changed", [{}, {"guidance": 3.0, "frugal": True}, {"match": "music", "begin": "nothing"}])
+@pytest.mark.parametrize(
+    "changed", [{}, {"guidance": 3.0, "frugal": True}, {"match": "both"}, {"match": "music", "begin": "nothing"}]
+)
 def test_it_learns(distiller, changed):
     one = distiller(steps=40, rhythm=Rhythm(0, 0), hold_out=0.0, **changed)
     losses = [it.loss for it in one.run()]
@@ -98,6 +105,38 @@ def test_a_resumed_training_is_an_unbroken_one_to_the_bit(distiller):
     assert same(resumed.network.state_dict(), unbroken.network.state_dict())
     with pytest.raises(UserError, match="holds a training with other guidance"):
         distiller("b", guidance=2.0)
+
+
+def test_both_is_three_quarters_of_the_way_from_the_teacher_to_the_music(distiller):
+    losses = {}
+    for match in ("teacher", "both", "music"):
+        one = distiller(match, match=match, size=WHOLE)  # the teacher itself, to the bit
+        losses[match] = float(one._loss(*one._drawn(1, 0)).detach())
+    assert losses["teacher"] == 0 and losses["both"] == pytest.approx(0.75**2 * losses["music"])
+
+
+@pytest.mark.parametrize(
+    "is_turbo, guidance, match", [(False, 1.0, "both"), (True, 1.0, "teacher"), (False, 3.0, "teacher")]
+)
+def test_the_music_is_matched_too_where_the_teacher_is_no_other_than_its_mean(is_turbo, guidance, match):
+    settings = DistillSettings(size=SMALL, guidance=guidance)
+    assert settings.for_teacher({"is_turbo": is_turbo}).match == match
+    assert DistillSettings(size=SMALL, match="music").for_teacher({"is_turbo": is_turbo}).match == "music"
+
+
+def test_two_processes_are_the_accumulation_of_one(tiny_family, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    size = ["--hidden", "16", "--intermediate", "24", "--layers", "2", "--heads", "1", "--kv-heads", "1"]
+    wish = ["-m", "acestep_core", "train", "distill", "--teacher", str(tiny_family / "m"), *size, "--made", "2"]
+    wish += ["--crop", "2", "--steps", "3", "--accumulate", "2", "--device", "cpu", "--quiet", "--student"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--main_process_port", "0"]
+    for command in ([*launch, *wish, "two"], [*wish, "one"]):
+        subprocess.run([sys.executable, *command], env=env, check=True, stdout=subprocess.DEVNULL)
+    # Two items a step, so that the sum is of the same two numbers and equal to the bit.
+    two, one = (Path(f"{name}.training/losses.csv").read_text() for name in ("two", "one"))
+    assert two == one and one.count("\n") == 4
+    assert same(*(load_stage_model(tmp_path / name).transformer.state_dict() for name in ("two", "one")))
 
 
 def test_bfloat16_learns_nearly_the_same_and_keeps_float32_weights(distiller):
@@ -140,6 +179,10 @@ def test_the_command_makes_a_stage_model_that_plays(tiny_family, tmp_path, capsy
         ([], "size: no student of a teacher 32 wide is known; give --hidden,"),
         (["--made", "0"], "--made: got 0, expected at least 1"),
         (["--captions", "no.txt"], "no.txt: could not be read as text"),
+        (
+            ["--guidance", "3", "--match", "music"],
+            "match: got music with guidance 3, expected teacher: the music is not",
+        ),
         (["--guidance", "0"], "guidance: got 0, expected 1 (none) or more, such as 7"),
         (["--teacher", "tiny"], "teacher: tiny is a whole cascade, expected one stage model, such as tiny-m"),
     ],
