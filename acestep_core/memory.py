@@ -283,9 +283,10 @@ def cascade_needs(
     )
 
 
-def lone_needs(checkpoint: Checkpoint, each: int | None = None) -> Needs:
+def lone_needs(checkpoint: Checkpoint, each: int | None = None, quantised: bool = False) -> Needs:
     """Of one stage's model that is here, with the published text encoder and vocoder."""
-    return Needs((stage_needs(checkpoint, each),), PUBLISHED_TEXT, HALF, PUBLISHED_VOCODER)
+    stage = dataclasses.replace(stage_needs(checkpoint, each), quantised=quantised)
+    return Needs((stage,), PUBLISHED_TEXT, HALF, PUBLISHED_VOCODER)
 
 
 def stage_needs(checkpoint: Checkpoint, each: int | None = None, on_cpu: bool = False) -> StageNeeds:

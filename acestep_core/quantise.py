@@ -4,6 +4,7 @@ Only the matrices of the layers are rounded; what is computed with them stays in
 """
 
 import dataclasses
+import sys
 from typing import TYPE_CHECKING
 
 import torch
@@ -37,9 +38,21 @@ def quantise(model: "StageModel", kind: str, device: torch.device) -> "StageMode
     return dataclasses.replace(model, transformer=model.transformer.to(device))
 
 
+def stored_bytes(weight: torch.Tensor) -> int:
+    """What a weight takes in memory; one in 8 bits passes itself off as one of its model's dtype."""
+    if not _is_quantised(weight):
+        return weight.nbytes
+    parts = (getattr(weight, name) for name in weight.__tensor_flatten__()[0])
+    return sum(part.nbytes for part in parts)
+
+
 def unquantised(weight: torch.Tensor) -> torch.Tensor:
     """A weight as numbers of its own dtype; one that is not in 8 bits comes back as it is."""
-    return weight.dequantize() if type(weight).__module__.startswith("torchao.") else weight
+    return weight.dequantize() if _is_quantised(weight) else weight
+
+
+def _is_quantised(weight: torch.Tensor) -> bool:
+    return type(weight).__module__.startswith("torchao.")
 
 
 def _config(kind: str):
@@ -50,6 +63,6 @@ def _config(kind: str):
     except ImportError as exc:
         raise UserError(
             "quantise: torchao is not installed, or not one that fits this torch; "
-            "install it with pip install 'acestep-cascade[quantise]', or leave --quantise out"
+            f"install it with {sys.executable} -m pip install -U torchao, or do without 8 bits"
         ) from exc
     return Int8WeightOnlyConfig() if kind == "int8" else Float8WeightOnlyConfig()

@@ -25,6 +25,7 @@ from comfy.cli_args import args
 
 from ..acestep_core.checkpoints.shelf import FOLDERS_OF_KIND, Shelf
 from ..acestep_core.errors import AceStepError, UserError
+from ..acestep_core.quantise import stored_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,19 @@ class _Holder(torch.nn.Module):
 def weights_for_all() -> torch.inference_mode:
     """Nodes run in inference mode; weights that are loaded or moved in it could never be trained upon."""
     return torch.inference_mode(False)
+
+
+class _Patcher(comfy.model_patcher.ModelPatcher):
+    """Plain layers, which are on a device whole or not at all: `size` is what they take there. ComfyUI would sum up
+    what a state dict says it holds, which is wrong of weights in 8 bits.
+    """
+
+    def loaded_size(self) -> int:
+        return self.size if super().loaded_size() else 0
+
+    def partially_unload(self, device_to, memory_to_free=0, force_patch_weights=False) -> int:
+        """Bytes freed: none, so that ComfyUI puts the whole network out."""
+        return 0
 
 
 @dataclass(frozen=True)
@@ -80,9 +94,9 @@ def manage(network: torch.nn.Module, kind: str) -> Managed:
         "vocoder": (management.vae_device, management.vae_offload_device),
     }[kind]
     # ComfyUI counts what a state dict holds; adapters are buffers that no state dict holds.
-    size = sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
+    size = sum(stored_bytes(tensor) for tensor in (*network.parameters(), *network.buffers()))
     # Not CoreModelPatcher: its dynamic form would keep plain layers in video memory beside an image model.
-    return Managed(comfy.model_patcher.ModelPatcher(_Holder(network.eval()), device(), rest(), size))
+    return Managed(_Patcher(_Holder(network.eval()), device(), rest(), size))
 
 
 def free_unused() -> None:

@@ -12,7 +12,7 @@ from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.generate import Cascade
 from acestep_pack.acestep_core.lora.adapter import read_adapter
 from acestep_pack.acestep_core.lora.wear import wear
-from acestep_pack.acestep_core.quantise import QUANTISED, quantise
+from acestep_pack.acestep_core.quantise import QUANTISED, quantise, stored_bytes
 from acestep_pack.acestep_core.transformer import prepare
 
 CPU = torch.device("cpu")
@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 
 def test_without_torchao_it_is_told_before_anything_is_loaded(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchao.quantization", None)
-    with pytest.raises(UserError, match=r"torchao is not installed.*pip install 'acestep-cascade\[quantise\]'"):
+    with pytest.raises(UserError, match=r"torchao is not installed.*python.* -m pip install -U torchao, or do"):
         Cascade.load("nowhere", quantise="int8")
     with pytest.raises(UserError, match="quantise: got 'int3', expected one of int8, fp8"):
         Cascade.load("tiny", quantise="int3")
@@ -36,7 +36,11 @@ def test_how_far_off_a_look_is(kind, most):
     latents = torch.randn(1, 8, 200, generator=draw)
     with torch.no_grad():
         exact = prepare(model.transformer, condition)(latents, 0.7)
-        rounded = prepare(quantise(model, kind, CPU).transformer, condition)(latents, 0.7)
+        rounded_model = quantise(model, kind, CPU)
+        rounded = prepare(rounded_model.transformer, condition)(latents, 0.7)
+    layers = rounded_model.transformer.layers
+    stored = sum(map(stored_bytes, layers.parameters()))
+    assert stored < 0.3 * sum(weight.numel() * 4 for weight in layers.parameters())  # float32 before
     error = float((rounded - exact).norm() / exact.norm())
     assert 1e-4 < error < most
 

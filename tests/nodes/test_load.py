@@ -259,6 +259,28 @@ def test_a_variant_that_is_guessed_is_said_on_the_node(files, run_node, said):
     assert any("mystery.safetensors says nothing about its variant" in line for line in said)
 
 
+def test_weights_in_8_bits_are_placed_by_what_they_take(comfy_models, run_node, said):
+    pytest.importorskip("torchao")
+    plain, rounded = (
+        run_node(load.LoadStageModel, model="tiny-m", dtype="bf16", quantise=kind).args[0] for kind in ("none", "int8")
+    )
+    sizes = [handle.transformer.patcher.model_size() for handle in (plain, rounded)]
+    assert 0.45 < sizes[1] / sizes[0] < 0.65
+    for handle in (plain, rounded):
+        handle.load_transformer(0)
+        patcher = handle.transformer.patcher
+        assert patcher.loaded_size() == patcher.model_size()
+        assert patcher.partially_unload(patcher.offload_device, 1) == 0  # whole or not at all
+        patcher.load(torch.device("meta"), full_load=True)
+        assert handle.model.transformer.layers[0].self_attn.to_q.weight.is_meta
+
+
+def test_without_torchao_8_bits_are_one_line(comfy_models, run_node, said, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchao.quantization", None)
+    with pytest.raises(AceStepError, match="quantise: torchao is not installed.* -m pip install -U torchao"):
+        run_node(load.LoadCascade, **CASCADE, dtype="auto", quantise="int8")
+
+
 @pytest.mark.parametrize("started, each", [(None, 4), ("bf16_vae", 2), ("fp16_vae", 4)])
 def test_the_vocoder_is_in_full_precision_unless_comfyui_is_told_otherwise(
     started, each, comfy_models, run_node, said, monkeypatch

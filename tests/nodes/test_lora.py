@@ -53,6 +53,14 @@ def test_a_worn_adapter_is_heard_and_the_model_that_went_in_stays(model, run_nod
     assert not any(buffer.is_inference() for buffer in dressed.model.transformer.buffers())
 
 
+def test_an_adapter_is_worn_over_weights_in_8_bits(loras, run_node, said):
+    pytest.importorskip("torchao")
+    model = run_node(load.LoadStageModel, model="tiny-l", dtype="auto", quantise="int8").args[0]
+    dressed, _ = worn(run_node, model, "style0.safetensors")
+    delta = an_adapter(384, 256).modules["layers.0.self_attn.to_q"].weight() @ torch.ones(256)
+    assert torch.allclose(query(dressed) - query(model), delta.expand(1, 1, -1), rtol=1e-3, atol=1e-3)
+
+
 def test_strength_is_a_factor_and_adapters_add_up(model, run_node):
     first = query(worn(run_node, model, "style0.safetensors")[0]) - query(model)
     half = query(worn(run_node, model, "style0.safetensors", 0.5)[0]) - query(model)

@@ -5,15 +5,18 @@ import dataclasses
 import inspect
 import shutil
 import textwrap
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
 from acestep_pack import nodes as pack
 from acestep_pack.acestep_core.audio import Waveform, write
+from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.lora.adapter import Adapter, LowRank
 from acestep_pack.acestep_core.lora.save import save_adapter
 from acestep_pack.acestep_core.prompt import lyrics_prompt, text_prompt
+from acestep_pack.acestep_core.quantise import unquantised
 from acestep_pack.acestep_core.reference import Reference
 from acestep_pack.acestep_core.song import Song
 from acestep_pack.acestep_core.training.dataset import read_dataset
@@ -49,7 +52,7 @@ SAVE = {
     "artist": "",
 }
 CASCADE = {slot: f"tiny-{slot}" for slot in "lms"} | {"text_encoder": "auto", "vocoder": "auto", "dtype": "auto"}
-CASCADE |= {"vocoder_dtype": "auto"}
+CASCADE |= {"vocoder_dtype": "auto", "quantise": "none"}
 
 MEMORY = {"memory": "custom", "rank": 2, "crop_seconds": 1.0, "frugal": False}
 STRETCH = {"stretch": "custom", "start": 0.8, "end": 0.2}
@@ -87,9 +90,13 @@ CHANGES = {
             "vocoder": "other-vocoder",
             "dtype": "bf16",
             "vocoder_dtype": "bf16",
+            "quantise": "int8",
         },
     ),
-    load.LoadStageModel: ({"model": "tiny-l", "dtype": "auto"}, {"model": "tiny-m", "dtype": "bf16"}),
+    load.LoadStageModel: (
+        {"model": "tiny-l", "dtype": "auto", "quantise": "none"},
+        {"model": "tiny-m", "dtype": "bf16", "quantise": "int8"},
+    ),
     load.LoadTextEncoder: (
         {"text_encoder": "tiny-text", "dtype": "auto"},
         {"text_encoder": "other-text", "dtype": "bf16"},
@@ -266,7 +273,8 @@ def seen(value, folder: Path):
         networks = [part.patcher.model for part in value.networks]
         weights = [weight for network in networks for weight in (*network.parameters(), *network.buffers())]
         strengths = [part.strength for network in networks for part in network.modules() if hasattr(part, "strength")]
-        return strengths, [(str(weight.dtype), weight.double().abs().sum().item()) for weight in weights]
+        numbers = [(str(weight.dtype), unquantised(weight).double().abs().sum().item()) for weight in weights]
+        return strengths, numbers, [part.patcher.model_size() for part in value.networks]
     if isinstance(value, Reference):
         return [seen(clip, folder) for clip in value.timbre], value.source and seen(value.source.latents, folder)
     if dataclasses.is_dataclass(value):
@@ -312,6 +320,10 @@ def test_every_widget_changes_something(node, run_node, parts, said, comfy_folde
         combo, _, inner = name.partition(".")
         first, then = change if inner else (before[combo], change)
         start = outcome({**before, combo: first}) if inner else plain
+        if name == "quantise" and find_spec("torchao") is None:
+            with pytest.raises(UserError, match="torchao is not installed"):
+                outcome({**before, combo: then})
+            continue
         assert outcome({**before, combo: then}) != start, f"{name} changes nothing"
 
 
