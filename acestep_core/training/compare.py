@@ -19,7 +19,7 @@ from ..errors import UserError
 TEACHER, SECONDS = "tiny-m", 10.0
 LEARNT_SEEDS, JUDGED_SEEDS = 3_000_000, 3_600_000  # and those that follow
 CLIPS, JUDGED, STEPS = 96, 16, 120
-# Those of 1e-3, 2e-3, 3e-3, 6e-3 and 1e-2 that take each beginning further in so few steps.
+# Those that took each beginning furthest in so few steps, on clips other than those judged.
 LEARNING_RATES, WARM_UP = {"teacher": 2e-3, "nothing": 6e-3}, 20
 TIMES = 4  # of each clip judged
 
