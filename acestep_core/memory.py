@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from .cascade import DEFAULT_CASCADE, CascadeModels, find_cascade
 from .checkpoints.checkpoint import Checkpoint, Part, read_checkpoint
 from .spec import LYRIC_TOKENS_MAX, PUBLISHED_LATENTS, TEXT_TOKENS_MAX, LatentSpec
-from .tiles import TILE_SAMPLES, decoder_context
+from .tiles import SMALL_TILE_SAMPLES, TILE_SAMPLES, decoder_context
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +36,6 @@ TOLD = {
     NETWORKS: "one network in memory at a time",
     LAYERS: "one network at a time, its layers fetched one by one for each step",
 }
-SMALL_TILE_SAMPLES = TILE_SAMPLES // 4
 
 
 @dataclass(frozen=True)

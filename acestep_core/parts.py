@@ -3,13 +3,12 @@ the next smaller plan where memory runs out. Whatever the plan, the song is the 
 """
 
 import dataclasses
-import gc
 import logging
 import math
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -17,7 +16,6 @@ from .checkpoints.ahead import read_ahead
 from .checkpoints.checkpoint import read_checkpoint
 from .checkpoints.layouts import STAGE_PARTS
 from .checkpoints.load import StageModel, load_stage_model, load_text_encoder, load_vocoder
-from .errors import AceStepError
 from .fetched import fetch_layers
 from .memory import (
     ALL,
@@ -25,20 +23,16 @@ from .memory import (
     LONG_SECONDS,
     NETWORKS,
     PLANS,
-    SMALL_TILE_SAMPLES,
-    STAGE_MEANS,
-    VOCODER_MEANS,
     Needs,
     Plan,
     cascade_needs,
     free_main_memory,
-    smaller,
 )
 from .prompt import lyrics_prompt, text_prompt
 from .quantise import quantise
 from .song import Song
+from .sparing import Sparing
 from .spec import LatentSpec
-from .stages import Step
 from .text import TextEncoder, TextStates
 from .text_cache import TextCache, text_cache
 from .vocoder import Vocoder
@@ -48,7 +42,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
 TEXT, VOCODER = "text", "vocoder"
 
 
@@ -63,7 +56,7 @@ class Form:
     quantised: str | None = None
 
 
-class Parts:
+class Parts(Sparing):
     """Parts by key: stages' models by any key of the caller's, TEXT and VOCODER. `plan` says how they are held.
 
     Only what has a loader can be let go of; parts that the caller brought stay.
@@ -77,11 +70,10 @@ class Parts:
         first: Plan = PLANS[0],
     ):
         """`first`: the plan from which those of songs are chosen."""
+        super().__init__(plan=first)
         self._held, self._loaders, self._files = dict(held), {}, {}
         self._needs, self._limit_bytes, self._first = needs, limit_bytes, first
-        self._song = LONG_SECONDS, 1
         self._text_cache: Callable[[], TextCache | None] = lambda: None
-        self.plan = first
 
     @staticmethod
     def of(
@@ -153,9 +145,7 @@ class Parts:
     def vocoder(self) -> Vocoder:
         """With tiles as the plan has them."""
         vocoder = self[VOCODER]
-        if not self.plan.small_tiles:
-            return vocoder
-        return vocoder.tiled(max(1, SMALL_TILE_SAMPLES // vocoder.latents.samples_per_frame))
+        return vocoder.small_tiled() if self.plan.small_tiles else vocoder
 
     def read_ahead(self, key: Hashable) -> None:
         """Begins to read the files of what is needed next, and does not wait."""
@@ -174,7 +164,7 @@ class Parts:
 
     def settle(self, seconds: float, count: int) -> None:
         """Chooses the plan for so many songs at once, and says so where it is not the one asked for."""
-        self._song = seconds, count
+        self.count = count
         if self._needs is None:
             return
         plan = self._needs.choose(self._limit_bytes, seconds, count, self._first) or PLANS[-1]
@@ -188,42 +178,12 @@ class Parts:
             self._clear()
         self.plan = plan
 
-    def _spare(self, means: Sequence[str]) -> None:
-        """Goes on with the next smaller plan. Raises AceStepError where there is none."""
-        plan = smaller(self.plan, means, self._song[1])
-        if plan is None or (plan.holds != self.plan.holds and not self._loaders):
-            raise AceStepError(
-                f"out of memory, though already so: {self.plan}; make a shorter song, or take smaller models or bf16"
-            )
-        logger.warning("out of memory, going on so: %s", plan)
+    def can_use(self, plan: Plan) -> bool:
+        return plan.holds == self.plan.holds or bool(self._loaders)
+
+    def make_room(self, plan: Plan) -> None:
         self._clear()
-        gc.collect()  # what a broken-off pass left may hold itself
-        self.plan = self._first = plan
-
-    def spared(self, work: Callable[[], T], means: Sequence[str] = VOCODER_MEANS) -> T:
-        """What `work` gives; by a smaller plan where memory runs out. Raises AceStepError where there is none."""
-        while True:
-            try:
-                return work()
-            except torch.OutOfMemoryError:
-                pass  # its traceback holds tensors, and goes with it
-            self._spare(means)
-
-    def steps_spared(self, play: Callable[[], Iterator[Step]]) -> Iterator[Step]:
-        """A stage's steps. Where memory runs out it is played again from its beginning by a smaller plan, and what was
-        given already is not given again. Raises AceStepError where there is none.
-        """
-        done = 0
-        while True:
-            try:
-                for step in play():
-                    if step.step > done:
-                        done = step.step
-                        yield step
-                return
-            except torch.OutOfMemoryError:
-                pass
-            self._spare(STAGE_MEANS)
+        self._first = plan  # what was learnt is kept
 
 
 def _needs(found: "CascadeModels", device: torch.device, form: Form, limit_bytes: float) -> tuple[Needs, Form]:

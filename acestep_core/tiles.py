@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 TILE_SAMPLES = 128 * 1920  # of sound in one tile; its widest layers take some hundred megabytes then
 
+SMALL_TILE_SAMPLES = TILE_SAMPLES // 4
+
 # The network of diffusers: a residual unit is a convolution of this kernel, dilated so.
 KERNEL = 7
 DILATIONS = (1, 3, 9)

@@ -18,7 +18,7 @@ from .audio import Waveform, convert
 from .errors import UserError
 from .oobleck import Oobleck
 from .spec import LatentSpec
-from .tiles import TILE_SAMPLES, Context, decoder_context, encoder_context
+from .tiles import SMALL_TILE_SAMPLES, TILE_SAMPLES, Context, decoder_context, encoder_context
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderOobleck
@@ -49,6 +49,10 @@ class Vocoder:
         other = copy.copy(self)
         other.tile_frames = tile_frames
         return other
+
+    def small_tiled(self) -> "Vocoder":
+        """The same network in the small tiles of a memory plan."""
+        return self.tiled(max(1, SMALL_TILE_SAMPLES // self.latents.samples_per_frame))
 
     def to(self, device: "torch.device | str | None" = None, dtype: torch.dtype | None = None) -> "Vocoder":
         """The same vocoder; its network moves in place."""

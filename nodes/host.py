@@ -25,7 +25,9 @@ from comfy.cli_args import args
 
 from ..acestep_core.checkpoints.shelf import FOLDERS_OF_KIND, Shelf
 from ..acestep_core.errors import AceStepError, UserError
+from ..acestep_core.memory import LAYERS, Plan
 from ..acestep_core.quantise import stored_bytes
+from ..acestep_core.sparing import Sparing
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +104,18 @@ def manage(network: torch.nn.Module, kind: str) -> Managed:
 def free_unused() -> None:
     """Gives memory that nothing holds any more back to the device."""
     management.soft_empty_cache()
+
+
+class Room(Sparing):
+    """A node's work: where memory runs out, every other model is put out first, then it goes on by a smaller plan."""
+
+    def can_use(self, plan: Plan) -> bool:
+        return plan.holds != LAYERS  # ComfyUI places whole networks
+
+    def make_room(self, plan: Plan) -> None:
+        with weights_for_all():
+            management.unload_all_models()
+        management.soft_empty_cache()
 
 
 def device_gigabytes() -> int:

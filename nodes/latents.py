@@ -11,7 +11,9 @@ from dataclasses import asdict, dataclass
 import torch
 from comfy_api.latest import io
 
+from ..acestep_core.audio import Waveform
 from ..acestep_core.errors import UserError
+from . import host
 from .sound import waveform_of
 from .types import SongSocket, VocoderHandle, VocoderSocket
 
@@ -97,6 +99,12 @@ class EmptyLatent(io.ComfyNode):
         return io.NodeOutput(to_latent(Latents(empty, seconds=song.seconds)))
 
 
+def encode(handle: VocoderHandle, wave: Waveform) -> torch.Tensor:
+    """Latents [1, C, T] of a waveform."""
+    handle.network.load(handle.activation_bytes)
+    return handle.vocoder.encode(wave)
+
+
 class EncodeAudio(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -111,10 +119,12 @@ class EncodeAudio(io.ComfyNode):
                 io.Audio.Input("audio", tooltip="Any length, rate and channel count."),
             ],
             outputs=[io.Latent.Output("latent", display_name="latent", tooltip="Finished music (t = 0), for a stage.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def execute(cls, vocoder: VocoderHandle, audio) -> io.NodeOutput:
         wave = waveform_of(audio)
-        vocoder.network.load(vocoder.activation_bytes)
-        return io.NodeOutput(to_latent(Latents(vocoder.vocoder.encode(wave), seconds=wave.seconds)))
+        with host.notes_on(cls.hidden.unique_id):
+            samples = host.Room().spared(lambda: encode(vocoder, wave))
+        return io.NodeOutput(to_latent(Latents(samples, seconds=wave.seconds)))

@@ -104,12 +104,14 @@ def load_model(
 
 def load_encoder(local: LocalModel, dtype: str) -> EncoderHandle:
     from ..acestep_core.checkpoints import load_text_encoder
+    from ..acestep_core.text_cache import text_cache
 
-    parameters = read_checkpoint(local.path).part("text_encoder").parameters
-    folders = host.models_shelf().all_folders
+    checkpoint, folders = read_checkpoint(local.path), host.models_shelf().all_folders
+    dtype = host.stage_dtype(dtype, checkpoint.part("text_encoder").parameters)
     with host.weights_for_all():
-        encoder = load_text_encoder(local.path, dtype=host.stage_dtype(dtype, parameters), folders=folders)
-    return EncoderHandle(encoder, host.manage(encoder.model, "text"))
+        encoder = load_text_encoder(local.path, dtype=dtype, folders=folders)
+    network = host.manage(encoder.model, "text")
+    return EncoderHandle(encoder, network, text_cache(checkpoint, network.patcher.load_device, dtype))
 
 
 def load_vocoder(local: LocalModel, dtype: str = AUTO) -> VocoderHandle:

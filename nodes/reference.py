@@ -16,6 +16,7 @@ TIMBRE, CONTINUATION = "timbre", "continuation"
 def add(before: Reference | None, heard: VocoderHandle, audio: dict, use: str) -> Reference:
     """A reference with one clip more."""
     before, clip = before or Reference(), waveform_of(audio)
+    heard.network.load(heard.activation_bytes)
     if use == TIMBRE:
         return dataclasses.replace(before, timbre=(*before.timbre, *timbre_reference(heard.vocoder, [clip])))
     if before.source is not None:
@@ -55,5 +56,4 @@ class ReferenceEncode(io.ComfyNode):
     @classmethod
     def execute(cls, vocoder: VocoderHandle, audio, use, reference=None) -> io.NodeOutput:
         with host.notes_on(cls.hidden.unique_id):
-            vocoder.network.load(vocoder.activation_bytes)
-            return io.NodeOutput(add(reference, vocoder, audio, use))
+            return io.NodeOutput(host.Room().spared(lambda: add(reference, vocoder, audio, use)))

@@ -3,8 +3,11 @@
 from comfy_api.latest import io
 
 from ..acestep_core.errors import UserError
+from ..acestep_core.memory import STAGE_MEANS
+from ..acestep_core.prompt import lyrics_prompt, text_prompt
 from ..acestep_core.song import INSTRUMENTAL, LANGUAGES, UNKNOWN_LANGUAGE, Song
 from ..acestep_core.spec import DEFAULT_SECONDS, MAX_BPM, MAX_SECONDS, MIN_BPM, MIN_SECONDS
+from ..acestep_core.text import TextStates
 from . import host
 from .types import Encoder, EncoderHandle, SongSocket, Text
 
@@ -13,6 +16,20 @@ NOTES = ("C", "C#", "Db", "D", "D#", "Eb", "E", "F", "F#", "Gb", "G", "G#", "Ab"
 KEYS = tuple(f"{note} {mode}" for mode in ("major", "minor") for note in NOTES)
 SIGNATURES = ("2/4", "3/4", "4/4", "6/8")
 TEXT_ACTIVATION_BYTES = 256 << 20
+
+
+def states_of(handle: EncoderHandle, song: Song) -> TextStates:
+    """A song's text: as it was read before, else from the disk, else by the text encoder, which is placed only then."""
+
+    def encode() -> TextStates:
+        handle.network.load(TEXT_ACTIVATION_BYTES)
+        return handle.encoder.encode(song).to("cpu")
+
+    def read() -> TextStates:
+        prompts, cache = (text_prompt(song), lyrics_prompt(song)), handle.cache
+        return host.Room().spared(lambda: cache.get(prompts, encode) if cache else encode(), STAGE_MEANS)
+
+    return handle.texts.get((text_prompt(song), lyrics_prompt(song)), read)
 
 
 class SongNode(io.ComfyNode):
@@ -104,5 +121,4 @@ class TextEncode(io.ComfyNode):
     @classmethod
     def execute(cls, text_encoder: EncoderHandle, song: Song) -> io.NodeOutput:
         with host.notes_on(cls.hidden.unique_id):
-            text_encoder.network.load(TEXT_ACTIVATION_BYTES)
-            return io.NodeOutput(text_encoder.encoder.encode(song).to("cpu"))
+            return io.NodeOutput(states_of(text_encoder, song))

@@ -1,7 +1,8 @@
 """The three stages: one class of node, at three places of the cascade."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import torch
 from comfy_api.latest import io
 
 from ..acestep_core.checkpoints.checkpoint import read_checkpoint
@@ -52,10 +53,15 @@ def play(handle: ModelHandle, stage: Stage, latents: Latents, text, reference, s
     _check_channels(handle, latents)
     seeds = item_seeds(seed, len(latents.samples))
     frames = latents.samples.shape[-1]
-    condition = _condition(handle, text, frames, reference)
     kept = reference.source.kept(frames) if reference and reference.source else None
-    handle.load_transformer(_activation_bytes(handle, latents))
-    for step in run([stage], latents.samples, [condition], seeds, kept=kept, at=latents.t or 0.0):
+    room = host.Room(len(latents.samples))
+
+    def steps() -> Iterator[Step]:
+        condition, at_once = _condition(handle, text, frames, reference), 1 if room.plan.splits else None
+        handle.load_transformer(_activation_bytes(handle, latents, at_once))
+        yield from run([stage], latents.samples, [condition], seeds, kept=kept, at=latents.t or 0.0, at_once=at_once)
+
+    for step in room.steps_spared(steps):
         report(step)
     models = tuple(dict.fromkeys((*latents.models, handle.model.name)))
     return tuple(
@@ -84,10 +90,10 @@ def _check_channels(handle: ModelHandle, latents: Latents) -> None:
 CONDITION_ACTIVATION_BYTES = 512 << 20
 
 
-def _activation_bytes(handle: ModelHandle, latents: Latents) -> float:
+def _activation_bytes(handle: ModelHandle, latents: Latents, at_once: int | None) -> float:
     """Of one forward pass: a few streams [B, N, hidden], the widest layer's [B, N, inter], at four bytes at most."""
     config = handle.model.transformer.config
-    tokens = latents.samples.shape[0] * latents.samples.shape[-1] / config.patch_size
+    tokens = (at_once or latents.samples.shape[0]) * latents.samples.shape[-1] / config.patch_size
     return 4 * tokens * (8 * config.hidden_size + 3 * config.intermediate_size)
 
 
@@ -106,12 +112,17 @@ def reporter(handle: ModelHandle, slot: int, stage: Stage, node_id: str) -> Call
 
 
 def _picture(handle: ModelHandle, step: Step):
-    """A spectrogram of the first seconds of the first song, decoded where the vocoder's weights rest."""
+    """A spectrogram of the first seconds of the first song, decoded where the vocoder's weights rest; None where there
+    is no memory for it.
+    """
     from ..acestep_core.spectrogram import picture
 
     vocoder = handle.preview.vocoder
     frames = vocoder.latents.frames(PREVIEW_SECONDS)
-    heard = vocoder.decode(step.x0[:1, :, :frames])
+    try:
+        heard = vocoder.decode(step.x0[:1, :, :frames])
+    except torch.OutOfMemoryError:
+        return None
     return picture(heard, width=host.PREVIEW_PIXELS, height=host.PREVIEW_PIXELS // 2)
 
 

@@ -11,6 +11,7 @@ from ..acestep_core.recent import Recent
 if TYPE_CHECKING:
     from ..acestep_core.checkpoints import StageModel
     from ..acestep_core.text import TextEncoder
+    from ..acestep_core.text_cache import TextCache
     from ..acestep_core.training.dataset import Dataset
     from ..acestep_core.vocoder import Vocoder
     from .host import Managed
@@ -24,7 +25,7 @@ ReferenceSocket = io.Custom("ACESTEP_REFERENCE")
 AdapterSocket = io.Custom("ACESTEP_ADAPTER")
 DatasetSocket = io.Custom("ACESTEP_DATASET")
 
-REMEMBERED_CONDITIONS = 4
+REMEMBERED_TEXTS, REMEMBERED_CONDITIONS = 4, 4
 ACTIVATION_BYTES_PER_SAMPLE = 128 * 4 * 8  # of a vocoder: eight copies of its widest layer at the full sample rate
 
 
@@ -54,8 +55,12 @@ class VocoderHandle(Handle):
 
 @dataclass(frozen=True)
 class EncoderHandle(Handle):
+    """`cache` keeps what it read on disk, `texts` what it read lately: the same object, by which stages know it."""
+
     encoder: "TextEncoder"
     network: "Managed"
+    cache: "TextCache | None" = None
+    texts: Recent = field(default_factory=lambda: Recent(REMEMBERED_TEXTS))
 
     @property
     def networks(self):

@@ -12,8 +12,14 @@ from .types import ReferenceSocket, VocoderHandle, VocoderSocket
 
 
 def decode(handle: VocoderHandle, latents: torch.Tensor, node_id: str) -> Waveform:
-    """Latents [B, C, T] -> waveform [B, channels, N], piece by piece."""
-    vocoder, chunks, done = handle.vocoder, [], 0.0
+    """Latents [B, C, T] -> waveform [B, channels, N], by a smaller plan where memory runs out."""
+    room = host.Room(len(latents))
+    return room.spared(lambda: _decode(handle, latents, node_id, room.plan.small_tiles))
+
+
+def _decode(handle: VocoderHandle, latents: torch.Tensor, node_id: str, small_tiles: bool) -> Waveform:
+    """Piece by piece."""
+    vocoder, chunks, done = handle.vocoder.small_tiled() if small_tiles else handle.vocoder, [], 0.0
     total = vocoder.latents.seconds(latents.shape[-1])
     progress = host.Progress(node_id, round(total))
     handle.network.load(handle.activation_bytes)
@@ -49,5 +55,6 @@ class Vocode(io.ComfyNode):
     @classmethod
     def execute(cls, vocoder: VocoderHandle, latent, reference=None) -> io.NodeOutput:
         latents = of_latent(latent)
-        wave = finished(decode(vocoder, latents.samples, cls.hidden.unique_id), latents.seconds, reference)
+        with host.notes_on(cls.hidden.unique_id):
+            wave = finished(decode(vocoder, latents.samples, cls.hidden.unique_id), latents.seconds, reference)
         return io.NodeOutput(to_audio(wave, latents.seeds, latents.models))

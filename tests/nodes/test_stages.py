@@ -4,8 +4,11 @@ import pytest
 import torch
 from acestep_pack.acestep_core import Cascade, Song
 from acestep_pack.acestep_core.audio import Waveform
-from acestep_pack.acestep_core.errors import UserError
-from acestep_pack.nodes import latents, load, reference, song, stages
+from acestep_pack.acestep_core.errors import AceStepError, UserError
+from acestep_pack.acestep_core.text import TextEncoder
+from acestep_pack.acestep_core.transformer import Velocity
+from acestep_pack.acestep_core.vocoder import Vocoder
+from acestep_pack.nodes import host, latents, load, reference, song, stages, vocoder
 
 AUTO = {
     "steps": 0,
@@ -31,6 +34,7 @@ def graph(run_node, said, comfy_models):
 
     class Graph:
         def __init__(self):
+            self.run = run_node
             names = {slot: f"tiny-{slot}" for slot in "lms"} | {"text_encoder": "auto", "vocoder": "auto"}
             *self.models, self.encoder, self.vocoder = run_node(load.LoadCascade, **names, dtype="auto").args
             (self.song,) = run_node(song.SongNode, **SONG).args
@@ -128,3 +132,71 @@ def test_weights_can_be_trained_upon_though_nodes_run_in_inference_mode(graph):
     parameters = list(graph.models[0].model.transformer.parameters())
     assert not any(parameter.is_inference() for parameter in parameters)
     assert latent["samples"].device.type == "cpu" and latent["samples"].dtype == torch.float32
+
+
+# ---- memory that runs out --------------------------------------------------------------------------------------------
+
+
+def runs_out(monkeypatch, owner, name, when):
+    function = getattr(owner, name)
+
+    def call(*given, **named):
+        if when(*given):
+            raise torch.OutOfMemoryError("no memory")
+        return function(*given, **named)
+
+    monkeypatch.setattr(owner, name, call)
+
+
+@pytest.fixture
+def put_out(monkeypatch) -> list:
+    """How often every model was put out."""
+    times = []
+    monkeypatch.setattr(host.management, "unload_all_models", lambda: times.append(1))
+    return times
+
+
+def test_a_batch_too_large_goes_through_a_stage_one_by_one(graph, monkeypatch, said, put_out):
+    whole, _ = graph.stage(0, graph.empty(batch_size=2), **QUICK)
+    runs_out(monkeypatch, Velocity, "__call__", lambda _, latents, t: len(latents) > 1)
+    split, _ = graph.stage(0, graph.empty(batch_size=2), **QUICK)
+    assert torch.allclose(split["samples"], whole["samples"], atol=1e-4)
+    assert put_out == [1] and "out of memory, going on so: all models stay in memory, one song of a batch" in str(said)
+
+
+def test_a_stage_without_memory_ends_with_one_error(graph, monkeypatch, put_out):
+    runs_out(monkeypatch, Velocity, "__call__", lambda *_: True)
+    with pytest.raises(AceStepError, match="out of memory, though already so: one network .*; make a shorter song"):
+        graph.stage(0, graph.empty(), **QUICK)
+    assert put_out == [1, 1]
+
+
+def test_a_vocoder_without_memory_goes_on_in_small_tiles(graph, monkeypatch, said, put_out):
+    latent = graph.stage(0, graph.empty(), **QUICK)[1]
+    (whole,) = run_vocode(graph, latent)
+    tile = graph.vocoder.vocoder.tile_frames
+    runs_out(monkeypatch, Vocoder, "decode_chunks", lambda own, _: own.tile_frames == tile)
+    (tiled,) = run_vocode(graph, latent)
+    assert torch.allclose(tiled["waveform"], whole["waveform"], atol=1e-4) and put_out == [1]
+    assert any("small tiles in the vocoder" in line for line in said)
+
+
+def run_vocode(graph, latent):
+    return graph.run(vocoder.Vocode, vocoder=graph.vocoder, latent=latent).args
+
+
+# ---- text that was read before ---------------------------------------------------------------------------------------
+
+
+def test_text_read_before_needs_no_encoder(run_node, said, comfy_models, monkeypatch, tmp_path):
+    monkeypatch.setenv("ACESTEP_CACHE", str(tmp_path))
+    wish = Song("calm lo-fi beat", seconds=10)
+    encoder = run_node(load.LoadTextEncoder, text_encoder="tiny-text", dtype="auto").args[0]
+    (first,) = run_node(song.TextEncode, text_encoder=encoder, song=wish).args
+    started_again = run_node(load.LoadTextEncoder, text_encoder="tiny-text", dtype="auto").args[0]
+    monkeypatch.setattr(TextEncoder, "encode", None)
+    assert run_node(song.TextEncode, text_encoder=encoder, song=wish).args[0] is first
+    (again,) = run_node(song.TextEncode, text_encoder=started_again, song=wish).args
+    assert torch.equal(again.text, first.text) and torch.equal(again.lyrics, first.lyrics)
+    with pytest.raises(TypeError):
+        run_node(song.TextEncode, text_encoder=encoder, song=Song("techno", seconds=10))
