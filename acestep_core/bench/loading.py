@@ -10,7 +10,6 @@ import json
 import shutil
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -20,13 +19,13 @@ from typing import TYPE_CHECKING
 from ..console import Console
 from ..errors import UserError
 from ..torchaudio_door import settle_torchaudio
+from .resident import forget_most_resident, most_resident_bytes
 
 if TYPE_CHECKING:
     import torch
 
 LAYERS = 6
 AIO_PREFIX = "model.diffusion_model."
-_SAMPLE_SECONDS = 0.002
 
 
 @dataclass(frozen=True)
@@ -99,29 +98,14 @@ class _Watch:
     """Seconds, and how far this process's memory rises meanwhile (None outside Linux)."""
 
     def __enter__(self):
-        self._before = self._most = _resident()
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-        self._thread.start()
+        forget_most_resident()
+        self._before = most_resident_bytes()
         self._start = time.perf_counter()
         return self
 
-    def _look(self):
-        while not self._done.wait(_SAMPLE_SECONDS):
-            self._most = max(self._most or 0, _resident() or 0)
-
     def __exit__(self, *exc):
         self.seconds = time.perf_counter() - self._start
-        self._done.set()
-        self._thread.join()
-        self.taken_bytes = None if self._before is None else max(self._most, _resident()) - self._before
-
-
-def _resident() -> int | None:
-    import resource
-
-    statm = Path("/proc/self/statm")
-    return int(statm.read_text().split()[1]) * resource.getpagesize() if statm.exists() else None
+        self.taken_bytes = None if self._before is None else most_resident_bytes() - self._before
 
 
 # ---- one model in every layout ---------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ Its forward encodes text, lyrics and timbre anew in every step; here that is don
 
 import importlib
 import sys
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,72 +14,72 @@ from ..checkpoints.layouts import to_original
 from ..errors import UserError
 from ..spec import PUBLISHED_LATENTS
 from . import published
-from .pairs import Drawn, Side, T
+from .contender import OURS, Run
+from .pairs import Drawn, T
 from .ratio import Ratio
 
 TEXT_TOKENS, LYRIC_TOKENS = 64, 256
 TEXT_WIDTH = 1024
-PUBLISHED_LAYERS = 24
 
 
-@dataclass(frozen=True)
-class Native:
-    """Its network with random weights, and a transformer of diffusers with the same."""
-
-    network: torch.nn.Module
-    transformer: torch.nn.Module
-
-    @classmethod
-    def build(cls, comfyui: Path, layers: int, device: torch.device, dtype: torch.dtype) -> "Native":
-        """Raises UserError where there is no ComfyUI that knows the model."""
-        network_class, operations = _imported(comfyui, device)
-        transformer = published.transformer("2B", layers, device, dtype)
-        torch.manual_seed(published.SEED)
-        network = network_class(num_dit_layers=layers, dtype=dtype, device=device, operations=operations).eval()
-        for parameter in network.parameters():  # ComfyUI leaves them as the memory was
-            torch.nn.init.normal_(parameter, std=0.02)
-        missing, unknown = network.load_state_dict(to_original("transformer", transformer.state_dict()), strict=False)
-        if unknown or any(name.startswith("decoder.") for name in missing):
-            raise UserError(
-                f"{comfyui}: its ACE-Step model has other weights than this library's; take another version"
-            )
-        return cls(network, transformer)
-
-    def decoder(self, seconds: float, device: torch.device, dtype: torch.dtype) -> tuple[Side, Side]:
-        """A step without the condition encoder, [1, C, T] -> [1, C, T]."""
-        drawn = Drawn.of(self.transformer, seconds, device, dtype)
-        rows, t = drawn.latents.movedim(1, 2).to(dtype), drawn.t
-
-        def theirs() -> torch.Tensor:
-            return self.network.decoder(rows, t, t, None, drawn.states, None, drawn.rows).movedim(1, 2)
-
-        return drawn.ours, theirs
-
-    def step(self, seconds: float, device: torch.device, dtype: torch.dtype) -> tuple[Side, Side]:
-        """A step as either side runs it within a song, [1, C, T] -> [1, C, T]."""
-        ours, _ = self.decoder(seconds, device, dtype)
-        made = torch.Generator().manual_seed(published.SEED)
-        frames, channels = PUBLISHED_LATENTS.frames(seconds), PUBLISHED_LATENTS.channels
-        text, lyrics = (
-            torch.randn(1, tokens, TEXT_WIDTH, generator=made).to(device, dtype)
-            for tokens in (TEXT_TOKENS, LYRIC_TOKENS)
-        )
-        latents, silence = (torch.randn(1, channels, frames, generator=made).to(device, dtype) for _ in range(2))
-        t = torch.full((1,), T, device=device, dtype=dtype)
-
-        def theirs() -> torch.Tensor:
-            return self.network(latents, t, text, lyric_embed=lyrics, refer_audio=silence, is_covers=False)
-
-        return ours, theirs
+def decoder(
+    comfyui: Path, layers: int | None, seconds: float, device: torch.device, dtype: torch.dtype, *, side: str
+) -> Run:
+    """A step without the condition encoder, [1, C, T] -> [1, C, T]."""
+    transformer = published.transformer("2B", layers, device, dtype)
+    drawn = Drawn.of(transformer, seconds, device, dtype)
+    if side == OURS:
+        return drawn.ours(transformer)
+    network = _network(comfyui, transformer, device, dtype)
+    latents, t = drawn.latents.movedim(1, 2).to(dtype), drawn.t
+    return lambda: network.decoder(latents, t, t, None, drawn.states, None, drawn.rows).movedim(1, 2)
 
 
-def extrapolated(step: Ratio, decoder: Ratio, layers: int) -> Ratio:
+def step(
+    comfyui: Path, layers: int | None, seconds: float, device: torch.device, dtype: torch.dtype, *, side: str
+) -> Run:
+    """A step as either side runs it within a song, [1, C, T] -> [1, C, T]."""
+    transformer = published.transformer("2B", layers, device, dtype)
+    if side == OURS:
+        return Drawn.of(transformer, seconds, device, dtype).ours(transformer)
+    network = _network(comfyui, transformer, device, dtype)
+    made = torch.Generator().manual_seed(published.SEED)
+    frames, channels = PUBLISHED_LATENTS.frames(seconds), PUBLISHED_LATENTS.channels
+    text, lyrics = (
+        torch.randn(1, tokens, TEXT_WIDTH, generator=made).to(device, dtype) for tokens in (TEXT_TOKENS, LYRIC_TOKENS)
+    )
+    latents, silence = (torch.randn(1, channels, frames, generator=made).to(device, dtype) for _ in range(2))
+    t = torch.full((1,), T, device=device, dtype=dtype)
+    return lambda: network(latents, t, text, lyric_embed=lyrics, refer_audio=silence, is_covers=False)
+
+
+def _network(comfyui: Path, transformer, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
+    """ComfyUI's network with the weights of a transformer of diffusers, and others drawn at random."""
+    network_class, operations = _imported(comfyui, device)
+    torch.manual_seed(published.SEED)
+    layers = len(transformer.layers)
+    network = network_class(num_dit_layers=layers, dtype=dtype, device=device, operations=operations).eval()
+    for parameter in network.parameters():  # ComfyUI leaves them as the memory was
+        torch.nn.init.normal_(parameter, std=0.02)
+    missing, unknown = network.load_state_dict(to_original("transformer", transformer.state_dict()), strict=False)
+    if unknown or any(name.startswith("decoder.") for name in missing):
+        raise UserError(f"{comfyui}: its ACE-Step model has other weights than this library's; take another version")
+    return network
+
+
+def extrapolated(whole: Ratio, layers_alone: Ratio, layers: int) -> Ratio:
     """The same step of a network as deep as the published one: its layers are all alike."""
-    deeper = PUBLISHED_LAYERS / layers
-    ours = deeper * decoder.ours_seconds
-    theirs = step.theirs_seconds - decoder.theirs_seconds + deeper * decoder.theirs_seconds
-    name = f"{step.name}, extrapolated to {PUBLISHED_LAYERS} layers"
-    return Ratio(name, step.dtype, ours, theirs, round(theirs / ours, 3), None, step.repeats, step.theirs)
+    depth = published.LAYERS["2B"]
+    ours = layers_alone.ours_seconds * depth / layers
+    theirs = whole.theirs_seconds + layers_alone.theirs_seconds * (depth / layers - 1)
+    return replace(
+        whole,
+        name=f"{whole.name}, extrapolated to {depth} layers",
+        ours_seconds=ours,
+        theirs_seconds=theirs,
+        ratio=round(theirs / ours, 3),
+        **dict.fromkeys(("ours_gb", "theirs_gb", "gflop", "share")),
+    )
 
 
 def check_folder(comfyui: Path) -> None:

@@ -1,7 +1,9 @@
-"""Ours against diffusers: a step of a transformer, a decode of the vocoder, a whole song of its pipeline."""
+"""Ours against diffusers: a step of a transformer, a decode of the vocoder, a whole song of its pipeline.
+
+Each function builds one side, OURS or THEIRS, of the same computation.
+"""
 
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,21 +18,20 @@ from ..text import TextEncoder
 from ..transformer import prepare
 from ..vocoder import Vocoder
 from . import published
+from .contender import OURS, Run
 
 CONDITION_TOKENS = 320  # lyrics, timbre and text of an ordinary song
-T = 0.75
-STEPS = 8
-
-Side = Callable[[], torch.Tensor]
+T = 0.5  # a thousand times it is a bfloat16 too, which diffusers rounds it to
+STEPS = {1: (8,), 2: (5, 3), 3: (3, 3, 2)}  # of as many stages
+WHOLE_SECONDS = 60.0  # above it diffusers decodes in tiles: whole it takes half a gigabyte for each second
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A step of ours, and what another side needs to make the same one: latents [1, C, T] and context [1, T, 2C]."""
+    """What a step is made of: latents [1, C, T], condition states [1, CONDITION_TOKENS, D], context [1, T, 2C]."""
 
-    ours: Side
     latents: torch.Tensor
-    states: torch.Tensor  # [1, CONDITION_TOKENS, D]
+    states: torch.Tensor
     rows: torch.Tensor
     t: torch.Tensor
 
@@ -41,17 +42,21 @@ class Drawn:
         width = transformer.config.encoder_hidden_size or transformer.config.hidden_size
         states = torch.randn(1, CONDITION_TOKENS, width, generator=made).to(device, dtype)
         latents = torch.randn(1, channels, frames, generator=made).to(device)
-        context = torch.randn(1, 2 * channels, frames, generator=made).to(device, dtype)
-        velocity = prepare(transformer, Condition(states, states[:, :1], context))
-        t = torch.full((1,), T, device=device, dtype=dtype)
-        return cls(lambda: velocity(latents, T), latents, states, context.transpose(1, 2).contiguous(), t)
+        rows = torch.randn(1, frames, 2 * channels, generator=made).to(device, dtype)
+        return cls(latents, states, rows, torch.full((1,), T, device=device, dtype=dtype))
+
+    def ours(self, transformer) -> Run:
+        """A step of ours with it."""
+        velocity = prepare(transformer, Condition(self.states, self.states[:, :1], self.rows.transpose(1, 2)))
+        return lambda: velocity(self.latents, T)
 
 
-def steps(transformer, seconds: float, device: torch.device, dtype: torch.dtype) -> tuple[Side, Side]:
-    """One step of either side, [1, C, T] -> [1, C, T]."""
+def step(width: str, layers: int | None, seconds: float, device: torch.device, dtype: torch.dtype, *, side: str) -> Run:
+    """One step, [1, C, T] -> [1, C, T]."""
+    transformer = published.transformer(width, layers, device, dtype)
     drawn = Drawn.of(transformer, seconds, device, dtype)
 
-    def theirs():
+    def theirs() -> torch.Tensor:
         return transformer(
             hidden_states=drawn.latents.transpose(1, 2).to(dtype),
             timestep=drawn.t,
@@ -61,67 +66,93 @@ def steps(transformer, seconds: float, device: torch.device, dtype: torch.dtype)
             return_dict=False,
         )[0].transpose(1, 2)
 
-    return drawn.ours, theirs
+    return drawn.ours(transformer) if side == OURS else theirs
 
 
-def decodes(
-    seconds: float, device: torch.device, dtype: torch.dtype, their_dtype: torch.dtype | None = None
-) -> tuple[Side, Side]:
-    """One decode of either side, [1, C, T] -> [1, 2, N]."""
-    vocoder = Vocoder(published.vae(device, dtype))
-    vae = published.vae(device, their_dtype or dtype)
-    frames = PUBLISHED_LATENTS.frames(seconds)
-    latents = torch.randn(
-        1, PUBLISHED_LATENTS.channels, frames, generator=torch.Generator().manual_seed(published.SEED)
-    )
-    mine, other = latents.to(device, dtype), latents.to(device, vae.dtype)
-    return lambda: vocoder.decode(mine).samples, lambda: vae.decode(other).sample.float().cpu()
+def decode(seconds: float, device: torch.device, dtype: torch.dtype, their_dtype: torch.dtype, *, side: str) -> Run:
+    """One decode, [1, C, T] -> [1, 2, N]."""
+    vae = published.vae(device, dtype if side == OURS else their_dtype)
+    shape = (1, PUBLISHED_LATENTS.channels, PUBLISHED_LATENTS.frames(seconds))
+    latents = torch.randn(shape, generator=torch.Generator().manual_seed(published.SEED)).to(device, vae.dtype)
+    if side != OURS:
+        return lambda: vae.decode(latents).sample.float().cpu()
+    vocoder = Vocoder(vae)
+    return lambda: vocoder.decode(latents).samples
 
 
-def songs(
-    seconds: float, layers: int, device: torch.device, dtype: torch.dtype, changed: bool = True
-) -> tuple[Side, Side]:
-    """A whole song of either side, [1, 2, N]: text, condition, eight steps of the 2B width, vocoder.
+def song(
+    widths: tuple[str, ...],
+    seconds: float,
+    layers: int | None,
+    device: torch.device,
+    dtype: torch.dtype,
+    changed: bool = True,
+    *,
+    side: str,
+) -> Run:
+    """A whole song, [1, 2, N]: text, condition, eight steps, vocoder; of theirs always with the 2B alone.
 
-    `changed`: every song has a caption of its own, else only a seed of its own. The text encoder has as few layers as
-    the transformer and the embedded tokenizer, for neither can be had without a download; it is the same for both.
+    `changed`: every song has a caption of its own, else only a seed of its own. The embedded tokenizer takes the place
+    of the published one, which cannot be had without a download; it is the same for both.
     """
-    from diffusers import AceStepPipeline, FlowMatchEulerDiscreteScheduler
-
     from ..checkpoints import load_text_encoder
     from ..checkpoints.local import TINY_FOLDER
 
     tokenizer = load_text_encoder(TINY_FOLDER / "text_encoder").tokenizer
-    transformer = published.transformer("2B", layers, device, dtype)
-    encoder = published.condition_encoder(device, dtype)
     qwen = published.text_encoder(layers, len(tokenizer), device, dtype)
+    encoder = published.condition_encoder(device, dtype)
     vae = published.vae(device, dtype)
-    silence = torch.zeros(1, PUBLISHED_LATENTS.channels, 1)
-    model = StageModel("2B", transformer, encoder, silence, "2b", VARIANTS["turbo"], PUBLISHED_LATENTS.channels)
-    cascade = Cascade([model], TextEncoder(qwen, tokenizer), Vocoder(vae))
-    scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1, shift=1.0)
-    pipeline = AceStepPipeline(vae, qwen, tokenizer, transformer, encoder, scheduler)
-    pipeline.set_progress_bar_config(disable=True)
-    mine, other = itertools.count(), itertools.count()
+    numbers = itertools.count()
 
     def caption(number: int) -> str:
         return f"calm piano and strings, take {number if changed else 0}"
 
-    def ours() -> torch.Tensor:
-        number = next(mine)
-        song = Song(caption=caption(number), seconds=seconds)
-        return cascade.generate(song, seed=number, steps=STEPS).samples
+    if side == OURS:
+        silence = torch.zeros(1, PUBLISHED_LATENTS.channels, 1)
+        models = [
+            StageModel(
+                width,
+                published.transformer(width, layers, device, dtype),
+                encoder,
+                silence,
+                width.lower(),
+                VARIANTS["turbo"],
+                PUBLISHED_LATENTS.channels,
+            )
+            for width in widths
+        ]
+        cascade = Cascade(models, TextEncoder(qwen, tokenizer), Vocoder(vae))
+
+        def ours() -> torch.Tensor:
+            number = next(numbers)
+            wanted = Song(caption=caption(number), seconds=seconds)
+            return cascade.generate(wanted, seed=number, steps=STEPS[len(widths)]).samples
+
+        return ours
+
+    pipeline = _pipeline(vae, qwen, tokenizer, published.transformer("2B", layers, device, dtype), encoder)
+    if seconds > WHOLE_SECONDS:
+        vae.enable_tiling()
 
     def theirs() -> torch.Tensor:
-        number = next(other)
+        number = next(numbers)
         made = pipeline(
             caption(number),
             lyrics="[Instrumental]",
             audio_duration=seconds,
-            num_inference_steps=STEPS,
+            num_inference_steps=sum(STEPS[1]),
             guidance_scale=1.0,
             generator=torch.Generator().manual_seed(number),
         )
         return made.audios.float().cpu()
 
-    return ours, theirs
+    return theirs
+
+
+def _pipeline(vae, qwen, tokenizer, transformer, encoder):
+    from diffusers import AceStepPipeline, FlowMatchEulerDiscreteScheduler
+
+    scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1, shift=1.0)
+    pipeline = AceStepPipeline(vae, qwen, tokenizer, transformer, encoder, scheduler)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline

@@ -1,4 +1,7 @@
-"""Networks of the published geometry with random weights, and few of their layers where all are alike."""
+"""Networks of the published geometry with random weights, and few of their layers where all are alike.
+
+`layers` None is as many as are published.
+"""
 
 import warnings
 
@@ -8,7 +11,7 @@ from ..spec import PUBLISHED_LATENTS
 
 SEED = 0
 VOCODER_RATIOS = (2, 4, 4, 6, 10)
-# What differs from diffusers' defaults, which are the published 2B.
+# What differs from diffusers' defaults, which are the published 2B; S is the student that `train distill` makes of it.
 WIDTHS = {
     "2B": {},
     "XL": {
@@ -18,7 +21,10 @@ WIDTHS = {
         "num_key_value_heads": 8,
         "encoder_hidden_size": 2048,
     },
+    "S": {"hidden_size": 1280, "intermediate_size": 4096, "encoder_hidden_size": 2048},
 }
+LAYERS = {"2B": 24, "XL": 32, "S": 24}
+TEXT_LAYERS = 28
 # Qwen3-Embedding-0.6B.
 TEXT_ENCODER = {
     "hidden_size": 1024,
@@ -29,11 +35,13 @@ TEXT_ENCODER = {
 }
 
 
-def transformer(width: str, layers: int, device: torch.device, dtype: torch.dtype):
+def transformer(width: str, layers: int | None, device: torch.device, dtype: torch.dtype):
     from diffusers import AceStepTransformer1DModel
 
     torch.manual_seed(SEED)
-    return AceStepTransformer1DModel(num_hidden_layers=layers, **WIDTHS[width]).to(device, dtype).eval()
+    return (
+        AceStepTransformer1DModel(num_hidden_layers=layers or LAYERS[width], **WIDTHS[width]).to(device, dtype).eval()
+    )
 
 
 def condition_encoder(device: torch.device, dtype: torch.dtype):
@@ -43,11 +51,11 @@ def condition_encoder(device: torch.device, dtype: torch.dtype):
     return AceStepConditionEncoder().to(device, dtype).eval()
 
 
-def text_encoder(layers: int, vocabulary: int, device: torch.device, dtype: torch.dtype):
+def text_encoder(layers: int | None, vocabulary: int, device: torch.device, dtype: torch.dtype):
     from transformers import Qwen3Config, Qwen3Model
 
     torch.manual_seed(SEED + 2)
-    config = Qwen3Config(vocab_size=vocabulary, num_hidden_layers=layers, **TEXT_ENCODER)
+    config = Qwen3Config(vocab_size=vocabulary, num_hidden_layers=layers or TEXT_LAYERS, **TEXT_ENCODER)
     return Qwen3Model(config).to(device, dtype).eval()
 
 

@@ -1,11 +1,13 @@
 """Two ways to compute the same thing, timed turn by turn: what else the machine does hits both."""
 
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy
 import torch
+
+from .contender import OURS, THEIRS, Apart, Run
 
 
 @dataclass(frozen=True)
@@ -17,33 +19,52 @@ class Ratio:
     ours_seconds: float
     theirs_seconds: float
     ratio: float
-    max_difference: float | None  # None where both draw noise of their own
-    repeats: int
+    max_difference: float | None = None  # None where both draw noise of their own
+    repeats: int = 1
     theirs: str = "diffusers"
+    ours_gb: float | None = None  # the most memory held, weights included; None where the system does not tell
+    theirs_gb: float | None = None
+    gflop: float | None = None  # of ours, counted
+    share: float | None = None  # of the rate of a large matrix product on the same machine at ours' dtype
 
 
 def compare(
     name: str,
     dtype: str,
-    ours: Callable[[], torch.Tensor],
-    theirs: Callable[[], torch.Tensor],
+    make: Callable[..., Run],
     repeats: int,
+    where: tuple[torch.device, torch.dtype, str],
     *,
     of: str = "diffusers",
     same: bool = True,
+    place: type = Apart,
 ) -> Ratio:
-    """Once to warm up (and, where both give the `same`, to compare it), then turn by turn."""
-    mine, other = ours(), theirs()
-    difference = float((mine.float() - other.float()).abs().max()) if same else None
+    """Once to warm up (and, where both give the `same`, to compare it), then turn by turn.
+
+    `make(side=...)` builds a side; `where` is device, dtype and gradient mode; `place` where sides live (Apart, Here).
+    """
     seconds: tuple[list[float], list[float]] = ([], [])
-    for _ in range(repeats):
-        for side, function in enumerate((ours, theirs)):
-            seconds[side].append(_seconds(function))
+    with (
+        place(make, OURS, *where, keeps_freed_memory=True) as ours,
+        place(make, THEIRS, *where, keeps_freed_memory=False) as theirs,
+    ):
+        (mine, flop), (other, _) = ours.ask("first"), theirs.ask("first")
+        for _ in range(repeats):
+            for side, contender in enumerate((ours, theirs)):
+                seconds[side].append(contender.ask("seconds"))
+        memory = ours.ask("memory_bytes"), theirs.ask("memory_bytes")
+        rate = ours.ask("flop_rate")
     quick, slow = (statistics.median(side) for side in seconds)
-    return Ratio(name, dtype, round(quick, 5), round(slow, 5), round(slow / quick, 3), difference, repeats, of)
-
-
-def _seconds(function: Callable[[], torch.Tensor]) -> float:
-    start = time.perf_counter()
-    float(function().flatten()[-1])  # a number on the CPU is there only when the device is done
-    return time.perf_counter() - start
+    return Ratio(
+        name,
+        dtype,
+        round(quick, 5),
+        round(slow, 5),
+        round(slow / quick, 3),
+        float(numpy.abs(mine - other).max()) if same else None,
+        repeats,
+        of,
+        *(None if size is None else round(size / 1e9, 2) for size in memory),
+        flop / 1e9,
+        flop / quick / rate,
+    )

@@ -1,14 +1,20 @@
 import json
+import mmap
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 from acestep_pack.acestep_core import cli
-from acestep_pack.acestep_core.bench import command, native, pairs, published, ratio
+from acestep_pack.acestep_core.bench import command, contender, native, pairs, published, ratio, resident
 from diffusers import AutoencoderOobleck
 from diffusers.pipelines.ace_step import AceStepConditionEncoder
 
 SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16}
+ROOT = Path(__file__).resolve().parents[2]
+OTHER = {**SMALL, "hidden_size": 24, "encoder_hidden_size": 32}
 CPU = torch.device("cpu")
 
 
@@ -24,31 +30,33 @@ def small(monkeypatch):
         return AceStepConditionEncoder(**SMALL, **layers, text_hidden_dim=24).to(device, dtype).eval()
 
     text = {"hidden_size": 24, "intermediate_size": 32, "num_attention_heads": 2, "num_key_value_heads": 1}
-    monkeypatch.setattr(published, "WIDTHS", {"2B": SMALL, "XL": {**SMALL, "encoder_hidden_size": 24}})
+    monkeypatch.setattr(contender, "MATRIX", 64)
+    monkeypatch.setattr(published, "WIDTHS", {"2B": SMALL, **dict.fromkeys(("XL", "S"), OTHER)})
     monkeypatch.setattr(published, "TEXT_ENCODER", {**text, "head_dim": 12})
     monkeypatch.setattr(published, "condition_encoder", small_condition_encoder)
     monkeypatch.setattr("diffusers.AutoencoderOobleck", small_vocoder)
-    monkeypatch.setattr(command, "STEP_SECONDS", {"2B": ((1.0, 30.0), (31.0,)), "XL": ((), (1.0,))})
+    monkeypatch.setattr(command, "STEP_SECONDS", {"2B": ((1.0, 30.0), (31.0,)), "XL": ((), (1.0,)), "S": ((), ())})
     monkeypatch.setattr(command, "VOCODER_SECONDS", ((0.2,), (0.3,)))
     monkeypatch.setattr(command, "SONG_SECONDS", ((10.0,), ()))
 
 
 def rows_of(capsys, *words):
-    assert cli.main(["bench", "--device", "cpu", "--repeats", "1", "--json", "-q", *words]) == 0
+    assert cli.main(["bench", "--device", "cpu", "--repeats", "1", "--one-process", "--json", "-q", *words]) == 0
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
 def test_both_sides_give_the_same_and_ratios_are_told(small, capsys):
     rows = rows_of(capsys, "--dtype", "fp32")
     same = ["2B step, 1 s", "2B step, 30 s", "vocoder, 0.2 s"]
-    assert [row["name"] for row in rows] == [*same, "song, 10 s", "its next seed, 10 s"]
+    assert [row["name"] for row in rows] == [*same, "M song, 10 s", "M next seed, 10 s"]
     assert all(row["max_difference"] < 1e-4 for row in rows[:3]) and all(row["ratio"] > 0 for row in rows)
+    assert all(row["gflop"] > 0 and 0 < row["share"] < 1 and row["ours_gb"] > 0 for row in rows)
     assert [row["dtype"] for row in rows_of(capsys, "--dtype", "bf16", "--only", "vocoder")] == ["bf16", "bf16/fp32"]
 
 
 def test_longer_rows_come_on_demand_and_lines_are_read_at_a_glance(small, capsys):
     words = ["--device", "cpu", "--repeats", "1", "--dtype", "bf16", "--full", "--only", "steps", "--no-grad"]
-    assert cli.main(["bench", *words]) == 0
+    assert cli.main(["bench", "--one-process", *words]) == 0
     said = capsys.readouterr()
     assert [line[:16].rstrip() for line in said.out.splitlines()] == [
         *("2B step, 1 s", "2B step, 30 s", "2B step, 31 s", "XL step, 1 s")
@@ -56,36 +64,87 @@ def test_longer_rows_come_on_demand_and_lines_are_read_at_a_glance(small, capsys
     assert all("x as fast" in line for line in said.out.splitlines()) and "torch.no_grad" in said.err
 
 
+def test_cascades_are_timed_against_the_pipeline_and_lengths_are_the_users(small, capsys):
+    rows = rows_of(capsys, "--dtype", "fp32", "--only", "cascades", "--seconds", "11", "--layers", "1")
+    songs = [f"{models} {what}, 11 s" for models in ("M → S", "L → M → S") for what in ("song", "next seed")]
+    assert [row["name"] for row in rows] == songs
+
+
 @pytest.mark.parametrize("seconds", [10.0, 12.0])
-def test_songs_of_both_sides_are_as_long_and_differ_from_one_to_the_next(small, seconds):
+def test_songs_of_both_sides_are_as_long_and_differ_from_one_to_the_next(small, monkeypatch, seconds):
+    monkeypatch.setattr(pairs, "WHOLE_SECONDS", 11.0)
     with torch.inference_mode():
-        ours, theirs = pairs.songs(seconds, 1, CPU, torch.float32)
+        ours, theirs = (pairs.song(("2B",), seconds, 1, CPU, torch.float32, side=side) for side in ("ours", "theirs"))
         first, second = ours(), ours()
         assert first.shape == second.shape == theirs().shape == (1, 2, seconds * 48_000)
         assert not torch.equal(first, second)
 
 
-def test_turns_alternate_and_medians_count():
+def test_turns_alternate_and_medians_count(monkeypatch):
+    monkeypatch.setattr(contender, "MATRIX", 64)
     calls = []
 
-    def side(name, seconds):
+    def make(side):
         def call():
-            calls.append(name)
-            time.sleep(seconds)
-            return torch.ones(1)
+            calls.append(side)
+            time.sleep({"ours": 0.01, "theirs": 0.03}[side])
+            return torch.ones(1) @ torch.ones(1, 1)
 
         return call
 
-    row = ratio.compare("x", "fp32", side("ours", 0.01), side("theirs", 0.03), 3)
+    where = (CPU, torch.float32, "no_grad")
+    row = ratio.compare("x", "fp32", make, 3, where, place=contender.Here)
     assert calls == ["ours", "theirs"] * 4
     assert row.ratio == pytest.approx(3, rel=0.5) and row.max_difference == 0
 
 
+def test_flops_of_grouped_attention_are_those_of_its_queries():
+    q, k = torch.randn(1, 4, 10, 8), torch.randn(1, 2, 12, 8)
+    attend = torch.nn.functional.scaled_dot_product_attention
+    run = contender.Contender(
+        lambda side: lambda: attend(q, k, k, enable_gqa=True), "ours", CPU, torch.float32, "inference_mode"
+    )
+    assert run.first()[1] == 2 * 2 * 4 * 10 * 12 * 8
+
+
+@pytest.mark.skipif(resident.most_resident_bytes() is None, reason="this system does not tell")
+def test_the_most_memory_is_that_since_the_mark():
+    resident.forget_most_resident()
+    before = resident.most_resident_bytes()
+    with mmap.mmap(-1, 200_000_000) as block:
+        block.write(bytes(len(block)))
+    assert resident.most_resident_bytes() - before > 150e6
+    resident.forget_most_resident()
+    assert resident.most_resident_bytes() - before < 50e6
+
+
+def test_each_side_runs_in_a_process_of_its_own_and_tells_what_fails():
+    """By the package's own name, as a shell runs it: a new process knows no other."""
+    code = """
+import math, torch
+from functools import partial
+from acestep_core.bench.contender import Apart
+from acestep_core.bench.pairs import step
+if __name__ == "__main__":
+    cpu = torch.device("cpu")
+    made = partial(step, "S", 1, 0.5, cpu, torch.float32)
+    with Apart(made, "ours", cpu, torch.float32, "no_grad", keeps_freed_memory=True) as apart:
+        made, flop = apart.ask("first")
+        print(made.shape, flop > 0, apart.ask("seconds") > 0, flush=True)
+        apart.ask("minutes")
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, cwd=ROOT)
+    assert run.stdout == "(1, 64, 13) True True\n" and "AttributeError" in run.stderr
+
+
 def test_nonsense_is_told(capsys):
     assert cli.main(["bench", "--repeats", "0"]) == 2
-    assert "--repeats, --layers: got 0, 2, expected at least 1" in capsys.readouterr().err
-    assert cli.main(["bench", "--layers", "0"]) == 2
-    assert "--repeats, --layers: got 5, 0" in capsys.readouterr().err
+    assert "--repeats: got 0, expected at least 1" in capsys.readouterr().err
+    for layers in ("0", "few"):
+        assert cli.main(["bench", "--layers", layers]) == 2
+        assert f"--layers: got {layers}, expected all or a whole number" in capsys.readouterr().err
+    assert cli.main(["bench", "--seconds", "-1"]) == 2
+    assert "--seconds: got -1, expected a positive number" in capsys.readouterr().err
 
 
 def test_a_folder_without_comfyui_is_refused(small, tmp_path, capsys):

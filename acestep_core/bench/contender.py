@@ -1,0 +1,155 @@
+"""One side of a comparison: what it computes, and the seconds, arithmetic and memory that this takes.
+
+`Apart` holds it in a process of its own, so that neither side's allocator serves the other.
+"""
+
+import multiprocessing
+import time
+from collections.abc import Callable
+from functools import partial
+
+import numpy
+import torch
+
+from ..errors import UserError
+from ..freed_memory import keep_freed_memory
+from ..torchaudio_door import settle_torchaudio
+from .resident import forget_most_resident, most_resident_bytes
+
+OURS, THEIRS = "ours", "theirs"
+MODES = {"inference_mode": torch.inference_mode, "no_grad": torch.no_grad}
+MATRIX, MATRIX_ON_GPU, PRODUCTS = 4096, 8192, 3
+
+Run = Callable[[], torch.Tensor]
+
+
+class Contender:
+    """What `make(side=...)` gives, run under a gradient mode."""
+
+    def __init__(self, make: Callable[..., Run], side: str, device: torch.device, dtype: torch.dtype, mode: str):
+        _hush()
+        self.device, self.dtype, self.mode = device, dtype, MODES[mode]
+        with self.mode():
+            self.run = make(side=side)
+
+    def first(self) -> tuple[numpy.ndarray, int]:
+        """What it gives, and the FLOPs it takes: two for each multiplication in a matrix product or convolution."""
+        from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+        counts = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: partial(_attention_flop, sdpa_flop_count)}
+        counter = FlopCounterMode(display=False, custom_mapping=counts)
+        with self.mode(), counter:
+            made = self.run()
+        self._forget_memory()
+        return made.float().cpu().numpy(), counter.get_total_flops()
+
+    def seconds(self) -> float:
+        with self.mode():
+            start = time.perf_counter()
+            float(self.run().flatten()[-1])  # a number on the CPU is there only when the device is done
+            return time.perf_counter() - start
+
+    def memory_bytes(self) -> int | None:
+        """The most held since `first`, of the GPU where there is one; None where the system does not tell."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        return most_resident_bytes()
+
+    def flop_rate(self) -> float:
+        """FLOPs a second of a large matrix product: what this machine reaches."""
+        size = MATRIX_ON_GPU if self.device.type == "cuda" else MATRIX
+        matrix = torch.randn(size, size, device=self.device, dtype=self.dtype)
+        best = float("inf")
+        for _ in range(PRODUCTS):
+            start = time.perf_counter()
+            float((matrix @ matrix)[-1, -1])
+            best = min(best, time.perf_counter() - start)
+        return 2 * size**3 / best
+
+    def _forget_memory(self):
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        else:
+            forget_most_resident()
+
+
+class Apart:
+    """A Contender in a process of its own. `keeps_freed_memory`: as this command line does, else as Python is shipped.
+
+    Raises what the contender raises, and UserError where its process dies.
+    """
+
+    def __init__(self, make: Callable[..., Run], side: str, *where, keeps_freed_memory: bool):
+        context = multiprocessing.get_context("spawn")
+        self._pipe, far = context.Pipe()
+        arguments = (far, keeps_freed_memory, torch.get_num_threads(), make, side, *where)
+        self._side, self._process = side, context.Process(target=_serve, args=arguments, daemon=True)
+        self._process.start()
+        far.close()
+
+    def __enter__(self) -> "Apart":
+        return self
+
+    def __exit__(self, *exc):
+        self._process.terminate()
+        self._process.join()
+        self._pipe.close()
+
+    def ask(self, method: str):
+        """What the contender's method gives."""
+        try:
+            self._pipe.send(method)
+            answer = self._pipe.recv()
+        except (EOFError, BrokenPipeError) as exc:
+            raise UserError(
+                f"{self._side}: its process ended at once, perhaps for want of memory; take fewer --seconds or --layers"
+            ) from exc
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class Here:
+    """A Contender in this process."""
+
+    def __init__(self, *arguments, keeps_freed_memory: bool):
+        del keeps_freed_memory  # this process does as it does
+        self._contender = Contender(*arguments)
+
+    def __enter__(self) -> "Here":
+        return self
+
+    def __exit__(self, *exc):
+        del self._contender
+
+    def ask(self, method: str):
+        return getattr(self._contender, method)()
+
+
+def _serve(pipe, keeps_freed_memory: bool, threads: int, *arguments):
+    if keeps_freed_memory:
+        keep_freed_memory()
+    torch.set_num_threads(threads)
+    contender = None
+    try:
+        while True:
+            method = pipe.recv()
+            contender = contender or Contender(*arguments)
+            pipe.send(getattr(contender, method)())
+    except EOFError:
+        return
+    except Exception as exc:  # noqa: BLE001  the process that asked raises it
+        pipe.send(exc)
+
+
+def _hush():
+    settle_torchaudio()
+    from diffusers.utils import logging
+
+    logging.set_verbosity_error()  # it warns of casts that change nothing here
+
+
+def _attention_flop(count: Callable, query, key, value, *_, **__) -> int:
+    # Grouped heads: as many products as there are heads of queries.
+    key, value = ((*query[:2], *shape[2:]) for shape in (key, value))
+    return count(query, key, value)
