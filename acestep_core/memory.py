@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from .cascade import DEFAULT_CASCADE, CascadeModels, find_cascade
 from .checkpoints.checkpoint import Checkpoint, Part, read_checkpoint
 from .spec import LYRIC_TOKENS_MAX, PUBLISHED_LATENTS, TEXT_TOKENS_MAX, LatentSpec
-from .tiles import SMALL_TILE_SAMPLES, TILE_SAMPLES, decoder_context
+from .tiles import decoder_context, tile_frames
 
 if TYPE_CHECKING:
     import torch
@@ -133,14 +133,11 @@ class Sounds:
         context = decoder_context(ratios)
         return Sounds(parameters, widest, math.prod(ratios), context.before + context.after, each)
 
-    def tile_frames(self, small: bool) -> int:
-        return max(1, (SMALL_TILE_SAMPLES if small else TILE_SAMPLES) // self.samples_per_frame)
-
     def one_tile(self, frames: int, small: bool) -> int:
         """Bytes beside the weights while a tile of so long a song is decoded: six copies of the widest layer, two of
         them, a snake's, in float32.
         """
-        span = min(frames, self.tile_frames(small) + self.context_frames)
+        span = min(frames, tile_frames(self.samples_per_frame, self.each, small) + self.context_frames)
         return round((2 * FULL + 4 * self.each) * self.numbers_per_sample * self.samples_per_frame * span)
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 # Rows of a snake that are worked on at once: on a CPU they then stay in its cache.
-SNAKE_ELEMENTS = 1 << 17
+SNAKE_ELEMENTS = 1 << 19
 
 
 def _weight(module: nn.Module) -> torch.Tensor:
@@ -42,9 +42,16 @@ class Snake(nn.Module):
     def into(self, target: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         rate, gain = self.rate.float(), self.gain.float()
         rows = x.shape[1] if x.device.type != "cpu" else max(1, SNAKE_ELEMENTS // x.shape[-1])
+        waves = x.new_empty((len(x), min(rows, x.shape[1]), x.shape[2]), dtype=torch.float32)
+        wide = None if x.dtype == torch.float32 else torch.empty_like(waves)
         for source, place in zip(x.split(rows, 1), target.split(rows, 1)):
-            wide = source.float()
-            place.copy_(torch.mul(wide, rate).sin_().square_().mul_(gain).add_(wide))
+            if wide is not None:
+                source = wide[:, : source.shape[1]].copy_(source)
+            wave = torch.mul(source, rate, out=waves[:, : source.shape[1]]).sin_().square_()
+            if wide is None:
+                torch.addcmul(source, wave, gain, out=place)
+            else:
+                place.copy_(source.addcmul_(wave, gain))
         return target
 
 

@@ -1,17 +1,22 @@
-"""How far the layers of an Oobleck vocoder see: the frames that a tile must be computed with. No torch."""
+"""How much of a song an Oobleck vocoder does at once, and how far its layers see beside that. No torch."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-TILE_SAMPLES = 128 * 1920  # of sound in one tile; its widest layers take some hundred megabytes then
-
-SMALL_TILE_SAMPLES = TILE_SAMPLES // 4
+# Bytes that a channel of one tile takes at the full sample rate; its widest layers take some hundred megabytes then.
+TILE_BYTES = 4 * 128 * 1920
+SMALL_TILE_BYTES = TILE_BYTES // 4
 
 # The network of diffusers: a residual unit is a convolution of this kernel, dilated so.
 KERNEL = 7
 DILATIONS = (1, 3, 9)
 ENCODER_HEAD_KERNEL = 3  # of the last layer, at the latents' rate
+
+
+def tile_frames(samples_per_frame: int, each: int, small: bool = False) -> int:
+    """Frames of one tile of a vocoder that computes with `each` bytes a number."""
+    return max(1, (SMALL_TILE_BYTES if small else TILE_BYTES) // (each * samples_per_frame))
 
 
 def reach(ratios: Sequence[int], latent_kernel: int) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from .audio import Waveform, convert
 from .errors import UserError
 from .oobleck import Oobleck
 from .spec import LatentSpec
-from .tiles import SMALL_TILE_SAMPLES, TILE_SAMPLES, Context, decoder_context, encoder_context
+from .tiles import Context, decoder_context, encoder_context, tile_frames
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderOobleck
@@ -40,19 +40,29 @@ class Vocoder:
         hop = math.prod(self.ratios)
         self.latents = LatentSpec(vae.config.decoder_input_channels, hop, vae.config.sampling_rate)
         self.channels: int = vae.config.audio_channels
-        self.tile_frames = tile_frames or max(1, TILE_SAMPLES // hop)
+        self._tile_frames = tile_frames
         self.decode_context = decoder_context(self.ratios)
         self.encode_context = encoder_context(self.ratios)
 
     def tiled(self, tile_frames: int) -> "Vocoder":
         """The same network, so many frames at once."""
         other = copy.copy(self)
-        other.tile_frames = tile_frames
+        other._tile_frames = tile_frames
         return other
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In which it computes, but for the snakes."""
+        return next(self.network.parameters()).dtype
+
+    @property
+    def tile_frames(self) -> int:
+        """How many frames are done at once."""
+        return self._tile_frames or tile_frames(self.latents.samples_per_frame, self.dtype.itemsize)
 
     def small_tiled(self) -> "Vocoder":
         """The same network in the small tiles of a memory plan."""
-        return self.tiled(max(1, SMALL_TILE_SAMPLES // self.latents.samples_per_frame))
+        return self.tiled(tile_frames(self.latents.samples_per_frame, self.dtype.itemsize, small=True))
 
     def to(self, device: "torch.device | str | None" = None, dtype: torch.dtype | None = None) -> "Vocoder":
         """The same vocoder; its network moves in place."""

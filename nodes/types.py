@@ -26,7 +26,7 @@ AdapterSocket = io.Custom("ACESTEP_ADAPTER")
 DatasetSocket = io.Custom("ACESTEP_DATASET")
 
 REMEMBERED_TEXTS, REMEMBERED_CONDITIONS = 4, 4
-ACTIVATION_BYTES_PER_SAMPLE = 128 * 4 * 8  # of a vocoder: eight copies of its widest layer at the full sample rate
+ACTIVATION_NUMBERS_PER_SAMPLE = 128 * 8  # of a vocoder: eight copies of its widest layer at the full sample rate
 
 
 class Handle:
@@ -50,7 +50,8 @@ class VocoderHandle(Handle):
     @property
     def activation_bytes(self) -> float:
         """Memory that one tile takes while it is decoded or encoded."""
-        return self.vocoder.tile_frames * self.vocoder.latents.samples_per_frame * ACTIVATION_BYTES_PER_SAMPLE
+        samples = self.vocoder.tile_frames * self.vocoder.latents.samples_per_frame
+        return samples * ACTIVATION_NUMBERS_PER_SAMPLE * self.vocoder.dtype.itemsize
 
 
 @dataclass(frozen=True)

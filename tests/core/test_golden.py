@@ -426,9 +426,11 @@ def test_vae_in_the_tiles_of_the_original(vocoder, case):
     tensors, params = tensors_of(case), case["params"]
     ours, hop = vocoder(case), params["hop"]
     chunk, overlap = params["tiled_decode"]["chunk"], params["tiled_decode"]["overlap"]
-    ours.tile_frames, ours.decode_context = chunk - 2 * overlap, Context(overlap, overlap)
+    ours = ours.tiled(chunk - 2 * overlap)
+    ours.decode_context = Context(overlap, overlap)
     assert_near(ours.decode(tensors["in.latent_tiled"]).samples, tensors["out.decoded_tiled"], FORWARD)
     chunk, overlap = (params["tiled_encode"][key] // hop for key in ("chunk_samples", "overlap_samples"))
-    ours.tile_frames, ours.encode_context = chunk - 2 * overlap, Context(overlap, overlap)
+    ours = ours.tiled(chunk - 2 * overlap)
+    ours.encode_context = Context(overlap, overlap)
     wave = Waveform(tensors["in.audio_tiled"], ours.latents.sample_rate_hz)
     assert_near(ours.encode(wave), tensors["out.mean_tiled"], FORWARD)

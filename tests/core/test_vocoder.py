@@ -230,7 +230,7 @@ def test_how_latents_lie_in_time():
     assert ours.channels == 1
     assert ours.decode(latents(3, channels=6)).samples.shape == (1, 1, 3 * 480)
     published = Vocoder(network(PUBLISHED))
-    assert published.tile_frames == 128
+    assert published.tile_frames == 128 and published.to(dtype=torch.bfloat16).tile_frames == 256
 
 
 @pytest.mark.parametrize("ratios", RATIOS, ids=str)
