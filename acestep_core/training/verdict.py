@@ -180,18 +180,16 @@ def distances(cascade: Cascade, truths: list[Truth], settings: dict, console, co
     plans = [stage for _, stage in cascade.plan(**settings)]
     costs = [_cost(cascade.parts[where]) for where in cascade.stages]
     budget = sum(cost * stage.steps for cost, stage in zip(costs, plans))
-    figures = {
-        "distance to real: L→M→S": frechet(real, [make(cascade, a, n, **settings) for n, a in enumerate(truths)])
-    }
+    figures = {f"{DISTANCE}L→M→S": frechet(real, [make(cascade, a, n, **settings) for n, a in enumerate(truths)])}
     for letter, where, cost in zip("LMS", cascade.stages, costs):
         alone = Cascade([cascade.parts[where]], cascade.parts[TEXT], cascade.parts[VOCODER])
         steps = max(1, round(budget / cost))
         rest = {name: value for name, value in settings.items() if name == "guidance"}
         songs = [make(alone, asked, number, steps=(steps,), **rest) for number, asked in enumerate(truths)]
-        figures[f"distance to real: {letter} alone ({steps} steps)"] = frechet(real, songs)
+        figures[f"{DISTANCE}{letter} alone ({steps} steps)"] = frechet(real, songs)
         console.note(f"{letter} alone judged")
     half = len(real) // 2
-    figures["distance to real: real against real"] = frechet(real[:half], real[half:]) if half else float("nan")
+    figures[f"{DISTANCE}real against real"] = frechet(real[:half], real[half:]) if half else float("nan")
     return figures
 
 
@@ -219,6 +217,8 @@ def _gaussian(waves: list[torch.Tensor]) -> tuple[np.ndarray, np.ndarray]:
     return frames.mean(1), np.cov(frames)
 
 
+DISTANCE = "distance to real: "
+
 # What the family must reach: a figure, its bound, and whether it must lie below it.
 GATES = (
     ("vocoder: log-mel distance (dB)", 4.0, True),
@@ -231,7 +231,17 @@ def card(figures: dict) -> str:
     """The model card: what the family is, which gates it passes, and every figure."""
     rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in figures.items())
     gates = "\n".join(_gate(figures[name], name, bound, below) for name, bound, below in GATES if name in figures)
-    return CARD.format(rows=rows, gates=gates)
+    return CARD.format(rows=rows, gates="\n".join(filter(None, (gates, _cascade_line(figures)))))
+
+
+def _cascade_line(figures: dict) -> str:
+    """Whether the cascade comes nearer to real clips than the best of its models at equal cost."""
+    alone = {name: value for name, value in figures.items() if name.startswith(DISTANCE) and "alone" in name}
+    if not alone:
+        return ""
+    best, cascade = min(alone, key=alone.get), figures[f"{DISTANCE}L→M→S"]
+    verdict = "earns its place" if cascade < alone[best] else "does **not** earn its place"
+    return f"- {DISTANCE}the cascade {cascade:.3g}, {best.removeprefix(DISTANCE)} {alone[best]:.3g}: it {verdict}"
 
 
 def _gate(value: float, name: str, bound: float, below: bool) -> str:

@@ -217,3 +217,12 @@ def test_a_mistake_is_one_line_and_code_2(arguments, message, capsys):
     assert cli.main(["bench", "tiny", *arguments]) == 2
     said = capsys.readouterr()
     assert said.out == "" and len(said.err.splitlines()) == 1 and message in said.err
+
+
+@pytest.mark.parametrize("cascade, said", [(9.0, "earns its place"), (9.9, "does **not** earn its place")])
+def test_the_card_says_whether_the_cascade_is_worth_it(cascade, said):
+    alone = {
+        f"distance to real: {name} alone ({steps} steps)": d for name, steps, d in (("L", 16, 9.85), ("M", 45, 13))
+    }
+    text = verdict.card({"distance to real: L→M→S": cascade, **alone, "distance to real: real against real": 15})
+    assert f"- distance to real: the cascade {cascade:.3g}, L alone (16 steps) 9.85: it {said}\n" in text
