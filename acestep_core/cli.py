@@ -248,16 +248,23 @@ def _add_lora(commands):
     convert.add_argument("--to", required=True, choices=["peft", "comfyui", "diffusers"], help="the layout")
 
 
+BENCHES = {
+    "tiny": ("measure the embedded cascade", "training.measure"),
+    "lora": ("measure an adapter of it", "training.style"),
+    "distill": ("measure a student of it", "training.compare"),
+    "loading": ("measure how files load", "bench.loading"),
+}
+
+
 def _add_bench(commands, argv: Sequence[str]):
     parser = commands.add_parser("bench", help="measure speed, or the embedded models", description="Measure.")
     parser.set_defaults(run=_command("bench.command", "run"))
-    if list(argv[:1]) == ["bench"] and {"tiny", "lora", "distill", "loading"}.isdisjoint(argv[1:2]):
+    chosen = next((word for word in argv[1:] if word in BENCHES), None) if list(argv[:1]) == ["bench"] else ""
+    if chosen is None:
         import_module(".bench.command", __package__).add_arguments(parser)
-    actions = parser.add_subparsers(metavar="tiny|lora|distill|loading")
-    _add_delegate(actions, "tiny", "measure the embedded cascade", "training.measure", argv[:2] == ["bench", "tiny"])
-    _add_delegate(actions, "lora", "measure an adapter of it", "training.style", argv[:2] == ["bench", "lora"])
-    _add_delegate(actions, "distill", "measure a student of it", "training.compare", argv[:2] == ["bench", "distill"])
-    _add_delegate(actions, "loading", "measure how files load", "bench.loading", argv[:2] == ["bench", "loading"])
+    actions = parser.add_subparsers(metavar="|".join(BENCHES))
+    for name, (told, module) in BENCHES.items():
+        _add_delegate(actions, name, told, module, name == chosen)
 
 
 def _add_train(commands, argv: Sequence[str]):

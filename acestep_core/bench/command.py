@@ -147,7 +147,7 @@ def _against_comfyui(arguments, lengths, row, layers: int | None, device, dtype)
 
 def _shown(row: "Ratio") -> str:
     memory = "" if row.ours_gb is None else f"; {row.ours_gb:.1f} GB, {row.theirs} {row.theirs_gb:.1f} GB"
-    work = "" if row.gflop is None else f"; {row.gflop:.0f} GFLOP at {row.share:.0%} of a matrix product's rate"
+    work = "" if row.gflop is None else f"; {row.gflop:.0f} GFLOP at {row.share:.0%} of what the machine reaches"
     differs = "" if row.max_difference is None else f"; differs by {row.max_difference:.1e}"
     return (
         f"{row.name:<20} {row.dtype:<9} {row.ratio:5.2f} x as fast  "

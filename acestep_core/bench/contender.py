@@ -18,7 +18,8 @@ from .resident import forget_most_resident, most_resident_bytes
 
 OURS, THEIRS = "ours", "theirs"
 MODES = {"inference_mode": torch.inference_mode, "no_grad": torch.no_grad}
-MATRIX, MATRIX_ON_GPU, PRODUCTS = 4096, 8192, 3
+MATRIX, MATRIX_ON_GPU, TAPS, PRODUCTS = 4096, 8192, 7, 3
+_PATIENCE_S = 20  # with a process that has nothing left to do
 
 Run = Callable[[], torch.Tensor]
 
@@ -56,15 +57,18 @@ class Contender:
         return most_resident_bytes()
 
     def flop_rate(self) -> float:
-        """FLOPs a second of a large matrix product: what this machine reaches."""
+        """FLOPs a second that this machine reaches: of a large matrix product or of a convolution as large, for not all
+        libraries that compute them know every processor alike.
+        """
         size = MATRIX_ON_GPU if self.device.type == "cuda" else MATRIX
-        matrix = torch.randn(size, size, device=self.device, dtype=self.dtype)
-        best = float("inf")
-        for _ in range(PRODUCTS):
-            start = time.perf_counter()
-            float((matrix @ matrix)[-1, -1])
-            best = min(best, time.perf_counter() - start)
-        return 2 * size**3 / best
+        channels, at = size // TAPS, {"device": self.device, "dtype": self.dtype}
+        matrix = torch.randn(size, size, **at)
+        image, taps = torch.randn(1, channels, 1, size, **at), torch.randn(size, channels, 1, TAPS, **at)
+        image, taps = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (image, taps))
+        product = 2 * size**3 / _least_seconds(lambda: matrix @ matrix)
+        padding = (0, TAPS // 2)
+        convolution = _least_seconds(lambda: torch.nn.functional.conv2d(image, taps, padding=padding))
+        return max(product, 2 * size**2 * channels * TAPS / convolution)
 
     def _forget_memory(self):
         if self.device.type == "cuda":
@@ -91,9 +95,10 @@ class Apart:
         return self
 
     def __exit__(self, *exc):
-        self._process.terminate()
-        self._process.join()
-        self._pipe.close()
+        self._pipe.close()  # which it waits for between two calls
+        self._process.join(_PATIENCE_S)
+        if self._process.is_alive():
+            self._process.terminate()
 
     def ask(self, method: str):
         """What the contender's method gives."""
@@ -140,6 +145,15 @@ def _serve(pipe, keeps_freed_memory: bool, threads: int, *arguments):
         return
     except Exception as exc:  # noqa: BLE001  the process that asked raises it
         pipe.send(exc)
+
+
+def _least_seconds(run: Run) -> float:
+    least = float("inf")
+    for _ in range(PRODUCTS):
+        start = time.perf_counter()
+        float(run().flatten()[-1])
+        least = min(least, time.perf_counter() - start)
+    return least
 
 
 def _hush():

@@ -25,7 +25,7 @@ class Ratio:
     ours_gb: float | None = None  # the most memory held, weights included; None where the system does not tell
     theirs_gb: float | None = None
     gflop: float | None = None  # of ours, counted
-    share: float | None = None  # of the rate of a large matrix product on the same machine at ours' dtype
+    share: float | None = None  # of the rate that the machine reaches at our dtype, see Contender.flop_rate
 
 
 def compare(
