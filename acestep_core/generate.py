@@ -79,7 +79,8 @@ class Cascade:
         """The cascade "tiny" (embedded), "published", a folder or a model. Raises CheckpointError, UserError.
 
         `l`, `m`, `s`, `text`, `vocoder` replace one part. `device` None takes the GPU where there is one. `dtype` is
-        "fp32", "bf16" or "fp16" for stages and text encoder, None what the files hold. The vocoder is in fp32; at
+        "fp32", "bf16" or "fp16" for stages and text encoder; None is what the files hold, or fp32 where they hold bf16
+        and the device has no instructions for it, as far as memory allows. The vocoder is in fp32; at
         `vocoder_dtype` "bf16" it is faster, its noise about 40 to 45 dB below the music. A song is made in what memory
         is free, or in `memory_gb` of it; `offload` holds only the part at work in any case. `text_cache` keeps what the
         text encoder made on disk, for the next run. `quantise` "int8" or "fp8" halves the transformers' weights once

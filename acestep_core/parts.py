@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from .arithmetic import computes, warn_if_emulated
 from .checkpoints.ahead import read_ahead
 from .checkpoints.checkpoint import read_checkpoint
 from .checkpoints.layouts import STAGE_PARTS
@@ -187,19 +188,38 @@ class Parts(Sparing):
 
 
 def _needs(found: "CascadeModels", device: torch.device, form: Form, limit_bytes: float) -> tuple[Needs, Form]:
-    """What the models need, and their form: as asked, or in bfloat16 for a GPU that their files are too large for."""
+    """What the models need, and their form: as asked; else as the device computes fast, where that fits into it."""
     on_cpu = device.type == "cpu"
 
     def needs_at(dtype: torch.dtype | None) -> Needs:
         each = dtype and dtype.itemsize
         return cascade_needs(found, each, on_cpu, form.quantised is not None, form.vocoder_dtype.itemsize)
 
+    def fits(needs: Needs) -> bool:
+        plan = needs.choose(limit_bytes, LONG_SECONDS)
+        return plan is not None and plan.holds != LAYERS
+
+    warn_if_emulated(device, form.vocoder_dtype, *filter(None, [form.dtype]))
     needs = needs_at(form.dtype)
-    plan = needs.choose(limit_bytes, LONG_SECONDS)
-    if form.dtype is not None or on_cpu or (plan is not None and plan.holds != LAYERS):
+    if form.dtype is not None:
+        return needs, form
+    if _in_bf16(found) and not computes(device, torch.bfloat16):
+        full = needs_at(torch.float32)
+        if fits(full):
+            logger.warning("the models' files are in bf16, for which this device has no instructions: they run in fp32")
+            return full, dataclasses.replace(form, dtype=torch.float32)
+        warn_if_emulated(device, torch.bfloat16)
+    if on_cpu or fits(needs):
         return needs, form
     halved = needs_at(torch.bfloat16)
     if halved.peak(PLANS[0], LONG_SECONDS) == needs.peak(PLANS[0], LONG_SECONDS):
         return needs, form
     logger.warning("the models' files are too large for this GPU as they are, so they run in bf16")
     return halved, dataclasses.replace(form, dtype=torch.bfloat16)
+
+
+def _in_bf16(found: "CascadeModels") -> bool:
+    """Whether any of the networks that run at their files' dtype is stored so."""
+    parts = [read_checkpoint(model.path).part(name) for model in found.stages for name in STAGE_PARTS]
+    parts.append(read_checkpoint(found.text.path).part("text_encoder"))
+    return any(info.dtype == "BF16" for part in parts for info in part.tensors.values())

@@ -23,9 +23,10 @@ import torch
 from aiohttp import web
 from comfy.cli_args import args
 
+from ..acestep_core.arithmetic import computes, warn_if_emulated
 from ..acestep_core.checkpoints.shelf import FOLDERS_OF_KIND, Shelf
 from ..acestep_core.errors import AceStepError, UserError
-from ..acestep_core.memory import LAYERS, Plan
+from ..acestep_core.memory import LAYERS, Plan, free_main_memory
 from ..acestep_core.quantise import stored_bytes
 from ..acestep_core.sparing import Sparing
 
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 MODELS_FOLDER = "acestep"
 KEPT = "acestep_kept"
 TRAININGS = "acestep-training"  # below the output folder, from where the front end plays previews
+SHARE_OF_A_NETWORK = 0.3  # of free memory: others of a cascade follow, and a song's own work
 PREVIEW_PIXELS = 512
 PREVIEW_SHARE = 0.1  # of the time that sampling takes
 
@@ -124,11 +126,17 @@ def device_gigabytes() -> int:
 
 
 def stage_dtype(name: str, parameters: int) -> torch.dtype | None:
-    """The dtype of a widget; "auto" is what ComfyUI computes image models in, and on a CPU what the file holds."""
+    """The dtype of a widget; "auto" is what ComfyUI computes image models in. On a CPU it is what the file holds, or
+    float32 where the CPU has no instructions for bfloat16 and there is memory enough.
+    """
     named = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}.get(name)
     device = management.get_torch_device()
-    if named is not None or management.is_device_cpu(device):
+    if named is not None:
+        warn_if_emulated(device, named)
         return named
+    if management.is_device_cpu(device):
+        fits = parameters * torch.float32.itemsize <= free_main_memory() * SHARE_OF_A_NETWORK
+        return torch.float32 if fits and not computes(device, torch.bfloat16) else None
     return management.unet_dtype(device, parameters, supported_dtypes=[torch.bfloat16, torch.float32])
 
 
@@ -137,7 +145,9 @@ def vocoder_dtype(name: str) -> torch.dtype:
     if name == "auto":
         asked = management.vae_dtype(management.vae_device())
         return asked if asked == torch.bfloat16 else torch.float32
-    return torch.bfloat16 if name == "bf16" else torch.float32
+    dtype = torch.bfloat16 if name == "bf16" else torch.float32
+    warn_if_emulated(management.vae_device(), dtype)
+    return dtype
 
 
 # ---- progress --------------------------------------------------------------------------------------------------------

@@ -178,8 +178,9 @@ def _dtype_input() -> io.Combo.Input:
         options=list(DTYPES),
         default=AUTO,
         advanced=True,
-        tooltip="Number format of the weights. auto: what suits this machine, and on a CPU what the file holds. "
-        "bf16 halves the memory of fp32 at the cost of a slightly different song.",
+        tooltip="Number format of the weights. auto: what suits this machine; on a CPU what the file holds, or "
+        "fp32 where the CPU has no instructions for bf16 and there is memory enough. bf16 halves the memory of fp32 "
+        "at the cost of a slightly different song.",
     )
 
 

@@ -37,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser):
         "--only", action="append", choices=KINDS, help="repeatable; default: all but cascades, which --full adds"
     )
     parser.add_argument("--device", metavar="NAME", help="default: the GPU where there is one")
-    parser.add_argument("--dtype", choices=["fp32", "bf16"], action="append", help="default: both")
+    parser.add_argument(
+        "--dtype", choices=["fp32", "bf16"], action="append", help="default: both, of those the device has"
+    )
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="of each side (default 5); medians count")
     parser.add_argument(
         "--layers",
@@ -74,6 +76,7 @@ def run(arguments: argparse.Namespace, console: Console):
         check_folder(Path(arguments.comfyui).expanduser())
     import torch
 
+    from ..arithmetic import computes
     from ..generate import pick_device
 
     device, mode = pick_device(arguments.device), "no_grad" if arguments.no_grad else "inference_mode"
@@ -81,7 +84,9 @@ def run(arguments: argparse.Namespace, console: Console):
         f"torch {torch.__version__}, {device}, {torch.get_num_threads()} threads, {arguments.repeats} repeats, "
         f"torch.{mode}"
     )
-    for dtype in arguments.dtype or ["fp32", "bf16"]:
+    if not computes(device, torch.bfloat16):
+        console.note(f"{device} has no instructions for bf16, so that is measured only where --dtype bf16 asks for it")
+    for dtype in arguments.dtype or (["fp32", "bf16"] if computes(device, torch.bfloat16) else ["fp32"]):
         for row in _measure(arguments, device, dtype, mode, layers, song_layers):
             console.result(json.dumps(asdict(row)) if arguments.json else _shown(row))
 

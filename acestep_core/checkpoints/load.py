@@ -64,9 +64,11 @@ class StageModel:
 
     def to(self, device: Device | None = None, dtype: Dtype = None) -> "StageModel":
         """The same model elsewhere; the networks move in place."""
+        # diffusers warns of a dtype that is given, even as None.
+        where = {name: value for name, value in (("device", device), ("dtype", dtype)) if value is not None}
         for network in (self.transformer, self.condition_encoder, self.audio_tokenizer, self.audio_token_detokenizer):
             if network is not None:
-                network.to(device=device, dtype=dtype)
+                network.to(**where)
         return dataclasses.replace(self, silence=self.silence.to(device=device))
 
 

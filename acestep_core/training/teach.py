@@ -44,7 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser):
     where.add_argument("--text-encoder", metavar="NAME")
     where.add_argument("--vocoder", metavar="NAME")
     where.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: the GPU where there is one)")
-    where.add_argument("--dtype", choices=["fp32", "bf16"], help="of the base; default: as in the model files")
+    where.add_argument(
+        "--dtype",
+        choices=["fp32", "bf16"],
+        help="of the base; default: as in the files, bf16 only on a device that has it",
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress, no notes")
 
 
@@ -155,6 +159,7 @@ def _trainer(found, dataset: Dataset, target: Path, settings, every, arguments, 
     """Everything loaded, the clips prepared, and said what will be done."""
     import torch
 
+    from ..arithmetic import computes, warn_if_emulated
     from ..checkpoints import load_stage_model, load_text_encoder, load_vocoder
     from ..generate import pick_device, pick_dtype
     from .loop import shown_piece
@@ -163,7 +168,12 @@ def _trainer(found, dataset: Dataset, target: Path, settings, every, arguments, 
     from .preview import Fellows, fellows_of
 
     work = target.with_name(f"{target.name}.training")
-    at = {"device": team.device or pick_device(arguments.device), "dtype": pick_dtype(arguments.dtype)}
+    device, dtype = torch.device(team.device or pick_device(arguments.device)), pick_dtype(arguments.dtype)
+    if dtype is not None:
+        warn_if_emulated(device, dtype)
+    elif device.type == "cpu" and not computes(device, torch.bfloat16):
+        dtype = torch.float32
+    at = {"device": device, "dtype": dtype}
     model = replace(load_stage_model(found.stages[0].path, **at), name=found.stages[0].name)
     model.transformer.to("cpu")  # so that the others have a small device's memory for themselves
     vocoder = load_vocoder(found.vocoder.path, device=at["device"], dtype=torch.float32)

@@ -294,6 +294,21 @@ def test_the_vocoder_is_in_full_precision_unless_comfyui_is_told_otherwise(
     assert sizes == [each, each, 4]
 
 
+@pytest.mark.parametrize(
+    "has_bf16, free, dtype", [(True, 2**40, None), (False, 2**40, torch.float32), (False, 9, None)]
+)
+def test_auto_is_fp32_on_a_cpu_without_bf16_where_it_fits(has_bf16, free, dtype, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has_bf16}, raising=False)
+    monkeypatch.setattr(host, "free_main_memory", lambda: free)
+    assert host.stage_dtype("auto", 1000) is dtype
+
+
+def test_a_dtype_that_the_cpu_emulates_is_said(monkeypatch, caplog):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
+    assert (host.stage_dtype("bf16", 1000), host.vocoder_dtype("bf16")) == (torch.bfloat16, torch.bfloat16)
+    assert [record.getMessage()[:41] for record in caplog.records] == ["this CPU has no instructions for bfloat16"] * 2
+
+
 def test_models_of_two_families_are_told(files, run_node, said):
     with pytest.raises(AceStepError, match=f"{published.STAGE} makes latents of 64 channels, .* reads 8"):
         run_node(load.LoadCascade, **{**CASCADE, "m": published.STAGE, "dtype": "auto"})
