@@ -58,7 +58,7 @@ def play(handle: ModelHandle, stage: Stage, latents: Latents, text, reference, s
 
     def steps() -> Iterator[Step]:
         condition, at_once = _condition(handle, text, frames, reference), 1 if room.plan.splits else None
-        handle.load_transformer(_activation_bytes(handle, latents, at_once))
+        handle.load_transformer(handle.activation_bytes(latents.samples.shape[-1], at_once or len(latents.samples)))
         yield from run([stage], latents.samples, [condition], seeds, kept=kept, at=latents.t or 0.0, at_once=at_once)
 
     for step in room.steps_spared(steps):
@@ -88,13 +88,6 @@ def _check_channels(handle: ModelHandle, latents: Latents) -> None:
 
 
 CONDITION_ACTIVATION_BYTES = 512 << 20
-
-
-def _activation_bytes(handle: ModelHandle, latents: Latents, at_once: int | None) -> float:
-    """Of one forward pass: a few streams [B, N, hidden], the widest layer's [B, N, inter], at four bytes at most."""
-    config = handle.model.transformer.config
-    tokens = (at_once or latents.samples.shape[0]) * latents.samples.shape[-1] / config.patch_size
-    return 4 * tokens * (8 * config.hidden_size + 3 * config.intermediate_size)
 
 
 # ---- what is seen of it ----------------------------------------------------------------------------------------------

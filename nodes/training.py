@@ -112,9 +112,10 @@ def train(
     if not work.is_dir():
         check_free(target, None)
     pieces = prepare(model, encoder, vocoder, lesson, wish)
+    songs = own_songs(model, encoder, vocoder, wish) if wish.settings.preserve else ()
     load(model, vocoder, pieces, wish)
     facts = {TRIGGER_WORDS: lesson.trigger}
-    trainer = Trainer(model.model, pieces, vocoder.vocoder, work, wish.settings, wish.rhythm, facts)
+    trainer = Trainer(model.model, pieces, vocoder.vocoder, work, wish.settings, wish.rhythm, facts, songs=songs)
     check_free(target, trainer.identity)
     board = Board(trainer, wish.node_id)
     teach(trainer, board)
@@ -139,6 +140,22 @@ def prepare(model, encoder, vocoder, lesson: Lesson, wish: Wish) -> list:
     )
     host.note(tuple(map(common.left_out_line, left_out)), wish.node_id)
     return pieces
+
+
+def own_songs(model: ModelHandle, encoder: EncoderHandle, vocoder: VocoderHandle, wish: Wish) -> list:
+    """Songs that the model makes by itself, to which it is held."""
+    from ..acestep_core.training.captions import own_songs
+    from ..acestep_core.training.made import made_pieces
+
+    seconds, frames = wish.settings.crop_seconds, vocoder.vocoder.latents.frames(wish.settings.crop_seconds)
+    wanted, made = own_songs(None, model.model.defaults.variant, seconds), []
+    networks = (encoder.network, model.condition_encoder, model.transformer)
+    host.load_together(networks, max(model.activation_bytes(frames), TEXT_ACTIVATION_BYTES))
+    progress, cache = host.Progress(wish.node_id, len(wanted)), host.training_folder(PREPARED)
+    for piece in made_pieces(model.model, encoder.encoder, wanted, frames, wish.settings.seed, cache):
+        made.append(piece)
+        progress.report(len(made), f"made song {len(made)} of {len(wanted)} of the model's own")
+    return made
 
 
 def load(model: ModelHandle, vocoder: VocoderHandle, pieces: list, wish: Wish) -> None:

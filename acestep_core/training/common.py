@@ -62,8 +62,11 @@ def outline(trainer: "Trainer") -> tuple[str, ...]:
     """What is learnt from, what is learnt, and how far it is."""
     settings = trainer.settings
     count = sum(parameter.numel() for parameter in trainer.parameters.values())
+    kept = f"; {settings.preserve:.0%} of the crops from {len(trainer.songs)} songs of its own" * bool(
+        settings.preserve
+    )
     return (
-        material(trainer),
+        material(trainer) + kept,
         f"adapter: {KINDS[settings.kind]} of rank {settings.rank} on {', '.join(settings.targets)} of "
         f"{trainer.model.name}, {count / 1e6:.2f} M parameters, flow times {settings.start:g} to {settings.end:g}",
         f"memory: {_memory(trainer)}",

@@ -4,7 +4,6 @@ The same command goes on where it was stopped. No torch is imported here before 
 """
 
 import argparse
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from ..console import Clock, Console
 from ..errors import UserError
 from ..plan import stretch
 from ..song import Song
+from .captions import band_songs, in_turn, read_songs
 from .common import begun, follow, gather, left_out_line, material, told
 from .dataset import read_dataset
 from .settings import OPTIMISERS, Course, Rhythm
@@ -171,7 +171,7 @@ def run(arguments: argparse.Namespace, console: Console):
     if not arguments.stretch:
         times = stretch(found.defaults[0], LAST_SLOT, steps=1)
         settings = replace(settings, start=times[0], end=times[-1])
-    songs = None if dataset else read_songs(arguments.captions, arguments.made, checkpoint.defaults.variant)
+    songs = None if dataset else _songs(arguments.captions, arguments.made, checkpoint.defaults.variant)
     from .optimisers import optimiser_class
     from .team import Team
 
@@ -200,31 +200,13 @@ def _settings(arguments: argparse.Namespace) -> DistillSettings:
     return DistillSettings(**given)
 
 
-def read_songs(captions: str | None, count: int, variant: str) -> list[Song]:
-    """What the teacher is asked for: `count` songs, the lines of a file in turn. Raises UserError."""
+def _songs(captions: str | None, count: int, variant: str) -> list[Song]:
+    """What the teacher is asked for: so many songs, those of a file in turn. Raises UserError."""
     if count < 1:
         raise UserError(f"--made: got {count}, expected at least 1")
     if captions is None and variant != "tiny":
         raise UserError("clips: got none; give a folder of clips, or --captions FILE of what the teacher shall make")
-    if captions is None:
-        from .band import Sketch, song_of
-
-        return [song_of(Sketch.draw(seed, 30.0)) for seed in range(count)]
-    try:
-        lines = Path(captions).expanduser().read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise UserError(f"{captions}: could not be read as text ({exc})") from exc
-    songs = [_song(line.strip(), f"{captions} line {i}") for i, line in enumerate(lines, start=1) if line.strip()]
-    if not songs:
-        raise UserError(f"{captions}: holds no captions, expected one a line")
-    return [songs[i % len(songs)] for i in range(count)]
-
-
-def _song(line: str, where: str) -> Song:
-    try:
-        return Song.from_json(json.loads(line)) if line.startswith("{") else Song(line)
-    except (UserError, ValueError) as exc:
-        raise UserError(f"{where}: {exc}") from exc
+    return band_songs(count) if captions is None else in_turn(read_songs(captions), count)
 
 
 def _distiller(found, source, target: Path, settings, every, arguments, team, console: Console):

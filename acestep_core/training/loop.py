@@ -61,7 +61,8 @@ class Loop(ABC):
 
     `model`: whose words the pieces' states are, at whose times it is learnt, and which makes this training another
     one where it is another. `network`: what learns, by its parameters that want gradients, float32. `team`: the
-    processes that learn together, the leading one of which measures and saves. Raises UserError where the folder holds
+    processes that learn together, the leading one of which measures and saves. `others`: what a training draws from
+    besides, which makes it another one too. Raises UserError where the folder holds
     another training.
     """
 
@@ -78,6 +79,7 @@ class Loop(ABC):
         settings: Course,
         rhythm: Rhythm,
         team: Team | None = None,
+        others: Sequence[Piece] = (),
     ):
         if not pieces:
             raise UserError("clips: none is left to learn from; expected at least one")
@@ -91,7 +93,11 @@ class Loop(ABC):
         crops = (-(-piece.latents.shape[-1] // self.crop_frames) for piece in self.learnt_from)
         self._pool = [piece for piece, count in zip(self.learnt_from, crops) for _ in range(count)]
         self.base_hash = fingerprint(model.transformer)
-        self._about = {"base hash": self.base_hash, "clips": _data_hash(pieces), "settings": asdict(settings)}
+        self._about = {
+            "base hash": self.base_hash,
+            "clips": _data_hash([*pieces, *others]),
+            "settings": asdict(settings),
+        }
         self.device = next(network.parameters()).device
         self.parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
         self.optimiser = optimiser_class(settings.optimiser)(

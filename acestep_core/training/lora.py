@@ -25,6 +25,7 @@ from .draws import seed_of, seeded
 from .loop import Loop
 from .objective import Learning, flow_loss
 from .prepare import Piece
+from .preserve import ends, turn
 from .preview import Fellows, Preview
 from .settings import TARGETS, LoraSettings, Rhythm
 from .team import Team
@@ -40,7 +41,8 @@ _NAME = "default"  # PEFT's, of the one adapter
 class Trainer(Loop):
     """The training of one adapter.
 
-    `facts` go into every adapter it saves. Raises UserError where the folder holds another training.
+    `facts` go into every adapter it saves. `songs`: the base's own, where `settings.preserve` asks for some. Raises
+    UserError where the folder holds another training.
     """
 
     fellows = Fellows()  # who play the other stages of the cascade in previews; to be set before it runs
@@ -57,20 +59,33 @@ class Trainer(Loop):
         rhythm: Rhythm = Rhythm(),  # noqa: B008  it is frozen
         facts: Mapping[str, object] | None = None,
         team: Team | None = None,
+        songs: Sequence[Piece] = (),
     ):
+        if settings.preserve and not songs:
+            raise UserError(f"preserve: got {settings.preserve:g} and no songs, expected some of {model.name}'s own")
         if model.transformer.dtype == torch.float16:  # the loss's gradients would vanish in it
             raise UserError(
                 f"{model.name}: is loaded as float16, expected bfloat16 or float32; pass --dtype bf16 or fp32"
             )
-        self.vocoder, self._dtype = vocoder, model.transformer.dtype
+        self.vocoder, self._dtype, self.songs = vocoder, model.transformer.dtype, tuple(songs)
         network = adapted(model.transformer, settings)
-        super().__init__(model, network, pieces, vocoder.latents, work, settings, rhythm, team)
+        super().__init__(model, network, pieces, vocoder.latents, work, settings, rhythm, team, self.songs)
         self.facts = {BASE: model.name, BASE_HASH: self.base_hash, TRAINING: self.identity, **(facts or {})}
 
     def _loss(self, condition, music: torch.Tensor, noise: torch.Tensor, t: float) -> torch.Tensor:
         velocity = Learning(self.network, condition, self._dtype, self.settings.frugal)
         at = torch.tensor([t], device=self.device)
         return flow_loss(velocity, music.to(self.device), noise.to(self.device), at).mean()
+
+    def _piece(self, position: int) -> Piece:
+        number, is_own = turn(position, self.settings.preserve)
+        return self.songs[number % len(self.songs)] if is_own else super()._piece(number)
+
+    def _drawn(self, seed: int, position: int):
+        condition, music, noise, t = super()._drawn(seed, position)
+        if turn(position, self.settings.preserve)[1]:
+            music, noise = ends(self.model, condition, music, noise, t)
+        return condition, music, noise, t
 
     def _drawing(self, seed: int) -> AbstractContextManager:
         draws = self.settings.dropout or self.settings.kind == "lokr"  # PEFT's LoKr draws even without dropout

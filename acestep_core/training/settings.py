@@ -89,12 +89,13 @@ class LoraSettings(Course):
     dropout: float = 0.0
     targets: tuple[str, ...] = ("self", "cross")
     kind: str = "lora"  # of KINDS
+    preserve: float = 0.0  # share of the crops that are songs of the base's own, so that it stays what it is
 
     def __post_init__(self):
         super().__post_init__()
         self._check_whole(rank=1)
         self._check_positive("alpha")
-        self._check_shares("dropout")
+        self._check_shares("dropout", "preserve")
         self._check_one_of(kind=KINDS)
         if not self.targets or not set(self.targets) <= set(TARGETS):
             raise UserError(f"targets: got {', '.join(self.targets)!r}, expected some of {', '.join(TARGETS)}")

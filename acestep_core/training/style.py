@@ -21,7 +21,7 @@ MODEL = "tiny-l"
 # The embedded models are small, so their adapters take larger steps than those of the published ones.
 TRAINING = (
     *("--steps", "600", "--rank", "16", "--targets", "self,cross,mlp"),
-    *("--learning-rate", "1e-3", "--crop", f"{SECONDS:g}"),
+    *("--learning-rate", "1e-3", "--crop", f"{SECONDS:g}", "--preserve", "0.25"),
 )
 
 

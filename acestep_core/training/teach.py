@@ -10,6 +10,7 @@ from pathlib import Path
 from ..console import Clock, Console
 from ..errors import UserError
 from ..lora.facts import TRIGGER_WORDS
+from .captions import own_songs
 from .common import follow, gather, left_out_line, outline, own_stretch, told
 from .dataset import Dataset, read_dataset
 from .settings import KINDS, OPTIMISERS, PRESETS, TARGETS, LoraSettings, Rhythm, preset
@@ -17,7 +18,7 @@ from .settings import KINDS, OPTIMISERS, PRESETS, TARGETS, LoraSettings, Rhythm,
 _SETTINGS = (
     *("rank", "alpha", "dropout", "targets", "kind", "steps", "learning_rate", "warm_up", "accumulate"),
     *("clip", "weight_decay", "optimiser", "frugal", "crop_seconds", "hold_out"),
-    *("all_times", "seed"),
+    *("all_times", "seed", "preserve"),
 )
 
 
@@ -95,6 +96,16 @@ def _add_training(how, own: LoraSettings):
         default=None,
         help="a turbo model learns at all 20 times it knows, for runs with shift 1 or 2 too; default its own 8",
     )
+    how.add_argument(
+        "--preserve",
+        type=float,
+        metavar="P",
+        help="share of the crops, such as 0.25, that are songs of the model's own, at which it is held to what it does "
+        f"without the adapter, so that other styles stay as they are; default {own.preserve:g}",
+    )
+    how.add_argument(
+        "--preserve-captions", metavar="FILE", help="of these songs, a caption or a song as JSON a line; default many"
+    )
     how.add_argument("--seed", type=int, metavar="N", help=f"default {own.seed}")
     how.add_argument("--frugal", action=argparse.BooleanOptionalAction, help="less memory, a third more time")
 
@@ -131,6 +142,11 @@ def run(arguments: argparse.Namespace, console: Console):
     if not arguments.stretch:
         known = found.stages[0].known
         settings = own_stretch(settings, known.slot if known else "", found.defaults[0])
+    if arguments.preserve_captions and not settings.preserve:
+        raise UserError("--preserve-captions: got a file and no --preserve; give --preserve 0.25 too")
+    wanted = ()
+    if settings.preserve:
+        wanted = own_songs(arguments.preserve_captions, found.defaults[0].variant, settings.crop_seconds)
     from .optimisers import optimiser_class
 
     optimiser_class(settings.optimiser)  # that it is not installed is told before anything is loaded
@@ -139,7 +155,7 @@ def run(arguments: argparse.Namespace, console: Console):
 
     team = Team.of_this_process(cpu=arguments.device == "cpu")
     console.quiet = console.quiet or not team.leads
-    trainer = _trainer(found, dataset, target, settings, every, arguments, team, console)
+    trainer = _trainer(found, dataset, wanted, target, settings, every, arguments, team, console)
     follow(trainer, console)
     if team.leads:
         console.result(f"{trainer.finish(target)}  {trainer.step} steps, {_best(trainer)}")
@@ -155,7 +171,7 @@ def _target(output: str) -> Path:
     return target
 
 
-def _trainer(found, dataset: Dataset, target: Path, settings, every, arguments, team, console: Console):
+def _trainer(found, dataset: Dataset, wanted, target: Path, settings, every, arguments, team, console: Console):
     """Everything loaded, the clips prepared, and said what will be done."""
     import torch
 
@@ -164,6 +180,7 @@ def _trainer(found, dataset: Dataset, target: Path, settings, every, arguments, 
     from ..generate import pick_device, pick_dtype
     from .loop import shown_piece
     from .lora import Trainer
+    from .made import made_pieces
     from .prepare import Preparation
     from .preview import Fellows, fellows_of
 
@@ -186,14 +203,18 @@ def _trainer(found, dataset: Dataset, target: Path, settings, every, arguments, 
     if every.preview and team.leads:
         piece = shown_piece(pieces, settings)
         fellows = fellows_of(found.stages[0], found.defaults[0].boundaries, piece, text, **at)
+    model.transformer.to(at["device"])
+    songs = []
+    for song in made_pieces(model, text, wanted, vocoder.latents.frames(settings.crop_seconds), settings.seed, cache):
+        songs.append(song)
+        console.busy(f"made song {len(songs)} of {len(wanted)} of the model's own")
     del preparation, text
     model.condition_encoder.to("cpu")
-    model.transformer.to(at["device"])
     if not every.preview:
         vocoder.to("cpu")
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    trainer = Trainer(model, pieces, vocoder, work, settings, every, {TRIGGER_WORDS: arguments.trigger}, team)
+    trainer = Trainer(model, pieces, vocoder, work, settings, every, {TRIGGER_WORDS: arguments.trigger}, team, songs)
     trainer.fellows = fellows
     _say(trainer, console)
     return trainer

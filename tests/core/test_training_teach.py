@@ -103,6 +103,17 @@ def test_killed_and_gone_on_with_it_is_the_unbroken_training_to_the_bit(argument
     assert Path("killed.training/losses.csv").read_bytes() == Path("unbroken.training/losses.csv").read_bytes()
 
 
+def test_a_share_of_the_crops_can_be_songs_of_the_models_own(arguments, capsys):
+    Path("mine.txt").write_text("slow soul\nhouse\n")
+    wish = ("--steps", "2", "--preserve-captions", "mine.txt")
+    assert cli.main(arguments("kept", *wish)) == 2
+    assert "--preserve-captions: got a file and no --preserve; give --preserve 0.25 too" in capsys.readouterr().err
+    assert cli.main(arguments("kept", *wish, "--preserve", "0.25")) == 0
+    assert "1 held out; 25% of the crops from 2 songs of its own\n" in capsys.readouterr().err
+    assert len(list(Path("kept.training/cache/made").iterdir())) == 2
+    assert read_adapter("kept").facts["settings"].count('"preserve": 0.25') == 1
+
+
 def test_two_processes_are_the_accumulation_of_one(arguments):
     wish = ("--steps", "5", "--save-every", "3", "--measure-every", "2", "--dropout", "0.1")
     with socket.socket() as free:

@@ -126,6 +126,15 @@ def test_a_trained_adapter_is_worn_and_the_base_stays_as_it_was(train, loaded, r
     assert files and all(audio.read(file).seconds > 2 for file in files)
 
 
+def test_it_is_held_to_songs_of_its_own_which_are_made_once(train, monkeypatch, said):
+    train(name="plain")
+    train(name="held", preserve=0.5)
+    made = list((host.training_folder(training.PREPARED) / "made").iterdir())
+    assert len(made) == 32 and any("50% of the crops from 32 songs of its own" in line for line in said)
+    monkeypatch.setattr("acestep_pack.acestep_core.training.made._make", None)  # none may be made again
+    assert not same(*(weights(train(name=n, preserve=p).args[1]) for n, p in (("plain", 0.0), ("held", 0.5))))
+
+
 def test_cancel_keeps_what_was_learnt_and_run_goes_on_exactly(train, cancel, said):
     whole = weights(train(name="whole", steps=4).args[1])
     cancel(2)

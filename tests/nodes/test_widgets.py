@@ -75,6 +75,7 @@ TRAINING = {
     "stretch": {"stretch": "auto"},
     "save_every": 0,
     "measure_every": 0,
+    "preserve": 0.0,
 }
 
 # Node -> (what its widgets are at first, widget -> another value). A widget of a DynamicCombo is named combo.widget and
@@ -158,6 +159,7 @@ CHANGES = {
             "stretch.end": (STRETCH, {**STRETCH, "end": 0.1}),
             "save_every": 1,
             "measure_every": 1,
+            "preserve": 0.5,
         },
     ),
     **{
