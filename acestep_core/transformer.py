@@ -123,7 +123,7 @@ class Velocity:
         for number in range(len(self._layers)):
             stream = self._block(stream, number, shifts + jump_shifts, cross)
         shift, scale = (self.transformer.scale_shift_table.to(stream) + (state + jump)[:, None]).chunk(2, dim=1)
-        stream = (self.transformer.norm_out(stream) * (1 + scale) + shift).to(self.dtype)
+        stream = torch.addcmul(shift, self.transformer.norm_out(stream), 1 + scale).to(self.dtype)
         return self.transformer.proj_out_conv(stream.transpose(1, 2))[..., : self.frames].to(latents)
 
     def _patches(self, latents: torch.Tensor) -> torch.Tensor:
@@ -135,11 +135,11 @@ class Velocity:
     def _block(self, stream: torch.Tensor, number: int, shifts: torch.Tensor, cross: Cross) -> torch.Tensor:
         block, window = self._layers[number].block, self._layers[number].window
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = (block.scale_shift_table.to(stream) + shifts).chunk(6, 1)
-        normed = (block.self_attn_norm(stream) * (1 + scale) + shift).to(self.dtype)
-        stream = stream + self_attention(block.self_attn, normed, self._rotary, window) * gate
+        normed = torch.addcmul(shift, block.self_attn_norm(stream), 1 + scale).to(self.dtype)
+        stream = torch.addcmul(stream, self_attention(block.self_attn, normed, self._rotary, window), gate)
         stream = stream + cross(stream, number)
-        normed = (block.mlp_norm(stream) * (1 + mlp_scale) + mlp_shift).to(self.dtype)
-        return stream + block.mlp(normed) * mlp_gate
+        normed = torch.addcmul(mlp_shift, block.mlp_norm(stream), 1 + mlp_scale).to(self.dtype)
+        return torch.addcmul(stream, block.mlp(normed), mlp_gate)
 
     def _cross(self, stream: torch.Tensor, number: int) -> torch.Tensor:
         layer = self._layers[number]

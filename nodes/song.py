@@ -21,15 +21,17 @@ TEXT_ACTIVATION_BYTES = 256 << 20
 def states_of(handle: EncoderHandle, song: Song) -> TextStates:
     """A song's text: as it was read before, else from the disk, else by the text encoder, which is placed only then."""
 
+    prompts = text_prompt(song), lyrics_prompt(song)
+
     def encode() -> TextStates:
         handle.network.load(TEXT_ACTIVATION_BYTES)
         return handle.encoder.encode(song).to("cpu")
 
     def read() -> TextStates:
-        prompts, cache = (text_prompt(song), lyrics_prompt(song)), handle.cache
+        cache = handle.cache
         return host.Room().spared(lambda: cache.get(prompts, encode) if cache else encode(), STAGE_MEANS)
 
-    return handle.texts.get((text_prompt(song), lyrics_prompt(song)), read)
+    return handle.texts.get(prompts, read)
 
 
 class SongNode(io.ComfyNode):

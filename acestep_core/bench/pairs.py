@@ -4,6 +4,7 @@ Each function builds one side, OURS or THEIRS, of the same computation.
 """
 
 import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -99,54 +100,59 @@ def song(
     from ..checkpoints.local import TINY_FOLDER
 
     tokenizer = load_text_encoder(TINY_FOLDER / "text_encoder").tokenizer
-    qwen = published.text_encoder(layers, len(tokenizer), device, dtype)
-    encoder = published.condition_encoder(device, dtype)
-    vae = published.vae(device, dtype)
+    networks = (
+        published.text_encoder(layers, len(tokenizer), device, dtype),
+        published.condition_encoder(device, dtype),
+        published.vae(device, dtype),
+    )
     numbers = itertools.count()
 
-    def caption(number: int) -> str:
-        return f"calm piano and strings, take {number if changed else 0}"
+    def asked() -> tuple[str, int]:
+        number = next(numbers)
+        return f"calm piano and strings, take {number if changed else 0}", number
 
     if side == OURS:
-        silence = torch.zeros(1, PUBLISHED_LATENTS.channels, 1)
-        models = [
-            StageModel(
-                width,
-                published.transformer(width, layers, device, dtype),
-                encoder,
-                silence,
-                width.lower(),
-                VARIANTS["turbo"],
-                PUBLISHED_LATENTS.channels,
-            )
-            for width in widths
-        ]
-        cascade = Cascade(models, TextEncoder(qwen, tokenizer), Vocoder(vae))
+        transformers = [(width, published.transformer(width, layers, device, dtype)) for width in widths]
+        return _our_song(transformers, tokenizer, *networks, seconds, asked)
+    return _their_song(published.transformer("2B", layers, device, dtype), tokenizer, *networks, seconds, asked)
 
-        def ours() -> torch.Tensor:
-            number = next(numbers)
-            wanted = Song(caption=caption(number), seconds=seconds)
-            return cascade.generate(wanted, seed=number, steps=STEPS[len(widths)]).samples
 
-        return ours
+Asked = Callable[[], tuple[str, int]]  # the next song's caption and seed
 
-    pipeline = _pipeline(vae, qwen, tokenizer, published.transformer("2B", layers, device, dtype), encoder)
+
+def _our_song(transformers: Sequence[tuple], tokenizer, qwen, encoder, vae, seconds: float, asked: Asked) -> Run:
+    silence = torch.zeros(1, PUBLISHED_LATENTS.channels, 1)
+    models = [
+        StageModel(width, network, encoder, silence, width.lower(), VARIANTS["turbo"], PUBLISHED_LATENTS.channels)
+        for width, network in transformers
+    ]
+    cascade = Cascade(models, TextEncoder(qwen, tokenizer), Vocoder(vae))
+
+    def run() -> torch.Tensor:
+        caption, seed = asked()
+        return cascade.generate(Song(caption, seconds=seconds), seed=seed, steps=STEPS[len(models)]).samples
+
+    return run
+
+
+def _their_song(transformer, tokenizer, qwen, encoder, vae, seconds: float, asked: Asked) -> Run:
+    pipeline = _pipeline(vae, qwen, tokenizer, transformer, encoder)
     if seconds > WHOLE_SECONDS:
         vae.enable_tiling()
 
-    def theirs() -> torch.Tensor:
-        number = next(numbers)
+    def run() -> torch.Tensor:
+        caption, seed = asked()
         made = pipeline(
-            caption(number),
+            caption,
             lyrics="[Instrumental]",
             audio_duration=seconds,
             num_inference_steps=sum(STEPS[1]),
             guidance_scale=1.0,
-            generator=torch.Generator().manual_seed(number),
+            generator=torch.Generator().manual_seed(seed),
         )
         return made.audios.float().cpu()
 
-    return theirs
+    return run
 
 
 def _pipeline(vae, qwen, tokenizer, transformer, encoder):

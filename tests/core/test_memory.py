@@ -14,6 +14,7 @@ from acestep_pack.acestep_core.memory import ALL, LAYERS, NETWORKS, PARTS, PLANS
 from acestep_pack.acestep_core.song import Song
 from acestep_pack.acestep_core.transformer import Velocity
 from acestep_pack.acestep_core.vocoder import Vocoder
+from core_tests.out_of_memory import runs_out
 
 SONG = Song("lo-fi beat", seconds=10.01)
 
@@ -110,17 +111,6 @@ def test_fetched_layers_stay_where_they_are_and_compute_the_same(tiny_family):
 
 
 # ---- memory that runs out --------------------------------------------------------------------------------------------
-
-
-def runs_out(monkeypatch, owner, name, when):
-    function = getattr(owner, name)
-
-    def call(*given, **named):
-        if when(*given):
-            raise torch.OutOfMemoryError("no memory")
-        return function(*given, **named)
-
-    monkeypatch.setattr(owner, name, call)
 
 
 def test_a_stage_goes_on_by_a_smaller_plan_and_no_step_comes_twice(tiny_family, made, monkeypatch, caplog):

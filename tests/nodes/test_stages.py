@@ -9,6 +9,7 @@ from acestep_pack.acestep_core.text import TextEncoder
 from acestep_pack.acestep_core.transformer import Velocity
 from acestep_pack.acestep_core.vocoder import Vocoder
 from acestep_pack.nodes import host, latents, load, reference, song, stages, vocoder
+from core_tests.out_of_memory import runs_out
 
 AUTO = {
     "steps": 0,
@@ -135,17 +136,6 @@ def test_weights_can_be_trained_upon_though_nodes_run_in_inference_mode(graph):
 
 
 # ---- memory that runs out --------------------------------------------------------------------------------------------
-
-
-def runs_out(monkeypatch, owner, name, when):
-    function = getattr(owner, name)
-
-    def call(*given, **named):
-        if when(*given):
-            raise torch.OutOfMemoryError("no memory")
-        return function(*given, **named)
-
-    monkeypatch.setattr(owner, name, call)
 
 
 @pytest.fixture

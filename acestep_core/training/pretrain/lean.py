@@ -8,7 +8,7 @@ x_t `[B, C, T]`, t `[B]`, states `[B, L, D]`, context `[B, 2C, T]` → velocity 
 import torch
 import torch.nn.functional as F
 
-from ...attention import rotary_table
+from ...attention import rotary_table, rotate
 
 HALF = torch.bfloat16
 
@@ -24,8 +24,7 @@ def _heads(x, weight, norm, head_dim, rotary=None):
     if norm is not None:
         x = _normed(x, norm)
     if rotary is not None:
-        low, high = x.chunk(2, -1)
-        x = x * rotary[0] + torch.cat([-high, low], -1) * rotary[1]
+        x = rotate(x, rotary)
     return x.to(HALF).transpose(1, 2)
 
 
