@@ -16,12 +16,12 @@ from ..errors import UserError
 GENRE, SECONDS = "chiptune", 12.0
 LEARNT_SEEDS = 2_000_000  # and those that follow
 CLIPS, SONGS = 60, 24
-STRENGTH = 0.7  # at 1 the style is no nearer, and other styles are less themselves
+STRENGTH, PRESERVE = 1.0, 0.25
 MODEL = "tiny-l"
 # The embedded models are small, so their adapters take larger steps than those of the published ones.
 TRAINING = (
     *("--steps", "600", "--rank", "16", "--targets", "self,cross,mlp"),
-    *("--learning-rate", "1e-3", "--crop", f"{SECONDS:g}", "--preserve", "0.25"),
+    *("--learning-rate", "1e-3", "--crop", f"{SECONDS:g}"),
 )
 
 
@@ -33,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser):
     parser.add_argument(
         "--strength", type=float, default=STRENGTH, metavar="S", help=f"at which it is worn (default {STRENGTH:g})"
     )
+    parser.add_argument(
+        "--preserve", type=float, default=PRESERVE, metavar="P", help=f"as in train lora (default {PRESERVE:g})"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.add_argument("-q", "--quiet", action="store_true", help="no notes")
 
@@ -43,7 +46,7 @@ def run(arguments: argparse.Namespace, console: Console):
             raise UserError(f"--{name}: got {getattr(arguments, name)}, expected at least 2")
     with TemporaryDirectory() as temporary:
         work = Path(arguments.work or temporary).expanduser()
-        figures = judge(work, arguments.clips, arguments.songs, arguments.strength, console)
+        figures = judge(work, arguments.clips, arguments.songs, arguments.strength, arguments.preserve, console)
     if arguments.json:
         console.result(json.dumps(figures))
         return
@@ -51,7 +54,7 @@ def run(arguments: argparse.Namespace, console: Console):
         console.result(f"{name:<64} {value:.4g}")
 
 
-def judge(work: Path, clips: int, songs: int, strength: float, console: Console) -> dict[str, float]:
+def judge(work: Path, clips: int, songs: int, strength: float, preserve: float, console: Console) -> dict[str, float]:
     """All figures; the adapter stays in `work`."""
     from .band.folder import write_clips
     from .likeness import measure
@@ -61,18 +64,20 @@ def judge(work: Path, clips: int, songs: int, strength: float, console: Console)
     console.note(f"{clips} clips of {GENRE} played")
     adapter = work / f"{GENRE}.safetensors"
     clock = Clock()
-    _train(work / "clips", adapter, console)
+    _train(work / "clips", adapter, preserve, console)
     figures = {
         "clips of the style": clips,
         "minutes of training, clips prepared and all": clock.seconds / 60,
         "strength": strength,
+        "share of the crops from songs of its own": preserve,
     }
     return figures | measure(adapter, strength, songs, SECONDS, GENRE, console)
 
 
-def _train(folder: Path, adapter: Path, console: Console):
+def _train(folder: Path, adapter: Path, preserve: float, console: Console):
     from ..cli import build_parser
 
     words = ["train", "lora", str(folder), "--model", MODEL, "--output", str(adapter), *TRAINING]
+    words += ["--preserve", f"{preserve:g}"]
     arguments = build_parser(words).parse_args(words)
     arguments.run(arguments, console)
