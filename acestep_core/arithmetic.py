@@ -16,7 +16,7 @@ CPU_INSTRUCTIONS = {
 }
 
 
-def computes(device: torch.device, dtype: torch.dtype) -> bool:
+def computes(device: torch.device, dtype: torch.dtype | None) -> bool:
     """Whether a device has instructions for a dtype. A torch too old to tell of a CPU counts as none."""
     if device.type == "cpu" and dtype in CPU_INSTRUCTIONS:
         known = getattr(torch.cpu, "get_capabilities", dict)()
@@ -26,7 +26,17 @@ def computes(device: torch.device, dtype: torch.dtype) -> bool:
     return True
 
 
-def warn_if_emulated(device: torch.device, *dtypes: torch.dtype) -> None:
+def settled(device: torch.device, asked: torch.dtype | None, fits: bool = True) -> torch.dtype | None:
+    """A dtype that is asked for, and said where it is emulated. Else float32 on a CPU without bfloat16, where that
+    `fits`; None, the files' own, anywhere else.
+    """
+    warn_if_emulated(device, asked)
+    if asked is None and fits and device.type == "cpu" and not computes(device, torch.bfloat16):
+        return torch.float32
+    return asked
+
+
+def warn_if_emulated(device: torch.device, *dtypes: torch.dtype | None) -> None:
     """Says it of each dtype in which a device is slower than in float32."""
     for dtype in dict.fromkeys(dtypes):
         if not computes(device, dtype):

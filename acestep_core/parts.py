@@ -199,7 +199,7 @@ def _needs(found: "CascadeModels", device: torch.device, form: Form, limit_bytes
         plan = needs.choose(limit_bytes, LONG_SECONDS)
         return plan is not None and plan.holds != LAYERS
 
-    warn_if_emulated(device, form.vocoder_dtype, *filter(None, [form.dtype]))
+    warn_if_emulated(device, form.vocoder_dtype, form.dtype)
     needs = needs_at(form.dtype)
     if form.dtype is not None:
         return needs, form

@@ -23,7 +23,7 @@ import torch
 from aiohttp import web
 from comfy.cli_args import args
 
-from ..acestep_core.arithmetic import computes, warn_if_emulated
+from ..acestep_core.arithmetic import settled, warn_if_emulated
 from ..acestep_core.checkpoints.shelf import FOLDERS_OF_KIND, Shelf
 from ..acestep_core.errors import AceStepError, UserError
 from ..acestep_core.memory import LAYERS, Plan, free_main_memory
@@ -131,13 +131,10 @@ def stage_dtype(name: str, parameters: int) -> torch.dtype | None:
     """
     named = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}.get(name)
     device = management.get_torch_device()
-    if named is not None:
-        warn_if_emulated(device, named)
-        return named
-    if management.is_device_cpu(device):
-        fits = parameters * torch.float32.itemsize <= free_main_memory() * SHARE_OF_A_NETWORK
-        return torch.float32 if fits and not computes(device, torch.bfloat16) else None
-    return management.unet_dtype(device, parameters, supported_dtypes=[torch.bfloat16, torch.float32])
+    if named is None and not management.is_device_cpu(device):
+        return management.unet_dtype(device, parameters, supported_dtypes=[torch.bfloat16, torch.float32])
+    fits = parameters * torch.float32.itemsize <= free_main_memory() * SHARE_OF_A_NETWORK
+    return settled(device, named, fits)
 
 
 def vocoder_dtype(name: str) -> torch.dtype:

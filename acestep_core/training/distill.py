@@ -171,7 +171,7 @@ def run(arguments: argparse.Namespace, console: Console):
     if not arguments.stretch:
         times = stretch(found.defaults[0], LAST_SLOT, steps=1)
         settings = replace(settings, start=times[0], end=times[-1])
-    songs = None if dataset else _songs(arguments.captions, arguments.made, checkpoint.defaults.variant)
+    songs = None if dataset else songs_to_make(arguments.captions, arguments.made, checkpoint.defaults.variant)
     from .optimisers import optimiser_class
     from .team import Team
 
@@ -200,7 +200,7 @@ def _settings(arguments: argparse.Namespace) -> DistillSettings:
     return DistillSettings(**given)
 
 
-def _songs(captions: str | None, count: int, variant: str) -> list[Song]:
+def songs_to_make(captions: str | None, count: int, variant: str) -> list[Song]:
     """What the teacher is asked for: so many songs, those of a file in turn. Raises UserError."""
     if count < 1:
         raise UserError(f"--made: got {count}, expected at least 1")

@@ -175,25 +175,20 @@ def _trainer(found, dataset: Dataset, wanted, target: Path, settings, every, arg
     """Everything loaded, the clips prepared, and said what will be done."""
     import torch
 
-    from ..arithmetic import computes, warn_if_emulated
+    from ..arithmetic import settled
     from ..checkpoints import load_stage_model, load_text_encoder, load_vocoder
     from ..generate import pick_device, pick_dtype
     from .loop import shown_piece
     from .lora import Trainer
-    from .made import made_pieces
     from .prepare import Preparation
     from .preview import Fellows, fellows_of
 
     work = target.with_name(f"{target.name}.training")
-    device, dtype = torch.device(team.device or pick_device(arguments.device)), pick_dtype(arguments.dtype)
-    if dtype is not None:
-        warn_if_emulated(device, dtype)
-    elif device.type == "cpu" and not computes(device, torch.bfloat16):
-        dtype = torch.float32
-    at = {"device": device, "dtype": dtype}
+    device = torch.device(team.device or pick_device(arguments.device))
+    at = {"device": device, "dtype": settled(device, pick_dtype(arguments.dtype))}
     model = replace(load_stage_model(found.stages[0].path, **at), name=found.stages[0].name)
     model.transformer.to("cpu")  # so that the others have a small device's memory for themselves
-    vocoder = load_vocoder(found.vocoder.path, device=at["device"], dtype=torch.float32)
+    vocoder = load_vocoder(found.vocoder.path, device=device, dtype=torch.float32)
     text = load_text_encoder(found.text.path, **at)
     cache = Path(arguments.cache).expanduser() if arguments.cache else work / "cache"
     preparation = Preparation(model, text, vocoder, cache, settings.crop_seconds)
@@ -203,13 +198,11 @@ def _trainer(found, dataset: Dataset, wanted, target: Path, settings, every, arg
     if every.preview and team.leads:
         piece = shown_piece(pieces, settings)
         fellows = fellows_of(found.stages[0], found.defaults[0].boundaries, piece, text, **at)
-    model.transformer.to(at["device"])
-    songs = []
-    for song in made_pieces(model, text, wanted, vocoder.latents.frames(settings.crop_seconds), settings.seed, cache):
-        songs.append(song)
-        console.busy(f"made song {len(songs)} of {len(wanted)} of the model's own")
+    frames = vocoder.latents.frames(settings.crop_seconds)
+    songs = _own_songs(model, text, wanted, frames, settings.seed, cache, device, console) if wanted else ()
     del preparation, text
     model.condition_encoder.to("cpu")
+    model.transformer.to(device)
     if not every.preview:
         vocoder.to("cpu")
     if torch.cuda.is_available():
@@ -218,6 +211,18 @@ def _trainer(found, dataset: Dataset, wanted, target: Path, settings, every, arg
     trainer.fellows = fellows
     _say(trainer, console)
     return trainer
+
+
+def _own_songs(model, text, wanted, frames: int, seed: int, cache: Path, device, console: Console) -> list:
+    """Pieces that the model makes by itself, for which the whole of it is on the device."""
+    from .made import made_pieces
+
+    model.transformer.to(device)
+    songs = []
+    for song in made_pieces(model, text, wanted, frames, seed, cache):
+        songs.append(song)
+        console.busy(f"made song {len(songs)} of {len(wanted)} of the model's own")
+    return songs
 
 
 def _pieces(preparation, dataset: Dataset, trigger: str | None, console: Console) -> list:

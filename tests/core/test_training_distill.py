@@ -15,7 +15,7 @@ from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.generate import Cascade
 from acestep_pack.acestep_core.song import Song
 from acestep_pack.acestep_core.training.cut import cut, kept_layers
-from acestep_pack.acestep_core.training.distill import DistillSettings, Size, _songs
+from acestep_pack.acestep_core.training.distill import DistillSettings, Size, songs_to_make
 from acestep_pack.acestep_core.training.prepare import Piece
 from acestep_pack.acestep_core.training.settings import Rhythm
 from acestep_pack.acestep_core.training.student import Distiller
@@ -207,11 +207,11 @@ def test_a_size_that_fits_not_into_the_teacher_says_why(distiller):
 def test_captions_are_lines_or_songs_as_json(tmp_path):
     file = tmp_path / "captions.txt"
     file.write_text('slow soul\n\n{"caption": "house", "bpm": 124}\n')
-    songs = _songs(str(file), 3, "turbo")
+    songs = songs_to_make(str(file), 3, "turbo")
     assert [(song.caption, song.bpm) for song in songs] == [("slow soul", None), ("house", 124), ("slow soul", None)]
     with pytest.raises(UserError, match="clips: got none; give a folder of clips, or --captions FILE"):
-        _songs(None, 3, "turbo")
-    assert len({song.caption for song in _songs(None, 4, "tiny")}) > 1
+        songs_to_make(None, 3, "turbo")
+    assert len({song.caption for song in songs_to_make(None, 4, "tiny")}) > 1
     file.write_text('{"caption": "x", "bpm": 9}')
     with pytest.raises(UserError, match="captions.txt line 1: bpm: got 9"):
-        _songs(str(file), 1, "turbo")
+        songs_to_make(str(file), 1, "turbo")
