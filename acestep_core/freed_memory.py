@@ -14,9 +14,19 @@ _LARGEST, _PAD = 2**31 - 1, 64 << 20
 
 def keep_freed_memory() -> None:
     """For a process of our own, before its first tensor; a guest in another program leaves its allocator alone."""
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's; other C libraries have none
+    mallopt = _of_glibc("mallopt")
     if mallopt is not None:
         for setting, value in ((_M_MMAP_THRESHOLD, _LARGEST), (_M_TRIM_THRESHOLD, _LARGEST), (_M_TOP_PAD, _PAD)):
             mallopt(setting, value)
+
+
+def return_freed_memory() -> None:
+    """What has been kept goes back to the system: for when networks have gone, whose places nothing will fit soon."""
+    malloc_trim = _of_glibc("malloc_trim")
+    if malloc_trim is not None:
+        malloc_trim(0)
+
+
+def _of_glibc(name: str):
+    """A function of its own, None where another C library serves."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None

@@ -116,7 +116,8 @@ class Residual(nn.Module):
         self.snake2, self.conv2 = Snake(unit.snake2), Convolution(unit.conv2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.conv2(self.snake2.in_place(self.conv1(self.snake1(x)))).add_(x)
+        """In place: callers hold `x` until the whole block is through, a tensor more for nothing else."""
+        return x.add_(self.conv2(self.snake2.in_place(self.conv1(self.snake1(x)))))
 
 
 def _residuals(block: nn.Module) -> nn.Sequential:

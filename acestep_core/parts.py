@@ -18,6 +18,7 @@ from .checkpoints.checkpoint import read_checkpoint
 from .checkpoints.layouts import STAGE_PARTS
 from .checkpoints.load import StageModel, load_stage_model, load_text_encoder, load_vocoder
 from .fetched import fetch_layers
+from .freed_memory import return_freed_memory
 from .memory import (
     ALL,
     LAYERS,
@@ -160,6 +161,7 @@ class Parts(Sparing):
             del self._held[key]
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+        return_freed_memory()
 
     # ---- plans -------------------------------------------------------------------------------------------------------
 

@@ -46,6 +46,7 @@ COLOURS = (
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)  # kept for whoever comes next, who may want gradients
 def mel_bank(
     n_fft: int, n_mels: int, rate_hz: int, device: str = "cpu", highest_hz: float | None = None
 ) -> torch.Tensor:
@@ -82,6 +83,7 @@ def power(wave: torch.Tensor, n_fft: int, hop: int, centre: bool = True) -> torc
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)
 def _hann(n_fft: int, device: str) -> torch.Tensor:
     return torch.hann_window(n_fft, device=device)
 

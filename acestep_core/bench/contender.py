@@ -12,7 +12,7 @@ import numpy
 import torch
 
 from ..errors import UserError
-from ..freed_memory import keep_freed_memory
+from ..freed_memory import keep_freed_memory, return_freed_memory
 from ..torchaudio_door import settle_torchaudio
 from .resident import forget_most_resident, most_resident_bytes
 
@@ -32,6 +32,7 @@ class Contender:
         self.device, self.dtype, self.mode = device, dtype, MODES[mode]
         with self.mode():
             self.run = make(side=side)
+        return_freed_memory()  # what making random weights took is no part of what is measured
 
     def first(self) -> tuple[numpy.ndarray, int]:
         """What it gives, and the FLOPs it takes: two for each multiplication in a matrix product or convolution."""

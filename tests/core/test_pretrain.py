@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from acestep_pack.acestep_core import spectrogram
 from acestep_pack.acestep_core.torchaudio_door import settle_torchaudio
 from acestep_pack.acestep_core.training.pretrain import channels_last, checkpointing, export, flow, lean, spectral
 
@@ -156,6 +157,16 @@ def test_silence_has_gradients_too():
     made = torch.zeros(1, 2, 9_600, requires_grad=True)
     spectral.reconstruction_loss(made, sine(440, 0.1, 9_600)).backward()
     assert torch.isfinite(made.grad).all()
+
+
+def test_what_was_first_seen_in_inference_mode_has_gradients_too():
+    made = torch.zeros(1, 1, 9_600, requires_grad=True)
+    for kept in (spectral.mel_bank, spectral._semitone_bank, spectrogram._hann):
+        kept.cache_clear()
+    with torch.inference_mode():
+        spectral.log_mel(made), spectral.pitch_image(made, 240)
+    (spectral.log_mel(made).sum() + spectral.pitch_image(made, 240).sum()).backward()
+    assert made.grad.isfinite().all()
 
 
 def test_every_mel_band_hears_something():
