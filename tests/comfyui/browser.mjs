@@ -2,10 +2,10 @@
 //
 //   node browser.mjs SERVER_URL WORKFLOW.json... [--run] [--nodes2] [--ui FILE] [--api FILE] [--shot FILE.jpg|.png]
 //
-// A workflow may be in the UI format or in the API format, which is laid out anew. The report on standard output is one
+// They are opened one after the other in one page, as a user does. A workflow may be in the UI format or in the API format, which is laid out anew. The report on standard output is one
 // JSON object: for each file its missing nodes, nodes that the front end marks as wrong, errors of page, console and
-// HTTP, and the workflow in both formats. --run presses Run, waits for the end and reports what our widgets showed. --ui, --api and --shot write the last
-// workflow and its picture to files, which is how workflows/ is made.
+// HTTP, and the workflow in both formats. --run presses Run, waits for the end and reports what our widgets showed. --ui,
+// --api and --shot write the last workflow and its picture to files, which is how workflows/ is made.
 // Needs playwright-core (NODE_PATH) and a Chromium (CHROMIUM).
 import { readFileSync, writeFileSync } from "node:fs"
 import { createRequire } from "node:module"
@@ -55,22 +55,32 @@ const browser = await chromium.launch({
   args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 })
 const reports = {}
+let report // of the workflow that is open
 try {
-  for (const file of files) reports[basename(file)] = await visit(file)
+  const page = await openFrontEnd()
+  for (const file of files) reports[basename(file)] = await visit(page, file)
 } finally {
   await browser.close()
 }
 process.stdout.write(JSON.stringify(reports, null, 1))
 
-async function visit(file) {
-  const report = { consoleErrors: [], consoleNoise: [], pageErrors: [], httpErrors: [] }
+async function openFrontEnd() {
+  report = blank()
   const page = await (await browser.newContext({ viewport: options.shot ? SHOT_VIEW : VIEW })).newPage()
-  listen(page, report)
+  listen(page)
   await keepApart(page)
   await page.goto(url)
   await page.waitForFunction(isReady, null, { timeout: 120_000 })
-  report.frontend = await page.evaluate(() => window.__COMFYUI_FRONTEND_VERSION__)
   await page.waitForTimeout(1000) // extensions of packs are set up last
+  return page
+}
+
+function blank() {
+  return { consoleErrors: [], consoleNoise: [], pageErrors: [], httpErrors: [] }
+}
+
+async function visit(page, file) {
+  report.frontend = await page.evaluate(() => window.__COMFYUI_FRONTEND_VERSION__)
   await page.evaluate(loadWorkflow, { workflow: JSON.parse(readFileSync(file)), name: basename(file, ".json") })
   await page.waitForTimeout(1000)
   Object.assign(report, await page.evaluate(describe))
@@ -79,11 +89,12 @@ async function visit(file) {
   if (options.ui) writeFileSync(options.ui, JSON.stringify(report.ui, null, 2) + "\n")
   if (options.api) writeFileSync(options.api, JSON.stringify(report.api, null, 2) + "\n")
   if (options.shot) await picture(page, options.shot)
-  await page.context().close()
-  return report
+  const done = report
+  report = blank()
+  return done
 }
 
-function listen(page, report) {
+function listen(page) {
   page.on("pageerror", (error) => report.pageErrors.push(String(error.stack ?? error)))
   page.on("console", (message) => {
     const text = message.text()

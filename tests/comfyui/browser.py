@@ -23,7 +23,7 @@ class Browser:
     def open(
         self, url: str, *files: Path, timeout: float = 300, run: bool = False, options: Sequence[str] = ()
     ) -> dict[str, dict]:
-        """Opens each workflow, in UI or API format, on a fresh page: what browser.mjs reports, by file name."""
+        """Opens each workflow, in UI or API format, one after the other: what browser.mjs reports, by file name."""
         command = [self.node, str(DRIVER), url, *map(str, files), *(["--run"] if run else []), *options]
         paths = [str(self.modules), *filter(None, [os.environ.get("NODE_PATH")])]
         environment = os.environ | {"NODE_PATH": os.pathsep.join(paths), "CHROMIUM": self.chromium}
