@@ -148,7 +148,7 @@ class Cascade:
         heard = self.hear(reference, continue_from)
         frames = self.latents.frames(song.seconds)
         kept = _kept(heard, frames, [stage.steps for _, stage in stages])
-        self.parts.settle(song.seconds, count)
+        self.parts.settle(song.seconds, count * max(stage.guidance.looks for _, stage in stages))
         self.parts.read_ahead(stages[0][0])
         prompts = text_prompt(song), lyrics_prompt(song)
         text = self.parts.spared(lambda: self._texts.get(prompts, lambda: self.parts.text_states(song)), STAGE_MEANS)

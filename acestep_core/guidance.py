@@ -22,7 +22,9 @@ Combine = Callable[[torch.Tensor, float, torch.Tensor, torch.Tensor], torch.Tens
 class ConditionedVelocity(Protocol):
     def __call__(self, latents: torch.Tensor, t: float) -> torch.Tensor: ...
 
-    def null(self, latents: torch.Tensor, t: float) -> torch.Tensor: ...
+    def with_null(self, latents: torch.Tensor, t: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same, and that without the song's condition."""
+        ...
 
 
 def cfg(scale: float) -> Combine:
@@ -110,9 +112,14 @@ class Guidance:
         if not 0 <= low <= high <= 1:
             raise UserError(f"guidance interval: got {low:g} to {high:g}, expected 0 <= low <= high <= 1")
 
+    @property
+    def looks(self) -> int:
+        """How often a song is looked at in a step: with its condition, and where there is guidance without it too."""
+        return 2 if self.kind != "none" and self.scale > 1 else 1
+
     def applies(self, t: float) -> bool:
         low, high = self.interval
-        return self.kind != "none" and self.scale > 1 and low - SAME_TIME <= t <= high + SAME_TIME
+        return self.looks > 1 and low - SAME_TIME <= t <= high + SAME_TIME
 
 
 class Guided:
@@ -133,7 +140,6 @@ class Guided:
         return self._guided(latents, t, self._plain)
 
     def _guided(self, latents: torch.Tensor, t: float, combine: Combine | None) -> torch.Tensor:
-        cond = self._velocity(latents, t)
         if not self._guidance.applies(t):
-            return cond
-        return combine(latents, t, cond, self._velocity.null(latents, t))
+            return self._velocity(latents, t)
+        return combine(latents, t, *self._velocity.with_null(latents, t))

@@ -43,11 +43,11 @@ class Plan:
     """How a song is made in the memory there is."""
 
     holds: str = ALL  # ALL, PARTS, NETWORKS or LAYERS
-    splits: bool = False  # the items of a batch go through a transformer one after the other
+    splits: bool = False  # what looks there are in a step, of each song and without its words, come one by one
     small_tiles: bool = False  # of the vocoder
 
     def __str__(self) -> str:
-        more = [", one song of a batch at a time"] * self.splits + [", small tiles in the vocoder"] * self.small_tiles
+        more = [", one look at one song at a time"] * self.splits + [", small tiles in the vocoder"] * self.small_tiles
         return TOLD[self.holds] + "".join(more)
 
 
@@ -163,15 +163,15 @@ class StageNeeds:
         """Bytes of a number of the transformer's weights."""
         return 1 if self.quantised else self.each
 
-    def works(self, holds: str, frames: int, items: int) -> Iterator[tuple[int, int]]:
-        """(weights held, bytes beside them) while its condition is encoded, and in a step of so many items."""
+    def works(self, holds: str, frames: int, looks: int) -> Iterator[tuple[int, int]]:
+        """(weights held, bytes beside them) while its condition is encoded, and in a step of so many looks at once."""
         tokens = TEXT_TOKENS_MAX + LYRIC_TOKENS_MAX + 1
         # The lyric encoder looks through dense masks, and on some devices writes its scores out in float32.
         scores = 2 * FULL * tokens**2 * self.encoder.heads
         encoding = self.encoder.one_pass(tokens, self.each) + scores
         network, each = self.transformer, self.each
         seen = 2 * network.layers * network.keys * tokens * each  # keys and values of the cross-attention
-        step = seen + network.one_pass(-(-items * frames // network.patch), each)
+        step = seen + network.one_pass(-(-looks * frames // network.patch), each)
         apart = holds in (NETWORKS, LAYERS)
         yield (each * self.encoder.parameters if apart else self.weights), encoding
         if holds == LAYERS:
@@ -190,21 +190,20 @@ class Needs:
     vocoder: Sounds
     latents: LatentSpec = PUBLISHED_LATENTS
 
-    def peak(self, plan: Plan, seconds: float, count: int = 1) -> int:
-        """Bytes of weights and passes at the fullest moment of a song."""
-        works = list(self._works(plan, seconds, count))
+    def peak(self, plan: Plan, seconds: float, looks: int = 1) -> int:
+        """Bytes of weights and passes at the fullest moment of a song. `looks`: of a step, one or two for each song."""
+        works = list(self._works(plan, seconds, looks))
         if plan.holds != ALL:
             return max(held + beside for held, beside in works)
         models = {stage.key: stage.weights for stage in self.stages}
         return sum(models.values()) + self._text_weights + self._vocoder_weights + max(beside for _, beside in works)
 
-    def _works(self, plan: Plan, seconds: float, count: int) -> Iterator[tuple[int, int]]:
+    def _works(self, plan: Plan, seconds: float, looks: int) -> Iterator[tuple[int, int]]:
         """(weights held, bytes beside them) of each thing that is done."""
         frames = self.latents.frames(seconds)
         yield self._text_weights, self.text.one_pass(TEXT_TOKENS_MAX, self.text_each)
         for stage in self.stages:
-            items = 1 if plan.splits else count
-            yield from stage.works(plan.holds, frames, items)
+            yield from stage.works(plan.holds, frames, 1 if plan.splits else looks)
         yield self._vocoder_weights, self.vocoder.one_tile(frames, plan.small_tiles)
 
     @property
@@ -215,10 +214,10 @@ class Needs:
     def _vocoder_weights(self) -> int:
         return self.vocoder.parameters * self.vocoder.each
 
-    def choose(self, limit_bytes: float, seconds: float, count: int = 1, first: Plan = PLANS[0]) -> Plan | None:
+    def choose(self, limit_bytes: float, seconds: float, looks: int = 1, first: Plan = PLANS[0]) -> Plan | None:
         """The fastest plan from `first` on that fits; None if none does."""
         plans = PLANS[PLANS.index(first) :]
-        return next((plan for plan in plans if self.peak(plan, seconds, count) <= limit_bytes), None)
+        return next((plan for plan in plans if self.peak(plan, seconds, looks) <= limit_bytes), None)
 
     def sizes(self, seconds: float = LONG_SECONDS) -> dict[str, int]:
         """What is held -> bytes at the fullest moment of a song."""
@@ -230,9 +229,9 @@ class Needs:
         return {card: plan and plan.holds for card, plan in plans.items()}
 
 
-def smaller(plan: Plan, means: Sequence[str], count: int = 1) -> Plan | None:
-    """The next plan that spares memory by one of these means, for so many songs at once; None if there is none."""
-    means = [name for name in means if name != "splits" or count > 1]
+def smaller(plan: Plan, means: Sequence[str], looks: int = 1) -> Plan | None:
+    """The next plan that spares memory by one of these means, for a step of so many looks; None if there is none."""
+    means = [name for name in means if name != "splits" or looks > 1]
     plans = PLANS[PLANS.index(plan) + 1 :]
     return next((other for other in plans if any(getattr(other, name) != getattr(plan, name) for name in means)), None)
 

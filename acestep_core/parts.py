@@ -165,14 +165,14 @@ class Parts(Sparing):
 
     # ---- plans -------------------------------------------------------------------------------------------------------
 
-    def settle(self, seconds: float, count: int) -> None:
-        """Chooses the plan for so many songs at once, and says so where it is not the one asked for."""
-        self.count = count
+    def settle(self, seconds: float, looks: int) -> None:
+        """Chooses the plan for steps of so many looks, and says so where it is not the one asked for."""
+        self.looks = looks
         if self._needs is None:
             return
-        plan = self._needs.choose(self._limit_bytes, seconds, count, self._first) or PLANS[-1]
+        plan = self._needs.choose(self._limit_bytes, seconds, looks, self._first) or PLANS[-1]
         if plan != self.plan and plan != self._first:
-            needed, free = self._needs.peak(plan, seconds, count) / 1e9, self._limit_bytes / 1e9
+            needed, free = self._needs.peak(plan, seconds, looks) / 1e9, self._limit_bytes / 1e9
             logger.warning("%s: this song takes about %.1f GB, and there are %.1f GB", plan, needed, free)
         self._use(plan)
 

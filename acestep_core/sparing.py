@@ -17,10 +17,10 @@ T = TypeVar("T")
 
 
 class Sparing:
-    """Work under a plan, for `count` songs at once. What a smaller plan needs done is `make_room`'s."""
+    """Work under a plan, with so many looks in a step. What a smaller plan needs done is `make_room`'s."""
 
-    def __init__(self, count: int = 1, plan: Plan = PLANS[0]):
-        self.count, self.plan = count, plan
+    def __init__(self, looks: int = 1, plan: Plan = PLANS[0]):
+        self.looks, self.plan = looks, plan
 
     def can_use(self, plan: Plan) -> bool:
         """Whether there is a way to hold things so."""
@@ -55,7 +55,7 @@ class Sparing:
             self._spare(STAGE_MEANS)
 
     def _spare(self, means: Sequence[str]) -> None:
-        plan = smaller(self.plan, means, self.count)
+        plan = smaller(self.plan, means, self.looks)
         if plan is None or not self.can_use(plan):
             raise AceStepError(
                 f"out of memory, though already so: {self.plan}; make a shorter song, or take smaller models or bf16"

@@ -68,7 +68,7 @@ class Stage:
                 f"{self.model.name} is a turbo model and will be asked at times it was not taught, t = {shown}; "
                 f"it knows {valid}."
             )
-        if self.distilled and self.guidance.kind != "none" and self.guidance.scale > 1:
+        if self.distilled and self.guidance.looks > 1:
             notes.append(
                 f"{self.model.name} is a turbo model, made to run without guidance; {self.guidance.kind} "
                 f"{self.guidance.scale:g} doubles its time and overdoes its sound."
@@ -147,8 +147,8 @@ def run(
 
     One condition a stage; a callable is asked for it when its stage begins, after the one before has let go of its
     own, so that only one model need be in memory. `seeds`, one an item, are for what noise there still is to draw.
-    `kept` holds through the whole run. `at_once`: how many items go through a model together, all unless given; fewer
-    take less memory. To cancel, stop iterating. Raises UserError before the first step.
+    `kept` holds through the whole run. `at_once`: how many items go through a model together, all unless given, and
+    where there is guidance with and without their condition; fewer take less memory. To cancel, stop iterating. Raises UserError before the first step.
     """
     _check(stages, latents, conditions, seeds)
     latents = enter(latents.float(), stages[0].start if at is None else at, stages[0].start, seeds)
@@ -208,8 +208,9 @@ class _InTurn:
     def __call__(self, latents: torch.Tensor, t: float) -> torch.Tensor:
         return torch.cat([self._velocity(items, t) for items in latents.split(self._at_once)])
 
-    def null(self, latents: torch.Tensor, t: float) -> torch.Tensor:
-        return torch.cat([self._velocity.null(items, t) for items in latents.split(self._at_once)])
+    def with_null(self, latents: torch.Tensor, t: float) -> tuple[torch.Tensor, torch.Tensor]:
+        parts = latents.split(self._at_once)
+        return self(latents, t), torch.cat([self._velocity.null(items, t) for items in parts])
 
 
 def _run_stage(

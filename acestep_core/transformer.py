@@ -86,10 +86,28 @@ class Velocity:
         The null condition is one vector all along, so whatever attends to it receives the same value: the whole
         cross-attention is a constant of the layer.
         """
+        vectors = self._constants()
+        return self._forward(latents, t, None, lambda stream, number: vectors[number])
+
+    def with_null(self, latents: torch.Tensor, t: "float | torch.Tensor") -> tuple[torch.Tensor, torch.Tensor]:
+        """Velocities with the condition and without it, [B, C, T] each, in one pass over the weights."""
+        items = len(latents)
+        vectors = self._constants()
+
+        def cross(stream: torch.Tensor, number: int) -> torch.Tensor:
+            told = self._cross(stream[:items], number)
+            return torch.cat([told, vectors[number].expand_as(told)])
+
+        t = torch.as_tensor(t, dtype=torch.float32).reshape(-1)
+        made = self._forward(torch.cat([latents, latents]), t.repeat(2) if len(t) > 1 else t, None, cross)
+        return made[:items], made[items:]
+
+    def _constants(self) -> list[torch.Tensor]:
+        """What each layer's cross-attention gives under the null condition, [1, 1, hidden]."""
         if self._null_vectors is None:
             states = self.transformer.condition_embedder(self._null_states)
             self._null_vectors = [_null_vector(layer.block.cross_attn, states) for layer in self._layers]
-        return self._forward(latents, t, None, lambda stream, number: self._null_vectors[number])
+        return self._null_vectors
 
     def _check(self, condition: "Condition") -> None:
         config = self.transformer.config
@@ -128,7 +146,8 @@ class Velocity:
 
     def _patches(self, latents: torch.Tensor) -> torch.Tensor:
         latents = functional.pad(self._own(latents), (0, self._padding))
-        channels = torch.cat([self._context.expand(len(latents), -1, -1), latents], dim=1)
+        context = self._context.repeat(len(latents) // len(self._context), 1, 1)
+        channels = torch.cat([context, latents], dim=1)
         # A transposed view would stay one through all layers, and each matrix product would copy its weights for it.
         return self.transformer.proj_in_conv(channels).transpose(1, 2).contiguous()
 

@@ -54,11 +54,12 @@ def play(handle: ModelHandle, stage: Stage, latents: Latents, text, reference, s
     seeds = item_seeds(seed, len(latents.samples))
     frames = latents.samples.shape[-1]
     kept = reference.source.kept(frames) if reference and reference.source else None
-    room = host.Room(len(latents.samples))
+    looks = len(latents.samples) * stage.guidance.looks
+    room = host.Room(looks)
 
     def steps() -> Iterator[Step]:
         condition, at_once = _condition(handle, text, frames, reference), 1 if room.plan.splits else None
-        handle.load_transformer(handle.activation_bytes(latents.samples.shape[-1], at_once or len(latents.samples)))
+        handle.load_transformer(handle.activation_bytes(frames, at_once or looks))
         yield from run([stage], latents.samples, [condition], seeds, kept=kept, at=latents.t or 0.0, at_once=at_once)
 
     for step in room.steps_spared(steps):

@@ -85,10 +85,10 @@ class ModelHandle(Handle):
     def networks(self):
         return (self.transformer, self.condition_encoder, *self.worn)
 
-    def activation_bytes(self, frames: int, count: int = 1) -> float:
-        """Of one look at so many songs: a few streams [B, N, hidden], the widest layer's [B, N, inter], in float32."""
+    def activation_bytes(self, frames: int, looks: int = 1) -> float:
+        """Of so many looks at once: a few streams [B, N, hidden], the widest layer's [B, N, inter], in float32."""
         config = self.model.transformer.config
-        return 4 * count * frames / config.patch_size * (8 * config.hidden_size + 3 * config.intermediate_size)
+        return 4 * looks * frames / config.patch_size * (8 * config.hidden_size + 3 * config.intermediate_size)
 
     def load_transformer(self, activation_bytes: float) -> None:
         """The transformer and what it wears, on the device where they compute."""

@@ -13,7 +13,7 @@ from .types import ReferenceSocket, VocoderHandle, VocoderSocket
 
 def decode(handle: VocoderHandle, latents: torch.Tensor, node_id: str) -> Waveform:
     """Latents [B, C, T] -> waveform [B, channels, N], by a smaller plan where memory runs out."""
-    room = host.Room(len(latents))
+    room = host.Room()
     return room.spared(lambda: _decode(handle, latents, node_id, room.plan.small_tiles))
 
 

@@ -13,6 +13,10 @@ sys.path[:] = [p for p in sys.path if Path(p).resolve() != ROOT]
 
 os.environ["ACESTEP_CACHE"] = "off"  # one run's text is no other's
 
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
+    # Threads beyond the cores wait for one another; processes that tests start inherit it.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+
 if "acestep_pack" not in sys.modules:
     spec = importlib.util.spec_from_file_location("acestep_pack", ROOT / "__init__.py")
     sys.modules["acestep_pack"] = pack = importlib.util.module_from_spec(spec)

@@ -16,7 +16,7 @@ from acestep_pack.acestep_core.formats import read_tags
 from acestep_pack.acestep_core.song import Song
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICK_SECONDS = 0.3
+HEAVY = {"torch", "numpy", "transformers", "diffusers", "peft", "huggingface_hub", "safetensors", "soundfile"}
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def process(*arguments, folder=None, **options):
     return subprocess.Popen(command, cwd=folder, env=env, stdout=-1, stderr=-1, text=True, **listen, **options)
 
 
-# ---- answers without torch -------------------------------------------------------------------------------------------
+# ---- answers at once -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -73,17 +73,14 @@ def process(*arguments, folder=None, **options):
         (["generate", "x", "--lora", "gone:0.5"], 2),
     ],
 )
-def test_help_and_mistakes_are_answered_without_torch(arguments, code, tmp_path):
+def test_help_and_mistakes_are_answered_with_nothing_heavy_imported(arguments, code, tmp_path):
     watch = (
-        "import sys, time; from acestep_core.cli import main; code = main(sys.argv[1:]);"
-        "print('torch' in sys.modules, time.process_time(), file=sys.stderr); sys.exit(code)"
+        "import sys; from acestep_core.cli import main; code = main(sys.argv[1:]);"
+        "print(*sys.modules, file=sys.stderr); sys.exit(code)"
     )
     command = [sys.executable, "-c", watch, *arguments]
     done = subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True)
-    torch_is_there, seconds = done.stderr.decode().splitlines()[-1].split()
-    assert done.returncode == code and torch_is_there == "False"
-    # Of work, so that other work on the machine counts little. A model is looked for in many folders.
-    assert float(seconds) < (QUICK_SECONDS if "--models" not in arguments else 3 * QUICK_SECONDS)
+    assert done.returncode == code and not HEAVY & set(done.stderr.decode().splitlines()[-1].split())
 
 
 def test_version_is_the_projects(capsys):

@@ -26,9 +26,9 @@ class Recorded:
         self.cond_times.append(t)
         return self.cond_value
 
-    def null(self, latents, t):
+    def with_null(self, latents, t):
         self.null_times.append(t)
-        return self.null_value
+        return self(latents, t), self.null_value
 
 
 def test_cfg(flows):

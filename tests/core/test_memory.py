@@ -115,7 +115,7 @@ def test_fetched_layers_stay_where_they_are_and_compute_the_same(tiny_family):
 
 def test_a_stage_goes_on_by_a_smaller_plan_and_no_step_comes_twice(tiny_family, made, monkeypatch, caplog):
     calls = []
-    runs_out(monkeypatch, Velocity, "__call__", lambda *_: len(calls.append(0) or calls) in (2, 4))
+    runs_out(monkeypatch, Velocity, "_forward", lambda *_: len(calls.append(0) or calls) in (2, 4))
     cascade = Cascade.load(tiny_family, device="cpu")
     steps = list(cascade.iterate(SONG, seed=5))
     assert [(step.stage, step.step) for step in steps] == [(0, 1), (0, 2), (1, 1), (2, 1)]
@@ -130,11 +130,11 @@ def test_a_stage_goes_on_by_a_smaller_plan_and_no_step_comes_twice(tiny_family, 
 
 def test_a_batch_too_large_goes_through_one_by_one(tiny_family, monkeypatch, caplog):
     whole = Cascade.load(tiny_family, device="cpu").generate(SONG, seed=5, count=3)
-    runs_out(monkeypatch, Velocity, "__call__", lambda _, latents, t: len(latents) > 1)
+    runs_out(monkeypatch, Velocity, "_forward", lambda _, latents, *__: len(latents) > 1)
     cascade = Cascade.load(tiny_family, device="cpu")
     split = cascade.generate(SONG, seed=5, count=3)
     assert torch.allclose(split.samples, whole.samples, atol=1e-4)
-    assert cascade.parts.plan == Plan(ALL, splits=True) and "one song of a batch at a time" in caplog.text
+    assert cascade.parts.plan == Plan(ALL, splits=True) and "one look at one song at a time" in caplog.text
     own = Cascade([cascade.parts[w] for w in cascade.stages], cascade.parts["text"], cascade.parts["vocoder"])
     assert torch.equal(own.generate(SONG, seed=5, count=3).samples, split.samples)
 
@@ -147,7 +147,7 @@ def test_a_vocoder_gets_the_memory_that_models_held(tiny_family, made, monkeypat
 
 
 def test_what_fits_in_no_way_is_told(tiny_family, monkeypatch):
-    runs_out(monkeypatch, Velocity, "__call__", lambda *_: True)
+    runs_out(monkeypatch, Velocity, "_forward", lambda *_: True)
     with pytest.raises(AceStepError, match="though already so: one network at a time, its layers"):
         Cascade.load(tiny_family, device="cpu").generate(SONG, seed=5)
     with pytest.raises(UserError, match="memory: got -1 GB, expected a positive number such as 8"):

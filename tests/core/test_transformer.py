@@ -121,6 +121,18 @@ def test_null_is_the_null_state_attended_all_along():
     assert torch.allclose(got, theirs(model, condition, latents, 0.6, states), atol=1e-5)
 
 
+@pytest.mark.parametrize("t", [0.6, torch.tensor([0.6, 0.2])])
+def test_with_and_without_condition_come_of_one_pass(t):
+    model = network()
+    condition, latents = inputs(301, batch=2)
+    velocity, passes = prepare(model, condition), []
+    model.layers[0].mlp.register_forward_pre_hook(lambda *_: passes.append(0))
+    told, untold = velocity.with_null(latents, t)
+    assert len(passes) == 1
+    assert torch.allclose(told, velocity(latents, t), atol=1e-5)
+    assert torch.allclose(untold, velocity.null(latents, t), atol=1e-5)
+
+
 def test_bfloat16_gives_back_the_latents_own_dtype():
     model, condition, latents = network().bfloat16(), *inputs(60)
     exact = prepare(network(), condition)(latents, 0.7)

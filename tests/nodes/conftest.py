@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from acestep_pack.acestep_core.training import captions
 from comfyui_tests.install import find_comfyui
 
 
@@ -57,6 +58,14 @@ def run_node():
             return ready.EXECUTE_NORMALIZED(**inputs)
 
     return run
+
+
+@pytest.fixture
+def few_own_songs(monkeypatch) -> int:
+    """A model that is held to its own songs makes only so many of them."""
+    few = captions.STYLES[:4]
+    monkeypatch.setattr(captions, "STYLES", few)
+    return len(few)
 
 
 @pytest.fixture

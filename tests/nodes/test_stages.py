@@ -148,14 +148,14 @@ def put_out(monkeypatch) -> list:
 
 def test_a_batch_too_large_goes_through_a_stage_one_by_one(graph, monkeypatch, said, put_out):
     whole, _ = graph.stage(0, graph.empty(batch_size=2), **QUICK)
-    runs_out(monkeypatch, Velocity, "__call__", lambda _, latents, t: len(latents) > 1)
+    runs_out(monkeypatch, Velocity, "_forward", lambda _, latents, *__: len(latents) > 1)
     split, _ = graph.stage(0, graph.empty(batch_size=2), **QUICK)
     assert torch.allclose(split["samples"], whole["samples"], atol=1e-4)
-    assert put_out == [1] and "out of memory, going on so: all models stay in memory, one song of a batch" in str(said)
+    assert put_out == [1] and "out of memory, going on so: all models stay in memory, one look at one song" in str(said)
 
 
 def test_a_stage_without_memory_ends_with_one_error(graph, monkeypatch, put_out):
-    runs_out(monkeypatch, Velocity, "__call__", lambda *_: True)
+    runs_out(monkeypatch, Velocity, "_forward", lambda *_: True)
     with pytest.raises(AceStepError, match="out of memory, though already so: one network .*; make a shorter song"):
         graph.stage(0, graph.empty(), **QUICK)
     assert put_out == [1, 1]

@@ -126,11 +126,12 @@ def test_a_trained_adapter_is_worn_and_the_base_stays_as_it_was(train, loaded, r
     assert files and all(audio.read(file).seconds > 2 for file in files)
 
 
-def test_it_is_held_to_songs_of_its_own_which_are_made_once(train, monkeypatch, said):
+def test_it_is_held_to_songs_of_its_own_which_are_made_once(train, few_own_songs, monkeypatch, said):
     train(name="plain")
     train(name="held", preserve=0.5)
     made = list((host.training_folder(training.PREPARED) / "made").iterdir())
-    assert len(made) == 32 and any("50% of the crops from 32 songs of its own" in line for line in said)
+    assert len(made) == few_own_songs
+    assert any(f"50% of the crops from {few_own_songs} songs of its own" in line for line in said)
     monkeypatch.setattr("acestep_pack.acestep_core.training.made._make", None)  # none may be made again
     assert not same(*(weights(train(name=n, preserve=p).args[1]) for n, p in (("plain", 0.0), ("held", 0.5))))
 

@@ -302,7 +302,7 @@ def test_every_node_is_walked():
 
 
 @pytest.mark.parametrize("node", pack.NODES, ids=lambda node: node.__name__)
-def test_every_widget_changes_something(node, run_node, parts, said, comfy_folders, other_parts):
+def test_every_widget_changes_something(node, run_node, parts, said, comfy_folders, other_parts, few_own_songs):
     before, changes = CHANGES[node]
     assert set(changes) == widgets(node)
     sockets = {given.id for given in node.GET_SCHEMA().inputs} & set(parts) - set(before)
