@@ -148,7 +148,8 @@ def run(
     One condition a stage; a callable is asked for it when its stage begins, after the one before has let go of its
     own, so that only one model need be in memory. `seeds`, one an item, are for what noise there still is to draw.
     `kept` holds through the whole run. `at_once`: how many items go through a model together, all unless given, and
-    where there is guidance with and without their condition; fewer take less memory. To cancel, stop iterating. Raises UserError before the first step.
+    where there is guidance with and without their condition; fewer take less memory. To cancel, stop iterating. Raises
+    UserError before the first step.
     """
     _check(stages, latents, conditions, seeds)
     latents = enter(latents.float(), stages[0].start if at is None else at, stages[0].start, seeds)

@@ -9,6 +9,7 @@ from comfyui_tests.listening import hear
 
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 NAMES = [path.name for path in WORKFLOWS]
+WHOLE = "text_to_music_cascade.json"  # the others make shorter songs here, and train for fewer steps
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +53,7 @@ def test_workflow_opens_in_the_front_end(name, opened):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_workflow_runs_and_is_heard(name, opened, comfy, server):
-    prompt = opened[name]["api"]
+    prompt = opened[name]["api"] if name == WHOLE else _shortened(opened[name]["api"])
     run = comfy.run(prompt, timeout=900)
     assert run.succeeded, run.error
     saved = [node_id for node_id, node in prompt.items() if node["class_type"] == "AceStepSaveAudio"]
@@ -61,6 +62,14 @@ def test_workflow_runs_and_is_heard(name, opened, comfy, server):
         sound = hear(comfy.view(file))
         assert min(abs(sound.seconds - seconds) for seconds in _asked_seconds(prompt)) < 0.1
         assert not sound.is_silent_in_parts()
+
+
+def _shortened(prompt):
+    for node in prompt.values():
+        for kind, setting, most in (("AceStepSong", "seconds", 15), ("AceStepTrainLora", "steps", 12)):
+            if node["class_type"] == kind:
+                node["inputs"][setting] = min(node["inputs"][setting], most)
+    return prompt
 
 
 def _asked_seconds(prompt):
