@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
+from .norms import unweighted
+
 CHUNK_TOKENS = 128  # measured best of 64 to 512 at the published window of 128
 
 
@@ -24,10 +26,24 @@ def rotary_table(tokens: int, head_dim: int, theta: float, like: torch.Tensor) -
 
 def rotate(x: torch.Tensor, table: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
     """Heads [B, N, H, D] turned by their positions; computed in float32."""
-    cos, sin = table
+    return _turned(x, *table, *table).to(x.dtype)
+
+
+def _turned(x: torch.Tensor, low_cos, low_sin, high_cos, high_sin) -> torch.Tensor:
     low, high = (half.float() for half in x.chunk(2, dim=-1))
-    turned = torch.addcmul(low * cos, high, sin, value=-1), torch.addcmul(high * cos, low, sin)
-    return torch.cat([half.to(x.dtype) for half in turned], dim=-1)
+    turned = torch.addcmul(low * low_cos, high, high_sin, value=-1), torch.addcmul(high * high_cos, low, low_sin)
+    return torch.cat(turned, dim=-1)
+
+
+def _normed_and_turned(
+    norm: torch.nn.Module, x: torch.Tensor, table: tuple[torch.Tensor, torch.Tensor]
+) -> torch.Tensor:
+    """Heads [B, N, H, D] normed, then turned; each head's weight is put into the table, which has no heads."""
+    normed, weight = unweighted(norm, x)
+    if weight is None:
+        return rotate(normed, table)
+    low, high = ([part * half for part in table] for half in weight.float().chunk(2))
+    return _turned(normed, *low, *high).to(x.dtype)
 
 
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
@@ -60,8 +76,8 @@ def self_attention(
     attn: torch.nn.Module, x: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor], window: "Window | None"
 ) -> torch.Tensor:
     """A diffusers self-attention of the stream [B, N, hidden], within the window if there is one."""
-    q = rotate(attn.norm_q(heads(attn.to_q(x), attn.head_dim)), rotary).transpose(1, 2)
-    k = rotate(attn.norm_k(heads(attn.to_k(x), attn.head_dim)), rotary).transpose(1, 2)
+    q = _normed_and_turned(attn.norm_q, heads(attn.to_q(x), attn.head_dim), rotary).transpose(1, 2)
+    k = _normed_and_turned(attn.norm_k, heads(attn.to_k(x), attn.head_dim), rotary).transpose(1, 2)
     v = heads(attn.to_v(x), attn.head_dim).transpose(1, 2)
     return out(attn, attend(q, k, v) if window is None else attend_window(q, k, v, window))
 

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from .attention import Window, attend, heads, out, rotary_table, self_attention, window_of
 from .errors import UserError
+from .norms import modulated, normed
 
 if TYPE_CHECKING:
     from diffusers.models import AceStepTransformer1DModel
@@ -141,7 +142,7 @@ class Velocity:
         for number in range(len(self._layers)):
             stream = self._block(stream, number, shifts + jump_shifts, cross)
         shift, scale = (self.transformer.scale_shift_table.to(stream) + (state + jump)[:, None]).chunk(2, dim=1)
-        stream = torch.addcmul(shift, self.transformer.norm_out(stream), 1 + scale).to(self.dtype)
+        stream = modulated(self.transformer.norm_out, stream, shift, scale).to(self.dtype)
         return self.transformer.proj_out_conv(stream.transpose(1, 2))[..., : self.frames].to(latents)
 
     def _patches(self, latents: torch.Tensor) -> torch.Tensor:
@@ -154,17 +155,17 @@ class Velocity:
     def _block(self, stream: torch.Tensor, number: int, shifts: torch.Tensor, cross: Cross) -> torch.Tensor:
         block, window = self._layers[number].block, self._layers[number].window
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = (block.scale_shift_table.to(stream) + shifts).chunk(6, 1)
-        normed = torch.addcmul(shift, block.self_attn_norm(stream), 1 + scale).to(self.dtype)
-        stream = torch.addcmul(stream, self_attention(block.self_attn, normed, self._rotary, window), gate)
+        moved = modulated(block.self_attn_norm, stream, shift, scale).to(self.dtype)
+        stream = torch.addcmul(stream, self_attention(block.self_attn, moved, self._rotary, window), gate)
         stream = stream + cross(stream, number)
-        normed = torch.addcmul(mlp_shift, block.mlp_norm(stream), 1 + mlp_scale).to(self.dtype)
-        return torch.addcmul(stream, block.mlp(normed), mlp_gate)
+        moved = modulated(block.mlp_norm, stream, mlp_shift, mlp_scale).to(self.dtype)
+        return torch.addcmul(stream, block.mlp(moved), mlp_gate)
 
     def _cross(self, stream: torch.Tensor, number: int) -> torch.Tensor:
         layer = self._layers[number]
         attn = layer.block.cross_attn
-        normed = layer.block.cross_attn_norm(stream).to(self.dtype)
-        queries = attn.norm_q(heads(attn.to_q(normed), attn.head_dim)).transpose(1, 2)
+        asking = attn.to_q(normed(layer.block.cross_attn_norm, stream).to(self.dtype))
+        queries = normed(attn.norm_q, heads(asking, attn.head_dim)).transpose(1, 2)
         keys, values = (part.expand(len(stream), -1, -1, -1) for part in (layer.keys, layer.values))
         return out(attn, attend(queries, keys, values))
 

@@ -4,7 +4,7 @@ from copy import deepcopy
 
 import pytest
 import torch
-from acestep_pack.acestep_core import attention
+from acestep_pack.acestep_core import attention, norms
 from acestep_pack.acestep_core.condition import Condition
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.torchaudio_door import settle_torchaudio
@@ -251,6 +251,29 @@ def test_null_does_not_attend(watched):
     watched.clear()
     velocity.null(latents, 0.5)
     assert len(watched) == 4
+
+
+# ---- norms by themselves ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("change", [None, "hooked", "replaced"])
+def test_norms_are_the_modules_own(dtype, change):
+    from diffusers.models.normalization import RMSNorm
+
+    norm, made = RMSNorm(64, eps=1e-6), torch.Generator().manual_seed(0)
+    norm.weight.data.normal_(generator=made)
+    x, shift, scale = (torch.randn(2, n, 64, generator=made) for n in (9, 1, 1))
+    if change == "hooked":
+        norm.register_forward_hook(lambda _, given, out: 2 * out)
+    elif change == "replaced":
+        norm.forward = lambda x: 3 * x
+    plain = norm(x)
+    norm, x, shift, scale = norm.to(dtype), x.to(dtype), shift.to(dtype), scale.to(dtype)
+    near = {"atol": 1e-5} if dtype == torch.float32 else {"rtol": 0.02, "atol": 0.05}
+    assert norms.normed(norm, x).dtype == dtype and torch.allclose(norms.normed(norm, x).float(), plain, **near)
+    expected = plain * (1 + scale.float()) + shift.float()
+    assert torch.allclose(norms.modulated(norm, x, shift, scale).float(), expected, **near)
 
 
 # ---- attention by itself ---------------------------------------------------------------------------------------------
