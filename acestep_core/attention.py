@@ -26,24 +26,24 @@ def rotary_table(tokens: int, head_dim: int, theta: float, like: torch.Tensor) -
 
 def rotate(x: torch.Tensor, table: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
     """Heads [B, N, H, D] turned by their positions; computed in float32."""
-    return _turned(x, *table, *table).to(x.dtype)
+    return _turned(x, x.dtype, *table, *table)
 
 
-def _turned(x: torch.Tensor, low_cos, low_sin, high_cos, high_sin) -> torch.Tensor:
+def _turned(x: torch.Tensor, dtype: torch.dtype, low_cos, low_sin, high_cos, high_sin) -> torch.Tensor:
     low, high = (half.float() for half in x.chunk(2, dim=-1))
     turned = torch.addcmul(low * low_cos, high, high_sin, value=-1), torch.addcmul(high * high_cos, low, low_sin)
-    return torch.cat(turned, dim=-1)
+    return torch.cat([half.to(dtype) for half in turned], dim=-1)
 
 
 def _normed_and_turned(
     norm: torch.nn.Module, x: torch.Tensor, table: tuple[torch.Tensor, torch.Tensor]
 ) -> torch.Tensor:
-    """Heads [B, N, H, D] normed, then turned; each head's weight is put into the table, which has no heads."""
+    """Heads [B, N, H, D] normed, then turned; the norm's weight goes into the table, which is small."""
     normed, weight = unweighted(norm, x)
     if weight is None:
         return rotate(normed, table)
     low, high = ([part * half for part in table] for half in weight.float().chunk(2))
-    return _turned(normed, *low, *high).to(x.dtype)
+    return _turned(normed, x.dtype, *low, *high)
 
 
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:

@@ -2,10 +2,11 @@
 //
 //   node browser.mjs SERVER_URL WORKFLOW.json... [--run] [--nodes2] [--ui FILE] [--api FILE] [--shot FILE.jpg|.png]
 //
-// They are opened one after the other in one page, as a user does. A workflow may be in the UI format or in the API format, which is laid out anew. The report on standard output is one
-// JSON object: for each file its missing nodes, nodes that the front end marks as wrong, errors of page, console and
-// HTTP, and the workflow in both formats. --run presses Run, waits for the end and reports what our widgets showed. --ui,
-// --api and --shot write the last workflow and its picture to files, which is how workflows/ is made.
+// They are opened one after the other in one page, as a user does. A workflow may be in the UI format or in the API
+// format, which is laid out anew. The report on standard output is one JSON object: for each file its missing nodes,
+// nodes that the front end marks as wrong, errors of page, console and HTTP, and the workflow in both formats. --run
+// presses Run, waits for the end and reports what our widgets showed. --ui, --api and --shot write the last workflow and
+// its picture to files, which is how workflows/ is made.
 // Needs playwright-core (NODE_PATH) and a Chromium (CHROMIUM).
 import { readFileSync, writeFileSync } from "node:fs"
 import { createRequire } from "node:module"
