@@ -1,16 +1,22 @@
 """Attention of the music transformers: rotary tables, grouped heads, and windows that are cut before they are computed.
 
 Queries are [B, H, N, D], keys and values [B, K, N, D] with K dividing H; N tokens. A window w lets token i see j where
-|i - j| <= w. No [N, N] mask is made for it: tokens are taken in chunks, each with the keys that it can see, so work and
-memory grow with N and not with its square.
+|i - j| <= w. No [N, N] mask is made for it, so work and memory grow with N and not with its square. `window_of` chooses
+how, once a run: by flash attention that knows windows, on GPUs that have it; else tokens are taken in chunks, each with
+the keys that it can see, one by one on a CPU, side by side elsewhere.
 """
 
+import functools
+import logging
 from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
 
-from .norms import unweighted
+from . import fused
+from .norms import inverse_rms, is_plain
+
+logger = logging.getLogger(__name__)
 
 CHUNK_TOKENS = 128  # measured best of 64 to 512 at the published window of 128
 
@@ -38,25 +44,54 @@ def _turned(x: torch.Tensor, dtype: torch.dtype, low_cos, low_sin, high_cos, hig
 def _normed_and_turned(
     norm: torch.nn.Module, x: torch.Tensor, table: tuple[torch.Tensor, torch.Tensor]
 ) -> torch.Tensor:
-    """Heads [B, N, H, D] normed, then turned; the norm's weight goes into the table, which is small."""
-    normed, weight = unweighted(norm, x)
-    if weight is None:
-        return rotate(normed, table)
-    low, high = ([part * half for part in table] for half in weight.float().chunk(2))
-    return _turned(normed, x.dtype, *low, *high)
+    """Heads [B, N, H, D] normed, then turned."""
+    if not is_plain(norm):
+        return rotate(norm(x), table)
+    if fused.usable(x):
+        return fused.normed_and_turned(x, norm.weight, *table, norm.eps)
+    # The weight goes into the table, which is small.
+    low, high = ([part * half for part in table] for half in norm.weight.float().chunk(2))
+    return _turned(x * inverse_rms(x, norm.eps), x.dtype, *low, *high)
 
 
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
     """Softmax attention -> [B, H, N, D]. `mask` [N, M], True where seen."""
-    if q.device.type == "cpu" or q.shape[1] == k.shape[1]:
-        return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=q.shape[1] != k.shape[1])
+    groups = q.shape[1] // k.shape[1]
+    if groups == 1 or q.device.type == "cpu" or (mask is None and has_flash(q.device, q.dtype, q.shape[3])):
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=groups > 1)
     # Elsewhere fused kernels refuse grouped heads in one case or another (float32, a mask): the queries of a group line
     # up behind one another instead, as more tokens of the same head.
-    groups = q.shape[1] // k.shape[1]
     folded = q.unflatten(1, (k.shape[1], groups)).flatten(2, 3)
     mask = mask if mask is None else mask.repeat(groups, 1)
     seen = functional.scaled_dot_product_attention(folded, k, v, attn_mask=mask)
     return seen.unflatten(2, (groups, q.shape[2])).flatten(1, 2)
+
+
+@functools.cache
+def has_flash(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
+    """Whether torch has flash attention with windows and grouped heads there: tried, for some builds ignore windows."""
+    if device.type != "cuda" or dtype not in (torch.float16, torch.bfloat16):
+        return False
+    with torch.inference_mode():
+        ramp = torch.linspace(-1, 1, 32 * head_dim, device=device).to(dtype)
+        q, k = (ramp[: count * 8 * head_dim].reshape(1, count, 8, head_dim) for count in (4, 2))
+        place = torch.arange(8, device=device)
+        seen = (place[:, None] - place).abs() <= 1
+        wide = (part.float().repeat_interleave(4 // part.shape[1], dim=1) for part in (q, k, k))
+        right = functional.scaled_dot_product_attention(*wide, attn_mask=seen)
+        try:
+            return torch.allclose(_flash(q, k, k, 1).float(), right, rtol=0.02, atol=0.02)
+        except (RuntimeError, TypeError, AttributeError) as exc:  # none, or another one than torch has had so far
+            logger.info("no flash attention with windows here: %s", exc)
+            return False
+
+
+def _flash(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, reach: int) -> torch.Tensor:
+    # torch's own call, below scaled_dot_product_attention, which does not pass windows on.
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    window = {"window_size_left": reach, "window_size_right": reach}
+    flash = torch.ops.aten._flash_attention_forward
+    return flash(q, k, v, None, None, q.shape[1], k.shape[1], 0.0, False, False, **window)[0].transpose(1, 2)
 
 
 def heads(x: torch.Tensor, head_dim: int) -> torch.Tensor:
@@ -88,20 +123,29 @@ class Window:
 
     tokens: int
     reach: int
-    band: torch.Tensor  # [CHUNK_TOKENS, CHUNK_TOKENS + 2 reach], True where seen; the first key stands `reach` before
-    blocks: (
-        torch.Tensor | None
-    )  # [blocks, 1, CHUNK_TOKENS, CHUNK_TOKENS + 2 reach]; None on a CPU, which goes chunk by chunk
+    # [CHUNK_TOKENS, CHUNK_TOKENS + 2 reach], True where seen; the first key stands `reach` before. None for flash.
+    band: torch.Tensor | None = None
+    # [blocks, 1, CHUNK_TOKENS, CHUNK_TOKENS + 2 reach]; None on a CPU, which goes chunk by chunk.
+    blocks: torch.Tensor | None = None
 
 
-def window_of(tokens: int, reach: int | None, device: torch.device) -> Window | None:
-    """The window of a sequence, or None where everything is seen anyway (no reach given, or one as long as that)."""
+def reach_of(layer: torch.nn.Module) -> int | None:
+    """How far a layer of diffusers sees; None is everywhere."""
+    return layer.self_attn.sliding_window
+
+
+def window_of(tokens: int, reach: int | None, like: torch.Tensor, head_dim: int) -> Window | None:
+    """The window of a sequence on the device and in the dtype of `like`, or None where everything is seen anyway (no
+    reach given, or one as long as that).
+    """
     if reach is None or reach >= tokens - 1:
         return None
-    query = torch.arange(CHUNK_TOKENS, device=device)[:, None]
-    key = torch.arange(-reach, CHUNK_TOKENS + reach, device=device)
+    if has_flash(like.device, like.dtype, head_dim):
+        return Window(tokens, reach)
+    query = torch.arange(CHUNK_TOKENS, device=like.device)[:, None]
+    key = torch.arange(-reach, CHUNK_TOKENS + reach, device=like.device)
     band = (query - key).abs() <= reach
-    return Window(tokens, reach, band, None if device.type == "cpu" else block_masks(tokens, band))
+    return Window(tokens, reach, band, None if like.device.type == "cpu" else block_masks(tokens, band))
 
 
 def block_masks(tokens: int, band: torch.Tensor) -> torch.Tensor:
@@ -117,6 +161,8 @@ def block_masks(tokens: int, band: torch.Tensor) -> torch.Tensor:
 
 def attend_window(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: Window) -> torch.Tensor:
     """Attention within the window -> [B, H, N, D]; equal to a dense mask's up to the order of sums."""
+    if window.band is None:
+        return _flash(q, k, v, window.reach)
     return attend_chunks(q, k, v, window) if window.blocks is None else attend_blocks(q, k, v, window)
 
 
@@ -133,7 +179,7 @@ def attend_chunks(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: Win
 
 
 def attend_blocks(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: Window) -> torch.Tensor:
-    """One call for all chunks, laid side by side in the batch: the fastest where launching a kernel costs."""
+    """One call for all chunks, laid side by side in the batch: fast where launching a kernel costs."""
     (batch, count, tokens, width), groups, blocks = q.shape, q.shape[1] // k.shape[1], len(window.blocks)
     chunk, seen = window.blocks.shape[2:]
     missing = blocks * chunk - tokens

@@ -128,7 +128,8 @@ def loudness_lufs(wave: Waveform) -> tuple[float, ...]:
 
 def normalise_peak(wave: Waveform, dbfs: float = PEAK_DBFS) -> Waveform:
     """Each item at the same peak, louder or quieter, as the original does by default. Silence stays silence."""
-    peak = wave.samples.abs().amax(dim=(1, 2), keepdim=True)
+    low, high = wave.samples.amin(dim=(1, 2), keepdim=True), wave.samples.amax(dim=(1, 2), keepdim=True)
+    peak = torch.maximum(high, -low)
     return Waveform(wave.samples * torch.where(peak > 0, 10 ** (dbfs / 20) / peak, 1.0), wave.sample_rate_hz)
 
 

@@ -10,8 +10,9 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from .attention import rotary_table, self_attention, window_of
+from .attention import reach_of, rotary_table, self_attention, window_of
 from .errors import UserError
+from .norms import normed
 from .reference import Kept, Reference, fit_timbre
 
 if TYPE_CHECKING:
@@ -50,16 +51,8 @@ def encode_condition(
         )
     text = text.to(weight.device, weight.dtype)
     with torch.no_grad():
-        timbre = _heard(model, reference.timbre)
-        states, _ = pack_states(
-            encoder,
-            text.text,
-            torch.ones(text.text.shape[:2], dtype=torch.bool, device=weight.device),
-            text.lyrics,
-            torch.ones(text.lyrics.shape[:2], dtype=torch.bool, device=weight.device),
-            timbre,
-            torch.zeros(len(timbre), dtype=torch.long, device=weight.device),
-        )
+        lyrics = encode_lyrics(encoder.lyric_encoder, text.lyrics)
+        states = torch.cat([lyrics, _heard(model, reference.timbre)[None], encoder.text_projector(text.text)], dim=1)
     kept = reference.source and reference.source.kept(frames)
     return Condition(states, encoder.null_condition_emb.detach(), context(model.silent(frames), kept))
 
@@ -95,39 +88,30 @@ def _heard(model: "StageModel", clips: tuple[torch.Tensor, ...]) -> torch.Tensor
 
 def pack_condition(
     encoder: "AceStepConditionEncoder",
-    text: torch.Tensor,
-    text_mask: torch.Tensor,
-    lyrics: torch.Tensor,
-    lyrics_mask: torch.Tensor,
-    timbre: torch.Tensor,  # [clips of all items, C, F]
-    timbre_item: torch.Tensor,
-    *,
-    timbre_token: bool,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """`pack_states` of timbre clips as latents. `timbre_token`: whether the model (family "xl") puts its special token
-    before each clip and pools there, or pools the first frame.
-    """
-    pooled = encode_timbre(encoder.timbre_encoder, timbre, timbre_token)
-    return pack_states(encoder, text, text_mask, lyrics, lyrics_mask, pooled, timbre_item)
-
-
-def pack_states(
-    encoder: "AceStepConditionEncoder",
     text: torch.Tensor,  # [B, Lt, Dt]
     text_mask: torch.Tensor,  # [B, Lt] bool, True at tokens, False at padding
     lyrics: torch.Tensor,  # [B, Ll, Dt]
     lyrics_mask: torch.Tensor,  # [B, Ll]
-    timbre: torch.Tensor,  # [clips of all items, D], one vector each
+    timbre: torch.Tensor,  # [clips of all items, C, F]
     timbre_item: torch.Tensor,  # [clips of all items], the item that each belongs to
+    *,
+    timbre_token: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Packed states [B, L, D] and their mask [B, L] of a batch: tokens first, padding last.
+    """Packed states [B, L, D] and their mask [B, L] of a batch with padding: tokens first, padding last.
 
-    Only songs without padding equal their single runs: transformers attend to padding.
+    `timbre_token`: whether the model (family "xl") puts its special token before each clip and pools there, or pools
+    the first frame. Only songs without padding equal their single runs: transformers attend to padding.
     """
+    timbre = encode_timbre(encoder.timbre_encoder, timbre, timbre_token)
     lyrics = encoder.lyric_encoder(inputs_embeds=lyrics, attention_mask=lyrics_mask)
     timbre, timbre_mask = encoder.timbre_encoder.unpack_timbre_embeddings(timbre, timbre_item)
     states, mask = _pack(lyrics, lyrics_mask, timbre, timbre_mask.bool())
     return _pack(states, mask, encoder.text_projector(text), text_mask)
+
+
+def encode_lyrics(encoder: torch.nn.Module, lyrics: torch.Tensor) -> torch.Tensor:
+    """Embeddings of lyrics without padding [B, L, Dt] -> [B, L, D]."""
+    return normed(encoder.norm, _encoded(encoder, encoder.embed_tokens(lyrics)))
 
 
 def encode_timbre(encoder: torch.nn.Module, clips: torch.Tensor, timbre_token: bool) -> torch.Tensor:
@@ -135,13 +119,19 @@ def encode_timbre(encoder: torch.nn.Module, clips: torch.Tensor, timbre_token: b
     stream = encoder.embed_tokens(clips.transpose(1, 2))
     if timbre_token:
         stream = torch.cat([encoder.special_token.to(stream).expand(len(stream), -1, -1), stream], dim=1)
-    tokens = stream.shape[1]
-    rotary = rotary_table(tokens, encoder.head_dim, encoder.rope_theta, stream)
+    return normed(encoder.norm, _encoded(encoder, stream)[:, 0])
+
+
+def _encoded(encoder: torch.nn.Module, stream: torch.Tensor) -> torch.Tensor:
+    """A stream [B, N, D] through the layers of a lyric or timbre encoder."""
+    tokens, head_dim = stream.shape[1], encoder.head_dim
+    rotary = rotary_table(tokens, head_dim, encoder.rope_theta, stream)
+    windows = {reach: window_of(tokens, reach, stream, head_dim) for reach in map(reach_of, encoder.layers)}
     for layer in encoder.layers:
-        window = window_of(tokens, layer.self_attn.sliding_window, stream.device)
-        stream = stream + self_attention(layer.self_attn, layer.input_layernorm(stream), rotary, window)
-        stream = stream + layer.mlp(layer.post_attention_layernorm(stream))
-    return encoder.norm(stream[:, 0])
+        moved = normed(layer.input_layernorm, stream)
+        stream = stream + self_attention(layer.self_attn, moved, rotary, windows[reach_of(layer)])
+        stream = stream + layer.mlp(normed(layer.post_attention_layernorm, stream))
+    return stream
 
 
 def _pack(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from .cascade import DEFAULT_CASCADE, CascadeModels, find_cascade
 from .checkpoints.checkpoint import Checkpoint, Part, read_checkpoint
 from .spec import LYRIC_TOKENS_MAX, PUBLISHED_LATENTS, TEXT_TOKENS_MAX, LatentSpec
-from .tiles import decoder_context, tile_frames
+from .tiles import decoder_context, pass_bytes, tile_frames, widest
 
 if TYPE_CHECKING:
     import torch
@@ -127,18 +127,15 @@ class Sounds:
 
     @staticmethod
     def by(parameters: int, arguments: Mapping, each: int = FULL) -> "Sounds":
-        ratios, width = arguments["downsampling_ratios"], arguments["decoder_channels"]
-        multiples = (1, *arguments["channel_multiples"])
-        widest = max(width * multiples[i] / math.prod(ratios[:i]) for i in range(len(ratios) + 1))
+        ratios = arguments["downsampling_ratios"]
+        numbers = widest(ratios, arguments["decoder_channels"], arguments["channel_multiples"])
         context = decoder_context(ratios)
-        return Sounds(parameters, widest, math.prod(ratios), context.before + context.after, each)
+        return Sounds(parameters, numbers, math.prod(ratios), context.before + context.after, each)
 
     def one_tile(self, frames: int, small: bool) -> int:
-        """Bytes beside the weights while a tile of so long a song is decoded: six copies of the widest layer, two of
-        them, a snake's, in float32.
-        """
+        """Bytes beside the weights while a tile of so long a song is decoded."""
         span = min(frames, tile_frames(self.samples_per_frame, self.each, small) + self.context_frames)
-        return round((2 * FULL + 4 * self.each) * self.numbers_per_sample * self.samples_per_frame * span)
+        return pass_bytes(self.numbers_per_sample * self.samples_per_frame * span, self.each)
 
 
 @dataclass(frozen=True)

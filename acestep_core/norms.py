@@ -5,24 +5,27 @@ diffusers made it (hooked, replaced) is called as a module.
 """
 
 import torch
+from torch.nn import functional
+
+from . import fused
 
 
 def modulated(norm: torch.nn.Module, x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     """norm(x) · (1 + scale) + shift: [B, N, C], with shift and scale [1 or B, 1, C]."""
-    if not _is_plain(norm):
+    if not is_plain(norm):
         return torch.addcmul(shift, norm(x), 1 + scale)
+    if fused.usable(x):
+        return fused.modulated(x, norm.weight, shift, scale, norm.eps)
     return torch.addcmul(shift, x * inverse_rms(x, norm.eps), norm.weight * (1 + scale))
 
 
 def normed(norm: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
     """norm(x), in the dtype of x: [..., C]."""
-    divided, weight = unweighted(norm, x)
-    return (divided if weight is None else divided * weight).to(x.dtype)
-
-
-def unweighted(norm: torch.nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """norm(x) [..., C] but for a weight [C] that it is still to be multiplied by, if there is one."""
-    return (x * inverse_rms(x, norm.eps), norm.weight) if _is_plain(norm) else (norm(x), None)
+    if not is_plain(norm):
+        return norm(x).to(x.dtype)
+    if x.device.type != "cpu":  # where it is one kernel
+        return functional.rms_norm(x, norm.weight.shape, norm.weight.to(x.dtype), norm.eps)
+    return (x * inverse_rms(x, norm.eps) * norm.weight).to(x.dtype)
 
 
 def inverse_rms(x: torch.Tensor, eps: float) -> torch.Tensor:
@@ -31,7 +34,8 @@ def inverse_rms(x: torch.Tensor, eps: float) -> torch.Tensor:
     return (length.square() / x.shape[-1] + eps).rsqrt()
 
 
-def _is_plain(norm: torch.nn.Module) -> bool:
+def is_plain(norm: torch.nn.Module) -> bool:
+    """Whether a norm is what diffusers made, with a weight, so that it may be computed otherwise."""
     from diffusers.models.normalization import RMSNorm
 
     hooked = norm._forward_pre_hooks or norm._forward_hooks or "forward" in vars(norm)

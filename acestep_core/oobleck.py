@@ -3,14 +3,33 @@
 Inside, time comes before channels, [B, N, C], so no convolution has to reorder its input; a 1x1 convolution is a matrix
 product; a transposed convolution of kernel 2s and stride s is one of kernel 2 that makes s samples at a time. Weight
 norm is folded when the network is made, and a snake needs no memory beside its input.
+
+Every layer takes and gives a Pending: on GPUs, where a convolution adds its bias in a pass of its own, the next snake
+adds it instead.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from . import fused
+
 # Rows of a snake that are worked on at once: on a CPU they then stay in its cache.
 SNAKE_ELEMENTS = 1 << 19
+# cuDNN's convolutions to fewer channels than its matrix units take run a hundred times slower, at some lengths.
+LEAST_CHANNELS_ON_GPU = 8
+
+
+class Pending(NamedTuple):
+    """A tensor [B, N, C], and what is still to be added to each of its channels [C], if anything."""
+
+    x: torch.Tensor
+    bias: torch.Tensor | None = None
+
+    def settled(self) -> torch.Tensor:
+        return self.x if self.bias is None else self.x + self.bias
 
 
 def _weight(module: nn.Module) -> torch.Tensor:
@@ -32,15 +51,17 @@ class Snake(nn.Module):
         self.rate = _fixed(snake.alpha.exp().flatten())
         self.gain = _fixed((snake.beta.exp() + 1e-9).reciprocal().flatten())
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """A new tensor; `x` stays."""
-        return self.into(torch.empty_like(x), x)
+    def forward(self, given: Pending) -> Pending:
+        """A new tensor; that of `given` stays."""
+        return self._into(torch.empty_like(given.x), given)
 
-    def in_place(self, x: torch.Tensor) -> torch.Tensor:
-        return self.into(x, x)
+    def in_place(self, given: Pending) -> Pending:
+        return self._into(given.x, given)
 
-    def into(self, target: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        rate, gain = self.rate.float(), self.gain.float()
+    def _into(self, target: torch.Tensor, given: Pending) -> Pending:
+        x, rate, gain = given.x, self.rate.float(), self.gain.float()
+        if fused.usable(x):
+            return Pending(fused.snake(x, target, given.bias, rate, gain))
         rows = x.shape[1] if x.device.type != "cpu" else max(1, SNAKE_ELEMENTS // x.shape[-1])
         waves = x.new_empty((len(x), min(rows, x.shape[1]), x.shape[2]), dtype=torch.float32)
         wide = None if x.dtype == torch.float32 else torch.empty_like(waves)
@@ -52,7 +73,7 @@ class Snake(nn.Module):
                 torch.addcmul(source, wave, gain, out=place)
             else:
                 place.copy_(source.addcmul_(wave, gain))
-        return target
+        return Pending(target)
 
 
 class Convolution(nn.Module):
@@ -71,10 +92,30 @@ class Convolution(nn.Module):
         self.bias = None if conv.bias is None else _fixed(conv.bias)
         self.options = dict(stride=(1, conv.stride[0]), padding=(0, conv.padding[0]), dilation=(1, conv.dilation[0]))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, given: Pending) -> Pending:
+        x, (now, later) = given.settled(), _biases(self, given.x)
         if self.pointwise:
-            return functional.linear(x, self.weight, self.bias)
-        return _outside(functional.conv2d(_inside(x), self.weight, self.bias, **self.options))
+            return Pending(functional.linear(x, self.weight, now), later)
+        weight, channels = self.weight, len(self.weight)
+        if x.is_cuda and channels < LEAST_CHANNELS_ON_GPU:
+            short = LEAST_CHANNELS_ON_GPU - channels
+            weight = functional.pad(weight, (0, 0) * 3 + (0, short)).contiguous(memory_format=torch.channels_last)
+            now = now if now is None else functional.pad(now, (0, short))
+        image = functional.conv2d(_inside(x), weight, now, **self.options)
+        return Pending(_outside(image[:, :channels]), later)
+
+    def onto(self, stream: Pending, given: Pending) -> Pending:
+        """`stream`, to which is added what a pointwise convolution makes of `given`: in place."""
+        now, later = _biases(self, given.x)
+        if later is None:
+            return Pending(stream.x.add_(functional.linear(given.x, self.weight, now)), stream.bias)
+        stream.x.flatten(0, 1).addmm_(given.x.flatten(0, 1), self.weight.t())
+        return Pending(stream.x, later if stream.bias is None else stream.bias + later)
+
+
+def _biases(layer: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """A layer's bias as what it adds itself, and as what the next snake is to add."""
+    return (None, layer.bias) if fused.usable(x) else (layer.bias, None)
 
 
 def _inside(x: torch.Tensor) -> torch.Tensor:
@@ -101,12 +142,14 @@ class Upsampling(nn.Module):
         taps = torch.stack([last, first], dim=-1)  # [I, O, s, 2]
         taps = taps.permute(2, 1, 0, 3).reshape(self.stride * channels, -1, 1, 2)
         self.weight = nn.Parameter(taps.contiguous(memory_format=torch.channels_last), requires_grad=False)
-        self.bias = None if conv.bias is None else _fixed(conv.bias.repeat(self.stride))
+        self.bias = None if conv.bias is None else _fixed(conv.bias)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        made = _outside(functional.conv2d(_inside(x), self.weight, self.bias, padding=(0, 1)))
+    def forward(self, given: Pending) -> Pending:
+        now, later = _biases(self, given.x)
+        now = now if now is None else now.repeat(self.stride)
+        made = _outside(functional.conv2d(_inside(given.settled()), self.weight, now, padding=(0, 1)))
         made = made.unflatten(2, (self.stride, -1)).flatten(1, 2)
-        return made[:, self.trim : made.shape[1] - self.trim].contiguous()
+        return Pending(made[:, self.trim : made.shape[1] - self.trim].contiguous(), later)
 
 
 class Residual(nn.Module):
@@ -115,9 +158,9 @@ class Residual(nn.Module):
         self.snake1, self.conv1 = Snake(unit.snake1), Convolution(unit.conv1)
         self.snake2, self.conv2 = Snake(unit.snake2), Convolution(unit.conv2)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """In place: callers hold `x` until the whole block is through, a tensor more for nothing else."""
-        return x.add_(self.conv2(self.snake2.in_place(self.conv1(self.snake1(x)))))
+    def forward(self, stream: Pending) -> Pending:
+        """In place: callers hold `stream` until the whole block is through, a tensor more for nothing else."""
+        return self.conv2.onto(stream, self.snake2.in_place(self.conv1(self.snake1(stream))))
 
 
 def _residuals(block: nn.Module) -> nn.Sequential:
@@ -129,8 +172,8 @@ class DecoderBlock(nn.Module):
         super().__init__()
         self.snake, self.conv, self.residuals = Snake(block.snake1), Upsampling(block.conv_t1), _residuals(block)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.residuals(self.conv(self.snake.in_place(x)))
+    def forward(self, stream: Pending) -> Pending:
+        return self.residuals(self.conv(self.snake.in_place(stream)))
 
 
 class EncoderBlock(nn.Module):
@@ -138,8 +181,8 @@ class EncoderBlock(nn.Module):
         super().__init__()
         self.residuals, self.snake, self.conv = _residuals(block), Snake(block.snake1), Convolution(block.conv1)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.conv(self.snake.in_place(self.residuals(x)))
+    def forward(self, stream: Pending) -> Pending:
+        return self.conv(self.snake.in_place(self.residuals(stream)))
 
 
 class Half(nn.Module):
@@ -151,8 +194,8 @@ class Half(nn.Module):
         self.snake, self.tail = Snake(network.snake1), Convolution(network.conv2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.blocks(self.head(x.transpose(1, 2).contiguous()))
-        return self.tail(self.snake.in_place(x)).transpose(1, 2)
+        stream = self.blocks(self.head(Pending(x.transpose(1, 2).contiguous())))
+        return self.tail(self.snake.in_place(stream)).settled().transpose(1, 2)
 
 
 class Oobleck(nn.Module):

@@ -16,6 +16,7 @@ from . import schedule
 from .errors import UserError
 from .guidance import Guidance, Guided
 from .reference import Kept
+from .replay import replayed
 from .solvers import SOLVERS
 from .transformer import Velocity, prepare
 
@@ -225,6 +226,7 @@ def _run_stage(
 ) -> Iterator[Step]:
     with torch.no_grad():
         velocity = prepare(stage.model.transformer, condition() if callable(condition) else condition)
+    velocity = replayed(velocity, stage.steps * (2 if stage.solver == "heun" else 1))
     latents = latents.to(velocity.device)
     guided = Guided(_InTurn(velocity, at_once) if at_once else velocity, stage.guidance)
     fresh = _noise_maker(latents, stage.start, seeds, "sde")

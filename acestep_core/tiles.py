@@ -7,6 +7,8 @@ from dataclasses import dataclass
 # Bytes that a channel of one tile takes at the full sample rate; its widest layers take some hundred megabytes then.
 TILE_BYTES = 4 * 128 * 1920
 SMALL_TILE_BYTES = TILE_BYTES // 4
+LARGE_TILE_BYTES = TILE_BYTES * 4  # fills the largest of GPUs
+SHARE_FOR_A_TILE = 0.5  # of a GPU's free memory, for one that is larger than it must be
 
 # The network of diffusers: a residual unit is a convolution of this kernel, dilated so.
 KERNEL = 7
@@ -17,6 +19,27 @@ ENCODER_HEAD_KERNEL = 3  # of the last layer, at the latents' rate
 def tile_frames(samples_per_frame: int, each: int, small: bool = False) -> int:
     """Frames of one tile of a vocoder that computes with `each` bytes a number."""
     return max(1, (SMALL_TILE_BYTES if small else TILE_BYTES) // (each * samples_per_frame))
+
+
+def widest(ratios: Sequence[int], channels: int, multiples: Sequence[int]) -> float:
+    """Numbers for each sample in the widest layer, of a decoder with so many channels at the full sample rate."""
+    multiples = (1, *multiples)
+    return max(channels * multiples[i] / math.prod(ratios[:i]) for i in range(len(ratios) + 1))
+
+
+def pass_bytes(numbers: float, each: int) -> int:
+    """Bytes beside the weights while a widest layer of so many numbers, of `each` bytes, is computed: six copies of it,
+    two of them, a snake's, in float32.
+    """
+    return round((2 * 4 + 4 * each) * numbers)
+
+
+def roomy_tile_frames(least: int, frame_bytes: int, samples_per_frame: int, each: int, free_bytes: float) -> int:
+    """Frames of one tile where more at once is faster, on a GPU with memory to spare: from `least` on. `frame_bytes`:
+    what a frame takes of it.
+    """
+    most = LARGE_TILE_BYTES // (each * samples_per_frame)
+    return max(least, min(most, int(SHARE_FOR_A_TILE * free_bytes) // frame_bytes))
 
 
 def reach(ratios: Sequence[int], latent_kernel: int) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from .attention import Window, attend, heads, out, rotary_table, self_attention, window_of
+from .attention import Window, attend, heads, out, reach_of, rotary_table, self_attention, window_of
 from .errors import UserError
 from .norms import modulated, normed
 
@@ -71,8 +71,9 @@ class Velocity:
         tokens = (self.frames + self._padding) // config.patch_size
         self._rotary = rotary_table(tokens, config.head_dim, config.rope_theta, self._context)
         states = transformer.condition_embedder(self._own(condition.states))
-        windows = {reach: window_of(tokens, reach, device) for reach in map(_reach, transformer.layers)}
-        self._layers = [_layer(block, windows[_reach(block)], states) for block in transformer.layers]
+        like, head = self._context, config.head_dim
+        windows = {reach: window_of(tokens, reach, like, head) for reach in map(reach_of, transformer.layers)}
+        self._layers = [_layer(block, windows[reach_of(block)], states) for block in transformer.layers]
         self._null_states = self._own(condition.null)
         self._null_vectors: list[torch.Tensor] | None = None
         self._no_jump = self._embed(transformer.time_embed_r, torch.zeros(1, device=device))
@@ -168,10 +169,6 @@ class Velocity:
         queries = normed(attn.norm_q, heads(asking, attn.head_dim)).transpose(1, 2)
         keys, values = (part.expand(len(stream), -1, -1, -1) for part in (layer.keys, layer.values))
         return out(attn, attend(queries, keys, values))
-
-
-def _reach(block: torch.nn.Module) -> int | None:
-    return block.self_attn.sliding_window
 
 
 def _layer(block: torch.nn.Module, window: Window | None, states: torch.Tensor) -> _Layer:

@@ -18,7 +18,7 @@ from .audio import Waveform, convert
 from .errors import UserError
 from .oobleck import Oobleck
 from .spec import LatentSpec
-from .tiles import Context, decoder_context, encoder_context, tile_frames
+from .tiles import Context, decoder_context, encoder_context, pass_bytes, roomy_tile_frames, tile_frames, widest
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderOobleck
@@ -41,6 +41,7 @@ class Vocoder:
         self.latents = LatentSpec(vae.config.decoder_input_channels, hop, vae.config.sampling_rate)
         self.channels: int = vae.config.audio_channels
         self._tile_frames = tile_frames
+        self._frame_numbers = hop * widest(self.ratios, vae.config.decoder_channels, vae.config.channel_multiples)
         self.decode_context = decoder_context(self.ratios)
         self.encode_context = encoder_context(self.ratios)
 
@@ -57,7 +58,7 @@ class Vocoder:
 
     @property
     def tile_frames(self) -> int:
-        """How many frames are done at once."""
+        """How many frames are done at once, at least: more where a GPU has memory to spare, unless told."""
         return self._tile_frames or tile_frames(self.latents.samples_per_frame, self.dtype.itemsize)
 
     def small_tiled(self) -> "Vocoder":
@@ -81,29 +82,43 @@ class Vocoder:
             samples = (samples + 2 * math.ceil(ratio / 2) - 2 * ratio) // ratio + 1
         return max(samples, 0)
 
-    def decode(self, latents: torch.Tensor) -> Waveform:
-        """Latents [B, C, T] -> waveform [B, channels, N], float32 on the CPU. Raises UserError for foreign latents."""
-        whole = torch.empty(len(latents), self.channels, self.samples(latents.shape[-1]))
-        start = 0
-        for chunk in self.decode_chunks(latents):
-            whole[..., start : start + chunk.samples.shape[-1]] = chunk.samples
-            start += chunk.samples.shape[-1]
+    def decode(self, latents: torch.Tensor, tell: Callable[[float], None] = lambda seconds: None) -> Waveform:
+        """Latents [B, C, T] -> waveform [B, channels, N], float32 on the CPU. Raises UserError for foreign latents.
+
+        `tell` hears how many seconds there are, each time there are more.
+        """
+        self._check(latents)
+        whole, start = torch.empty(len(latents), self.channels, self.samples(latents.shape[-1])), 0
+        if self._device.type == "cuda":
+            whole.zero_()  # its pages, by many threads, before the one that copies meets them
+        for chunk in self._decoded(latents):
+            whole[..., start : start + chunk.shape[-1]] = chunk
+            start += chunk.shape[-1]
+            tell(start / self.latents.sample_rate_hz)
         return Waveform(whole, self.latents.sample_rate_hz)
 
     def decode_chunks(self, latents: torch.Tensor) -> Iterator[Waveform]:
         """What `decode` gives, piece by piece in order, each as soon as it is ready."""
+        self._check(latents)
+        for chunk in self._decoded(latents):
+            yield Waveform(chunk.cpu(), self.latents.sample_rate_hz)
+
+    def _check(self, latents: torch.Tensor) -> None:
         if latents.shape[1] != self.latents.channels or latents.shape[-1] == 0:
             raise UserError(
                 f"latents [B, C, T]: got {list(latents.shape)}, this vocoder takes {self.latents.channels} channels; "
                 "take the vocoder of the family that made the latents"
             )
+
+    def _decoded(self, latents: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Pieces [B, channels, n] in order, on the network's own device."""
         frames, hop = latents.shape[-1], self.latents.samples_per_frame
         total = self.samples(frames)
         tiles = self._tiles(self.network.decoder, lambda span: latents[..., span], frames, self.decode_context)
         for tile, wave in tiles:
             first, last = (tile.core.start - tile.span.start) * hop, (tile.core.stop - tile.span.start) * hop
             last += 0 if tile.core.stop < frames else total - frames * hop  # odd ratios end a song some samples early
-            yield Waveform(wave[..., first:last], self.latents.sample_rate_hz)
+            yield wave[..., first:last]
 
     def encode(self, wave: Waveform, generator: torch.Generator | None = None) -> torch.Tensor:
         """Waveform of any rate and channels -> latents [B, C, T] float32 on the CPU.
@@ -124,7 +139,7 @@ class Vocoder:
         for tile, made in self._tiles(self.network.encoder, cut, frames, self.encode_context):
             first = tile.core.start - tile.span.start
             parts.append(made[..., first : first + tile.core.stop - tile.core.start])
-        mean, scale = torch.cat(parts, dim=-1).chunk(2, dim=1)
+        mean, scale = torch.cat(parts, dim=-1).cpu().chunk(2, dim=1)
         if generator is None:
             return mean.contiguous()
         return mean + (functional.softplus(scale) + 1e-4) * torch.randn(mean.shape, generator=generator)
@@ -133,7 +148,7 @@ class Vocoder:
         self, network: torch.nn.Module, cut: Callable, frames: int, context: Context
     ) -> "Iterator[tuple[_Tile, torch.Tensor]]":
         """Each tile with what the network makes of what is cut for its span; smaller tiles where memory runs out."""
-        start, size = 0, self.tile_frames
+        start, size = 0, self._tile_to_begin_with()
         while start < frames:
             tile = _tile(start, size, frames, context)
             try:
@@ -151,7 +166,23 @@ class Vocoder:
         # One item after the other: less memory, and an item does not depend on its neighbours.
         weight = next(network.parameters())
         with torch.no_grad():
-            return torch.cat([network(item[None].to(weight)).float().cpu() for item in batch])
+            return torch.cat([network(item[None].to(weight)).float() for item in batch])
+
+    def _tile_to_begin_with(self) -> int:
+        if self._tile_frames or self._device.type != "cuda":
+            return self.tile_frames
+        each, free = self.dtype.itemsize, torch.cuda.mem_get_info(self._device)[0] + _kept_by_torch(self._device)
+        frame_bytes = pass_bytes(self._frame_numbers, each)
+        return roomy_tile_frames(self.tile_frames, frame_bytes, self.latents.samples_per_frame, each, free)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+
+def _kept_by_torch(device: torch.device) -> int:
+    """Bytes of a GPU that torch holds for its next tensors."""
+    return torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 @dataclass(frozen=True)

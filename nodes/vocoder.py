@@ -18,16 +18,11 @@ def decode(handle: VocoderHandle, latents: torch.Tensor, node_id: str) -> Wavefo
 
 
 def _decode(handle: VocoderHandle, latents: torch.Tensor, node_id: str, small_tiles: bool) -> Waveform:
-    """Piece by piece."""
-    vocoder, chunks, done = handle.vocoder.small_tiled() if small_tiles else handle.vocoder, [], 0.0
+    vocoder = handle.vocoder.small_tiled() if small_tiles else handle.vocoder
     total = vocoder.latents.seconds(latents.shape[-1])
     progress = host.Progress(node_id, round(total))
     handle.network.load(handle.activation_bytes)
-    for chunk in vocoder.decode_chunks(latents):
-        chunks.append(chunk.samples)
-        done += chunk.seconds
-        progress.report(round(done), f"{done:.0f} of {total:.0f} s")
-    return Waveform(torch.cat(chunks, dim=-1), vocoder.latents.sample_rate_hz)
+    return vocoder.decode(latents, lambda done: progress.report(round(done), f"{done:.0f} of {total:.0f} s"))
 
 
 class Vocode(io.ComfyNode):

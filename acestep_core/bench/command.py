@@ -24,17 +24,21 @@ STEP_SECONDS = {"2B": ((30.0, 240.0), (600.0,)), "XL": ((), (30.0, 240.0)), "S":
 VOCODER_SECONDS = ((10.0,), (60.0,))
 SONG_SECONDS = ((30.0,), (120.0, 240.0, 600.0))
 NATIVE_SECONDS = ((30.0,), (240.0,))
-LAYERS, SONG_LAYERS = 2, 4
+LEARN_SECONDS = {"2B": (60.0,), "XL": (60.0,)}
+LAYERS, SONG_LAYERS = 2, 4  # on a CPU
 # What songs are made by: all take eight steps in all, theirs always with the 2B alone.
 CASCADES = {"M": ("2B",), "M → S": ("2B", "S"), "L → M → S": ("XL", "2B", "S")}
-KINDS = ("steps", "vocoder", "songs", "cascades")
+KINDS = ("steps", "vocoder", "songs", "cascades", "training")
 USUAL = KINDS[:3]
 
 
 def add_arguments(parser: argparse.ArgumentParser):
     parser.description = "Ratios of speed against diffusers' own modules at equal weights."
     parser.add_argument(
-        "--only", action="append", choices=KINDS, help="repeatable; default: all but cascades, which --full adds"
+        "--only",
+        action="append",
+        choices=KINDS,
+        help=f"repeatable; default: {', '.join(USUAL)}; --full adds the others",
     )
     parser.add_argument("--device", metavar="NAME", help="default: the GPU where there is one")
     parser.add_argument(
@@ -44,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser):
     parser.add_argument(
         "--layers",
         metavar="N",
-        help=f"of each transformer, or all as published (default {LAYERS}, for songs {SONG_LAYERS})",
+        help=f"of each transformer, or all as published (default: all on a GPU, else {LAYERS}, {SONG_LAYERS} in songs)",
     )
     parser.add_argument(
         "--seconds", type=float, action="append", metavar="N", help="repeatable; instead of all lengths"
@@ -69,7 +73,7 @@ def run(arguments: argparse.Namespace, console: Console):
     for seconds in arguments.seconds or ():
         if not 0 < seconds < float("inf"):
             raise UserError(f"--seconds: got {seconds:g}, expected a positive number")
-    layers, song_layers = (_layers(arguments.layers, default) for default in (LAYERS, SONG_LAYERS))
+    _layers(arguments.layers, None)  # a mistake is told before torch is imported
     if arguments.comfyui:
         from .native import check_folder
 
@@ -80,6 +84,8 @@ def run(arguments: argparse.Namespace, console: Console):
     from ..generate import pick_device
 
     device, mode = pick_device(arguments.device), "no_grad" if arguments.no_grad else "inference_mode"
+    few = (None, None) if device.type == "cuda" else (LAYERS, SONG_LAYERS)
+    layers, song_layers = (_layers(arguments.layers, default) for default in few)
     console.note(
         f"torch {torch.__version__}, {device}, {torch.get_num_threads()} threads, {arguments.repeats} repeats, "
         f"torch.{mode}"
@@ -91,7 +97,7 @@ def run(arguments: argparse.Namespace, console: Console):
             console.result(json.dumps(asdict(row)) if arguments.json else _shown(row))
 
 
-def _layers(told: str | None, default: int) -> int | None:
+def _layers(told: str | None, default: int | None) -> int | None:
     """None for all."""
     if told == "all":
         return None
@@ -132,6 +138,9 @@ def _measure(arguments, device, dtype_name: str, mode: str, layers: int | None, 
             for changed in (True, False):
                 make = partial(pairs.song, widths, seconds, song_layers, device, dtype, changed)
                 yield row(f"{name} {'song' if changed else 'next seed'}, {seconds:g} s", make, same=False)
+    for width, of in LEARN_SECONDS.items() if "training" in asked else ():
+        for seconds in arguments.seconds or of:
+            yield row(f"{width} LoRA, {seconds:g} s", partial(pairs.learn, width, layers, seconds, device, dtype))
     if arguments.comfyui and "steps" in asked:
         yield from _against_comfyui(arguments, lengths(NATIVE_SECONDS), row, layers, device, dtype)
 

@@ -6,6 +6,7 @@
 import multiprocessing
 import time
 from collections.abc import Callable
+from contextlib import contextmanager
 from functools import partial
 
 import numpy
@@ -30,32 +31,51 @@ class Contender:
     def __init__(self, make: Callable[..., Run], side: str, device: torch.device, dtype: torch.dtype, mode: str):
         _hush()
         self.device, self.dtype, self.mode = device, dtype, MODES[mode]
+        others = self._allocated()
         with self.mode():
             self.run = make(side=side)
+        self._held, self._most = self._allocated() - others, 0  # bytes of a GPU
         return_freed_memory()  # what making random weights took is no part of what is measured
 
     def first(self) -> tuple[numpy.ndarray, int]:
         """What it gives, and the FLOPs it takes: two for each multiplication in a matrix product or convolution."""
         from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-        counts = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: partial(_attention_flop, sdpa_flop_count)}
+        counts = {
+            torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: partial(_attention_flop, sdpa_flop_count),
+            torch.ops.aten._flash_attention_forward: _window_flop,
+        }
         counter = FlopCounterMode(display=False, custom_mapping=counts)
         with self.mode(), counter:
             made = self.run()
-        self._forget_memory()
+        if self.device.type != "cuda":
+            forget_most_resident()
         return made.float().cpu().numpy(), counter.get_total_flops()
 
     def seconds(self) -> float:
-        with self.mode():
+        with self.mode(), self._watched():
             start = time.perf_counter()
             float(self.run().flatten()[-1])  # a number on the CPU is there only when the device is done
             return time.perf_counter() - start
 
     def memory_bytes(self) -> int | None:
         """The most held since `first`, of the GPU where there is one; None where the system does not tell."""
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device)
-        return most_resident_bytes()
+        return self._most if self.device.type == "cuda" else most_resident_bytes()
+
+    @contextmanager
+    def _watched(self):
+        """Keeps the most memory that this side held of a GPU, on which the other may lie too."""
+        if self.device.type != "cuda":
+            yield
+            return
+        before = self._allocated()
+        torch.cuda.reset_peak_memory_stats(self.device)
+        yield
+        self._most = max(self._most, torch.cuda.max_memory_allocated(self.device) - before + self._held)
+        self._held += self._allocated() - before
+
+    def _allocated(self) -> int:
+        return torch.cuda.memory_allocated(self.device) if self.device.type == "cuda" else 0
 
     def flop_rate(self) -> float:
         """FLOPs a second that this machine reaches: of a large matrix product or of a convolution as large, for not all
@@ -70,12 +90,6 @@ class Contender:
         padding = (0, TAPS // 2)
         convolution = _least_seconds(lambda: torch.nn.functional.conv2d(image, taps, padding=padding))
         return max(product, 2 * size**2 * channels * TAPS / convolution)
-
-    def _forget_memory(self):
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
-        else:
-            forget_most_resident()
 
 
 class Apart:
@@ -168,3 +182,12 @@ def _attention_flop(count: Callable, query, key, value, *_, **__) -> int:
     # Grouped heads: as many products as there are heads of queries.
     key, value = ((*query[:2], *shape[2:]) for shape in (key, value))
     return count(query, key, value)
+
+
+def _window_flop(
+    query, key, *_, window_size_left: int | None = None, window_size_right: int | None = None, **__
+) -> int:
+    """Of flash attention, queries and keys [B, N, H, D], within a window where there is one."""
+    items, tokens, heads, width = query
+    seen = key[1] if window_size_left is None else min(key[1], window_size_left + window_size_right + 1)
+    return 4 * items * heads * tokens * seen * width

@@ -4,6 +4,7 @@ Each function builds one side, OURS or THEIRS, of the same computation.
 """
 
 import itertools
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from ..checkpoints.load import StageModel
 from ..checkpoints.variants import VARIANTS
 from ..condition import Condition
 from ..generate import Cascade
+from ..replay import replayed
 from ..song import Song
 from ..spec import PUBLISHED_LATENTS
 from ..text import TextEncoder
@@ -47,27 +49,61 @@ class Drawn:
         return cls(latents, states, rows, torch.full((1,), T, device=device, dtype=dtype))
 
     def ours(self, transformer) -> Run:
-        """A step of ours with it."""
-        velocity = prepare(transformer, Condition(self.states, self.states[:, :1], self.rows.transpose(1, 2)))
+        """A step of ours with it, as one of many."""
+        velocity = replayed(prepare(transformer, self.condition), sys.maxsize)
         return lambda: velocity(self.latents, T)
+
+    @property
+    def condition(self) -> Condition:
+        return Condition(self.states, self.states[:, :1], self.rows.transpose(1, 2))
+
+    def theirs(self, network, latents: torch.Tensor) -> torch.Tensor:
+        """The velocity that diffusers' transformer gives of latents."""
+        return network(
+            hidden_states=latents.transpose(1, 2),
+            timestep=self.t,
+            timestep_r=self.t,
+            encoder_hidden_states=self.states,
+            context_latents=self.rows,
+            return_dict=False,
+        )[0].transpose(1, 2)
 
 
 def step(width: str, layers: int | None, seconds: float, device: torch.device, dtype: torch.dtype, *, side: str) -> Run:
     """One step, [1, C, T] -> [1, C, T]."""
     transformer = published.transformer(width, layers, device, dtype)
     drawn = Drawn.of(transformer, seconds, device, dtype)
+    return drawn.ours(transformer) if side == OURS else lambda: drawn.theirs(transformer, drawn.latents.to(dtype))
 
-    def theirs() -> torch.Tensor:
-        return transformer(
-            hidden_states=drawn.latents.transpose(1, 2).to(dtype),
-            timestep=drawn.t,
-            timestep_r=drawn.t,
-            encoder_hidden_states=drawn.states,
-            context_latents=drawn.rows,
-            return_dict=False,
-        )[0].transpose(1, 2)
 
-    return drawn.ours(transformer) if side == OURS else theirs
+@torch.inference_mode(False)
+def learn(
+    width: str, layers: int | None, seconds: float, device: torch.device, dtype: torch.dtype, *, side: str
+) -> Run:
+    """One step of training a LoRA on one crop, by AdamW -> its loss [1]."""
+    from ..training.lora import adapted
+    from ..training.objective import Learning, flow_loss
+    from ..training.settings import LoraSettings
+
+    network = adapted(published.transformer(width, layers, device, dtype), LoraSettings())
+    drawn = Drawn.of(network, seconds, device, dtype)
+    noise, t = torch.randn_like(drawn.latents), torch.full((1,), T, device=device)
+    optimiser = torch.optim.AdamW([part for part in network.parameters() if part.requires_grad], lr=1e-4)
+
+    def velocity(latents: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        if side == OURS:
+            return Learning(network, drawn.condition, dtype)(latents, t)
+        return drawn.theirs(network, latents.to(dtype))
+
+    def run() -> torch.Tensor:
+        with torch.inference_mode(False), torch.enable_grad():
+            loss = flow_loss(velocity, drawn.latents, noise, t)
+            loss.mean().backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        return loss.detach()
+
+    return run
 
 
 def decode(seconds: float, device: torch.device, dtype: torch.dtype, their_dtype: torch.dtype, *, side: str) -> Run:

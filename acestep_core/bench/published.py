@@ -4,6 +4,7 @@
 """
 
 import warnings
+from collections.abc import Callable
 
 import torch
 
@@ -38,34 +39,36 @@ TEXT_ENCODER = {
 def transformer(width: str, layers: int | None, device: torch.device, dtype: torch.dtype):
     from diffusers import AceStepTransformer1DModel
 
-    torch.manual_seed(SEED)
-    return (
-        AceStepTransformer1DModel(num_hidden_layers=layers or LAYERS[width], **WIDTHS[width]).to(device, dtype).eval()
-    )
+    geometry = WIDTHS[width] | {"num_hidden_layers": layers or LAYERS[width]}
+    return _made(lambda: AceStepTransformer1DModel(**geometry), SEED, device, dtype)
 
 
 def condition_encoder(device: torch.device, dtype: torch.dtype):
     from diffusers.pipelines.ace_step import AceStepConditionEncoder
 
-    torch.manual_seed(SEED + 1)
-    return AceStepConditionEncoder().to(device, dtype).eval()
+    # As it is where it was loaded, not to be taught; else silence would be heard anew for each song.
+    return _made(AceStepConditionEncoder, SEED + 1, device, dtype).requires_grad_(False)
 
 
 def text_encoder(layers: int | None, vocabulary: int, device: torch.device, dtype: torch.dtype):
     from transformers import Qwen3Config, Qwen3Model
 
-    torch.manual_seed(SEED + 2)
     config = Qwen3Config(vocab_size=vocabulary, num_hidden_layers=layers or TEXT_LAYERS, **TEXT_ENCODER)
-    return Qwen3Model(config).to(device, dtype).eval()
+    return _made(lambda: Qwen3Model(config), SEED + 2, device, dtype)
 
 
 def vae(device: torch.device, dtype: torch.dtype):
     from diffusers import AutoencoderOobleck
 
-    torch.manual_seed(SEED)
+    geometry = {"downsampling_ratios": list(VOCODER_RATIOS), "sampling_rate": PUBLISHED_LATENTS.sample_rate_hz}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # it uses torch's older weight norm
-        made = AutoencoderOobleck(
-            downsampling_ratios=list(VOCODER_RATIOS), sampling_rate=PUBLISHED_LATENTS.sample_rate_hz
-        )
-    return made.to(device, dtype).eval()
+        return _made(lambda: AutoencoderOobleck(**geometry), SEED, device, dtype)
+
+
+def _made(make: Callable[[], torch.nn.Module], seed: int, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
+    """A network with random weights, drawn on the device that it is for: billions of them."""
+    torch.manual_seed(seed)
+    with device:
+        network = make()
+    return network.to(device, dtype).eval()

@@ -40,7 +40,7 @@ def test_states_are_lyrics_then_timbre_then_text(model):
     with torch.no_grad():
         assert torch.equal(condition.states[:, 10:], encoder.text_projector(states.text))
         sung = encoder.lyric_encoder(inputs_embeds=states.lyrics, attention_mask=torch.ones(1, 9, dtype=torch.bool))
-        assert torch.equal(condition.states[:, :9], sung)
+        assert torch.allclose(condition.states[:, :9], sung, atol=1e-5)
         silent = encode_timbre(encoder.timbre_encoder, model.silent(model.timbre_frames), timbre_token=False)
     assert torch.allclose(condition.states[:, 9], silent, atol=1e-6)
 

@@ -286,7 +286,7 @@ def test_chunks_and_blocks_equal_a_dense_mask(tokens, reach, groups):
     draw = torch.Generator().manual_seed(tokens)
     q = torch.randn(2, 2 * groups, tokens, 8, generator=draw)
     k, v = torch.randn(2, 2, 2, tokens, 8, generator=draw).unbind()
-    window = attention.window_of(tokens, reach, torch.device("cpu"))
+    window = attention.window_of(tokens, reach, q, 8)
     place = torch.arange(tokens)
     dense = (place[:, None] - place).abs() <= reach
     expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=dense, enable_gqa=True)
@@ -302,7 +302,7 @@ def test_chunks_and_blocks_equal_a_dense_mask(tokens, reach, groups):
 def test_blocks_let_no_nan_into_gradients():
     with torch.enable_grad():
         q, k, v = (torch.randn(1, 2, 130, 8, requires_grad=True) for _ in range(3))
-        band = attention.window_of(130, 3, torch.device("cpu")).band
+        band = attention.window_of(130, 3, q, 8).band
         window = attention.Window(130, 3, band, attention.block_masks(130, band))
         attention.attend_window(q, k, v, window).sum().backward()
     assert all(bool(x.grad.isfinite().all()) for x in (q, k, v))
