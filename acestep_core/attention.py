@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional
 
 from . import fused
-from .norms import inverse_rms, is_plain
+from .norms import inverse_rms, is_plain, normed
 
 logger = logging.getLogger(__name__)
 
@@ -45,10 +45,10 @@ def _normed_and_turned(
     norm: torch.nn.Module, x: torch.Tensor, table: tuple[torch.Tensor, torch.Tensor]
 ) -> torch.Tensor:
     """Heads [B, N, H, D] normed, then turned."""
-    if not is_plain(norm):
-        return rotate(norm(x), table)
-    if fused.usable(x):
+    if is_plain(norm) and fused.usable(x):
         return fused.normed_and_turned(x, norm.weight, *table, norm.eps)
+    if not is_plain(norm) or x.device.type != "cpu":
+        return rotate(normed(norm, x), table)
     # The weight goes into the table, which is small.
     low, high = ([part * half for part in table] for half in norm.weight.float().chunk(2))
     return _turned(x * inverse_rms(x, norm.eps), x.dtype, *low, *high)

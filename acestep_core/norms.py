@@ -12,10 +12,10 @@ from . import fused
 
 def modulated(norm: torch.nn.Module, x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     """norm(x) · (1 + scale) + shift: [B, N, C], with shift and scale [1 or B, 1, C]."""
-    if not is_plain(norm):
-        return torch.addcmul(shift, norm(x), 1 + scale)
-    if fused.usable(x):
+    if is_plain(norm) and fused.usable(x):
         return fused.modulated(x, norm.weight, shift, scale, norm.eps)
+    if not is_plain(norm) or x.device.type != "cpu":
+        return torch.addcmul(shift, normed(norm, x), 1 + scale)
     return torch.addcmul(shift, x * inverse_rms(x, norm.eps), norm.weight * (1 + scale))
 
 

@@ -18,8 +18,6 @@ from . import fused
 
 # Rows of a snake that are worked on at once: on a CPU they then stay in its cache.
 SNAKE_ELEMENTS = 1 << 19
-# cuDNN's convolutions to fewer channels than its matrix units take run a hundred times slower, at some lengths.
-LEAST_CHANNELS_ON_GPU = 8
 
 
 class Pending(NamedTuple):
@@ -96,13 +94,7 @@ class Convolution(nn.Module):
         x, (now, later) = given.settled(), _biases(self, given.x)
         if self.pointwise:
             return Pending(functional.linear(x, self.weight, now), later)
-        weight, channels = self.weight, len(self.weight)
-        if x.is_cuda and channels < LEAST_CHANNELS_ON_GPU:
-            short = LEAST_CHANNELS_ON_GPU - channels
-            weight = functional.pad(weight, (0, 0) * 3 + (0, short)).contiguous(memory_format=torch.channels_last)
-            now = now if now is None else functional.pad(now, (0, short))
-        image = functional.conv2d(_inside(x), weight, now, **self.options)
-        return Pending(_outside(image[:, :channels]), later)
+        return Pending(_outside(functional.conv2d(_inside(x), self.weight, now, **self.options)), later)
 
     def onto(self, stream: Pending, given: Pending) -> Pending:
         """`stream`, to which is added what a pointwise convolution makes of `given`: in place."""
@@ -145,11 +137,15 @@ class Upsampling(nn.Module):
         self.bias = None if conv.bias is None else _fixed(conv.bias)
 
     def forward(self, given: Pending) -> Pending:
-        now, later = _biases(self, given.x)
-        now = now if now is None else now.repeat(self.stride)
-        made = _outside(functional.conv2d(_inside(given.settled()), self.weight, now, padding=(0, 1)))
+        x, bias = given.settled(), None if self.bias is None else self.bias.repeat(self.stride)
+        if x.is_cuda and x.dtype != torch.float32:  # a matrix product, to which a GPU adds its bias for nothing
+            x = functional.pad(x, (0, 0, 1, 1))
+            taps = self.weight[:, :, 0].transpose(1, 2).flatten(1)  # [s O, 2 I]
+            made = functional.linear(torch.cat([x[:, :-1], x[:, 1:]], dim=2), taps, bias)
+        else:
+            made = _outside(functional.conv2d(_inside(x), self.weight, bias, padding=(0, 1)))
         made = made.unflatten(2, (self.stride, -1)).flatten(1, 2)
-        return Pending(made[:, self.trim : made.shape[1] - self.trim].contiguous(), later)
+        return Pending(made[:, self.trim : made.shape[1] - self.trim].contiguous())
 
 
 class Residual(nn.Module):

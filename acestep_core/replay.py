@@ -86,6 +86,8 @@ class _Kind:
             return
         self._latents, self._t = torch.empty_like(latents), torch.ones(1, device=self._device)
         graph, side = torch.cuda.CUDAGraph(), _side_stream(self._device)
+        draws = torch.cuda.default_generators[self._latents.get_device()]
+        as_before = draws.clone_state()
         here = torch.cuda.current_stream(self._device)
         side.wait_stream(here)
         try:
@@ -98,6 +100,7 @@ class _Kind:
             self._graph, self._recorded = graph, self._places()
         except RuntimeError as exc:  # what cannot be recorded, an adapter of its own kind say, is launched as ever
             logger.info("steps are not recorded: %s", exc)
+            draws.graphsafe_set_state(as_before)  # a recording that fails never lets go of it
         here.wait_stream(side)
 
     def _places(self) -> list[int]:

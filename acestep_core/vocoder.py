@@ -8,6 +8,7 @@ import copy
 import logging
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -148,11 +149,12 @@ class Vocoder:
         self, network: torch.nn.Module, cut: Callable, frames: int, context: Context
     ) -> "Iterator[tuple[_Tile, torch.Tensor]]":
         """Each tile with what the network makes of what is cut for its span; smaller tiles where memory runs out."""
-        start, size = 0, self._tile_to_begin_with()
+        start, size, on_gpu = 0, self._tile_to_begin_with(), self._device.type == "cuda"
         while start < frames:
-            tile = _tile(start, size, frames, context)
+            tile = _tile(start, size, frames, context, even=on_gpu)
             try:
-                made = self._each(network, cut(tile.span))
+                with _fastest_convolutions(on_gpu):
+                    made = self._each(network, cut(tile.span))
             except torch.OutOfMemoryError:
                 if size <= LEAST_TILE_FRAMES:
                     raise
@@ -191,6 +193,25 @@ class _Tile:
     span: slice  # the frames it is computed with
 
 
-def _tile(start: int, core: int, frames: int, context: Context) -> _Tile:
+def _tile(start: int, core: int, frames: int, context: Context, even: bool) -> _Tile:
+    """`even`: computed with more beside it where that makes it as long as the others."""
     end = min(start + core, frames)
-    return _Tile(slice(start, end), slice(max(start - context.before, 0), min(end + context.after, frames)))
+    first, last = max(start - context.before, 0), min(end + context.after, frames)
+    if even:
+        whole = min(context.before + core + context.after, frames)
+        first = min(first, frames - whole)
+        last = first + whole
+    return _Tile(slice(start, end), slice(first, last))
+
+
+@contextmanager
+def _fastest_convolutions(searched: bool) -> Iterator[None]:
+    """cuDNN tries what it has for each new length, instead of guessing: at many lengths it guesses a kernel for half
+    precision that takes a hundred times as long as others.
+    """
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = before or searched
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before

@@ -7,7 +7,6 @@ import multiprocessing
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
-from functools import partial
 
 import numpy
 import torch
@@ -37,20 +36,22 @@ class Contender:
         self._held, self._most = self._allocated() - others, 0  # bytes of a GPU
         return_freed_memory()  # what making random weights took is no part of what is measured
 
-    def first(self) -> tuple[numpy.ndarray, int]:
-        """What it gives, and the FLOPs it takes: two for each multiplication in a matrix product or convolution."""
-        from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+    def counted(self) -> tuple[numpy.ndarray, int]:
+        """What `first` gives, and the FLOPs it takes: two for each multiplication in a product or convolution."""
+        from torch.utils.flop_counter import FlopCounterMode
 
-        counts = {
-            torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: partial(_attention_flop, sdpa_flop_count),
-            torch.ops.aten._flash_attention_forward: _window_flop,
-        }
-        counter = FlopCounterMode(display=False, custom_mapping=counts)
-        with self.mode(), counter:
+        counter = FlopCounterMode(display=False, custom_mapping=attention_counts())
+        with counter:
+            made = self.first()
+        return made, counter.get_total_flops()
+
+    def first(self) -> numpy.ndarray:
+        """What it gives; memory counts from here on."""
+        with self.mode():
             made = self.run()
         if self.device.type != "cuda":
             forget_most_resident()
-        return made.float().cpu().numpy(), counter.get_total_flops()
+        return made.float().cpu().numpy()
 
     def seconds(self) -> float:
         with self.mode(), self._watched():
@@ -178,16 +179,30 @@ def _hush():
     logging.set_verbosity_error()  # it warns of casts that change nothing here
 
 
-def _attention_flop(count: Callable, query, key, value, *_, **__) -> int:
-    # Grouped heads: as many products as there are heads of queries.
-    key, value = ((*query[:2], *shape[2:]) for shape in (key, value))
-    return count(query, key, value)
+def attention_counts() -> dict:
+    """How many FLOPs the kinds of attention take; torch's own counts know neither grouped heads nor windows."""
+    aten = torch.ops.aten
+    plain = ("flash_attention_for_cpu", "flash_attention", "efficient_attention", "cudnn_attention")
+    counts = {f"_scaled_dot_product_{kind}": _attention_flop for kind in plain} | {
+        "_flash_attention_forward": _flash_flop
+    }
+    backward = {name.removesuffix("_forward") + "_backward": _backward(flop) for name, flop in counts.items()}
+    return {getattr(aten, name): flop for name, flop in (counts | backward).items()}
 
 
-def _window_flop(
-    query, key, *_, window_size_left: int | None = None, window_size_right: int | None = None, **__
-) -> int:
-    """Of flash attention, queries and keys [B, N, H, D], within a window where there is one."""
+def _attention_flop(query, key, *_, **__) -> int:
+    """Of queries [B, H, N, D] and keys [B, K, M, D]: as many products as there are heads of queries."""
+    items, heads, tokens, width = query
+    return 4 * items * heads * tokens * key[2] * width
+
+
+def _flash_flop(query, key, *_, window_size_left: int | None = None, window_size_right: int | None = None, **__) -> int:
+    """Of queries [B, N, H, D] and keys [B, M, K, D], within a window where there is one."""
     items, tokens, heads, width = query
     seen = key[1] if window_size_left is None else min(key[1], window_size_left + window_size_right + 1)
     return 4 * items * heads * tokens * seen * width
+
+
+def _backward(forward: Callable[..., int]) -> Callable[..., int]:
+    """Five products for the forward pass's two: its scores are computed again."""
+    return lambda grad, query, key, *more, **how: 5 * forward(query, key, *more, **how) // 2

@@ -48,7 +48,7 @@ def compare(
         place(make, OURS, *where, keeps_freed_memory=True) as ours,
         place(make, THEIRS, *where, keeps_freed_memory=False) as theirs,
     ):
-        (mine, flop), (other, _) = ours.ask("first"), theirs.ask("first")
+        (mine, flop), other = ours.ask("counted"), theirs.ask("first")
         for _ in range(repeats):
             for side, contender in enumerate((ours, theirs)):
                 seconds[side].append(contender.ask("seconds"))

@@ -64,6 +64,12 @@ def test_longer_rows_come_on_demand_and_lines_are_read_at_a_glance(small, capsys
     assert all("x as fast" in line for line in said.out.splitlines()) and "torch.no_grad" in said.err
 
 
+def test_a_step_of_training_is_timed_too(small, monkeypatch, capsys):
+    monkeypatch.setattr(command, "LEARN_SECONDS", {"2B": (1.0,)})
+    (row,) = rows_of(capsys, "--dtype", "fp32", "--only", "training")
+    assert row["name"] == "2B LoRA, 1 s" and row["max_difference"] < 1e-4 and row["gflop"] > 0
+
+
 def test_cascades_are_timed_against_the_pipeline_and_lengths_are_the_users(small, capsys):
     rows = rows_of(capsys, "--dtype", "fp32", "--only", "cascades", "--seconds", "11", "--layers", "1")
     songs = [f"{models} {what}, 11 s" for models in ("M → S", "L → M → S") for what in ("song", "next seed")]
@@ -104,7 +110,19 @@ def test_flops_of_grouped_attention_are_those_of_its_queries():
     run = contender.Contender(
         lambda side: lambda: attend(q, k, k, enable_gqa=True), "ours", CPU, torch.float32, "inference_mode"
     )
-    assert run.first()[1] == 2 * 2 * 4 * 10 * 12 * 8
+    assert run.counted()[1] == 2 * 2 * 4 * 10 * 12 * 8
+
+
+def test_flops_of_windows_and_of_gradients_are_those_that_are_done():
+    counts = {name.__name__: count for name, count in contender.attention_counts().items()}
+    query, key = (2, 100, 4, 8), (2, 100, 2, 8)
+    whole = counts["_flash_attention_forward"](query, key, key)
+    assert whole == 4 * 2 * 4 * 100 * 100 * 8
+    window = counts["_flash_attention_forward"](query, key, key, window_size_left=5, window_size_right=5)
+    assert window == whole * 11 // 100
+    back = counts["_flash_attention_backward"](query, query, key, key, window_size_left=5, window_size_right=5)
+    assert back == window * 5 // 2
+    assert counts["_scaled_dot_product_cudnn_attention"]((2, 4, 100, 8), (2, 2, 100, 8), None) == whole
 
 
 @pytest.mark.skipif(resident.most_resident_bytes() is None, reason="this system does not tell")
@@ -129,7 +147,7 @@ if __name__ == "__main__":
     cpu = torch.device("cpu")
     made = partial(step, "S", 1, 0.5, cpu, torch.float32)
     with Apart(made, "ours", cpu, torch.float32, "no_grad", keeps_freed_memory=True) as apart:
-        made, flop = apart.ask("first")
+        made, flop = apart.ask("counted")
         print(made.shape, flop > 0, apart.ask("seconds") > 0, flush=True)
         apart.ask("minutes")
 """

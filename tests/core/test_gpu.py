@@ -4,12 +4,12 @@ import dataclasses
 
 import pytest
 import torch
-from acestep_pack.acestep_core import attention, fused, norms, oobleck
+from acestep_pack.acestep_core import attention, fused, norms
 from acestep_pack.acestep_core.checkpoints import load_stage_model, load_vocoder
 from acestep_pack.acestep_core.checkpoints.local import TINY_FOLDER
 from acestep_pack.acestep_core.condition import Condition
 from acestep_pack.acestep_core.generate import Cascade
-from acestep_pack.acestep_core.memory import LAYERS, Plan
+from acestep_pack.acestep_core.memory import LAYERS
 from acestep_pack.acestep_core.replay import Replayed, replayed
 from acestep_pack.acestep_core.song import Song
 from acestep_pack.acestep_core.transformer import prepare
@@ -111,14 +111,6 @@ def test_a_vocoder_is_that_of_a_cpu_both_ways(dtype, near, plainly, monkeypatch)
     assert torch.allclose(there.encode(sound), here.encode(sound), atol=10 * near)
 
 
-def test_few_channels_are_not_left_to_slow_convolutions():
-    layer = oobleck.Convolution(torch.nn.Conv1d(16, 2, 7, padding=3, bias=False).to(GPU))
-    x = drawn(1, 50, 16)
-    expected = torch.nn.functional.conv1d(x.transpose(1, 2), layer.weight[:, :, 0], padding=3).transpose(1, 2)
-    made = layer(oobleck.Pending(x)).settled()
-    assert made.is_contiguous() and torch.allclose(made, expected, atol=1e-2)
-
-
 # ---- recordings ------------------------------------------------------------------------------------------------------
 
 
@@ -185,6 +177,7 @@ def test_what_cannot_be_recorded_is_launched():
     records = recorded(velocity)
     assert torch.equal(records(latents, 0.5), velocity(latents, 0.5))
     assert next(iter(records._kinds.values()))._graph is None
+    assert torch.randn(3, device=GPU).isfinite().all()  # which a broken recording would forbid
     hook.remove()
     assert torch.equal(replayed(velocity, 8)(latents, 0.5), velocity(latents, 0.5))
 
@@ -195,15 +188,15 @@ def test_what_cannot_be_recorded_is_launched():
 @pytest.fixture(scope="module")
 def songs():
     """As a CPU makes them."""
-    return Cascade.load("tiny", device="cpu", text_cache=False).generate(SONG, seed=7).samples
+    return Cascade.load("tiny", device="cpu", dtype="fp32", text_cache=False).generate(SONG, seed=7).samples
 
 
 @pytest.mark.parametrize(
-    "how", [{}, {"offload": True}, {"memory_gb": 0.02}, {"dtype": "bf16", "vocoder_dtype": "bf16"}], ids=str
+    "how", [{}, {"offload": True}, {"memory_gb": 0.04}, {"dtype": "bf16", "vocoder_dtype": "bf16"}], ids=str
 )
 def test_songs_are_those_of_a_cpu_by_every_plan(songs, how):
     with torch.inference_mode():
-        cascade = Cascade.load("tiny", device="cuda", text_cache=False, **how)
+        cascade = Cascade.load("tiny", device="cuda", text_cache=False, **{"dtype": "fp32"} | how)
         made = [cascade.generate(SONG, seed=7).samples for _ in range(2)]
     if "dtype" in how:
         assert torch.corrcoef(torch.stack([made[0].flatten(), songs.flatten()]))[0, 1] > 0.95
@@ -213,7 +206,7 @@ def test_songs_are_those_of_a_cpu_by_every_plan(songs, how):
         assert cascade.parts.plan.holds == LAYERS
 
 
-def test_a_song_goes_on_where_memory_runs_out(songs):
+def test_a_song_goes_on_where_memory_runs_out(caplog):
     cascade = Cascade.load("tiny", device="cuda", text_cache=False)
     cascade.generate(SONG, seed=7)
     torch.cuda.empty_cache()
@@ -225,4 +218,4 @@ def test_a_song_goes_on_where_memory_runs_out(songs):
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, GPU)
     assert made.shape[-1] == 120 * 48_000 and bool(made.isfinite().all())
-    assert cascade.parts.plan != Plan()
+    assert "out of memory" in caplog.text

@@ -4,7 +4,8 @@ from copy import deepcopy
 
 import pytest
 import torch
-from acestep_pack.acestep_core import oobleck
+from acestep_pack.acestep_core import oobleck, tiles
+from acestep_pack.acestep_core import vocoder as vocoder_module
 from acestep_pack.acestep_core.audio import Waveform
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.tiles import (
@@ -13,7 +14,9 @@ from acestep_pack.acestep_core.tiles import (
     Context,
     decoder_context,
     encoder_context,
+    pass_bytes,
     reach,
+    roomy_tile_frames,
 )
 from acestep_pack.acestep_core.torchaudio_door import settle_torchaudio
 from acestep_pack.acestep_core.vocoder import Vocoder
@@ -68,6 +71,30 @@ def test_decoding_in_tiles_is_decoding_at_once(ratios, frames):
         got = Vocoder(vae, tile_frames).decode(latents(frames, batch=2))
         assert got.samples.shape == expected.shape and got.sample_rate_hz == 8000
         assert torch.allclose(got.samples, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("frames", [1, 20, 47, 60])
+def test_tiles_of_one_length_are_decoding_at_once(frames, monkeypatch):
+    spans, real = [], vocoder_module._tile
+
+    def even(*given, even):
+        spans.append(real(*given, even=True).span)
+        return real(*given, even=True)
+
+    monkeypatch.setattr(vocoder_module, "_tile", even)
+    vae = network()
+    expected = vae.decode(latents(frames)).sample
+    assert torch.allclose(Vocoder(vae, 7).decode(latents(frames)).samples, expected, atol=1e-6)
+    assert len({span.stop - span.start for span in spans}) == 1
+    assert all(span.start >= 0 and span.stop <= frames for span in spans)
+
+
+def test_a_gpu_with_memory_to_spare_gets_larger_tiles():
+    def frames(free, each=4):
+        return roomy_tile_frames(tiles.tile_frames(1920, each), pass_bytes(128 * 1920, each), 1920, each, free)
+
+    assert [frames(gigabytes * 1e9) for gigabytes in (0.5, 2, 3, 80)] == [128, 169, 254, 512]
+    assert frames(80e9, each=2) == 1024
 
 
 @pytest.mark.parametrize("ratios", RATIOS, ids=str)
