@@ -25,8 +25,9 @@ Velocities = torch.Tensor | tuple[torch.Tensor, ...]
 
 def replayed(velocity: Velocity, passes: int) -> "Velocity | Replayed":
     """The velocity of a stage of so many passes, which records itself where that will pay."""
+    on_nvidia = velocity.device.type == "cuda" and torch.version.hip is None
     fetches = any(isinstance(module, Fetched) for module in velocity.transformer.modules())
-    return velocity if velocity.device.type != "cuda" or fetches else Replayed(velocity, passes)
+    return Replayed(velocity, passes) if on_nvidia and not fetches else velocity
 
 
 class Replayed:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 TILE_BYTES = 4 * 128 * 1920
 SMALL_TILE_BYTES = TILE_BYTES // 4
 LARGE_TILE_BYTES = TILE_BYTES * 4  # fills the largest of GPUs
+MOST_IDLE = 1.1  # times as many frames as there are
 SHARE_FOR_A_TILE = 0.5  # of a GPU's free memory, for one that is larger than it must be
 
 # The network of diffusers: a residual unit is a convolution of this kernel, dilated so.
@@ -40,6 +41,12 @@ def roomy_tile_frames(least: int, frame_bytes: int, samples_per_frame: int, each
     """
     most = LARGE_TILE_BYTES // (each * samples_per_frame)
     return max(least, min(most, int(SHARE_FOR_A_TILE * free_bytes) // frame_bytes))
+
+
+def evened(size: int, frames: int) -> int:
+    """Tiles of at most `size` frames, where all are to be of one length: shorter if the last would be mostly idle."""
+    tiles = -(-frames // size)
+    return size if tiles * size <= MOST_IDLE * frames else -(-frames // tiles)
 
 
 def reach(ratios: Sequence[int], latent_kernel: int) -> tuple[int, int]:

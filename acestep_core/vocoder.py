@@ -19,7 +19,7 @@ from .audio import Waveform, convert
 from .errors import UserError
 from .oobleck import Oobleck
 from .spec import LatentSpec
-from .tiles import Context, decoder_context, encoder_context, pass_bytes, roomy_tile_frames, tile_frames, widest
+from .tiles import Context, decoder_context, encoder_context, evened, pass_bytes, roomy_tile_frames, tile_frames, widest
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderOobleck
@@ -149,11 +149,11 @@ class Vocoder:
         self, network: torch.nn.Module, cut: Callable, frames: int, context: Context
     ) -> "Iterator[tuple[_Tile, torch.Tensor]]":
         """Each tile with what the network makes of what is cut for its span; smaller tiles where memory runs out."""
-        start, size, on_gpu = 0, self._tile_to_begin_with(), self._device.type == "cuda"
+        start, size, on_gpu = 0, self._tile_to_begin_with(frames), self._device.type == "cuda"
         while start < frames:
             tile = _tile(start, size, frames, context, even=on_gpu)
             try:
-                with _fastest_convolutions(on_gpu):
+                with _fastest_convolutions(on_gpu and torch.version.hip is None):
                     made = self._each(network, cut(tile.span))
             except torch.OutOfMemoryError:
                 if size <= LEAST_TILE_FRAMES:
@@ -170,12 +170,13 @@ class Vocoder:
         with torch.no_grad():
             return torch.cat([network(item[None].to(weight)).float() for item in batch])
 
-    def _tile_to_begin_with(self) -> int:
+    def _tile_to_begin_with(self, frames: int) -> int:
         if self._tile_frames or self._device.type != "cuda":
             return self.tile_frames
         each, free = self.dtype.itemsize, torch.cuda.mem_get_info(self._device)[0] + _kept_by_torch(self._device)
         frame_bytes = pass_bytes(self._frame_numbers, each)
-        return roomy_tile_frames(self.tile_frames, frame_bytes, self.latents.samples_per_frame, each, free)
+        size = roomy_tile_frames(self.tile_frames, frame_bytes, self.latents.samples_per_frame, each, free)
+        return evened(size, frames)
 
     @property
     def _device(self) -> torch.device:
@@ -207,7 +208,7 @@ def _tile(start: int, core: int, frames: int, context: Context, even: bool) -> _
 @contextmanager
 def _fastest_convolutions(searched: bool) -> Iterator[None]:
     """cuDNN tries what it has for each new length, instead of guessing: at many lengths it guesses a kernel for half
-    precision that takes a hundred times as long as others.
+    precision that takes a hundred times as long as others. (AMD's library would try for minutes.)
     """
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = before or searched

@@ -73,6 +73,25 @@ def test_decoding_in_tiles_is_decoding_at_once(ratios, frames):
         assert torch.allclose(got.samples, expected, atol=1e-6)
 
 
+def test_biases_that_the_next_snake_adds_are_the_same(monkeypatch):
+    """As on a GPU, whose snakes are told of them."""
+
+    def snake(x, target, bias, rate, gain):
+        y = x if bias is None else x + bias
+        return target.copy_(y + (y * rate).sin().square() * gain)
+
+    vae, music = network((3, 5)), latents(20)
+    plain = Vocoder(vae)
+    sound = plain.decode(music)
+    mean = plain.encode(sound)
+    seen = []
+    monkeypatch.setattr(oobleck.fused, "usable", lambda x: True)
+    monkeypatch.setattr(oobleck.fused, "snake", lambda *given: seen.append(given[2]) or snake(*given))
+    assert torch.allclose(Vocoder(vae).decode(music).samples, sound.samples, atol=1e-6)
+    assert torch.allclose(Vocoder(vae).encode(sound), mean, atol=1e-5)
+    assert any(bias is not None for bias in seen)
+
+
 @pytest.mark.parametrize("frames", [1, 20, 47, 60])
 def test_tiles_of_one_length_are_decoding_at_once(frames, monkeypatch):
     spans, real = [], vocoder_module._tile
@@ -95,6 +114,10 @@ def test_a_gpu_with_memory_to_spare_gets_larger_tiles():
 
     assert [frames(gigabytes * 1e9) for gigabytes in (0.5, 2, 3, 80)] == [128, 169, 254, 512]
     assert frames(80e9, each=2) == 1024
+
+
+def test_tiles_of_one_length_are_not_mostly_idle():
+    assert [tiles.evened(1024, frames) for frames in (100, 1024, 1100, 2000, 6000)] == [100, 1024, 550, 1024, 1024]
 
 
 @pytest.mark.parametrize("ratios", RATIOS, ids=str)
