@@ -147,7 +147,7 @@ class Parts(Sparing):
     def vocoder(self) -> Vocoder:
         """With tiles as the plan has them."""
         vocoder = self[VOCODER]
-        return vocoder.small_tiled() if self.plan.small_tiles else vocoder
+        return vocoder.small_tiled() if self.plan.small_tiles else vocoder.within(self._limit_bytes)
 
     def read_ahead(self, key: Hashable) -> None:
         """Begins to read the files of what is needed next, and does not wait."""

@@ -41,7 +41,7 @@ class Vocoder:
         hop = math.prod(self.ratios)
         self.latents = LatentSpec(vae.config.decoder_input_channels, hop, vae.config.sampling_rate)
         self.channels: int = vae.config.audio_channels
-        self._tile_frames = tile_frames
+        self._tile_frames, self._limit_bytes = tile_frames, math.inf
         self._frame_numbers = hop * widest(self.ratios, vae.config.decoder_channels, vae.config.channel_multiples)
         self.decode_context = decoder_context(self.ratios)
         self.encode_context = encoder_context(self.ratios)
@@ -50,6 +50,12 @@ class Vocoder:
         """The same network, so many frames at once."""
         other = copy.copy(self)
         other._tile_frames = tile_frames
+        return other
+
+    def within(self, limit_bytes: float) -> "Vocoder":
+        """The same network, whose tiles grow only as far as torch then holds no more of a GPU, models and all."""
+        other = copy.copy(self)
+        other._limit_bytes = limit_bytes
         return other
 
     @property
@@ -173,7 +179,10 @@ class Vocoder:
     def _tile_to_begin_with(self, frames: int) -> int:
         if self._tile_frames or self._device.type != "cuda":
             return self.tile_frames
-        each, free = self.dtype.itemsize, torch.cuda.mem_get_info(self._device)[0] + _kept_by_torch(self._device)
+        held = torch.cuda.memory_allocated(self._device)
+        kept = torch.cuda.memory_reserved(self._device) - held  # for torch's next tensors
+        free = min(torch.cuda.mem_get_info(self._device)[0] + kept, self._limit_bytes - held)
+        each = self.dtype.itemsize
         frame_bytes = pass_bytes(self._frame_numbers, each)
         size = roomy_tile_frames(self.tile_frames, frame_bytes, self.latents.samples_per_frame, each, free)
         return evened(size, frames)
@@ -181,11 +190,6 @@ class Vocoder:
     @property
     def _device(self) -> torch.device:
         return next(self.network.parameters()).device
-
-
-def _kept_by_torch(device: torch.device) -> int:
-    """Bytes of a GPU that torch holds for its next tensors."""
-    return torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,19 @@ def test_a_gpu_with_memory_to_spare_gets_larger_tiles():
     assert frames(80e9, each=2) == 1024
 
 
+def test_tiles_grow_as_far_as_a_gpu_and_its_user_let_them(monkeypatch):
+    ours = Vocoder(network((2, 4, 240))).to(dtype=torch.bfloat16)
+    frame_bytes = pass_bytes(8 * 1920, 2)  # 8 channels
+    for name, told in (("memory_allocated", 200e6), ("memory_reserved", 250e6), ("mem_get_info", (300e6, 900e6))):
+        monkeypatch.setattr(torch.cuda, name, lambda device, told=told: told)
+    assert ours._tile_to_begin_with(6000) == ours.tile_frames == 256
+    monkeypatch.setattr(Vocoder, "_device", torch.device("cuda"))
+    assert ours._tile_to_begin_with(7120) == int(175e6) // frame_bytes == 712
+    assert ours.within(400e6)._tile_to_begin_with(4060) == int(100e6) // frame_bytes == 406
+    assert ours.within(300e6)._tile_to_begin_with(2560) == 256
+    assert ours.tiled(40)._tile_to_begin_with(6000) == 40
+
+
 def test_tiles_of_one_length_are_not_mostly_idle():
     assert [tiles.evened(1024, frames) for frames in (100, 1024, 1100, 2000, 6000)] == [100, 1024, 550, 1024, 1024]
 
