@@ -87,8 +87,7 @@ class _Bench:
         self.work, self.start, self.end, self.console = work, start, end, console
 
     def row(self, begin: str, match: str, steps: int) -> tuple[int, float, float, float]:
-        from .distill import DistillSettings
-        from .settings import Rhythm
+        from .settings import DistillSettings, Rhythm
         from .student import Distiller
 
         settings = DistillSettings(

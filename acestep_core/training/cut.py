@@ -20,7 +20,7 @@ from ..torchaudio_door import settle_torchaudio
 if TYPE_CHECKING:
     from diffusers import AceStepTransformer1DModel
 
-    from .distill import Size
+    from .settings import Size
 
 SHIFTS = 6  # of a layer, all made by one time_proj
 _RIDGE = 1e-3  # of the mean second moment: what was hardly ever seen gets no great weight

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 
 from ..errors import UserError
@@ -99,6 +99,73 @@ class LoraSettings(Course):
         self._check_one_of(kind=KINDS)
         if not self.targets or not set(self.targets) <= set(TARGETS):
             raise UserError(f"targets: got {', '.join(self.targets)!r}, expected some of {', '.join(TARGETS)}")
+
+
+MUSIC_SHARE: Mapping[str, float] = MappingProxyType({"teacher": 0.0, "both": 0.75, "music": 1.0})  # of what is matched
+BEGINNINGS, MATCHES = ("teacher", "nothing"), tuple(MUSIC_SHARE)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a transformer is."""
+
+    hidden: int
+    intermediate: int
+    layers: int
+    heads: int
+    kv_heads: int
+
+    def __post_init__(self):
+        for name, value in asdict(self).items():
+            if value < 1:
+                raise UserError(f"{name.replace('_', ' ')}: got {value}, expected at least 1")
+
+
+# Hidden size of a teacher -> the student made of it unless told: the 782 M S of the published M, and the tiny one.
+STUDENTS: Mapping[int, Size] = MappingProxyType(
+    {2048: Size(1280, 4096, 24, 16, 8), 192: Size(128, 384, 6, 2, 1)},
+)
+
+
+@dataclass(frozen=True)
+class DistillSettings(Course):
+    """All that decides what a student learns. Raises UserError for values that make no sense.
+
+    `match`: the teacher's velocity says of each crop what the music says of many, but with the teacher's own mistakes;
+    the music's (plain flow matching) has none of them. `both` lies between: three quarters of the music leave a
+    sixteenth of the teacher's squared mistakes and 9/16 of the music's chance. That is right on clips, for a teacher
+    that flow matching itself has taught. A turbo model's velocity leads to one sharp song and not to the mean of all
+    that may be, a guided one away from that mean, and of songs that the teacher makes it knows all there is to know:
+    there the teacher is matched alone.
+    """
+
+    size: Size | None = None  # None: the one of STUDENTS
+    guidance: float = 1.0  # how strongly the teacher is guided that is matched; 1: not, and the null condition is too
+    begin: str = "teacher"  # from a cut of the teacher, or from nothing
+    match: str | None = None  # of MATCHES; None: what the teacher is to be matched by
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 1 <= self.guidance < float("inf"):
+            raise UserError(f"guidance: got {self.guidance:g}, expected 1 (none) or more, such as 7")
+        self._check_one_of(begin=BEGINNINGS, **({"match": MATCHES} if self.match else {}))
+        if self.guidance > 1 and self.match not in (None, "teacher"):
+            raise UserError(
+                f"match: got {self.match} with guidance {self.guidance:g}, expected teacher: the music is not guided"
+            )
+
+    def for_teacher(self, config: Mapping) -> "DistillSettings":
+        """With what is not told as it is right for such a teacher. Raises UserError where no size is known."""
+        as_it_is = self.guidance > 1 or config.get("is_turbo")
+        match = self.match or ("teacher" if as_it_is else "both")
+        if self.size is not None:
+            return replace(self, match=match)
+        if config["hidden_size"] not in STUDENTS:
+            raise UserError(
+                f"size: no student of a teacher {config['hidden_size']} wide is known; give --hidden, --intermediate, "
+                "--layers, --heads and --kv-heads"
+            )
+        return replace(self, match=match, size=STUDENTS[config["hidden_size"]])
 
 
 @dataclass(frozen=True)

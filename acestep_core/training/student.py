@@ -17,12 +17,11 @@ from ..errors import UserError
 from ..guidance import Guidance, Guided
 from ..transformer import prepare
 from .cut import check_fits, cut, empty
-from .distill import MUSIC_SHARE, DistillSettings
 from .draws import seed_of, seeded
 from .loop import Loop
 from .objective import FlowTimes, Learning, flow_times
 from .prepare import Piece
-from .settings import Rhythm
+from .settings import MUSIC_SHARE, DistillSettings, Rhythm
 from .team import Team
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.generate import Cascade
 from acestep_pack.acestep_core.song import Song
 from acestep_pack.acestep_core.training.cut import cut, kept_layers
-from acestep_pack.acestep_core.training.distill import DistillSettings, Size, songs_to_make
+from acestep_pack.acestep_core.training.distill import songs_to_make
 from acestep_pack.acestep_core.training.prepare import Piece
-from acestep_pack.acestep_core.training.settings import Rhythm
+from acestep_pack.acestep_core.training.settings import DistillSettings, Rhythm, Size
 from acestep_pack.acestep_core.training.student import Distiller
 from acestep_pack.acestep_core.transformer import prepare
 
