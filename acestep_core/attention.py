@@ -81,6 +81,8 @@ def has_flash(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
         right = functional.scaled_dot_product_attention(*wide, attn_mask=seen)
         try:
             return torch.allclose(_flash(q, k, k, 1).float(), right, rtol=0.02, atol=0.02)
+        except torch.OutOfMemoryError:  # says nothing of attention, and who asked knows what to do
+            raise
         except (RuntimeError, TypeError, AttributeError) as exc:  # none, or another one than torch has had so far
             logger.info("no flash attention with windows here: %s", exc)
             return False

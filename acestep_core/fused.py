@@ -67,6 +67,8 @@ def _works(device: torch.device) -> bool:
         return False
     try:
         return _is_right(device)
+    except torch.OutOfMemoryError:  # says nothing of Triton, and who asked knows what to do
+        raise
     except Exception as exc:  # noqa: BLE001  whatever compilers and drivers raise: the song is made without it
         logger.info("Triton does not work here, so a GPU's small passes are not fused: %s", exc)
         return False

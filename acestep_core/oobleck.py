@@ -18,6 +18,8 @@ from . import fused
 
 # Rows of a snake that are worked on at once: on a CPU they then stay in its cache.
 SNAKE_ELEMENTS = 1 << 19
+# From this dilation on, cuDNN guesses a kernel for half precision at many lengths that takes 500 times as long as others.
+FOLDED_DILATION = 9
 
 
 class Pending(NamedTuple):
@@ -88,13 +90,25 @@ class Convolution(nn.Module):
             requires_grad=False,
         )
         self.bias = None if conv.bias is None else _fixed(conv.bias)
-        self.options = dict(stride=(1, conv.stride[0]), padding=(0, conv.padding[0]), dilation=(1, conv.dilation[0]))
+        self.stride, self.padding, self.dilation = conv.stride[0], conv.padding[0], conv.dilation[0]
 
     def forward(self, given: Pending) -> Pending:
         x, (now, later) = given.settled(), _biases(self, given.x)
         if self.pointwise:
             return Pending(functional.linear(x, self.weight, now), later)
-        return Pending(_outside(functional.conv2d(_inside(x), self.weight, now, **self.options)), later)
+        if x.is_cuda and x.dtype != torch.float32 and self.dilation >= FOLDED_DILATION:
+            return Pending(self.folded(x, now), later)
+        how = dict(stride=(1, self.stride), padding=(0, self.padding), dilation=(1, self.dilation))
+        return Pending(_outside(functional.conv2d(_inside(x), self.weight, now, **how)), later)
+
+    def folded(self, x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        """The same without dilation: of an image whose rows are as long as that, so that a column holds what it skips
+        to. For strides of 1 that keep the length.
+        """
+        rows = functional.pad(x, (0, 0, 0, -x.shape[1] % self.dilation)).unflatten(1, (-1, self.dilation))
+        taps, padding = self.weight.transpose(2, 3), (self.padding // self.dilation, 0)
+        image = functional.conv2d(rows.permute(0, 3, 1, 2), taps, bias, padding=padding)
+        return image.permute(0, 2, 3, 1).flatten(1, 2)[:, : x.shape[1]].contiguous()
 
     def onto(self, stream: Pending, given: Pending) -> Pending:
         """`stream`, to which is added what a pointwise convolution makes of `given`: in place."""

@@ -63,13 +63,14 @@ class _Kind:
         self._made = 0
         self._waits = False  # whether the GPU does, for what is launched
         self._graph: torch.cuda.CUDAGraph | None = None
+        self._velocities: Velocities | None = None  # what it gives
 
     def run(self, latents: torch.Tensor, t: float, left: int) -> Velocities:
         if self._graph is None and self._waits and left >= LEAST_REPLAYS:
             self._record(latents)
         if self._graph is not None and self._places() == self._recorded:
             return self._replay(latents, t)
-        self._graph = None
+        self._graph = self._velocities = None  # with the memory that only they need
         self._made += 1
         if self._made != 2:  # the first one makes what later ones find, and its time tells nothing
             return self._look(latents, t)

@@ -8,7 +8,6 @@ import copy
 import logging
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -159,8 +158,7 @@ class Vocoder:
         while start < frames:
             tile = _tile(start, size, frames, context, even=on_gpu)
             try:
-                with _fastest_convolutions(on_gpu and torch.version.hip is None):
-                    made = self._each(network, cut(tile.span))
+                made = self._each(network, cut(tile.span))
             except torch.OutOfMemoryError:
                 if size <= LEAST_TILE_FRAMES:
                     raise
@@ -207,16 +205,3 @@ def _tile(start: int, core: int, frames: int, context: Context, even: bool) -> _
         first = min(first, frames - whole)
         last = first + whole
     return _Tile(slice(start, end), slice(first, last))
-
-
-@contextmanager
-def _fastest_convolutions(searched: bool) -> Iterator[None]:
-    """cuDNN tries what it has for each new length, instead of guessing: at many lengths it guesses a kernel for half
-    precision that takes a hundred times as long as others. (AMD's library would try for minutes.)
-    """
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = before or searched
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = before

@@ -4,7 +4,7 @@ import weakref
 
 import pytest
 import torch
-from acestep_pack.acestep_core import memory, parts
+from acestep_pack.acestep_core import fused, memory, parts
 from acestep_pack.acestep_core.cascade import find_cascade
 from acestep_pack.acestep_core.checkpoints import load_stage_model, read_checkpoint
 from acestep_pack.acestep_core.errors import AceStepError, UserError
@@ -144,6 +144,17 @@ def test_a_vocoder_gets_the_memory_that_models_held(tiny_family, made, monkeypat
     runs_out(monkeypatch, Vocoder, "decode", lambda *_: cascade.parts.plan.holds == ALL)
     assert torch.allclose(cascade.generate(SONG, seed=5).samples, made.samples, atol=1e-5)
     assert cascade.parts.plan == Plan(PARTS) and list(cascade.parts._held) == [parts.VOCODER]
+
+
+def test_want_of_memory_is_never_taken_for_want_of_kernels(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (fused.FIRST_CAPABILITY, 0))
+    monkeypatch.setattr(fused, "_is_right", lambda device: True)
+    short = [True]
+    runs_out(monkeypatch, fused, "_is_right", lambda device: short.pop() if short else False)
+    some_gpu = torch.device("cuda", 77)
+    with pytest.raises(torch.OutOfMemoryError):
+        fused._works(some_gpu)
+    assert fused._works(some_gpu)
 
 
 def test_what_fits_in_no_way_is_told(tiny_family, monkeypatch):

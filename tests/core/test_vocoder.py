@@ -73,6 +73,17 @@ def test_decoding_in_tiles_is_decoding_at_once(ratios, frames):
         assert torch.allclose(got.samples, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("dilation", [3, 9])
+@pytest.mark.parametrize("samples", [1, 18, 40])
+def test_a_folded_convolution_is_the_dilated_one(dilation, samples):
+    conv = torch.nn.Conv1d(6, 6, 7, padding=3 * dilation, dilation=dilation)
+    x = torch.randn(2, samples, 6)
+    layer = oobleck.Convolution(conv)
+    made = layer.folded(x, layer.bias)
+    assert made.is_contiguous()
+    assert torch.allclose(made, layer(oobleck.Pending(x)).settled(), atol=1e-6)
+
+
 def test_biases_that_the_next_snake_adds_are_the_same(monkeypatch):
     """As on a GPU, whose snakes are told of them."""
 
