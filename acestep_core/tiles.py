@@ -44,7 +44,9 @@ def roomy_tile_frames(least: int, frame_bytes: int, samples_per_frame: int, each
 
 
 def evened(size: int, frames: int) -> int:
-    """Tiles of at most `size` frames, where all are to be of one length: shorter if the last would be mostly idle."""
+    """Frames of a tile, at most `size`, where all are of one length, for GPUs set up their convolutions anew for each
+    length: shorter if the last would be mostly idle.
+    """
     tiles = -(-frames // size)
     return size if tiles * size <= MOST_IDLE * frames else -(-frames // tiles)
 
