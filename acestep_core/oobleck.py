@@ -18,7 +18,7 @@ from . import fused
 
 # Rows of a snake that are worked on at once: on a CPU they then stay in its cache.
 SNAKE_ELEMENTS = 1 << 19
-# From this dilation on, cuDNN guesses a kernel for half precision at many lengths that takes 500 times as long as others.
+# From this dilation on, cuDNN guesses for half precision, at many lengths, a kernel 500 times as slow as others.
 FOLDED_DILATION = 9
 
 
