@@ -48,9 +48,10 @@ class Replayed:
         return self._pass(self._velocity.with_null, latents, t)
 
     def _pass(self, look: Callable[..., Velocities], latents: torch.Tensor, t: float) -> Velocities:
-        name = getattr(look, "__name__", "")
-        kind = self._kinds.setdefault((name, latents.shape), _Kind(look, self._velocity))
-        made = kind.run(latents, t, self._left)
+        key = getattr(look, "__name__", ""), latents.shape
+        if key not in self._kinds:
+            self._kinds[key] = _Kind(look, self._velocity)
+        made = self._kinds[key].run(latents, t, self._left)
         self._left -= 1
         return made
 

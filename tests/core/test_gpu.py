@@ -141,10 +141,9 @@ def recorded(velocity, passes=99):
 
 
 class _Waiting(dict):
-    def setdefault(self, key, kind):
-        if key not in self:
-            kind._waits = True
-        return super().setdefault(key, kind)
+    def __setitem__(self, key, kind):
+        kind._waits = True
+        super().__setitem__(key, kind)
 
 
 @pytest.mark.parametrize("kind", ["__call__", "null", "with_null"])
