@@ -1,7 +1,7 @@
 """A part on disk -> a network in memory, each weight held once.
 
 The module is built with its parameters on the meta device, then takes the file's own memory-mapped tensors; where
-another device or dtype is asked for, they are moved and cast one at a time. Buffers that are in no file (rotary
+another device or dtype is asked for, they are converted one at a time. Buffers that are in no file (rotary
 tables, quantiser levels) are made by the constructors as ever, in full precision, and are not cast.
 """
 
@@ -19,7 +19,6 @@ from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from ..errors import CheckpointError
-from ..staging import Staging
 from ..torchaudio_door import settle_torchaudio
 from .checkpoint import COMPONENT_CLASSES, Part
 from .weights import DTYPES, TensorInfo
@@ -35,13 +34,11 @@ def build(name: str, part: Part, device: "torch.device | str" = "cpu", dtype: to
         network = _empty(name, part.arguments)
     _check(network, part.tensors, name)
     place = torch.device(device)
-    staging = Staging(place) if place.type == "cuda" else None
     for path, tensors in _by_file(part.tensors).items():
         state = {}
         for key, tensor in _read(path, tensors):
             if key != SILENCE_BUFFER:
-                there = staging.take(tensor) if staging else tensor
-                state[key] = placed(there, place, dtype).reshape(network.get_parameter(key).shape)
+                state[key] = placed(tensor, place, dtype).reshape(network.get_parameter(key).shape)
         network.load_state_dict(state, strict=False, assign=True)
     for buffer_owner in network.modules():
         for key, buffer in buffer_owner.named_buffers(recurse=False):

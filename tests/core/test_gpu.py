@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from acestep_pack.acestep_core import attention, fused, norms, staging
+from acestep_pack.acestep_core import attention, fused, norms
 from acestep_pack.acestep_core.checkpoints import load_stage_model, load_vocoder
 from acestep_pack.acestep_core.checkpoints.local import TINY_FOLDER
 from acestep_pack.acestep_core.condition import Condition
@@ -109,17 +109,6 @@ def test_a_vocoder_is_that_of_a_cpu_both_ways(dtype, near, plainly, monkeypatch)
     again = torch.cat([chunk.samples for chunk in there.tiled(40).decode_chunks(latents)], dim=-1)
     assert again.device.type == "cpu" and torch.allclose(again, sound.samples, atol=near)
     assert torch.allclose(there.encode(sound), here.encode(sound), atol=10 * near)
-
-
-# ---- loading ---------------------------------------------------------------------------------------------------------
-
-
-def test_weights_come_whole_whatever_the_size_of_pieces(monkeypatch):
-    monkeypatch.setattr(staging, "PIECE_BYTES", 1000)
-    ring = staging.Staging(GPU)
-    for stored in (torch.randn(3, 333), torch.randn(1), torch.randn(0), torch.randn(()), torch.randn(2001).half()):
-        made = ring.take(stored)
-        assert made.device == GPU and made.shape == stored.shape and torch.equal(made.cpu(), stored)
 
 
 # ---- recordings ------------------------------------------------------------------------------------------------------
