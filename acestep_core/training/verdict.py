@@ -254,7 +254,8 @@ CARD = """# The embedded cascade `tiny`
 
 Three music transformers, L, M and S, with a text encoder and a vocoder of their own, in the layout of the published
 ACE-Step 1.5 models and run by the same code. They were trained from nothing by `acestep-cascade train tiny` on music
-that a procedural band of this project plays (`acestep_core/training/band`), and are MIT like the rest.
+that a procedural band of this project plays (`acestep_core/training/band`), and are MIT like the rest. (M and S last
+learnt on a GPU, by the same losses in batches four times as large.)
 
 They know the band's world: house, techno, trance, synthwave, hip hop, lo-fi, funk, rock, ambient and reggae; six moods;
 drums, bass, keys, pads, leads and arpeggios; 60 to 180 bpm; all major and minor keys. They do not sing.
