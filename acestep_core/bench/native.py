@@ -68,13 +68,15 @@ def _network(comfyui: Path, transformer, device: torch.device, dtype: torch.dtyp
 
 
 def extrapolated(whole: Ratio, layers_alone: Ratio, layers: int) -> Ratio:
-    """The same step of a network as deep as the published one: its layers are all alike."""
-    depth = published.LAYERS["2B"]
-    ours = layers_alone.ours_seconds * depth / layers
-    theirs = whole.theirs_seconds + layers_alone.theirs_seconds * (depth / layers - 1)
+    """The same step of a network as deep as the published one: its layers are all alike, and ours does nothing else. Of
+    `layers_alone` only the ratio counts, for between two rows a machine may change its speed.
+    """
+    deeper = published.LAYERS["2B"] / layers
+    ours = whole.ours_seconds * deeper
+    theirs = whole.theirs_seconds + layers_alone.ratio * whole.ours_seconds * (deeper - 1)
     return replace(
         whole,
-        name=f"{whole.name}, extrapolated to {depth} layers",
+        name=f"{whole.name}, extrapolated to {published.LAYERS['2B']} layers",
         ours_seconds=ours,
         theirs_seconds=theirs,
         ratio=round(theirs / ours, 3),

@@ -171,7 +171,7 @@ def test_a_folder_without_comfyui_is_refused(small, tmp_path, capsys):
 
 
 def test_a_deeper_network_is_reckoned_from_what_a_layer_costs():
-    decoder = ratio.Ratio("decoder", "bf16", 1.0, 2.0, 2.0, 0.0, 5, "ComfyUI")
+    decoder = ratio.Ratio("decoder", "bf16", 3.0, 6.0, 2.0, 0.0, 5, "ComfyUI")  # in a slower minute
     step = ratio.Ratio("step", "bf16", 1.0, 12.0, 12.0, None, 5, "ComfyUI")  # 10 s of it before the layers
     deep = native.extrapolated(step, decoder, layers=2)
     assert (deep.ours_seconds, deep.theirs_seconds, deep.ratio) == (12.0, 34.0, 2.833)
