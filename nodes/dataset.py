@@ -5,7 +5,7 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
-from ..acestep_core.checkpoints.shelf import state_of
+from ..acestep_core.checkpoints.local import state_of
 from ..acestep_core.errors import UserError
 from ..acestep_core.training import common
 from ..acestep_core.training.dataset import Dataset, read_dataset

@@ -8,8 +8,7 @@ from comfy_api.latest import io
 from ..acestep_core.cascade import CascadeModels, find_cascade
 from ..acestep_core.checkpoints import KNOWN, read_checkpoint
 from ..acestep_core.checkpoints.known import STAGE, TEXT, VOCODER
-from ..acestep_core.checkpoints.local import LocalModel
-from ..acestep_core.checkpoints.shelf import state_of
+from ..acestep_core.checkpoints.local import LocalModel, state_of
 from ..acestep_core.errors import AceStepError
 from ..acestep_core.memory import ALL, LONG_SECONDS, NETWORKS, Needs, cascade_needs, lone_needs
 from ..acestep_core.quantise import QUANTISED

@@ -129,6 +129,12 @@ def is_complete(place: Path) -> bool:
     return False
 
 
+def state_of(path: Path) -> tuple[tuple[Path, int, int], ...]:
+    """Each file of a model with its size and time of change, which tell when it is another one."""
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    return tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+
+
 def is_pipeline(place: Path) -> bool:
     """Whether a folder is a diffusers pipeline: a folder for each network."""
     return (place / "transformer").is_dir() or (place / "model_index.json").is_file()

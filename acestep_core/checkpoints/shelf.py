@@ -16,7 +16,7 @@ from ..errors import CheckpointError
 from .checkpoint import read_checkpoint
 from .known import KNOWN, STAGE, TEXT, VOCODER, KnownModel, known_model
 from .layouts import split_file
-from .local import LocalModel, find, is_complete, is_pipeline, local_models
+from .local import LocalModel, find, is_complete, is_pipeline, local_models, state_of
 from .weights import read_header
 
 # Folders of a ComfyUI models folder in which models of each kind lie.
@@ -109,12 +109,6 @@ def kinds_of_file(path: Path) -> tuple[str, ...]:
 
 def _kinds_of_folder(folder: Path) -> tuple[str, ...]:
     return _kinds(folder, state_of(folder)) if is_complete(folder) else ()
-
-
-def state_of(path: Path) -> tuple[tuple[Path, int, int], ...]:
-    """Each file of a model with its size and time of change, which tell when it is another one."""
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    return tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
 
 
 @lru_cache(maxsize=4096)

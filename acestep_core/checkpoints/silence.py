@@ -8,21 +8,18 @@ or a known one. (A few frames at the beginning differ from the rest, which is on
 
 import pickle
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from ..errors import CheckpointError
+from ..oobleck import EncoderBlock, Half
 from ..spec import PUBLISHED_LATENTS
+from ..tiles import encoder_context
 from .checkpoint import SILENCE_FILE, Checkpoint, Part, read_checkpoint
-from .local import local_models
+from .local import local_models, state_of
 from .networks import SILENCE_BUFFER, build, read_tensor
-
-if TYPE_CHECKING:
-    from diffusers import AutoencoderOobleck
-
-_ENCODED_FRAMES, _KEPT_FRAMES = 64, 48  # the encoder looks far fewer than 16 frames ahead
 
 
 def stage_silence(
@@ -54,13 +51,20 @@ def read_silence(path: Path, channels: int) -> torch.Tensor:
     return _checked(silence, channels, path)
 
 
-def made_silence(vae: "AutoencoderOobleck") -> torch.Tensor:
-    """Digital silence through a vocoder's encoder: [1, C, 48], the last frame that of endless silence."""
-    first = next(vae.parameters())
-    samples = torch.zeros(1, vae.config.audio_channels, _ENCODED_FRAMES * vae.hop_length)
+@lru_cache(maxsize=4)
+def _silence_by(vocoder: Path, state: tuple) -> torch.Tensor:
+    """Digital silence through a vocoder's encoder: [1, C, N], the last frame that of endless silence.
+
+    The stages of a cascade want the same one; `state` tells when the file is another.
+    """
+    vae = build("vae", read_checkpoint(vocoder).part("vae"))
+    encoder = Half(vae.encoder.float(), EncoderBlock)
+    around = encoder_context(vae.config.downsampling_ratios)
+    frames = around.before + 1 + around.after
     with torch.no_grad():
-        latents = vae.encode(samples.to(first.device, first.dtype)).latent_dist.mean
-    return latents[..., :_KEPT_FRAMES].float().cpu().contiguous()
+        made = encoder(torch.zeros(1, vae.config.audio_channels, frames * vae.hop_length))
+    mean, _ = made.chunk(2, dim=1)
+    return mean[..., : around.before + 1].contiguous()
 
 
 def _checked(silence: torch.Tensor, channels: int, path: Path) -> torch.Tensor:
@@ -86,7 +90,7 @@ def _made_silence(checkpoint: Checkpoint, channels: int, folders: Sequence[Path 
     for candidate in candidates:
         part = candidate.parts.get("vae")
         if part is not None and _vae_channels(part) == channels:
-            return made_silence(build("vae", part, dtype=torch.float32))
+            return _silence_by(candidate.path, state_of(candidate.path))
     raise CheckpointError(
         f"{checkpoint.path} brings no {SILENCE_FILE}, and there is no vocoder of {channels} channels to make one with; "
         f"put {SILENCE_FILE} beside the file, or get the vocoder with `acestep-cascade models download ace_1.5_vae`"

@@ -252,16 +252,20 @@ def test_silence_is_made_by_the_vocoder_where_no_file_has_it(tmp_path):
     from diffusers import AutoencoderOobleck
 
     geometry = {"downsampling_ratios": [2, 4, 4, 6, 10], "channel_multiples": [1, 1, 1, 1, 1], "sampling_rate": 48000}
-    vae = AutoencoderOobleck(encoder_hidden_size=32, decoder_channels=2, decoder_input_channels=16, **geometry)
-    transformer, encoder = tiny_stage()
-    saved = save_stage_model(tmp_path / "saved", transformer, encoder, torch.zeros(1, 16, 1))
-    (tmp_path / "models" / "vae").mkdir(parents=True)
-    save_file(vae_to_stable_audio(vae.state_dict()), tmp_path / "models" / "vae" / "ace_1.5_vae.safetensors")
-    model = load_stage_model(as_comfyui_file(saved, tmp_path / "models" / "x_turbo.safetensors"))
-    with torch.no_grad():
-        long = vae.encode(torch.zeros(1, 2, 100 * 1920)).latent_dist.mean[..., :80]
-    assert torch.allclose(model.silent(80), long, atol=1e-5)
-    assert model.silent(3).shape == (1, 16, 3)
+    file = tmp_path / "models" / "vae" / "ace_1.5_vae.safetensors"
+    file.parent.mkdir(parents=True)
+    saved = save_stage_model(tmp_path / "saved", *tiny_stage(), torch.zeros(1, 16, 1))
+    stage = as_comfyui_file(saved, tmp_path / "models" / "x_turbo.safetensors")
+    for seed in range(2):  # made once, but anew by another vocoder of that name
+        torch.manual_seed(seed)
+        vae = AutoencoderOobleck(encoder_hidden_size=32, decoder_channels=2, decoder_input_channels=16, **geometry)
+        save_file(vae_to_stable_audio(vae.state_dict()), file)
+        model = load_stage_model(stage)
+        with torch.no_grad():
+            long = vae.encode(torch.zeros(1, 2, 100 * 1920)).latent_dist.mean[..., :80]
+        assert torch.allclose(model.silent(80), long, atol=1e-5)
+        assert model.silent(3).shape == (1, 16, 3)
+        assert load_stage_model(stage).silence.data_ptr() == model.silence.data_ptr()
 
 
 def test_silence_given(folder, tmp_path):
