@@ -6,6 +6,8 @@ import sys
 import types
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # `python -m pytest` puts this folder on sys.path, where our nodes/ would pass for ComfyUI's nodes.py.
@@ -27,3 +29,17 @@ for folder in ("comfyui", "core"):
     if f"{folder}_tests" not in sys.modules:
         sys.modules[f"{folder}_tests"] = package = types.ModuleType(f"{folder}_tests")
         package.__path__ = [str(ROOT / "tests" / folder)]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A file stays in one process with `-n`, and all that talk to a running ComfyUI share one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.split("::")[0]
+            return "tests/comfyui" if file.startswith("tests/comfyui/") else file
+
+    config.option.loadscopereorder = False  # by numbers of tests: slow files have few, and would come last
+    return ByFile(config, log)
