@@ -57,14 +57,13 @@ def _silence_by(vocoder: Path, state: tuple) -> torch.Tensor:
 
     The stages of a cascade want the same one; `state` tells when the file is another.
     """
-    vae = build("vae", read_checkpoint(vocoder).part("vae"))
-    encoder = Half(vae.encoder.float(), EncoderBlock)
-    around = encoder_context(vae.config.downsampling_ratios)
-    frames = around.before + 1 + around.after
-    with torch.no_grad():
-        made = encoder(torch.zeros(1, vae.config.audio_channels, frames * vae.hop_length))
-    mean, _ = made.chunk(2, dim=1)
-    return mean[..., : around.before + 1].contiguous()
+    with torch.inference_mode(False), torch.no_grad():  # for whoever asks next, too
+        vae = build("vae", read_checkpoint(vocoder).part("vae"))
+        encoder = Half(vae.encoder.float(), EncoderBlock)
+        around = encoder_context(vae.config.downsampling_ratios)
+        frames = around.before + 1 + around.after
+        mean, _ = encoder(torch.zeros(1, vae.config.audio_channels, frames * vae.hop_length)).chunk(2, dim=1)
+        return mean[..., : around.before + 1].contiguous()
 
 
 def _checked(silence: torch.Tensor, channels: int, path: Path) -> torch.Tensor:
