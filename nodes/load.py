@@ -25,8 +25,8 @@ _MARK = re.compile(r" \(download, [\d.]+ [GM]B\)$")
 
 def choices(kind: str) -> list[str]:
     """Names for a list: what is here, then known models that would be fetched, marked so with their size."""
-    shelf = host.models_shelf()
-    return [*shelf.here(kind), *(f"{m.name} (download, {_size(m.size_bytes)})" for m in shelf.absent(kind))]
+    here, absent = host.models_shelf().offered(kind)
+    return [*here, *(f"{model.name} (download, {_size(model.size_bytes)})" for model in absent)]
 
 
 def _size(size_bytes: int) -> str:
@@ -158,10 +158,10 @@ def _reference(local: LocalModel):
     return local.known.name if local.known else local.path
 
 
-def _model_input(name: str, default: str, what: str) -> io.Combo.Input:
+def _model_input(name: str, default: str, what: str, options: list[str]) -> io.Combo.Input:
     return io.Combo.Input(
         name,
-        options=choices(STAGE),
+        options=options,
         default=default,
         tooltip=f"The model {what}. Lists what is here, then known models, which are fetched on first use.",
     )
@@ -211,6 +211,7 @@ class LoadCascade(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         with_l = "auto: the one that comes with the model in L, else a published one that is here."
+        stages = choices(STAGE)
         return io.Schema(
             node_id="AceStepLoadCascade",
             display_name="Load Cascade",
@@ -218,9 +219,9 @@ class LoadCascade(io.ComfyNode):
             description="All parts of a cascade at once: the models of its three stages, text encoder and vocoder.",
             search_aliases=["ace-step", "music model", "load ace step", "tiny", "song", "checkpoint"],
             inputs=[
-                _model_input("l", "tiny-l", "that lays out the broad structure"),
-                _model_input("m", "tiny-m", "that adds harmonic detail"),
-                _model_input("s", "tiny-s", "that polishes"),
+                _model_input("l", "tiny-l", "that lays out the broad structure", stages),
+                _model_input("m", "tiny-m", "that adds harmonic detail", stages),
+                _model_input("s", "tiny-s", "that polishes", stages),
                 _part_input("text_encoder", TEXT, AUTO, f"Reads caption and lyrics. {with_l}", AUTO),
                 _part_input("vocoder", VOCODER, AUTO, f"Makes sound of latents. {with_l}", AUTO),
                 _dtype_input(),
@@ -265,7 +266,7 @@ class LoadStageModel(io.ComfyNode):
             category=CATEGORY,
             description="One music transformer, with its own condition encoder, for a stage of a cascade.",
             search_aliases=["ace-step model", "diffusion model", "unet", "music transformer"],
-            inputs=[_model_input("model", "tiny-l", "of a stage"), _dtype_input(), _quantise_input()],
+            inputs=[_model_input("model", "tiny-l", "of a stage", choices(STAGE)), _dtype_input(), _quantise_input()],
             outputs=[Model.Output("model", display_name="model", tooltip="For a stage.")],
             hidden=[io.Hidden.unique_id],
         )

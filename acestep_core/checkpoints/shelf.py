@@ -45,14 +45,19 @@ class Shelf:
         """For what belongs to a model without being of its kind: a tokenizer, a vocoder that makes silence."""
         return tuple(dict.fromkeys((*self.own, *chain.from_iterable(self.shared.values()))))
 
+    def offered(self, kind: str) -> tuple[list[str], list[KnownModel]]:
+        """`here` and `absent`, by one look into the folders."""
+        here = self._models(kind)
+        absent = (model for model in KNOWN.values() if kind in model.kinds and model.repo)
+        return list(here), [model for model in absent if model.name not in here]
+
     def here(self, kind: str) -> list[str]:
         """Names of all models of a kind that can be loaded at once, embedded ones first."""
-        return list(self._models(kind))
+        return self.offered(kind)[0]
 
     def absent(self, kind: str) -> list[KnownModel]:
         """Known models of a kind that would have to be fetched first."""
-        here = self._models(kind)
-        return [model for model in KNOWN.values() if kind in model.kinds and model.repo and model.name not in here]
+        return self.offered(kind)[1]
 
     def find(self, name: str, kind: str) -> LocalModel:
         """A model by a name that `here` gives. Raises CheckpointError for any other, a path for instance."""
