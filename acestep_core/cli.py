@@ -201,7 +201,9 @@ def _add_model_choice(group):
     )
     group.add_argument("--text-encoder", metavar="NAME")
     group.add_argument("--vocoder", metavar="NAME")
-    group.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: the GPU where there is one)")
+    group.add_argument(
+        "--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: a CUDA GPU where there is one)"
+    )
     group.add_argument(
         "--dtype",
         choices=["fp32", "bf16", "fp16"],

@@ -114,10 +114,27 @@ def _wishes(arguments: argparse.Namespace) -> list[tuple[Song, Making, str | Non
         given = asdict(_song_in(_text(arguments.song), arguments.song))
     elif arguments.from_file:
         song, making = read_song(arguments.from_file)
+        if not any(getattr(arguments, name) for name in _MODEL_OPTIONS):
+            _check_can_be_made_again(arguments.from_file)
         given = asdict(song)
     elif arguments.caption is None:
         raise UserError('a caption is missing, such as acestep-cascade generate "lo-fi beat" -o song.flac')
     return [(_overridden(given, arguments), _changed(making, arguments), None)]
+
+
+def _check_can_be_made_again(path: str):
+    """Raises UserError for a file of ComfyUI: how it was made is told by its graph and not by its settings."""
+    models = _models_of(path)
+    if not isinstance(models, dict):
+        raise UserError(
+            f"{path}: was made in ComfyUI by {', '.join(models) or 'models that it does not name'}; drop it there to "
+            "get its graph again, or name models here (--models tiny) to make its song with those"
+        )
+
+
+def _models_of(path: str) -> "dict[str, str] | list[str]":
+    """Names of the models that made a file: by slot if `generate` made it."""
+    return json.loads(read_tags(path).get(MODELS_TAG, "[]"))
 
 
 def _song_in(source: str | dict, where: str) -> Song:
@@ -136,6 +153,8 @@ def _songs(arguments: argparse.Namespace) -> list[tuple[Song, Making, str | None
             fields_given = json.loads(line)
             extra = {name: fields_given.pop(name, None) for name in ("seed", "output")}
             song = _overridden(asdict(Song.from_json(fields_given)), arguments)
+            if not isinstance(extra["output"], str | None):
+                raise TypeError(f"output: got {extra['output']!r}, expected the name of a file in quotes")
         except (ValueError, AttributeError, TypeError) as exc:
             raise UserError(f"{arguments.songs} line {number}: {exc}") from exc
         making = _changed(Making(seed=extra["seed"]), arguments)
@@ -252,7 +271,7 @@ def _load(making: Making, arguments: argparse.Namespace):
 
 def _play(cascade, order: Order, console: Console):
     making, clock = order.making, Clock()
-    heard = cascade.hear(making.reference or (), making.continue_from)
+    heard = cascade.hear(making.reference or (), making.continue_from, order.song.seconds)
     names = [model.name for model in cascade.models.stages]
     wishes = {"lora": making.lora or (), **making.settings}
     for step in cascade.iterate(order.song, seed=making.seed, reference=heard, **wishes):
@@ -300,7 +319,7 @@ def read_song(path: str) -> tuple[Song, Making]:
 
 def show(arguments: argparse.Namespace, console: Console):
     song, making = read_song(arguments.file)
-    models = json.loads(read_tags(arguments.file).get(MODELS_TAG, "{}"))
+    models = _models_of(arguments.file)
     if arguments.json:
         shown = {"file": arguments.file, "song": asdict(song), "settings": making.asked(), "models": models}
         console.result(json.dumps(shown, ensure_ascii=False))

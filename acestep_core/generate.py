@@ -22,8 +22,10 @@ from .audio import Waveform
 from .cascade import CascadeModels, find_cascade
 from .checkpoints.checkpoint import read_checkpoint
 from .checkpoints.load import StageModel
+from .checkpoints.local import state_of
 from .condition import Condition, encode_condition
 from .errors import UserError
+from .formats import existing
 from .lora.bases import Shapes, shapes_of_part
 from .lora.find import Lora
 from .lora.outfit import Outfit, outfits
@@ -34,7 +36,7 @@ from .plan import Settings, StagePlan, plan
 from .prompt import lyrics_prompt, text_prompt
 from .quantise import check_quantise
 from .recent import Recent
-from .reference import Kept, Reference, continuation, splice, timbre_reference
+from .reference import ContinuationSource, Kept, Reference, check_longer, continuation, splice, timbre_reference
 from .song import Song, check_seed
 from .spec import CHANNELS, LatentSpec
 from .stages import Stage, Step, item_seeds, noise, run
@@ -44,6 +46,8 @@ from .vocoder import Vocoder
 logger = logging.getLogger(__name__)
 
 Clip = Waveform | str | Path
+Clips = Reference | Sequence[Clip] | Clip | None
+Loras = Sequence[Lora | str | Path] | Lora | str | Path
 REMEMBERED_TEXTS, REMEMBERED_CONDITIONS = 4, 12
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # A vocoder works at the full sample rate, where half precision is heard in quiet passages; fp16 has too little range.
@@ -61,6 +65,7 @@ class Cascade:
         self.models: CascadeModels | None = None
         # Two songs that differ by their seeds alone need no encoder for the second.
         self._texts, self._conditions = Recent(REMEMBERED_TEXTS), Recent(REMEMBERED_CONDITIONS)
+        self._heard = Recent(1)
 
     @classmethod
     def load(
@@ -78,7 +83,7 @@ class Cascade:
     ) -> "Cascade":
         """The cascade "tiny" (embedded), "published", a folder or a model. Raises CheckpointError, UserError.
 
-        `l`, `m`, `s`, `text`, `vocoder` replace one part. `device` None takes the GPU where there is one. `dtype` is
+        `l`, `m`, `s`, `text`, `vocoder` replace one part. `device` None takes a CUDA GPU where there is one. `dtype` is
         "fp32", "bf16" or "fp16" for stages and text encoder; None is what the files hold, or fp32 where they hold bf16
         and the device has no instructions for it, as far as memory allows. The vocoder is in fp32; at
         `vocoder_dtype` "bf16" it is faster, its noise about 40 to 45 dB below the music. A song is made in what memory
@@ -89,6 +94,8 @@ class Cascade:
         if memory_gb is not None and memory_gb <= 0:
             raise UserError(f"memory: got {memory_gb:g} GB, expected a positive number such as 8")
         check_quantise(quantise)
+        if isinstance(models, CascadeModels) and any(slots.values()):
+            raise UserError(f"models: got a whole cascade and {', '.join(slots)} too; name those to find_cascade")
         found = models if isinstance(models, CascadeModels) else find_cascade(models, **slots)
         device = pick_device(device)
         vocoder_dtype = pick_dtype(vocoder_dtype, "vocoder dtype", VOCODER_DTYPES) or torch.float32
@@ -108,9 +115,9 @@ class Cascade:
         *,
         seed: int = 0,
         count: int = 1,
-        reference: "Reference | Sequence[Clip]" = (),
+        reference: Clips = (),
         continue_from: Clip | None = None,
-        lora: "Sequence[Lora | str | Path]" = (),
+        lora: Loras = (),
         **settings,
     ) -> Waveform:
         """`count` songs [count, 2, N] from seeds `seed`, `seed` + 1, ...
@@ -119,7 +126,8 @@ class Cascade:
         `continue_from`: a clip that the song begins with. `lora`: adapters that the stages wear, such as
         "warm.safetensors:0.8", or "L=warm.safetensors" for one stage. Raises UserError before anything is made.
         """
-        heard = self.hear(reference, continue_from)
+        self.plan(**settings)  # what cannot be is told before clips are encoded
+        heard = self.hear(reference, continue_from, song.seconds)
         for step in self.iterate(song, seed=seed, count=count, reference=heard, lora=lora, **settings):
             latents = step.latents
         return self.decode(latents, song, heard)
@@ -131,9 +139,9 @@ class Cascade:
         *,
         seed: int = 0,
         count: int = 1,
-        reference: "Reference | Sequence[Clip]" = (),
+        reference: Clips = (),
         continue_from: Clip | None = None,
-        lora: "Sequence[Lora | str | Path]" = (),
+        lora: Loras = (),
         **settings,
     ) -> Iterator[Step]:
         """The same, step by step: `step.latents` are what `decode` takes, `step.x0` their finished music as it stands.
@@ -185,10 +193,11 @@ class Cascade:
         repeat = wish.stages if len(self.stages) == 1 else 1
         return list(zip(self.stages * repeat, plan(self.defaults * repeat, wish), strict=True))
 
-    def outfits(self, lora: "Sequence[Lora | str | Path]", stages: Sequence | None = None) -> list[Outfit]:
+    def outfits(self, lora: Loras, stages: Sequence | None = None) -> list[Outfit]:
         """The adapters of each stage, read and held against its model's shapes. Raises UserError."""
         stages = self.stages if stages is None else stages
-        return outfits(lora, [self._layers(where) for where in stages]) if lora else [()] * len(stages)
+        asked = _several(lora, Lora | str | Path)
+        return outfits(asked, [self._layers(where) for where in stages]) if asked else [()] * len(stages)
 
     def _layers(self, where) -> tuple[str, Shapes]:
         """A stage model's name and its layers; of one that lies on disk the headers tell them."""
@@ -203,16 +212,44 @@ class Cascade:
         return self.parts.latents
 
     @torch.no_grad()
-    def hear(self, clips: "Reference | Sequence[Clip]" = (), continue_from: Clip | None = None) -> Reference | None:
-        """Clips as the models hear them; None where there are none. Raises UserError for a clip that cannot be used."""
-        if isinstance(clips, Reference | None):
-            return clips
-        if not clips and continue_from is None:
+    def hear(
+        self,
+        clips: Clips = (),
+        continue_from: Clip | None = None,
+        seconds: float | None = None,
+    ) -> Reference | None:
+        """Clips as the models hear them; None where there are none. Those files that were heard last are remembered.
+
+        Raises UserError for a clip that cannot be used, or that a song of so many `seconds` is too short to go on from.
+        """
+        if isinstance(clips, Reference):
+            if continue_from is None:
+                return clips
+            if clips.source is not None:
+                raise UserError("continue_from: got a clip, and the reference has one already; give one of them")
+            return dataclasses.replace(clips, source=self._source(continue_from, seconds))
+        timbre = _several(clips, Clip)
+        given = *timbre, *_several(continue_from, Clip)
+
+        def encode() -> Reference:
+            source = None if continue_from is None else self._source(continue_from, seconds)
+            return Reference(timbre=self._timbre(timbre) if timbre else (), source=source)
+
+        if not given:
             return None
-        vocoder = self.parts.vocoder
-        timbre = timbre_reference(vocoder, [_clip(clip) for clip in clips]) if clips else ()
-        source = None if continue_from is None else continuation(vocoder, _clip(continue_from))
-        return Reference(timbre=timbre, source=source)
+        if any(isinstance(clip, Waveform) for clip in given):
+            return encode()
+        return self._heard.get((len(timbre), *(state_of(existing(clip)) for clip in given)), encode)
+
+    def _timbre(self, clips: Sequence[Clip]) -> tuple[torch.Tensor, ...]:
+        waves = [_clip(clip) for clip in clips]
+        return self.parts.spared(lambda: timbre_reference(self.parts.vocoder, waves))
+
+    def _source(self, clip: Clip, seconds: float | None) -> ContinuationSource:
+        wave = _clip(clip)
+        if seconds is not None:
+            check_longer(seconds, wave.seconds)
+        return self.parts.spared(lambda: continuation(self.parts.vocoder, wave))
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor, song: Song | None = None, reference: Reference | None = None) -> Waveform:
@@ -246,12 +283,17 @@ def _kept(heard: Reference | None, frames: int, steps: Sequence[int]) -> list[Ke
     return each
 
 
+def _several(given, one: type) -> Sequence:
+    """What may be given alone, in a sequence or not at all, as a sequence."""
+    return (given,) if isinstance(given, one) else given or ()
+
+
 def _clip(clip: Clip) -> Waveform:
     return clip if isinstance(clip, Waveform) else audio.read(clip)
 
 
 def pick_device(name: str | torch.device | None) -> torch.device:
-    """The device of that name; None or "auto" the GPU where there is one. Raises UserError."""
+    """The device of that name; None or "auto" a CUDA GPU where there is one. Raises UserError."""
     if name in (None, "auto"):
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

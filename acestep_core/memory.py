@@ -6,7 +6,6 @@ of them make the same song.
 
 import dataclasses
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -309,12 +308,9 @@ def free_bytes(device: "torch.device") -> float:
 
 def free_main_memory() -> float:
     """Bytes that this machine, or the container around this process, could still give."""
-    free = [math.inf]
-    if os.path.exists("/proc/meminfo"):
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            free += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
-    free += _left_in_container()
-    return min(free)
+    import psutil
+
+    return min([psutil.virtual_memory().available, *_left_in_container()])
 
 
 def _left_in_container(folder: Path = Path("/sys/fs/cgroup")) -> list[int]:

@@ -91,8 +91,8 @@ class Parts(Sparing):
         """
         needs, form = _needs(found, device, form, limit_bytes)
         parts = Parts({}, needs, limit_bytes, first)
-        for path in {str(model.path) for model in found.stages}:
-            load = partial(parts._stage, path, device, form)
+        for path, name in {str(model.path): model.name for model in found.stages}.items():
+            load = partial(parts._stage, path, name, device, form)
             parts._loaders |= {path: load} | {(path, only): partial(load, only) for only in STAGE_PARTS}
             parts._files[path] = path, STAGE_PARTS
         if keeps_text:
@@ -102,12 +102,15 @@ class Parts(Sparing):
         parts._files[VOCODER] = found.vocoder.path, ("vae",)
         return parts
 
-    def _stage(self, path: str, device: torch.device, form: Form, only: str | None = None) -> StageModel:
+    def _stage(self, path: str, name: str, device: torch.device, form: Form, only: str | None = None) -> StageModel:
         fetches, has_transformer = self.plan.holds == LAYERS, only != "condition_encoder"
-        if not has_transformer or (not fetches and not form.quantised):
-            return load_stage_model(path, device=device, dtype=form.dtype, only=only)
         # Its weights come to the device in their last form only.
-        model = load_stage_model(path, device="cpu", dtype=form.dtype, only=only)
+        by_way = has_transformer and (fetches or form.quantised)
+        place = torch.device("cpu") if by_way else device
+        model = load_stage_model(path, device=place, computed_on=device, dtype=form.dtype, only=only)
+        model = dataclasses.replace(model, name=name)
+        if not by_way:
+            return model
         if form.quantised:
             model = quantise(model, form.quantised, torch.device("cpu") if fetches else device)
         if fetches:

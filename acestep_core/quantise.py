@@ -38,12 +38,11 @@ def quantise(model: "StageModel", kind: str, device: torch.device) -> "StageMode
     return dataclasses.replace(model, transformer=model.transformer.to(device))
 
 
-def stored_bytes(weight: torch.Tensor) -> int:
-    """What a weight takes in memory; one in 8 bits passes itself off as one of its model's dtype."""
+def stored(weight: torch.Tensor) -> list[torch.Tensor]:
+    """The tensors of which a weight is made; one in 8 bits passes itself off as one of its model's dtype."""
     if not _is_quantised(weight):
-        return weight.nbytes
-    parts = (getattr(weight, name) for name in weight.__tensor_flatten__()[0])
-    return sum(part.nbytes for part in parts)
+        return [weight]
+    return [getattr(weight, name) for name in weight.__tensor_flatten__()[0]]
 
 
 def unquantised(weight: torch.Tensor) -> torch.Tensor:

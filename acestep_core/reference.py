@@ -82,14 +82,20 @@ class ContinuationSource:
     def kept(self, frames: int) -> Kept:
         """What a song of so many frames keeps. Raises UserError if it is no longer than the clip."""
         clip_frames = self.latents.shape[-1]
-        if frames <= clip_frames:
-            raise UserError(
-                f"continuation: the song is {frames * self.waveform.seconds / clip_frames:.1f} s and the clip "
-                f"{self.waveform.seconds:.1f} s; ask for a longer song, its length is that of the whole"
-            )
+        each = self.waveform.seconds / clip_frames
+        check_longer(frames * each, clip_frames * each)
         window = (torch.arange(frames) >= clip_frames)[None]
         clean = functional.pad(self.latents, (0, frames - clip_frames))
         return Kept(clean, window, self.injection_ratio, self.blend_frames)
+
+
+def check_longer(song_seconds: float, clip_seconds: float) -> None:
+    """Raises UserError unless a song is longer than the clip that it goes on from."""
+    if song_seconds <= clip_seconds:
+        raise UserError(
+            f"continuation: the song is {song_seconds:.1f} s and the clip {clip_seconds:.1f} s; ask for a longer song, "
+            "its length is that of the whole"
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 
 from .fetched import Fetched
+from .quantise import stored
 from .transformer import Velocity
 
 logger = logging.getLogger(__name__)
@@ -108,7 +109,8 @@ class _Kind:
 
     def _places(self) -> list[int]:
         """Where the weights lie; a host that makes room for something else may have moved them."""
-        return [tensor.data_ptr() for tensor in (*self._transformer.parameters(), *self._transformer.buffers())]
+        weights = (*self._transformer.parameters(), *self._transformer.buffers())
+        return [tensor.data_ptr() for weight in weights for tensor in stored(weight)]
 
     def _replay(self, latents: torch.Tensor, t: float) -> Velocities:
         self._latents.copy_(latents)

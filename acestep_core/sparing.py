@@ -5,9 +5,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-import torch
-
-from .errors import AceStepError
+from .errors import AceStepError, is_out_of_memory
 from .memory import PLANS, STAGE_MEANS, VOCODER_MEANS, Plan, smaller
 from .stages import Step
 
@@ -34,8 +32,10 @@ class Sparing:
         while True:
             try:
                 return work()
-            except torch.OutOfMemoryError:
-                pass  # its traceback holds tensors, and goes with it
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+            # The error's traceback holds tensors, and is gone by now.
             self._spare(means)
 
     def steps_spared(self, play: Callable[[], Iterator[Step]]) -> Iterator[Step]:
@@ -50,8 +50,9 @@ class Sparing:
                         done = step.step
                         yield step
                 return
-            except torch.OutOfMemoryError:
-                pass
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
             self._spare(STAGE_MEANS)
 
     def _spare(self, means: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional
 
 from .audio import Waveform, convert
-from .errors import UserError
+from .errors import UserError, is_out_of_memory
 from .oobleck import Oobleck
 from .spec import LatentSpec
 from .tiles import Context, decoder_context, encoder_context, evened, pass_bytes, roomy_tile_frames, tile_frames, widest
@@ -159,8 +159,8 @@ class Vocoder:
             tile = _tile(start, size, frames, context, even=on_gpu)
             try:
                 made = self._each(network, cut(tile.span))
-            except torch.OutOfMemoryError:
-                if size <= LEAST_TILE_FRAMES:
+            except RuntimeError as error:
+                if not is_out_of_memory(error) or size <= LEAST_TILE_FRAMES:
                     raise
                 size = max(LEAST_TILE_FRAMES, size // 2)
                 logger.warning("vocoder: out of memory, going on with tiles of %d frames", size)

@@ -27,7 +27,7 @@ from ..acestep_core.arithmetic import settled, warn_if_emulated
 from ..acestep_core.checkpoints.shelf import FOLDERS_OF_KIND, Shelf
 from ..acestep_core.errors import AceStepError, UserError
 from ..acestep_core.memory import LAYERS, Plan, free_main_memory
-from ..acestep_core.quantise import stored_bytes
+from ..acestep_core.quantise import stored
 from ..acestep_core.sparing import Sparing
 
 logger = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ def manage(network: torch.nn.Module, kind: str) -> Managed:
         "vocoder": (management.vae_device, management.vae_offload_device),
     }[kind]
     # ComfyUI counts what a state dict holds; adapters are buffers that no state dict holds.
-    size = sum(stored_bytes(tensor) for tensor in (*network.parameters(), *network.buffers()))
+    size = sum(part.nbytes for weight in (*network.parameters(), *network.buffers()) for part in stored(weight))
     # Not CoreModelPatcher: its dynamic form would keep plain layers in video memory beside an image model.
     return Managed(_Patcher(_Holder(network.eval()), device(), rest(), size))
 

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Iterator
 
-import torch
 from comfy_api.latest import io
 
 from ..acestep_core.checkpoints.checkpoint import read_checkpoint
 from ..acestep_core.checkpoints.known import STAGE
 from ..acestep_core.condition import Condition, encode_condition
-from ..acestep_core.errors import UserError
+from ..acestep_core.errors import UserError, is_out_of_memory
 from ..acestep_core.guidance import GUIDANCE, Guidance
 from ..acestep_core.plan import stretch
 from ..acestep_core.solvers import SOLVERS
@@ -115,7 +114,9 @@ def _picture(handle: ModelHandle, step: Step):
     frames = vocoder.latents.frames(PREVIEW_SECONDS)
     try:
         heard = vocoder.decode(step.x0[:1, :, :frames])
-    except torch.OutOfMemoryError:
+    except RuntimeError as exc:
+        if not is_out_of_memory(exc):
+            raise
         return None
     return picture(heard, width=host.PREVIEW_PIXELS, height=host.PREVIEW_PIXELS // 2)
 

@@ -76,14 +76,16 @@ def load_stage_model(
     name_or_path: str | Path,
     *,
     device: Device = "cpu",
+    computed_on: Device | None = None,
     dtype: Dtype = None,
     parts: Sequence[str] = (),
     only: str | None = None,
     silence: torch.Tensor | None = None,
     folders: Sequence[Path | str] = (),
 ) -> StageModel:
-    """StageModel from a known name or a path in any layout. `dtype` None: as stored (float16 as float32 on a CPU).
+    """StageModel from a known name or a path in any layout. `dtype` None: as stored (float16 as float32 for a CPU).
 
+    `computed_on` is the device that will compute with it, where that is not the one on which it shall lie.
     `parts` may name "audio_tokenizer" and "audio_token_detokenizer", which are not read otherwise. `only`
     "transformer" or "condition_encoder" reads that one, and the other is None.
     `silence` [1, C, N] is used where the file brings none; without it a local model or vocoder gives it. `folders` are
@@ -100,7 +102,8 @@ def load_stage_model(
         _say_if_guessed(checkpoint)
     found = stage_silence(checkpoint, channels, silence, folders)
     read = (*STAGE_PARTS, *parts) if only is None else (only, *parts)
-    networks = {p: build(p, checkpoint.part(p), device, dtype) if p in read else None for p in (*STAGE_PARTS, *parts)}
+    networks = dict.fromkeys((*STAGE_PARTS, *parts))
+    networks |= {name: build(name, checkpoint.part(name), device, dtype, computed_on) for name in read}
     if encoder := networks["condition_encoder"]:
         # diffusers keeps silence in a buffer too, time in the middle.
         weight = encoder.null_condition_emb

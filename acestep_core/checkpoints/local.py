@@ -79,7 +79,8 @@ def find(name_or_path: str | Path, kind: str = STAGE, folders: Sequence[Path | s
         return LocalModel(known.name, _usable(place, known), known)
     for path in (given, *(f / n for f in models_folders(folders) for n in (name, f"{name}.safetensors"))):
         if path.exists():
-            return LocalModel(path.stem if path.suffix == ".safetensors" else path.resolve().name, path)
+            name = path.stem if path.suffix == ".safetensors" else path.resolve().name
+            return LocalModel(name, path.absolute())  # a bare name would be a known model's to whoever reads it next
     raise CheckpointError(_absent(known) if known else _unknown(name, kind))
 
 

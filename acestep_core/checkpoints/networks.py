@@ -26,19 +26,29 @@ from .weights import DTYPES, TensorInfo
 SILENCE_BUFFER = "silence_latent"  # of the condition encoder; set by hand, its length is the file's own
 
 
-def build(name: str, part: Part, device: "torch.device | str" = "cpu", dtype: torch.dtype | None = None) -> nn.Module:
-    """The network of one part, in eval mode and without gradients, weights strict. Raises CheckpointError."""
+def build(
+    name: str,
+    part: Part,
+    device: "torch.device | str" = "cpu",
+    dtype: torch.dtype | None = None,
+    computed_on: "torch.device | str | None" = None,
+) -> nn.Module:
+    """The network of one part, in eval mode and without gradients, weights strict. Raises CheckpointError.
+
+    `computed_on`: see `placed`; None is the device where it lies.
+    """
     _check_dtypes(part.tensors)
     with _parameters_on_meta(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # diffusers' Oobleck uses torch's older weight norm
         network = _empty(name, part.arguments)
     _check(network, part.tensors, name)
     place = torch.device(device)
+    computed_on = place if computed_on is None else torch.device(computed_on)
     for path, tensors in _by_file(part.tensors).items():
         state = {}
         for key, tensor in _read(path, tensors):
             if key != SILENCE_BUFFER:
-                state[key] = placed(tensor, place, dtype).reshape(network.get_parameter(key).shape)
+                state[key] = placed(tensor, place, dtype, computed_on).reshape(network.get_parameter(key).shape)
         network.load_state_dict(state, strict=False, assign=True)
     for buffer_owner in network.modules():
         for key, buffer in buffer_owner.named_buffers(recurse=False):
@@ -51,9 +61,13 @@ def read_tensor(info: TensorInfo) -> torch.Tensor:
     return next(_read(info.file, {"": info}))[1]
 
 
-def placed(tensor: torch.Tensor, device: torch.device, dtype: torch.dtype | None) -> torch.Tensor:
-    """A stored tensor where and as it shall be; float16 becomes float32 on a CPU, which is slow with it."""
-    if dtype is None and tensor.dtype == torch.float16 and device.type == "cpu":
+def placed(
+    tensor: torch.Tensor, device: torch.device, dtype: torch.dtype | None, computed_on: torch.device
+) -> torch.Tensor:
+    """A stored tensor where and as it shall be; float16 becomes float32 for a CPU to compute with, which is slow with
+    it. `computed_on`: where it goes for that.
+    """
+    if dtype is None and tensor.dtype == torch.float16 and computed_on.type == "cpu":
         dtype = torch.float32
     return tensor.to(device=device, dtype=dtype)
 

@@ -68,13 +68,20 @@ def variant_defaults(config: Mapping, path: Path) -> VariantDefaults:
     told = variant_in(str(config.get("model_version") or ""))
     if told is None and "is_turbo" in config:
         told = "turbo" if config["is_turbo"] else "base"
-    named = variant_in(path.stem if path.suffix == ".safetensors" else path.name)
+    named = variant_in(_spoken_name(path))
     if told is not None and named is not None and named.startswith(told):
         told = named
     source = "config.json" if told else "file name" if named else "assumed"
     # A lone file without any word on it: turbo is what nearly all published files are.
     defaults = dataclasses.replace(VARIANTS[told or named or "turbo"], source=source)
     return _overridden(defaults, config.get(OVERRIDES) or {}, path)
+
+
+def _spoken_name(path: Path) -> str:
+    """A file's or folder's name; in the cache of huggingface_hub, which names folders by commit, the repository's."""
+    if path.parent.name == "snapshots":
+        return path.parent.parent.name
+    return path.stem if path.suffix == ".safetensors" else path.name
 
 
 def _overridden(defaults: VariantDefaults, overrides: Mapping, path: Path) -> VariantDefaults:

@@ -4,6 +4,7 @@ A LoRA's delta is scale * B @ A with scale = alpha / r (alpha / sqrt(r) for rank
 differs from trainer to trainer; `Adapter.scale_source` says where it was found, or that there was none.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -159,7 +160,7 @@ def _by_module(file: Path, keys: Mapping[str, Key]) -> dict[str, dict[str, str]]
 
 
 def _module_of(key: str) -> str:
-    return key.partition(".lora_")[0]
+    return re.split(r"\.(?:lora|lokr|hada)_", key, maxsplit=1)[0]
 
 
 # ---- deltas ----------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ..errors import AceStepError, UserError
+from ..errors import AceStepError, UserError, is_out_of_memory
 from .draws import seed_of
 from .folders import folders, whole
 from .losses import Losses
@@ -154,7 +154,9 @@ class Loop(ABC):
     def _memory(self):
         try:
             yield
-        except torch.OutOfMemoryError as exc:
+        except RuntimeError as exc:
+            if not is_out_of_memory(exc):
+                raise
             self.optimiser.zero_grad()
             if self.step:
                 self.save()

@@ -419,6 +419,11 @@ def test_names_both_ways(folder):
         ({"is_turbo": False, "model_version": "sft"}, "turbo", ("sft", 50, 1.0, "apg", "config.json")),
         ({"is_turbo": False}, "anything", ("base", 50, 1.0, "apg", "config.json")),
         ({}, "acestep_v1.5_xl_base_bf16.safetensors", ("base", 50, 1.0, "apg", "file name")),
+        (
+            {"is_turbo": True, "model_version": "turbo"},
+            f"models--ACE-Step--acestep-v15-turbo-shift1/snapshots/{'0' * 40}",  # as huggingface_hub keeps it
+            ("turbo-shift1", 8, 1.0, "none", "config.json"),
+        ),
         ({}, "my_merge_sft_turbo.safetensors", ("turbo", 8, 3.0, "none", "assumed")),
     ],
 )

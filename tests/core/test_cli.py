@@ -1,5 +1,6 @@
 """The command line, run in this process where that is enough and as a process of its own where it is not."""
 
+import io
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import torch
 from acestep_pack.acestep_core import audio, cli
 from acestep_pack.acestep_core.formats import read_tags
 from acestep_pack.acestep_core.song import Song
+from acestep_pack.acestep_core.tags import song_tags
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {"torch", "numpy", "transformers", "diffusers", "peft", "huggingface_hub", "safetensors", "soundfile"}
@@ -126,8 +128,13 @@ MISTAKES = [
     (["generate", "--song", "gone.json"], "gone.json: could not be read"),
     (["generate", "--song", "bad.json"], "bad.json: song: unknown field tempo; the fields are caption"),
     (["generate", "--songs", "bad.jsonl"], "bad.jsonl line 2: song: not JSON|bad.jsonl line 2: Expecting"),
+    (["generate", "--songs", "number.jsonl"], "number.jsonl line 1: output: got 5, expected the name of a file"),
     (["generate", "--songs", "empty.jsonl"], "empty.jsonl: holds no songs"),
     (["generate", "--from", "plain.wav"], "plain.wav: has no song in its tags"),
+    (
+        ["generate", "--from", "graph.wav"],
+        "graph.wav: was made in ComfyUI by sft, turbo; drop it there to get its graph",
+    ),
     (["show", "plain.wav"], "plain.wav: has no song in its tags"),
     (["generate"], "a caption is missing"),
     (["dance"], "invalid choice: 'dance'"),
@@ -143,8 +150,11 @@ def test_a_mistake_is_one_line_and_code_2(arguments, message, capsys):
     Path("bad.json").write_text('{"caption": "x", "tempo": 100}')
     Path("bad.jsonl").write_text('{"caption": "x"}\n{"caption": \n')
     Path("empty.jsonl").write_text("\n")
+    Path("number.jsonl").write_text('{"caption": "x", "output": 5}')
     Path("latin.txt").write_bytes(b"caf\xe9")
     audio.write("plain.wav", audio.Waveform(torch.zeros(1, 2, 4800), 48000))
+    of_a_graph = song_tags(Song("x"), {"seed": 5}, ["sft", "turbo"])
+    audio.write("graph.wav", audio.Waveform(torch.zeros(1, 2, 4800), 48000), tags=of_a_graph)
     before = names()
     assert cli.main(arguments) == 2
     said = capsys.readouterr()
@@ -373,3 +383,15 @@ def test_the_bar_is_drawn_only_where_somebody_watches(monkeypatch, capsys):
     console.result("made")
     said = capsys.readouterr()
     assert "1/2" in said.err and said.err.endswith("\r\033[K") and said.out == "made\n"
+
+
+def test_characters_that_a_pipe_has_no_bytes_for_become_escapes(monkeypatch):
+    from acestep_pack.acestep_core.console import Console
+
+    pipe, wanted = io.BytesIO(), {"caption": "Café 静か 😀 \x81", "file": "\udcff.flac"}
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(pipe, encoding="cp1252", newline="\n"))
+    Console().result("Café 静か")
+    Console().result(json.dumps(wanted, ensure_ascii=False))
+    plain, as_json = pipe.getvalue().decode("cp1252").splitlines()
+    assert plain == "Café \\u9759\\u304b" and json.loads(as_json) == wanted
+    assert sys.stdout.errors == "strict"  # the stream is the host's

@@ -1,5 +1,6 @@
 import gc
 import math
+import shutil
 import weakref
 
 import pytest
@@ -130,6 +131,11 @@ def test_both_kinds_of_clip_in_one_run(cascade):
     given = clip(3.0, rate=16000, channels=2)
     heard = cascade.hear([clip(2.0, level=0.9)], given)
     one = cascade.generate(SONG, seed=5, reference=heard)
+    timbre = cascade.hear([clip(2.0, level=0.9)])
+    assert torch.equal(cascade.generate(SONG, seed=5, reference=timbre, continue_from=given).samples, one.samples)
+    assert cascade.hear(None, given).source is not None and cascade.hear(None) is cascade.hear() is None
+    with pytest.raises(UserError, match="the reference has one already"):
+        cascade.hear(heard, given)
     assert (one.samples - cascade.generate(SONG, seed=5, continue_from=given).samples).abs().max() > 1e-4
 
 
@@ -185,3 +191,18 @@ def test_the_vocoder_has_a_dtype_of_its_own(tiny_family, dtype):
 def test_parts_that_one_already_has_make_a_cascade(cascade, made):
     own = Cascade([cascade.parts[where] for where in cascade.stages], cascade.parts["text"], cascade.parts["vocoder"])
     assert torch.equal(own.generate(SONG, seed=5).samples, made.samples)
+
+
+def test_a_folder_named_as_a_known_model_is_the_folder(tiny_family, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny_family / "s", "tiny-m")
+    alone = Cascade.load("./tiny-m", text=tiny_family / "text_encoder", vocoder=tiny_family / "vae", device="cpu")
+    same = Cascade.load(tiny_family / "s", device="cpu")
+    assert torch.equal(alone.generate(SONG, seed=5).samples, same.generate(SONG, seed=5).samples)
+
+
+def test_models_keep_the_names_under_which_they_were_found():
+    cascade = Cascade.load("tiny", device="cpu")
+    assert [cascade.parts[where].name for where in cascade.stages] == ["tiny-l", "tiny-m", "tiny-s"]
+    with pytest.raises(UserError, match="got a whole cascade and l too"):
+        Cascade.load(cascade.models, l="tiny-m")

@@ -22,7 +22,14 @@ def model(tiny_family):
 
 
 @pytest.mark.parametrize(
-    "rank, options", [(2, {}), (2, {"decompose_both": True}), (3, {"decompose_factor": 4}), (100, {})]
+    "rank, options",
+    [
+        (2, {}),
+        (2, {"decompose_both": True}),
+        (3, {"decompose_factor": 4}),
+        (100, {}),
+        (2, {"alpha_pattern": {LAYERS[0]: 9}, "rank_pattern": {LAYERS[1]: 4}}),
+    ],
 )
 def test_pefts_lokr_saved_by_us_is_pefts_again(model, tmp_path, rank, options):
     peft = pytest.importorskip("peft")
@@ -31,6 +38,9 @@ def test_pefts_lokr_saved_by_us_is_pefts_again(model, tmp_path, rank, options):
     theirs = peft.get_peft_model(copy.deepcopy(model.transformer), config)
     theirs.save_pretrained(tmp_path / "theirs")
     adapter = read_adapter(tmp_path / "theirs")
+    for path in paths:
+        layer = theirs.base_model.model.get_submodule(path)
+        near(layer.get_delta_weight("default"), adapter.modules[path].weight(), 1e-6)
     again = read_adapter(save_adapter(adapter, tmp_path / "ours"))
     assert adapter.layout == again.layout == "peft" and again.kind == "LoKr"
     near(velocity(wear(model, again)[0]), velocity(wear(model, adapter)[0]), 1e-6)

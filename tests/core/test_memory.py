@@ -5,9 +5,11 @@ import weakref
 import pytest
 import torch
 from acestep_pack.acestep_core import fused, memory, parts
+from acestep_pack.acestep_core.audio import Waveform
 from acestep_pack.acestep_core.cascade import find_cascade
 from acestep_pack.acestep_core.checkpoints import load_stage_model, read_checkpoint
-from acestep_pack.acestep_core.errors import AceStepError, UserError
+from acestep_pack.acestep_core.checkpoints.save import save_stage_model
+from acestep_pack.acestep_core.errors import AceStepError, UserError, is_out_of_memory
 from acestep_pack.acestep_core.fetched import Fetched, fetch_layers
 from acestep_pack.acestep_core.generate import Cascade
 from acestep_pack.acestep_core.memory import ALL, LAYERS, NETWORKS, PARTS, PLANS, Plan, cascade_needs, published_needs
@@ -163,3 +165,32 @@ def test_what_fits_in_no_way_is_told(tiny_family, monkeypatch):
         Cascade.load(tiny_family, device="cpu").generate(SONG, seed=5)
     with pytest.raises(UserError, match="memory: got -1 GB, expected a positive number such as 8"):
         Cascade.load(tiny_family, memory_gb=-1)
+
+
+def test_memory_runs_out_on_any_device(tiny_family, made, monkeypatch, caplog):
+    def too_much(*_):
+        if cascade.parts.plan.holds == ALL:
+            torch.empty(1 << 60, dtype=torch.uint8)  # a CPU says so in an error of no class of its own
+        return forward(*_)
+
+    forward = Velocity._forward
+    monkeypatch.setattr(Velocity, "_forward", too_much)
+    cascade = Cascade.load(tiny_family, device="cpu")
+    assert torch.equal(cascade.generate(SONG, seed=5).samples, made.samples)
+    assert [str(line.message) for line in caplog.records] == [f"out of memory, going on so: {Plan(PARTS)}"]
+    assert is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"))
+    assert not is_out_of_memory(RuntimeError("shapes do not fit"))
+
+
+def test_clips_get_the_memory_that_models_held(tiny_family, monkeypatch):
+    runs_out(monkeypatch, Vocoder, "encode", lambda *_: cascade.parts.plan.holds == ALL)
+    cascade = Cascade.load(tiny_family, device="cpu")
+    tone = Waveform(0.4 * torch.sin(torch.arange(32000) * 0.1).expand(1, 2, -1).clone(), 16000)
+    assert cascade.hear([tone]).timbre and cascade.parts.plan == Plan(PARTS)
+
+
+def test_what_comes_by_way_of_the_cpu_keeps_the_dtype_of_its_file(tiny_family, tmp_path):
+    model = load_stage_model(tiny_family / "m")
+    save_stage_model(tmp_path / "half", model.transformer, model.condition_encoder, model.silence, dtype=torch.float16)
+    for computed_on, dtype in (("cpu", torch.float32), ("meta", torch.float16)):
+        assert load_stage_model(tmp_path / "half", computed_on=computed_on).transformer.dtype == dtype

@@ -1,8 +1,11 @@
 """Costly results are made once, and the oldest are let go."""
 
-from acestep_pack.acestep_core import Cascade, Song, condition, generate
+import pytest
+import torch
+from acestep_pack.acestep_core import Cascade, Song, audio, condition, generate
 from acestep_pack.acestep_core.recent import Recent
 from acestep_pack.acestep_core.text import TextEncoder
+from acestep_pack.acestep_core.vocoder import Vocoder
 
 
 def test_the_least_wanted_goes_first():
@@ -15,14 +18,21 @@ def test_the_least_wanted_goes_first():
     assert made == ["a", "b", "c", "b"]
 
 
-def test_a_song_of_another_seed_runs_no_encoder(monkeypatch):
-    runs = []
+@pytest.fixture
+def runs(monkeypatch):
+    """The names of encoders, one each time that one runs."""
+    names = []
 
     def watched(name, function):
-        return lambda *given, **more: runs.append(name) or function(*given, **more)
+        return lambda *given, **more: names.append(name) or function(*given, **more)
 
     monkeypatch.setattr(TextEncoder, "encode", watched("text", TextEncoder.encode))
+    monkeypatch.setattr(Vocoder, "encode", watched("clip", Vocoder.encode))
     monkeypatch.setattr(generate, "encode_condition", watched("condition", condition.encode_condition))
+    return names
+
+
+def test_a_song_of_another_seed_runs_no_encoder(runs):
     cascade = Cascade.load("tiny")
 
     def song(caption, seed, seconds=10):
@@ -35,3 +45,28 @@ def test_a_song_of_another_seed_runs_no_encoder(monkeypatch):
     assert song("dark techno", 2) == ["text", "condition", "condition", "condition"]
     assert song("calm lo-fi beat", 3) == []
     assert song("calm lo-fi beat", 3, seconds=11)[-3:] == ["condition"] * 3
+
+
+def test_clips_are_heard_once_until_their_files_change(runs, tiny_family, tmp_path):
+    cascade = Cascade.load(tiny_family, device="cpu")
+    tone = 0.4 * torch.sin(torch.arange(32000) * 0.1).expand(1, 2, -1).clone()
+    clip, first = tmp_path / "clip.wav", tmp_path / "first.wav"
+    audio.write(clip, audio.Waveform(tone, 16000))
+    audio.write(first, audio.Waveform(tone, 16000))
+
+    def song(seed, **clips):
+        runs.clear()
+        cascade.generate(Song("x", seconds=10), seed=seed, **clips)
+        return [name for name in runs if name != "text"]
+
+    assert song(1, reference=[clip], continue_from=first) == ["clip"] * 2 + ["condition"] * 3
+    assert song(2, reference=clip, continue_from=str(first)) == []
+    assert song(2, reference=[clip]) == ["clip"] + ["condition"] * 3
+    audio.write(clip, audio.Waveform(tone[..., 1:], 16000))
+    assert song(2, reference=[clip]) == ["clip"] + ["condition"] * 3
+    with pytest.raises(ValueError, match="the song is 10.0 s and the clip 11.0 s"):
+        audio.write(first, audio.Waveform(tone.repeat(1, 1, 6)[..., : 11 * 16000], 16000))
+        song(3, continue_from=first)
+    with pytest.raises(ValueError, match="steps: got 1,1 for 3 stages"):
+        song(3, reference=[first], steps=(1, 1))
+    assert runs == []  # what cannot be is told before clips are encoded
