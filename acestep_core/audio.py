@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 LIMITER_SECONDS = 0.005  # half of the window over which the limiter turns down before a peak and up after it
 LOUDNESS_BLOCK_SECONDS = 0.4  # what ITU-R BS.1770 measures in
 LOUDNESS_TOLERANCE_LU = 0.1
+LARGEST_KERNEL = 4_000_000  # torchaudio's, in the product of the reduced rates; 44.1 to 48 kHz is 147 * 160
 WRITE_BLOCK = 16384  # samples; libsndfile's Vorbis encoder overflows its stack on one large block
 
 
@@ -104,7 +105,8 @@ def _resample(samples: torch.Tensor, from_hz: int, to_hz: int) -> torch.Tensor:
     if from_hz == to_hz:
         return samples
     length = math.ceil(samples.shape[-1] * to_hz / from_hz)
-    torchaudio = settle_torchaudio()
+    # Rates with hardly a common factor make torchaudio's kernel gigabytes; soxr needs none.
+    torchaudio = settle_torchaudio() if from_hz * to_hz <= LARGEST_KERNEL * math.gcd(from_hz, to_hz) ** 2 else None
     if torchaudio:
         return torchaudio.functional.resample(samples, from_hz, to_hz)[..., :length]
     import soxr
@@ -239,6 +241,10 @@ def read(path: "str | os.PathLike") -> Waveform:
         samples = torch.from_numpy(np.ascontiguousarray(rows.T))
     except soundfile.LibsndfileError:
         samples, rate_hz = _decode(path)
+    except TypeError as exc:  # soundfile takes a file named .raw for bare samples, and asks the caller for their rate
+        raise UserError(
+            f"{path}: is not sound that can be read (.raw tells no rate); convert it to wav or flac"
+        ) from exc
     if samples.shape[-1] == 0:
         raise UserError(f"{path}: holds no sound")
     if not torch.isfinite(samples).all():

@@ -1,10 +1,14 @@
 """The one place that writes to the terminal: results on stdout, everything else on stderr, a bar for each stage."""
 
+import codecs
+import json
 import logging
 import sys
 import time
+from typing import TextIO
 
 BAR_CELLS = 24
+ESCAPES = "acestep-escapes"
 
 
 class Console:
@@ -17,8 +21,7 @@ class Console:
 
     def result(self, line: str):
         self._clear()
-        sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
+        _say(sys.stdout, f"{line}\n")
 
     def note(self, line: str):
         if not self.quiet:
@@ -47,13 +50,27 @@ class Console:
 
     def _write(self, text: str):
         self._clear()
-        sys.stderr.write(text)
-        sys.stderr.flush()
+        _say(sys.stderr, text)
 
     def _clear(self):
         if self._bar_is_shown:
             sys.stderr.write("\r\033[K")
             self._bar_is_shown = False
+
+
+def _say(stream: TextIO, text: str):
+    """Writes text whatever its characters: those that the stream has no bytes for become escapes."""
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:  # of a pipe on Windows, mostly
+        codecs.register_error(ESCAPES, _escaped)
+        stream.write(text.encode(stream.encoding, ESCAPES).decode(stream.encoding))
+    stream.flush()
+
+
+def _escaped(exc: UnicodeError) -> tuple[str, int]:
+    # As JSON has them, so that a line of JSON stays one: Python's own may have two digits, or eight.
+    return json.dumps(exc.object[exc.start : exc.end])[1:-1], exc.end
 
 
 class NotesHandler(logging.Handler):

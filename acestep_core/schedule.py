@@ -50,11 +50,11 @@ TURBO_TIMES = _turbo_times()  # the 20 times on which turbo models were distille
 
 
 def check(table: Sequence[float]) -> tuple[float, ...]:
-    """The table as floats. Raises UserError unless it falls from at most 1 to at least 0."""
+    """The table as floats. Raises UserError unless it falls from at most 1 to at least 0; only its last may be 0."""
     table = tuple(float(t) for t in table)
-    if len(table) < 2 or not 1 >= table[0] > table[-1] >= 0 or any(a < b for a, b in pairwise(table)):
+    if len(table) < 2 or not 1 >= table[0] > table[-1] >= 0 or any(a < b or a == 0 for a, b in pairwise(table)):
         shown = ", ".join(f"{t:g}" for t in table)
-        raise UserError(f"times: got {shown}, expected two or more that fall from at most 1 to at least 0")
+        raise UserError(f"times: got {shown}, expected two or more that fall from at most 1, 0 being the last if any")
     return table
 
 
@@ -70,8 +70,16 @@ def turbo_nearest(custom: Sequence[float], valid: Sequence[float] = TURBO_TIMES)
 
 
 def snap(table: Sequence[float], valid: Sequence[float]) -> tuple[float, ...]:
-    """The table with every time that is a valid one but for rounding replaced by that one."""
-    return tuple(next((known for known in (*valid, 0.0) if abs(known - t) <= SAME_TIME), t) for t in table)
+    """The table with every time that is a valid one, or 0, but for rounding replaced by that one.
+
+    Of several times so near to one, only the nearest: a fine table keeps its times apart, and only its last becomes 0.
+    """
+    meant = {}
+    for known in (*valid, 0.0):
+        nearest = min(table, key=lambda t: abs(known - t))
+        if abs(known - nearest) <= SAME_TIME:
+            meant[nearest] = known
+    return tuple(meant.get(t, t) for t in table)
 
 
 def strangers(table: Sequence[float], valid: Sequence[float]) -> tuple[float, ...]:

@@ -8,6 +8,7 @@ from .song import INSTRUMENTAL, Song
 ARTIST = "acestep-cascade"
 SONG_TAG, SETTINGS_TAG, MODELS_TAG = "song", "settings", "models"
 TITLE_LENGTH = 80
+UNTITLED = "Untitled"
 
 
 def song_tags(
@@ -24,7 +25,7 @@ def song_tags(
     tags = {"title": title, "artist": artist, "seed": settings.get("seed")}
     if song is not None:
         tags |= {
-            "title": title or song.caption.strip().splitlines()[0][:TITLE_LENGTH],
+            "title": title or (song.caption.strip() or UNTITLED).splitlines()[0][:TITLE_LENGTH],
             "artist": artist or ARTIST,
             "bpm": song.bpm,
             "key": song.key,

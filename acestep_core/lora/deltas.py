@@ -39,7 +39,7 @@ class LowRank:
     def branch(self, x: torch.Tensor, layer: torch.nn.Module) -> torch.Tensor:
         """delta applied to a layer's input, without ever making the delta."""
         low = apply(self.a, x, layer)
-        if x.dim() == 3 and isinstance(layer, torch.nn.Conv1d):
+        if isinstance(layer, torch.nn.Conv1d):
             return functional.conv1d(low, self.b.reshape(*self.b.shape[:2], 1)) * self.scale
         return functional.linear(low, self.b.flatten(1)) * self.scale
 
@@ -77,8 +77,7 @@ class Kronecker:
         """delta applied to a layer's input, block by block of w1: far smaller products than the whole delta's."""
         w1, (_, q) = _product(self.w1), _shape(self.w1)
         if isinstance(layer, torch.nn.Conv1d):
-            w2 = _product(self.w2).reshape(_shape(self.w2)[0], -1, *layer.kernel_size)
-            blocks = apply(w2, x.unflatten(1, (q, -1)).flatten(0, 1), layer).unflatten(0, (-1, q))
+            blocks = apply(_product(self.w2), x.unflatten(1, (q, -1)).flatten(0, 1), layer).unflatten(0, (-1, q))
             return torch.einsum("pq,bqct->bpct", w1 * self.scale, blocks).flatten(1, 2)
         blocks = x.unflatten(-1, (q, -1))
         for factor in reversed(self.w2):
@@ -112,17 +111,21 @@ class Hadamard:
 
     def branch(self, x: torch.Tensor, layer: torch.nn.Module) -> torch.Tensor:
         # Made anew each time: as large as the layer's own weight, it would double the model's memory if kept.
-        return apply((_product(self.w1) * _product(self.w2) * self.scale).reshape(layer.weight.shape), x, layer)
+        return apply(_product(self.w1) * _product(self.w2) * self.scale, x, layer)
 
 
 Delta = LowRank | Kronecker | Hadamard
 
 
 def apply(weight: torch.Tensor, x: torch.Tensor, layer: torch.nn.Module) -> torch.Tensor:
-    """Another weight applied to x as the layer, a Linear or Conv1d, would apply its own; without bias."""
+    """Another weight applied to x as the layer, a Linear or Conv1d, would apply its own; without bias.
+
+    That weight may have its kernel flattened: [rows, in * k].
+    """
     if isinstance(layer, torch.nn.Conv1d):
-        return functional.conv1d(x, weight, None, layer.stride, layer.padding, layer.dilation)
-    return functional.linear(x, weight)
+        kernel = weight.reshape(len(weight), -1, *layer.kernel_size)
+        return functional.conv1d(x, kernel, None, layer.stride, layer.padding, layer.dilation)
+    return functional.linear(x, weight.flatten(1))
 
 
 def tensors_of(delta: Delta) -> dict[str, torch.Tensor]:

@@ -51,6 +51,24 @@ def test_resampling_keeps_pitch_length_and_level(torchaudio_is_usable, from_hz, 
     assert (made.samples[..., 2000 : 2000 + wanted.shape[-1]] - wanted).abs().max() < 0.01
 
 
+def test_rates_without_a_common_factor_are_not_torchaudios(monkeypatch):
+    class Torchaudio:
+        class functional:
+            @staticmethod
+            def resample(samples, from_hz, to_hz):
+                asked.append(from_hz)
+                return samples.new_zeros(*samples.shape[:-1], math.ceil(samples.shape[-1] * to_hz / from_hz))
+
+    asked = []
+    monkeypatch.setattr(audio, "settle_torchaudio", lambda: Torchaudio)
+    made = audio.convert(tone(rate=47187, channels=1), 48000, 2).samples
+    assert made.shape == (1, 2, 96000) and made.dtype == torch.float32 and made.is_contiguous()
+    assert (made[:, 0] - tone().samples[:, 0])[..., 2000:-2000].abs().max() < 0.001
+    for rate in (8000, 11025, 22050, 32000, 44100, 96000):
+        audio.convert(tone(0.1, rate=rate), 48000, 2)
+    assert asked == [8000, 11025, 22050, 32000, 44100, 96000]
+
+
 def test_channels():
     mono = audio.convert(tone(channels=2), 48000, 1)
     assert mono.samples.shape[1] == 1
@@ -251,6 +269,12 @@ def test_what_cannot_be_read_is_told(reader, tmp_path):
         reader(tmp_path)
     with pytest.raises(UserError, match="text.wav: is (no|not)"):
         reader(tmp_path / "text.wav")
+
+
+def test_bare_samples_are_told(tmp_path):
+    (tmp_path / "clip.RAW").write_bytes(bytes(4800))
+    with pytest.raises(UserError, match="clip.RAW: is not sound that can be read .* convert it to wav or flac"):
+        audio.read(tmp_path / "clip.RAW")
 
 
 def test_silent_and_broken_files_are_told(tmp_path):

@@ -1,5 +1,7 @@
 """A worn adapter is the merged one, whatever its kind; taken off, the base is there to the bit."""
 
+import dataclasses
+
 import pytest
 import torch
 from acestep_pack.acestep_core.checkpoints import load_stage_model
@@ -107,6 +109,15 @@ KINDS = {
     "LoHa": hadamard,
     "LoRA": low_rank,
 }
+
+
+@pytest.mark.parametrize("path", [LAYERS[0], CONV])
+def test_a_lora_is_the_same_with_its_kernel_flattened_or_spread_over_more_axes(model, path):
+    delta = low_rank(model, path)
+    shapes = delta.a.flatten(1), delta.a.reshape(*delta.a.shape, *[1] * (4 - delta.a.dim()))
+    for a in shapes:
+        worn, _ = wear(model, Adapter("a", {path: dataclasses.replace(delta, a=a)}))
+        assert torch.equal(velocity(worn), velocity(wear(model, Adapter("a", {path: delta}))[0]))
 
 
 @pytest.mark.parametrize("magnitude", [None, "rows", "columns"])

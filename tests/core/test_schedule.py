@@ -1,6 +1,7 @@
 """Tables of flow times, against the original's and against themselves."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,25 @@ def test_snap_and_strangers():
 
 
 @pytest.mark.parametrize(
+    ("table", "valid"),
+    [
+        (times(200, start=0.01), ()),
+        (times(200, start=0.01), TURBO_TIMES),
+        (times(9, start=0.50021, end=0.49981), TURBO_TIMES),
+        (times(3, start=5e-5), ()),
+    ],
+)
+def test_fine_times_stay_apart(table, valid):
+    snapped = snap(table, valid)
+    assert all(a > b for a, b in pairwise(snapped)) and snapped == pytest.approx(table, abs=1e-4)
+    assert check(snapped) == snapped == snap(snapped, valid)
+
+
+def test_times_that_were_given_twice_stay_one():
+    assert snap((1.0, 0.7693, 0.7693, 0.00005), TURBO_TIMES) == (1.0, 10 / 13, 10 / 13, 0.0)
+
+
+@pytest.mark.parametrize(
     ("wrong", "said"),
     [
         (lambda: times(0), "steps: got 0, expected at least 1"),
@@ -73,6 +93,10 @@ def test_snap_and_strangers():
         (lambda: split(times(8), (8, 0)), r"got 8\+0 for a table of 8 steps, expected at least 1 each"),
         (lambda: check((0.5,)), "expected two or more"),
         (lambda: check((0.5, 0.9, 0.1)), "got 0.5, 0.9, 0.1, expected two or more that fall"),
+        (
+            lambda: check((0.5, 0.0, 0.0)),
+            "got 0.5, 0, 0, expected two or more that fall from at most 1, 0 being the last",
+        ),
     ],
 )
 def test_impossible_tables(wrong, said):
