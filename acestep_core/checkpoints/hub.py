@@ -2,9 +2,11 @@
 
 Files are fetched in pieces that survive: NAME.CONTENT_HASH.incomplete grows until it is whole, is checked against the
 hub's own SHA-256, and only then gets its name. A download that broke off, in this process or another, goes on where it
-ended. Only what a model needs is fetched: configs, safetensors, tokenizers, silence_latent.pt; never code or pickles.
+ended; one that still goes on holds a lock on that file. Only what a model needs is fetched: configs, safetensors,
+tokenizers, silence_latent.pt; never code or pickles.
 """
 
+import errno
 import fnmatch
 import glob
 import hashlib
@@ -14,7 +16,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from ..errors import AceStepError, CheckpointError
 from .checkpoint import SILENCE_FILE
@@ -38,7 +40,7 @@ class Progress:
 
 
 class DownloadError(AceStepError):
-    """The hub could not be reached, or broke off; what is here stays, and the same command goes on from there."""
+    """A download could not begin or broke off; what is here stays, and the same command goes on from there."""
 
 
 def download(
@@ -48,7 +50,7 @@ def download(
 
     `folder` is the models folder to use, by default the first of `models_folders()`. `progress` is called after every
     piece; an exception from it stops the download and leaves what is there to go on from. Raises CheckpointError for an
-    unknown name, DownloadError when the hub fails.
+    unknown name, DownloadError when the hub fails, the disk is full or another process fetches the same file.
     """
     known = known_model(name)
     if name.lower() == "tiny":
@@ -66,9 +68,11 @@ def download(
         _fetch_all(known, target, progress or (lambda step: None))
     except _network_errors() as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        remedy = f"make room in {target}" if full else "check the connection"
         raise DownloadError(
             f"{known.name} could not be fetched from {known.repo}: {reason}; "
-            "check the connection and run the same command again, it goes on where it ended"
+            f"{remedy} and run the same command again, it goes on where it ended"
         ) from error
     return find(known.name, known.kinds[0], folders)
 
@@ -80,8 +84,10 @@ def _fetch_all(known: KnownModel, target: Path, progress: Callable[[Progress], N
     files = [file for file in info.siblings if _wanted(known, file.rfilename)]
     if not files:
         raise CheckpointError(f"{known.repo} no longer has {', '.join(known.patterns)}; choose another model")
+    # Weights come last: a model whose config and weights are there counts as whole.
+    files.sort(key=lambda file: file.rfilename.endswith(".safetensors"))
     total, before = sum(file.size for file in files), 0
-    _check_space(target, total)
+    _check_space(target, total - sum(_bytes_here(target / file.rfilename, file) for file in files))
     for file in files:
 
         def report(done: int, name: str = file.rfilename, before: int = before) -> None:
@@ -93,29 +99,65 @@ def _fetch_all(known: KnownModel, target: Path, progress: Callable[[Progress], N
 
 def _fetch(repo: str, revision: str, file: "RepoSibling", target: Path, report: Callable[[int], None]) -> None:
     from huggingface_hub import hf_hub_url
-    from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers
 
-    if target.is_file() and target.stat().st_size == file.size:
+    if _is_whole(target, file):
         report(file.size)
         return
-    content = file.lfs.sha256 if file.lfs else file.blob_id
-    unfinished = target.with_name(f"{target.name}.{content[:12]}.incomplete")
+    unfinished = _unfinished(target, file)
     unfinished.parent.mkdir(parents=True, exist_ok=True)
     for stale in set(target.parent.glob(f"{glob.escape(target.name)}.*.incomplete")) - {unfinished}:
         stale.unlink()  # of a version that the hub no longer has
-    with unfinished.open("ab") as out:
-        http_get(
-            hf_hub_url(repo, file.rfilename, revision=revision),
-            out,
-            resume_size=out.tell(),
-            headers=build_hf_headers(),
-            expected_size=file.size,
-            tqdm_class=_Counter(report),
+    with unfinished.open("a+b") as out:
+        _lock(out, file.rfilename)
+        _fill(out, hf_hub_url(repo, file.rfilename, revision=revision), file.size, report)
+        intact = _is_intact(out, file)
+    # Windows removes and renames only what is closed, so the lock is gone by now and another process may come first.
+    if not intact:
+        unfinished.unlink(missing_ok=True)
+        raise DownloadError(
+            f"{file.rfilename} arrived damaged (its checksum is not the hub's) and was removed; "
+            "run the same command again"
         )
-    _verify(unfinished, file)
-    os.replace(unfinished, target)
+    if not _is_whole(target, file):
+        os.replace(unfinished, target)
     report(file.size)
+
+
+def _lock(out: BinaryIO, name: str) -> None:
+    # On the file itself, by the system: nothing else lies beside the model, and a killed process lets go of it.
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            out.seek(0)  # it locks from here, and all must mean the same byte
+            msvcrt.locking(out.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        raise DownloadError(
+            f"another process is fetching {name} now; wait for it, then run the same command again"
+        ) from error
+    except OSError:
+        pass  # a file system without locks is no reason to refuse a download
+
+
+def _fill(out: BinaryIO, url: str, size: int, report: Callable[[int], None]) -> None:
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+
+    if out.seek(0, os.SEEK_END) > size:  # no beginning of this file: there is nothing to go on from
+        out.seek(0)
+        out.truncate()
+    http_get(
+        url,
+        out,
+        resume_size=out.tell(),
+        headers=build_hf_headers(),
+        expected_size=size,
+        tqdm_class=_Counter(report),
+    )
 
 
 class _Counter:
@@ -144,28 +186,41 @@ def _wanted(known: KnownModel, name: str) -> bool:
     return safe and any(fnmatch.fnmatchcase(name, pattern) for pattern in known.patterns)
 
 
-def _verify(unfinished: Path, file: "RepoSibling") -> None:
+def _is_whole(target: Path, file: "RepoSibling") -> bool:
+    return target.is_file() and target.stat().st_size == file.size
+
+
+def _content(file: "RepoSibling") -> str:
     # Large files are known by the SHA-256 of their content, small ones by git's own hash of it.
+    return file.lfs.sha256 if file.lfs else file.blob_id
+
+
+def _unfinished(target: Path, file: "RepoSibling") -> Path:
+    return target.with_name(f"{target.name}.{_content(file)[:12]}.incomplete")
+
+
+def _bytes_here(target: Path, file: "RepoSibling") -> int:
+    if _is_whole(target, file):
+        return file.size
+    unfinished = _unfinished(target, file)
+    return unfinished.stat().st_size if unfinished.is_file() else 0
+
+
+def _is_intact(content: BinaryIO, file: "RepoSibling") -> bool:
     digest = hashlib.sha256() if file.lfs else hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
-    with unfinished.open("rb") as content:
-        while chunk := content.read(_HASH_CHUNK_BYTES):
-            digest.update(chunk)
-    if digest.hexdigest() != (file.lfs.sha256 if file.lfs else file.blob_id):
-        unfinished.unlink()
-        raise DownloadError(
-            f"{file.rfilename} arrived damaged (its checksum is not the hub's) and was removed; "
-            "run the same command again"
-        )
+    content.seek(0)
+    while chunk := content.read(_HASH_CHUNK_BYTES):
+        digest.update(chunk)
+    return digest.hexdigest() == _content(file)
 
 
-def _check_space(target: Path, needed_bytes: int) -> None:
+def _check_space(target: Path, missing_bytes: int) -> None:
     target.mkdir(parents=True, exist_ok=True)
-    have = sum(p.stat().st_size for p in target.rglob("*") if p.is_file())
     free = shutil.disk_usage(target).free
-    if needed_bytes - have > free:
+    if missing_bytes > free:
         raise DownloadError(
-            f"{target} has {free / 1e9:.1f} GB free, the model needs {needed_bytes / 1e9:.1f} GB; make room there, "
-            f"or name another folder in {ENVIRONMENT}"
+            f"{target} has {free / 1e9:.1f} GB free, the model needs {missing_bytes / 1e9:.1f} GB more; make room "
+            f"there, or name another folder in {ENVIRONMENT}"
         )
 
 

@@ -18,6 +18,7 @@ REPOSITORY = "ACE-Step/acestep-v15-sft"
 
 _CLIENT = """
 import importlib.util, json, sys
+exec(sys.argv[4])
 spec = importlib.util.spec_from_file_location("acestep_pack", sys.argv[1])
 sys.modules["acestep_pack"] = pack = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(pack)
@@ -38,10 +39,13 @@ sys.stdout.write(json.dumps(answer | {"steps": steps}))
 
 
 class Hub:
-    """A repository of `files`, with a log of what was asked for. After `cut` bytes of a file the line is dead."""
+    """A repository of `files`, with a log of what was asked for. After `cut` bytes of a file the line is dead.
+
+    `meanwhile` of a file is called once, while its client waits for it.
+    """
 
     def __init__(self, files):
-        self.files, self.asked, self.cut, self.damaged = files, [], {}, set()
+        self.files, self.asked, self.cut, self.damaged, self.meanwhile = files, [], {}, set(), {}
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.address = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -71,6 +75,7 @@ class Hub:
                     self.answer(404, b"{}")
 
             def send_file(self, name):
+                hub.meanwhile.pop(name, lambda: None)()
                 content = hub.files[name]
                 wanted = self.headers.get("Range")
                 start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
@@ -109,15 +114,16 @@ def hub():
 
 @pytest.fixture
 def get(hub, tmp_path):
-    def get(name="acestep-v15-sft", stop_at=0, **changed):
+    def get(name="acestep-v15-sft", stop_at=0, first="", **changed):
         environment = os.environ | {
             "HF_ENDPOINT": hub.address,
             "HF_HOME": str(tmp_path / "hf"),
             "HF_HUB_OFFLINE": "0",
+            "HF_HUB_DOWNLOAD_TIMEOUT": "60",
             "ACESTEP_MODELS": str(tmp_path / "models"),
             "NO_PROXY": "127.0.0.1",
         }
-        command = [sys.executable, "-c", _CLIENT, str(ROOT / "__init__.py"), name, str(stop_at)]
+        command = [sys.executable, "-c", _CLIENT, str(ROOT / "__init__.py"), name, str(stop_at), first]
         done = subprocess.run(command, env=environment | changed, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
@@ -163,6 +169,58 @@ def test_interrupted_download_goes_on_where_it_ended(hub, get, tmp_path, how):
     assert (f"/{REPOSITORY}/resolve/{REVISION}/{name}", f"bytes={kept}-") in hub.asked
     assert (Path(answer["path"]) / name).read_bytes() == hub.files[name]
     assert not list((tmp_path / "models").rglob("*.incomplete"))
+
+
+def test_stopped_at_its_very_end_a_download_is_not_taken_for_whole(hub, get):
+    needed = ["config.json", "model.safetensors", "silence_latent.pt"]
+    total = sum(len(hub.files[name]) for name in needed)
+    assert get(stop_at=total - 1)["kind"] == "KeyboardInterrupt"
+    assert sorted(file.name for file in Path(get()["path"]).iterdir()) == needed
+
+
+def test_two_downloads_at_once_keep_apart(hub, get):
+    name, second = "model.safetensors", []
+    hub.meanwhile[name] = lambda: second.append(get())
+    answer = get()
+    assert second[0]["kind"] == "DownloadError"
+    assert f"another process is fetching {name} now; wait for it" in second[0]["error"]
+    assert (Path(answer["path"]) / name).read_bytes() == hub.files[name]
+    assert len([path for path, _ in hub.asked if path.endswith(name)]) == 1
+
+
+@pytest.mark.parametrize("spare", [b"", b"of another writer"])
+def test_unfinished_file_that_is_long_enough_or_too_long(hub, get, tmp_path, spare):
+    name = "model.safetensors"
+    get(stop_at=20_000_000)
+    (unfinished,) = (tmp_path / "models").rglob("*.incomplete")
+    unfinished.write_bytes(hub.files[name] + spare)
+    hub.asked.clear()
+    assert (Path(get()["path"]) / name).read_bytes() == hub.files[name]
+    asked = [span for path, span in hub.asked if path.endswith(name)]
+    assert asked == ([None] if spare else [])
+
+
+def test_room_is_measured_for_what_is_missing_of_this_model(hub, get, tmp_path):
+    little = "import shutil, types; shutil.disk_usage = lambda place: types.SimpleNamespace(free=25_000_000)"
+    other = tmp_path / "models" / "acestep-v15-sft" / "another-model" / "model.safetensors"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(bytes(40_000_000))
+    assert "make room there, or name another folder in ACESTEP_MODELS" in get(first=little)["error"]
+    get(stop_at=20_000_000)
+    assert "path" in get(first=little)
+
+
+def test_full_disk_is_told_as_such(get):
+    full = """
+import errno, huggingface_hub.file_download
+def http_get(*given, **named):
+    raise OSError(errno.ENOSPC, "No space left on device")
+huggingface_hub.file_download.http_get = http_get
+"""
+    error = get(first=full)["error"]
+    assert "No space left on device; make room in " in error
+    assert "run the same command again, it goes on where it ended" in error
+    assert "connection" not in error
 
 
 def test_pieces_of_different_versions_are_never_joined(hub, get, tmp_path):
