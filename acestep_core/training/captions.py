@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -51,8 +52,8 @@ def own_songs(captions: str | None, variant: str, seconds: float) -> list[Song]:
     in each of many styles. Raises UserError for the file.
     """
     if captions is not None:
-        return read_songs(captions)
-    seconds = min(max(seconds, MIN_SECONDS), MAX_SECONDS)
+        return lasting(read_songs(captions), seconds)
+    seconds = of_a_song(seconds)
     if variant == "tiny":
         return band_songs(len(STYLES), seconds)
     return [Song(style, seconds=seconds) for style in STYLES]
@@ -75,6 +76,16 @@ def read_songs(captions: str) -> list[Song]:
     if not songs:
         raise UserError(f"{captions}: holds no captions, expected one a line")
     return songs
+
+
+def lasting(songs: Sequence[Song], seconds: float) -> list[Song]:
+    """The same songs at the length at which they will be made, which a model is told."""
+    return [replace(song, seconds=of_a_song(seconds)) for song in songs]
+
+
+def of_a_song(seconds: float) -> float:
+    """The nearest length that a song may have."""
+    return min(max(seconds, MIN_SECONDS), MAX_SECONDS)
 
 
 def in_turn(songs: Sequence[Song], count: int) -> list[Song]:

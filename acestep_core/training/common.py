@@ -15,7 +15,8 @@ from .settings import KINDS, LoraSettings
 from .stopping import asked_to_stop
 
 if TYPE_CHECKING:
-    from ..checkpoints import VariantDefaults
+    from ..cascade import CascadeModels
+    from ..checkpoints import LocalModel, VariantDefaults
     from .loop import Learnt, Loop
     from .lora import Trainer
     from .prepare import Piece, Preparation
@@ -56,6 +57,13 @@ def left_out_line(left: LeftOut) -> str:
 
 
 # ---- what is told ----------------------------------------------------------------------------------------------------
+
+
+def lone_stage(found: "CascadeModels", what: str, name: str) -> "LocalModel":
+    """The one model that plays all stages. Raises UserError where they are several; `what` was asked for as `name`."""
+    if len({stage.path for stage in found.stages}) != 1:
+        raise UserError(f"{what}: {name} is a whole cascade, expected one stage model, such as tiny-m")
+    return found.stages[0]
 
 
 def outline(trainer: "Trainer") -> tuple[str, ...]:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from ..errors import UserError
 from ..torchaudio_door import settle_torchaudio
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ def cut(teacher: "AceStepTransformer1DModel", size: "Size", see: Callable[[], No
 
     Raises UserError where the size is none that fits into the teacher.
     """
-    check_fits(teacher, size)
+    size.check_within(teacher.config)
     layers = kept_layers(len(teacher.layers), size.layers)
     student = empty(teacher, size)
     with _watched(teacher, size) as moments, torch.no_grad():
@@ -79,29 +78,6 @@ def empty(teacher: "AceStepTransformer1DModel", size: "Size") -> "AceStepTransfo
     student = type(teacher)(**config)
     nn.init.zeros_(student.proj_out_conv.weight)
     return student.to(next(teacher.parameters()).device)
-
-
-def check_fits(teacher: "AceStepTransformer1DModel", size: "Size") -> None:
-    """Raises UserError where a size is larger than the teacher, or groups its heads otherwise."""
-    own = teacher.config
-    limits = {
-        "hidden": own.hidden_size,
-        "intermediate": own.intermediate_size,
-        "layers": own.num_hidden_layers,
-        "heads": own.num_attention_heads,
-        "kv_heads": own.num_key_value_heads,
-    }
-    for name, most in limits.items():
-        if getattr(size, name) > most:
-            raise UserError(
-                f"{name.replace('_', ' ')}: got {getattr(size, name)}, expected at most the teacher's {most}"
-            )
-    most = own.num_attention_heads // own.num_key_value_heads
-    if size.heads % size.kv_heads or size.heads // size.kv_heads > most:
-        raise UserError(
-            f"heads: got {size.heads} on {size.kv_heads} kv heads, expected a multiple of them, at most the teacher's "
-            f"{most} for each"
-        )
 
 
 def kept_layers(of: int, count: int) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
 """`acestep-cascade train distill`: a large stage model -> a small one that does the same on its stretch of flow time.
 
-The same command goes on where it was stopped. No torch is imported here before all wishes are checked.
+The same command goes on where it was stopped. Nothing is loaded before all wishes are checked.
 """
 
 import argparse
@@ -11,8 +11,8 @@ from ..console import Clock, Console
 from ..errors import UserError
 from ..plan import stretch
 from ..song import Song
-from .captions import band_songs, in_turn, read_songs
-from .common import begun, follow, gather, left_out_line, material, told
+from .captions import band_songs, in_turn, lasting, of_a_song, read_songs
+from .common import begun, follow, gather, left_out_line, lone_stage, material, told
 from .dataset import read_dataset
 from .settings import BEGINNINGS, MATCHES, OPTIMISERS, DistillSettings, Rhythm, Size
 
@@ -92,20 +92,27 @@ def run(arguments: argparse.Namespace, console: Console):
     from ..checkpoints import read_checkpoint
 
     found = find_cascade(arguments.teacher, text=arguments.text_encoder, vocoder=arguments.vocoder)
-    if len(found.stages) != 1 and len({stage.path for stage in found.stages}) != 1:
-        raise UserError(f"teacher: {arguments.teacher} is a whole cascade, expected one stage model, such as tiny-m")
-    checkpoint = read_checkpoint(found.stages[0].path)
+    teacher = lone_stage(found, "teacher", arguments.teacher)
+    checkpoint = read_checkpoint(teacher.path)
     if dataset is None:
         settings = replace(settings, match=settings.match or "teacher")
-    settings = settings.for_teacher(checkpoint.part("transformer").arguments)
+    own = checkpoint.part("transformer").arguments
+    settings = settings.for_teacher(own)
+    settings.check_teacher(teacher.name, own, found.defaults[0])
     if not arguments.stretch:
         times = stretch(found.defaults[0], LAST_SLOT, steps=1)
         settings = replace(settings, start=times[0], end=times[-1])
-    songs = None if dataset else songs_to_make(arguments.captions, arguments.made, checkpoint.defaults.variant)
+    songs = None
+    if dataset is None:
+        variant = checkpoint.defaults.variant
+        songs = songs_to_make(arguments.captions, arguments.made, variant, settings.crop_seconds)
+    from .objective import flow_times
     from .optimisers import optimiser_class
     from .team import Team
 
-    optimiser_class(settings.optimiser)  # that it is not installed is told before anything is loaded
+    # What cannot be is told before anything is loaded.
+    optimiser_class(settings.optimiser)
+    flow_times(found.defaults[0], settings.start, settings.end, taught=True)
     console.busy("loading models ...")
     team = Team.of_this_process(cpu=arguments.device == "cpu")
     console.quiet = console.quiet or not team.leads
@@ -130,13 +137,15 @@ def _settings(arguments: argparse.Namespace) -> DistillSettings:
     return DistillSettings(**given)
 
 
-def songs_to_make(captions: str | None, count: int, variant: str) -> list[Song]:
-    """What the teacher is asked for: so many songs, those of a file in turn. Raises UserError."""
+def songs_to_make(captions: str | None, count: int, variant: str, seconds: float) -> list[Song]:
+    """What the teacher is asked for: songs of about so many seconds, those of a file in turn. Raises UserError."""
     if count < 1:
         raise UserError(f"--made: got {count}, expected at least 1")
     if captions is None and variant != "tiny":
         raise UserError("clips: got none; give a folder of clips, or --captions FILE of what the teacher shall make")
-    return band_songs(count) if captions is None else in_turn(read_songs(captions), count)
+    if captions is None:
+        return band_songs(count, of_a_song(seconds))
+    return in_turn(lasting(read_songs(captions), seconds), count)
 
 
 def _distiller(found, source, target: Path, settings, every, arguments, team, console: Console):

@@ -1,5 +1,6 @@
 """Folders that a training keeps: each is there whole or not at all."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,5 +19,8 @@ def whole(folder: Path) -> Iterator[Path]:
 
 
 def folders(work: Path, kind: str) -> list[Path]:
-    """Those of a kind, such as step-000250, in the order of their steps."""
-    return sorted(work.glob(f"{kind}-*"))
+    """Those of a kind, such as step-000250, or previews of those names, in the order of their steps. What a user named
+    alike, step-000250-good, is none of them.
+    """
+    found = ((re.fullmatch(rf"{kind}-(\d+)(\.flac)?", path.name), path) for path in work.glob(f"{kind}-*"))
+    return [path for _, path in sorted((int(name[1]), path) for name, path in found if name)]

@@ -8,6 +8,7 @@ lowest loss on the clips held out, losses.csv every step's loss.
 
 import hashlib
 import json
+import logging
 import math
 import shutil
 from abc import ABC, abstractmethod
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from ..checkpoints import StageModel
     from ..condition import Condition
     from ..spec import LatentSpec
+
+logger = logging.getLogger(__name__)
 
 STATE_FILE = "state.safetensors"
 STEP = "step"  # the optimisers' own name of the number of steps
@@ -235,9 +238,19 @@ class Loop(ABC):
             self.best = held_out
             self._keep_best()
         self.losses.add(self.step, loss, rate, held_out)
-        heard = self.preview() if self._due(self.rhythm.preview) else None
+        heard = self._heard() if self._due(self.rhythm.preview) else None
         saved = self.save() if self._due(self.rhythm.save) or last else None
         return Learnt(self.step, self.settings.steps, loss, rate, held_out, *(heard or (None, None)), saved)
+
+    def _heard(self) -> tuple[Path, Path] | None:
+        """The preview, if there is memory for it: what learns need not end for what it takes beside."""
+        try:
+            return self.preview()
+        except RuntimeError as exc:
+            if not is_out_of_memory(exc):
+                raise
+        logger.warning("step %d: out of memory for the preview, going on without it", self.step)
+        return None
 
     def _due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0
@@ -286,10 +299,10 @@ class Loop(ABC):
 
     def _state(self) -> Iterator[tuple[str, str, torch.Tensor]]:
         for name, parameter in self.parameters.items():
-            yield name, "weight", parameter.detach().cpu().contiguous()
+            yield name, "weight", _aside(parameter)
             for part, value in self.optimiser.state[parameter].items():
                 if torch.is_tensor(value) and part != STEP:
-                    yield name, part, value.detach().cpu().contiguous()
+                    yield name, part, _aside(value)
 
     def _resume(self) -> None:
         checkpoints = folders(self.work, "step")
@@ -329,6 +342,11 @@ class Loop(ABC):
                 f"{self.work}: holds a training with other {', '.join(changed)}; go on with the same, or choose "
                 "another output for a new training"
             )
+
+
+def _aside(tensor: torch.Tensor) -> torch.Tensor:
+    # A copy in any case: an optimiser may hold one tensor for all parameters, of which a file takes none.
+    return tensor.detach().to("cpu", copy=True).contiguous()
 
 
 # ---- clips -----------------------------------------------------------------------------------------------------------

@@ -4,8 +4,12 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
+
+if TYPE_CHECKING:
+    from ..checkpoints.variants import VariantDefaults
 
 # What may be adapted -> the paths of those layers in diffusers' transformer.
 TARGETS: Mapping[str, str] = MappingProxyType(
@@ -120,6 +124,27 @@ class Size:
             if value < 1:
                 raise UserError(f"{name.replace('_', ' ')}: got {value}, expected at least 1")
 
+    def check_within(self, teacher: Mapping) -> None:
+        """Raises UserError where it is larger than a teacher, told by its config, or groups its heads otherwise."""
+        limits = {
+            "hidden": teacher["hidden_size"],
+            "intermediate": teacher["intermediate_size"],
+            "layers": teacher["num_hidden_layers"],
+            "heads": teacher["num_attention_heads"],
+            "kv_heads": teacher["num_key_value_heads"],
+        }
+        for name, most in limits.items():
+            if getattr(self, name) > most:
+                raise UserError(
+                    f"{name.replace('_', ' ')}: got {getattr(self, name)}, expected at most the teacher's {most}"
+                )
+        most = limits["heads"] // limits["kv_heads"]
+        if self.heads % self.kv_heads or self.heads // self.kv_heads > most:
+            raise UserError(
+                f"heads: got {self.heads} on {self.kv_heads} kv heads, expected a multiple of them, at most the "
+                f"teacher's {most} for each"
+            )
+
 
 # Hidden size of a teacher -> the student made of it unless told: the 782 M S of the published M, and the tiny one.
 STUDENTS: Mapping[int, Size] = MappingProxyType(
@@ -167,6 +192,12 @@ class DistillSettings(Course):
             )
         return replace(self, match=match, size=STUDENTS[config["hidden_size"]])
 
+    def check_teacher(self, name: str, config: Mapping, defaults: "VariantDefaults") -> None:
+        """Raises UserError where such a teacher has no student of this size, or cannot be guided."""
+        self.size.check_within(config)
+        if self.guidance > 1 and defaults.valid_times is not None:
+            raise UserError(f"guidance: {name} is a turbo model, made to run without; leave --guidance out")
+
 
 @dataclass(frozen=True)
 class Rhythm:
@@ -194,9 +225,7 @@ PRESETS: Mapping[int, Mapping[str, object]] = MappingProxyType(
 )
 
 # For the embedded family, which learns a style from a handful of clips in less than a minute.
-TINY: Mapping[str, object] = MappingProxyType(
-    {"rank": 16, "crop_seconds": 6.0, "learning_rate": 2e-3, "accumulate": 2, "warm_up": 5}
-)
+TINY: Mapping[str, object] = MappingProxyType({"rank": 16, "crop_seconds": 6.0, "learning_rate": 2e-3, "accumulate": 2})
 
 
 def preset(gigabytes: int, **given) -> LoraSettings:

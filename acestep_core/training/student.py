@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..errors import UserError
 from ..guidance import Guidance, Guided
 from ..transformer import prepare
-from .cut import check_fits, cut, empty
+from .cut import cut, empty
 from .draws import seed_of, seeded
 from .loop import Loop
 from .objective import FlowTimes, Learning, flow_times
@@ -53,7 +52,7 @@ class Distiller(Loop):
         team: Team | None = None,
     ):
         settings = settings.for_teacher(teacher.transformer.config)
-        check_fits(teacher.transformer, settings.size)
+        settings.check_teacher(teacher.name, teacher.transformer.config, teacher.defaults)
         self.dtype = dtype
         self.guidance = _guidance(teacher, settings)
         with seeded(seed_of(settings.seed, "start"), torch.device("cpu")):
@@ -125,7 +124,5 @@ def _guidance(teacher: "StageModel", settings: DistillSettings) -> Guidance:
     """The teacher's own kind. What its guidance remembers from step to step is left out: a student has no memory."""
     if settings.guidance == 1:
         return Guidance()
-    if teacher.defaults.valid_times is not None:
-        raise UserError(f"guidance: {teacher.name} is a turbo model, made to run without; leave --guidance out")
     kind = teacher.defaults.guidance_kind
     return Guidance(kind if kind != "none" else "apg", settings.guidance)

@@ -1,6 +1,6 @@
 """`acestep-cascade train lora`: a folder of clips -> an adapter of one stage model.
 
-The same command goes on where it was stopped. No torch is imported here before all wishes are checked.
+The same command goes on where it was stopped. Nothing is loaded before all wishes are checked.
 """
 
 import argparse
@@ -11,8 +11,9 @@ from ..console import Clock, Console
 from ..errors import UserError
 from ..lora.facts import TRIGGER_WORDS
 from .captions import own_songs
-from .common import follow, gather, left_out_line, outline, own_stretch, told
+from .common import follow, gather, left_out_line, lone_stage, outline, own_stretch, told
 from .dataset import Dataset, read_dataset
+from .folders import folders
 from .settings import KINDS, OPTIMISERS, PRESETS, TARGETS, LoraSettings, Rhythm, preset
 
 _SETTINGS = (
@@ -139,17 +140,20 @@ def run(arguments: argparse.Namespace, console: Console):
     from ..cascade import find_cascade
 
     found = find_cascade(arguments.model, text=arguments.text_encoder, vocoder=arguments.vocoder)
+    stage = lone_stage(found, "model", arguments.model)
     if not arguments.stretch:
-        known = found.stages[0].known
-        settings = own_stretch(settings, known.slot if known else "", found.defaults[0])
+        settings = own_stretch(settings, stage.known.slot if stage.known else "", found.defaults[0])
     if arguments.preserve_captions and not settings.preserve:
         raise UserError("--preserve-captions: got a file and no --preserve; give --preserve 0.25 too")
     wanted = ()
     if settings.preserve:
         wanted = own_songs(arguments.preserve_captions, found.defaults[0].variant, settings.crop_seconds)
+    from .objective import flow_times
     from .optimisers import optimiser_class
 
-    optimiser_class(settings.optimiser)  # that it is not installed is told before anything is loaded
+    # What cannot be is told before anything is loaded.
+    optimiser_class(settings.optimiser)
+    flow_times(found.defaults[0], settings.start, settings.end, settings.all_times)
     console.busy("loading models ...")
     from .team import Team
 
@@ -247,5 +251,5 @@ def _say(trainer, console: Console):
 
 
 def _best(trainer) -> str:
-    best = max(trainer.work.glob("best-*"), default=None)
-    return f"best on the clips held out: {best}" if best else "no clips held out"
+    best = folders(trainer.work, "best")
+    return f"best on the clips held out: {best[-1]}" if best else "no clips held out"

@@ -185,6 +185,8 @@ def test_the_command_makes_a_stage_model_that_plays(tiny_family, tmp_path, capsy
             "match: got music with guidance 3, expected teacher: the music is not",
         ),
         (["--guidance", "0"], "guidance: got 0, expected 1 (none) or more, such as 7"),
+        (["--hidden", "64"], "hidden: got 64, expected at most the teacher's 32"),
+        (["--stretch", "0.2", "0.9"], "times: got start 0.2 and end 0.9, expected 1 >= start > end >= 0"),
         (["--teacher", "tiny"], "teacher: tiny is a whole cascade, expected one stage model, such as tiny-m"),
     ],
 )
@@ -208,11 +210,13 @@ def test_a_size_that_fits_not_into_the_teacher_says_why(distiller):
 def test_captions_are_lines_or_songs_as_json(tmp_path):
     file = tmp_path / "captions.txt"
     file.write_text('slow soul\n\n{"caption": "house", "bpm": 124}\n')
-    songs = songs_to_make(str(file), 3, "turbo")
+    songs = songs_to_make(str(file), 3, "turbo", 60.0)
+    assert {song.seconds for song in songs} == {60.0}  # as long as they are made
+    assert {song.seconds for song in songs_to_make(None, 2, "tiny", 4.0)} == {10.0}
     assert [(song.caption, song.bpm) for song in songs] == [("slow soul", None), ("house", 124), ("slow soul", None)]
     with pytest.raises(UserError, match="clips: got none; give a folder of clips, or --captions FILE"):
-        songs_to_make(None, 3, "turbo")
-    assert len({song.caption for song in songs_to_make(None, 4, "tiny")}) > 1
+        songs_to_make(None, 3, "turbo", 60.0)
+    assert len({song.caption for song in songs_to_make(None, 4, "tiny", 60.0)}) > 1
     file.write_text('{"caption": "x", "bpm": 9}')
     with pytest.raises(UserError, match="captions.txt line 1: bpm: got 9"):
-        songs_to_make(str(file), 1, "turbo")
+        songs_to_make(str(file), 1, "turbo", 60.0)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import sys
 import types
 from itertools import islice
@@ -18,11 +19,13 @@ from acestep_pack.acestep_core.lora import adapter as adapters
 from acestep_pack.acestep_core.lora.wear import wear
 from acestep_pack.acestep_core.song import Song
 from acestep_pack.acestep_core.training.bars import Bars
+from acestep_pack.acestep_core.training.folders import folders
 from acestep_pack.acestep_core.training.lora import Trainer, adapted
 from acestep_pack.acestep_core.training.losses import Losses
 from acestep_pack.acestep_core.training.prepare import Piece
 from acestep_pack.acestep_core.training.settings import LoraSettings, Rhythm, preset
 from acestep_pack.acestep_core.transformer import prepare
+from core_tests.out_of_memory import runs_out
 from safetensors.torch import load_file
 
 SETTINGS = LoraSettings(rank=2, steps=4, accumulate=2, warm_up=1, learning_rate=1e-2, crop_seconds=1.0)
@@ -151,6 +154,27 @@ def test_out_of_memory_keeps_what_was_learnt(trainer, monkeypatch):
     assert not new.work.exists()  # so that the same place takes other settings
 
 
+def test_a_preview_without_memory_is_left_out(trainer, monkeypatch, caplog):
+    one = trainer(rhythm=Rhythm(save=0, measure=0, preview=2))
+    runs_out(monkeypatch, one.vocoder, "decode", lambda *_: True)
+    assert [it.preview for it in one.run()] == [None] * 4
+    assert caplog.messages == [f"step {n}: out of memory for the preview, going on without it" for n in (2, 4)]
+
+
+def test_what_a_user_keeps_beside_checkpoints_is_nobodys(trainer):
+    one = trainer(rhythm=Rhythm(save=1, measure=1, keep=1))
+    list(islice(one.run(), 2))
+    own = [one.work / name for name in ("step-000009-good", "step-mine", "best-mine")]
+    for folder in own:
+        shutil.copytree(one.work / "step-000002", folder)
+    list(trainer(rhythm=one.rhythm).run())
+    assert all(folder.is_dir() for folder in own)
+    assert [it.name for it in folders(one.work, "step")] == ["step-000004"]
+    (one.work / "step-1000000").mkdir()
+    (one.work / "step-999999").mkdir()
+    assert [it.name for it in folders(one.work, "step")] == ["step-000004", "step-999999", "step-1000000"]
+
+
 def test_the_last_checkpoints_the_best_and_previews_are_kept(trainer):
     one = trainer(rhythm=Rhythm(save=1, measure=1, preview=2, keep=2))
     told = list(one.run())
@@ -194,12 +218,14 @@ class EightBits(torch.optim.Optimizer):
 
     def __init__(self, parameters, lr, weight_decay):
         super().__init__(parameters, {"lr": lr})
+        self.qmap = torch.linspace(-1, 1, 256)
 
     @torch.no_grad()
     def step(self):
         for parameter in self.param_groups[0]["params"]:
             state = self.state[parameter]
             state.setdefault("step", 0)
+            state["qmap1"] = self.qmap  # one for all
             assert isinstance(state["step"], int)
             state["step"] += 1
             state["state1"] = (state.get("state1", torch.zeros_like(parameter)) * 0.9 + parameter.grad).to(torch.uint8)

@@ -107,4 +107,5 @@ def test_the_songs_are_a_files_the_bands_or_many_styles(tmp_path):
     assert not any("chiptune" in song.caption for song in band)
     file = tmp_path / "captions.txt"
     file.write_text('slow soul\n{"caption": "house", "bpm": 124}\n')
-    assert [song.caption for song in own_songs(str(file), "turbo", 60.0)] == ["slow soul", "house"]
+    named = own_songs(str(file), "turbo", 60.0)
+    assert [(song.caption, song.seconds) for song in named] == [("slow soul", 60.0), ("house", 60.0)]

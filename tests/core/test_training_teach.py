@@ -165,6 +165,8 @@ def test_a_folder_of_nothing_but_silence_says_so(arguments, clips, tmp_path, cap
         (["--kind", "oft"], "argument --kind: invalid choice: 'oft'"),
         (["--optimiser", "adamw8bit"], "pip install bitsandbytes, or choose adamw"),
         (["--keep", "0"], "keep: got 0, expected at least 1"),
+        (["--model", "tiny"], "model: tiny is a whole cascade, expected one stage model, such as tiny-m"),
+        (["--stretch", "0.2", "0.9"], "times: got start 0.2 and end 0.9, expected 1 >= start > end >= 0"),
         (["--model", "nonsense"], "nonsense is neither a file or folder nor a known stage model"),
         (["-o", "plain"], "plain: is a file, expected a folder or a name that ends in .safetensors"),
     ],
