@@ -94,7 +94,7 @@ def stretch(
     if start <= end:
         raise UserError(
             f"stretch: this stage would begin at t = {start:.4g} and end at t = {end:.4g}, but t falls from 1 (noise) "
-            "to 0 (music); give it a later end, or latents that are at an earlier time"
+            "to 0 (music); give it a smaller end, or latents that are at a larger time"
         )
     shift = own.shift if shift is None else shift
     schedule.check_stretch(shift, start, end)

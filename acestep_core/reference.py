@@ -5,7 +5,7 @@ frames of a clip and makes new ones after them, as a repaint does with any windo
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -109,10 +109,16 @@ class Reference:
     source: ContinuationSource | None = None
 
 
-def timbre_reference(vocoder: "Vocoder", clips: Sequence[Waveform]) -> tuple[torch.Tensor, ...]:
-    """Timbre latents [1, C, F] of each clip (30 s), of any length, rate and channel count. Raises UserError."""
+def timbre_reference(
+    vocoder: "Vocoder", clips: Sequence[Waveform], tell: Callable[[float], None] = lambda seconds: None
+) -> tuple[torch.Tensor, ...]:
+    """Timbre latents [1, C, F] of each clip (30 s), of any length, rate and channel count. Raises UserError.
+
+    `tell` hears how many seconds of each are read.
+    """
     items = [clip[i] for clip in clips for i in range(len(clip))]
-    return tuple(_timbre(vocoder, _heard(vocoder, clip, f"reference clip {i + 1}")) for i, clip in enumerate(items))
+    heard = (_heard(vocoder, clip, f"reference clip {i + 1}") for i, clip in enumerate(items))
+    return tuple(_timbre(vocoder, clip, tell) for clip in heard)
 
 
 def fit_timbre(latents: torch.Tensor, frames: int) -> torch.Tensor:
@@ -124,10 +130,13 @@ def fit_timbre(latents: torch.Tensor, frames: int) -> torch.Tensor:
     return torch.cat([latents[..., s : s + b - a] for s, a, b in zip(starts, cuts, cuts[1:])], dim=-1)
 
 
-def continuation(vocoder: "Vocoder", clip: Waveform) -> ContinuationSource:
+def continuation(
+    vocoder: "Vocoder", clip: Waveform, tell: Callable[[float], None] = lambda seconds: None
+) -> ContinuationSource:
     """A clip [1, channels, N] as the beginning of a song; what is less than a frame at its end is left off.
 
-    Raises UserError for silence, for more than one item and for less than a frame.
+    `tell` hears how many seconds are read. Raises UserError for silence, for more than one item and for less than a
+    frame.
     """
     if len(clip) != 1:
         raise UserError(f"continuation: got a batch of {len(clip)} clips, expected one")
@@ -137,7 +146,7 @@ def continuation(vocoder: "Vocoder", clip: Waveform) -> ContinuationSource:
         raise UserError(f"continuation: got a clip of {clip.seconds:.3f} s, expected some seconds of music")
     clip = Waveform(clip.samples[..., : vocoder.latents.samples(frames)], clip.sample_rate_hz)
     blend = min(round(BLEND_SECONDS * vocoder.latents.frames_per_second), frames // 2)
-    return ContinuationSource(_drawn(vocoder, clip), clip, blend_frames=blend)
+    return ContinuationSource(_drawn(vocoder, clip, tell), clip, blend_frames=blend)
 
 
 def splice(reference: Reference, song: Waveform) -> Waveform:
@@ -172,7 +181,7 @@ def _heard(vocoder: "Vocoder", clip: Waveform, name: str) -> Waveform:
     return convert(clip, vocoder.latents.sample_rate_hz, vocoder.channels)
 
 
-def _timbre(vocoder: "Vocoder", clip: Waveform) -> torch.Tensor:
+def _timbre(vocoder: "Vocoder", clip: Waveform, tell: Callable[[float], None]) -> torch.Tensor:
     spec = vocoder.latents
     segment = spec.samples(spec.frames(TIMBRE_SECONDS / TIMBRE_SEGMENTS))
     samples, least = clip.samples, TIMBRE_SEGMENTS * segment
@@ -180,11 +189,11 @@ def _timbre(vocoder: "Vocoder", clip: Waveform) -> torch.Tensor:
     length = samples.shape[-1]
     starts = (0, length // TIMBRE_SEGMENTS, length - segment)  # front, middle, back
     segments = torch.cat([samples[..., start : start + segment] for start in starts], dim=-1)
-    return _drawn(vocoder, Waveform(segments, clip.sample_rate_hz))
+    return _drawn(vocoder, Waveform(segments, clip.sample_rate_hz), tell)
 
 
-def _drawn(vocoder: "Vocoder", clip: Waveform) -> torch.Tensor:
-    return vocoder.encode(clip, torch.Generator().manual_seed(ENCODING_SEED))
+def _drawn(vocoder: "Vocoder", clip: Waveform, tell: Callable[[float], None]) -> torch.Tensor:
+    return vocoder.encode(clip, torch.Generator().manual_seed(ENCODING_SEED), tell)
 
 
 # ---- semantic hints: a source as tokens, and as the coarse latents that these stand for ------------------------------

@@ -126,11 +126,17 @@ class Vocoder:
             last += 0 if tile.core.stop < frames else total - frames * hop  # odd ratios end a song some samples early
             yield wave[..., first:last]
 
-    def encode(self, wave: Waveform, generator: torch.Generator | None = None) -> torch.Tensor:
+    def encode(
+        self,
+        wave: Waveform,
+        generator: torch.Generator | None = None,
+        tell: Callable[[float], None] = lambda seconds: None,
+    ) -> torch.Tensor:
         """Waveform of any rate and channels -> latents [B, C, T] float32 on the CPU.
 
         With a CPU generator they are drawn from the distribution that the encoder gives, without it they are its mean.
-        Samples that do not fill a frame are left off. Raises UserError for less than a frame.
+        Samples that do not fill a frame are left off. `tell` hears how many seconds are read, each time there are more.
+        Raises UserError for less than a frame.
         """
         wave = convert(wave, self.latents.sample_rate_hz, self.channels)
         samples, hop = wave.samples, self.latents.samples_per_frame
@@ -145,6 +151,7 @@ class Vocoder:
         for tile, made in self._tiles(self.network.encoder, cut, frames, self.encode_context):
             first = tile.core.start - tile.span.start
             parts.append(made[..., first : first + tile.core.stop - tile.core.start])
+            tell(self.latents.seconds(tile.core.stop))
         mean, scale = torch.cat(parts, dim=-1).cpu().chunk(2, dim=1)
         if generator is None:
             return mean.contiguous()

@@ -112,6 +112,8 @@ class LoraDataset(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, clips, trigger):
+        if clips["clips"] == FOLDER and clips["folder"] is None:
+            return FOLDER  # through a link, whose own changes ComfyUI knows
         try:
             return DEMO if clips["clips"] == DEMO else str(_state(host.clips_folder(clips["folder"])))
         except UserError as exc:

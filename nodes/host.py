@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,7 @@ TRAININGS = "acestep-training"  # below the output folder, from where the front 
 SHARE_OF_A_NETWORK = 0.3  # of free memory: others of a cascade follow, and a song's own work
 PREVIEW_PIXELS = 512
 PREVIEW_SHARE = 0.1  # of the time that sampling takes
+QUICK_PICTURE_SECONDS = 1.0
 
 
 # ---- networks --------------------------------------------------------------------------------------------------------
@@ -80,6 +81,11 @@ class Managed:
         whatever was loaded since may have put it out.
         """
         load_together((self,), activation_bytes)
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether it is where it computes, and not where it rests."""
+        return next(self.patcher.model.parameters()).device.type == self.patcher.load_device.type
 
 
 def load_together(networks: "tuple[Managed, ...]", activation_bytes: float) -> None:
@@ -155,24 +161,38 @@ Cancelled = management.InterruptProcessingException  # what reports raise; no Ex
 class Progress:
     """A node's bar, its line of text and its picture. Every report is a place where Cancel takes effect."""
 
+    _last_picture_seconds = 0.0
+
     def __init__(self, node_id: str, total: int):
+        self._total = total
         self._bar, self._node_id = comfy.utils.ProgressBar(total, node_id=node_id), node_id
         self._began, self._spent_on_pictures = time.monotonic(), 0.0
 
     def report(self, done: int, text: str, picture: Callable | None = None) -> None:
         """`picture` makes a PIL image; it is asked for only as often as its cost allows."""
         management.throw_exception_if_processing_interrupted()
-        shown = self._shown(picture)
+        shown = self._shown(done, picture)
         self._bar.update_absolute(done, preview=shown and ("JPEG", shown, PREVIEW_PIXELS))
-        say(text, self._node_id)
+        say("\n".join((text, *_noted.get(self._node_id, ()))), self._node_id)
 
-    def _shown(self, picture: Callable | None):
+    def _shown(self, done: int, picture: Callable | None):
         now = time.monotonic()
+        sampling = now - self._began - self._spent_on_pictures
         if picture is None or self._spent_on_pictures > PREVIEW_SHARE * (now - self._began):
             return None
+        # What the last one took, in whichever node: slow ones are made in long stages only.
+        if self._last_picture_seconds > max(QUICK_PICTURE_SECONDS, PREVIEW_SHARE * sampling / done * self._total):
+            return None
         image = picture()
-        self._spent_on_pictures += time.monotonic() - now
+        Progress._last_picture_seconds = time.monotonic() - now
+        self._spent_on_pictures += self._last_picture_seconds
         return image
+
+
+def told_seconds(node_id: str, total: float) -> Callable[[float], None]:
+    """Hears how many of so many seconds are done, for a node's bar."""
+    progress = Progress(node_id, max(1, round(total)))
+    return lambda done: progress.report(round(done), f"{done:.0f} of {total:.0f} s")
 
 
 def say(text: str, node_id: str) -> None:
@@ -190,8 +210,18 @@ def note(lines: tuple[str, ...], node_id: str) -> None:
     """What a user should know before a node goes on, in the log and on the node."""
     for line in lines:
         logger.warning("%s", line)
-    if lines:
-        say(" ".join(lines), node_id)
+    _note_on(node_id, lines)
+
+
+# What was noted on the nodes that run now: it stays on them below whatever they tell of their progress.
+_noted: dict[str, list[str]] = {}
+
+
+def _note_on(node_id: str, lines: Iterable[str]) -> None:
+    noted = _noted.get(node_id, [])
+    noted += lines
+    if noted:
+        say("\n".join(noted), node_id)
 
 
 class _OnNode(logging.Handler):
@@ -200,7 +230,7 @@ class _OnNode(logging.Handler):
         self.node_id = node_id
 
     def emit(self, record: logging.LogRecord):
-        say(record.getMessage(), self.node_id)
+        _note_on(self.node_id, [record.getMessage()])
 
 
 @contextmanager
@@ -208,10 +238,12 @@ def notes_on(node_id: str) -> Iterator[None]:
     """What the library notes while a node runs is shown on that node as well as in the log."""
     handler, logger = _OnNode(node_id), logging.getLogger(__package__.rsplit(".", 1)[0] + ".acestep_core")
     logger.addHandler(handler)
+    _noted[node_id] = []
     try:
         yield
     finally:
         logger.removeHandler(handler)
+        del _noted[node_id]
 
 
 # ---- files and routes -----------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """ComfyUI's LATENT with the time it is at: an empty one to begin with, or music as it is.
 
-Beside `samples` [B, C, T] our stages leave a stamp: the flow time, the seconds asked for, the seeds, and a hash of the
-samples. Other nodes copy keys that they do not know and change the samples, so a stamp whose hash does not fit counts
-for nothing: such a latent is finished music.
+Beside `samples` [B, C, T] our stages leave a stamp: the flow time, the seconds asked for, and of each item its seed and
+a hash. Other nodes copy keys that they do not know and change the samples. Items that they choose, repeat or put in
+another order are still what the stamp says; of changed ones it says nothing: such a latent is finished music.
 """
 
 import hashlib
@@ -41,18 +41,18 @@ class _Stamp:
     seconds: float | None
     seeds: tuple[int, ...]
     models: tuple[str, ...]
-    hash: str
+    hashes: tuple[str, ...]  # one an item
 
 
 def to_latent(latents: Latents) -> dict:
     """ComfyUI's LATENT."""
     samples = latents.samples.detach().float().cpu()
-    stamp = _Stamp(latents.t, latents.seconds, latents.seeds, latents.models, _hash(samples))
+    stamp = _Stamp(latents.t, latents.seconds, latents.seeds, latents.models, tuple(map(_hash, samples)))
     return {"samples": samples, "type": "audio", STAMP: asdict(stamp)}
 
 
 def of_latent(latent: dict) -> Latents:
-    """What a LATENT holds. Raises UserError for latents of pictures."""
+    """What a LATENT holds. Raises UserError for latents of pictures, and for half made music that was changed."""
     samples = latent["samples"]
     if samples.ndim != 3:
         raise UserError(
@@ -60,13 +60,23 @@ def of_latent(latent: dict) -> Latents:
             "make one with ACE-Step's Empty Latent"
         )
     samples, stamp = samples.float().cpu(), latent.get(STAMP)
-    if not stamp or stamp["hash"] != _hash(samples):
+    if not stamp:
         return Latents(samples)
-    return Latents(samples, *(stamp[name] for name in ("t", "seconds", "seeds", "models")))
+    places = {one: place for place, one in enumerate(stamp["hashes"])}
+    items = [places.get(_hash(item)) for item in samples]
+    if None in items:
+        if stamp["t"]:
+            raise UserError(
+                f"latent: got half made music (t = {stamp['t']:.4g}) that another node changed, and no stage can go on "
+                "from it; connect the stages to each other, and change finished music: the last stage's latent, or x0"
+            )
+        return Latents(samples)
+    seeds = tuple(stamp["seeds"][item] for item in items) if stamp["seeds"] else ()
+    return Latents(samples, stamp["t"], stamp["seconds"], seeds, stamp["models"])
 
 
-def _hash(samples: torch.Tensor) -> str:
-    return hashlib.blake2b(samples.contiguous().numpy().tobytes(), digest_size=16).hexdigest()
+def _hash(item: torch.Tensor) -> str:
+    return hashlib.blake2b(item.contiguous().numpy().tobytes(), digest_size=16).hexdigest()
 
 
 class EmptyLatent(io.ComfyNode):
@@ -99,10 +109,10 @@ class EmptyLatent(io.ComfyNode):
         return io.NodeOutput(to_latent(Latents(empty, seconds=song.seconds)))
 
 
-def encode(handle: VocoderHandle, wave: Waveform) -> torch.Tensor:
+def encode(handle: VocoderHandle, wave: Waveform, node_id: str) -> torch.Tensor:
     """Latents [1, C, T] of a waveform."""
     handle.network.load(handle.activation_bytes)
-    return handle.vocoder.encode(wave)
+    return handle.vocoder.encode(wave, tell=host.told_seconds(node_id, wave.seconds))
 
 
 class EncodeAudio(io.ComfyNode):
@@ -126,5 +136,5 @@ class EncodeAudio(io.ComfyNode):
     def execute(cls, vocoder: VocoderHandle, audio) -> io.NodeOutput:
         wave = waveform_of(audio)
         with host.notes_on(cls.hidden.unique_id):
-            samples = host.Room().spared(lambda: encode(vocoder, wave))
+            samples = host.Room().spared(lambda: encode(vocoder, wave, cls.hidden.unique_id))
         return io.NodeOutput(to_latent(Latents(samples, seconds=wave.seconds)))

@@ -35,7 +35,7 @@ def _size(size_bytes: int) -> str:
 
 def plain(choice: str) -> str:
     """The name behind a choice: the mark comes off, so that a workflow saved before a download goes on working."""
-    return _MARK.sub("", choice)
+    return _MARK.sub("", str(choice))
 
 
 def check(kind: str, *wanted: str | None) -> bool | str:
@@ -57,7 +57,8 @@ def fingerprint(kind: str, *wanted: str | None) -> str:
     shelf = host.models_shelf()
     here = shelf.here(kind)
     names = [plain(choice) for choice in wanted if choice is not None]
-    return str([(name, state_of(shelf.find(name, kind).path) if name in here else ()) for name in names])
+    states = {name: state_of(shelf.find(name, kind).path) if name in here else () for name in names}
+    return str([(name, () if state == _as_fetched.get(name) else state) for name, state in states.items()])
 
 
 def fetched(choice: str, kind: str, node_id: str) -> LocalModel:
@@ -65,7 +66,14 @@ def fetched(choice: str, kind: str, node_id: str) -> LocalModel:
     shelf, name = host.models_shelf(), plain(choice)
     if name in {model.name for model in shelf.absent(kind)}:
         _download(name, node_id)
+        found = host.models_shelf().find(name, kind)
+        _as_fetched[name] = state_of(found.path)
+        return found
     return shelf.find(name, kind)
+
+
+# Models that were fetched for a Run, as they were then: the same to the next Run as they were to that one, absent.
+_as_fetched: dict[str, tuple] = {}
 
 
 def _download(name: str, node_id: str) -> None:

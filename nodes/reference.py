@@ -5,7 +5,7 @@ import dataclasses
 from comfy_api.latest import io
 
 from ..acestep_core.errors import UserError
-from ..acestep_core.reference import Reference, continuation, timbre_reference
+from ..acestep_core.reference import TIMBRE_SECONDS, Reference, continuation, timbre_reference
 from . import host
 from .sound import waveform_of
 from .types import ReferenceSocket, VocoderHandle, VocoderSocket
@@ -13,15 +13,16 @@ from .types import ReferenceSocket, VocoderHandle, VocoderSocket
 TIMBRE, CONTINUATION = "timbre", "continuation"
 
 
-def add(before: Reference | None, heard: VocoderHandle, audio: dict, use: str) -> Reference:
+def add(before: Reference | None, heard: VocoderHandle, audio: dict, use: str, node_id: str) -> Reference:
     """A reference with one clip more."""
     before, clip = before or Reference(), waveform_of(audio)
     heard.network.load(heard.activation_bytes)
+    tell = host.told_seconds(node_id, TIMBRE_SECONDS if use == TIMBRE else clip.seconds)
     if use == TIMBRE:
-        return dataclasses.replace(before, timbre=(*before.timbre, *timbre_reference(heard.vocoder, [clip])))
+        return dataclasses.replace(before, timbre=(*before.timbre, *timbre_reference(heard.vocoder, [clip], tell)))
     if before.source is not None:
         raise UserError("continuation: this reference already has a clip to go on from, and a song has one beginning")
-    return dataclasses.replace(before, source=continuation(heard.vocoder, clip))
+    return dataclasses.replace(before, source=continuation(heard.vocoder, clip, tell))
 
 
 class ReferenceEncode(io.ComfyNode):
@@ -56,4 +57,4 @@ class ReferenceEncode(io.ComfyNode):
     @classmethod
     def execute(cls, vocoder: VocoderHandle, audio, use, reference=None) -> io.NodeOutput:
         with host.notes_on(cls.hidden.unique_id):
-            return io.NodeOutput(host.Room().spared(lambda: add(reference, vocoder, audio, use)))
+            return io.NodeOutput(host.Room().spared(lambda: add(reference, vocoder, audio, use, cls.hidden.unique_id)))

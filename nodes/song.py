@@ -88,12 +88,10 @@ class SongNode(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, caption, bpm):
-        # Links arrive as None and are checked when the node runs.
-        if caption is not None and not caption.strip():
+    def validate_inputs(cls, caption):
+        # Links arrive as None and are checked when the node runs; bpm too, for ComfyUI blames all that are named here.
+        if caption is not None and not str(caption).strip():
             return "caption: is empty; say what the song sounds like"
-        if bpm and not MIN_BPM <= bpm <= MAX_BPM:
-            return f"bpm: got {bpm}, expected 0 (auto) or {MIN_BPM} to {MAX_BPM}"
         return True
 
     @classmethod

@@ -12,7 +12,10 @@ def waveform_of(audio: dict | None) -> Waveform:
     """Samples [B, channels, N] float32. Raises UserError where a node gave no sound, as for a video without any."""
     if audio is None:
         raise UserError("audio: got none (a video without sound, perhaps); connect something that makes sound")
-    return Waveform(audio["waveform"].float().cpu(), audio["sample_rate"])
+    wave = Waveform(audio["waveform"].float().cpu(), audio["sample_rate"])
+    if wave.samples.numel() == 0:
+        raise UserError("audio: holds no sound, its length is 0; connect something that makes sound")
+    return wave
 
 
 def to_audio(wave: Waveform, seeds: tuple[int, ...] = (), models: tuple[str, ...] = ()) -> dict:

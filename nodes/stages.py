@@ -6,10 +6,12 @@ from comfy_api.latest import io
 
 from ..acestep_core.checkpoints.checkpoint import read_checkpoint
 from ..acestep_core.checkpoints.known import STAGE
+from ..acestep_core.checkpoints.variants import VARIANTS, VariantDefaults
 from ..acestep_core.condition import Condition, encode_condition
 from ..acestep_core.errors import UserError, is_out_of_memory
 from ..acestep_core.guidance import GUIDANCE, Guidance
 from ..acestep_core.plan import stretch
+from ..acestep_core.reference import Reference
 from ..acestep_core.solvers import SOLVERS
 from ..acestep_core.spec import MAX_SEED
 from ..acestep_core.stages import Stage, Step, item_seeds, run
@@ -18,8 +20,8 @@ from .latents import Latents, of_latent, to_latent
 from .types import Model, ModelHandle, ReferenceSocket, Text
 
 SLOTS = ("L", "M", "S")
-MOST_STEPS = 200
-AUTO = "auto"
+MOST_STEPS, MOST_SHIFT = 200, 20.0
+AUTO, CUSTOM = "auto", "custom"
 PREVIEW_SECONDS = 3.0
 
 
@@ -50,6 +52,7 @@ def _guidance(asked: dict) -> Guidance | None:
 def play(handle: ModelHandle, stage: Stage, latents: Latents, text, reference, seed: int, report) -> tuple:
     """Latents at the stage's last time, and its estimate of the finished music."""
     _check_channels(handle, latents)
+    _check_family(handle, reference)
     seeds = item_seeds(seed, len(latents.samples))
     frames = latents.samples.shape[-1]
     kept = reference.source.kept(frames) if reference and reference.source else None
@@ -64,8 +67,9 @@ def play(handle: ModelHandle, stage: Stage, latents: Latents, text, reference, s
     for step in room.steps_spared(steps):
         report(step)
     models = tuple(dict.fromkeys((*latents.models, handle.model.name)))
+    made_from = latents.seeds if latents.t and latents.seeds else seeds  # of the stage that began the song
     return tuple(
-        Latents(samples.cpu(), t or None, latents.seconds, seeds, models)
+        Latents(samples.cpu(), t or None, latents.seconds, made_from, models)
         for samples, t in ((step.latents, stage.end), (step.x0, 0.0))
     )
 
@@ -87,6 +91,17 @@ def _check_channels(handle: ModelHandle, latents: Latents) -> None:
         )
 
 
+def _check_family(handle: ModelHandle, reference: Reference | None) -> None:
+    source = reference and reference.source
+    heard = (*reference.timbre, *([source.latents] if source else [])) if reference else ()
+    wanted, given = handle.model.latents_channels, {latents.shape[1] for latents in heard}
+    if given - {wanted}:
+        raise UserError(
+            f"reference: {handle.model.name} hears latents of {wanted} channels, got {max(given - {wanted})}; encode "
+            "the clip with the vocoder of the model's own family"
+        )
+
+
 CONDITION_ACTIVATION_BYTES = 512 << 20
 
 
@@ -98,7 +113,7 @@ def reporter(handle: ModelHandle, slot: int, stage: Stage, node_id: str) -> Call
     progress = host.Progress(node_id, stage.steps)
 
     def report(step: Step) -> None:
-        picture = (lambda: _picture(handle, step)) if handle.preview else None
+        picture = (lambda: _picture(handle, step)) if handle.preview and handle.preview.network.is_in_place else None
         progress.report(step.step, f"{SLOTS[slot]} {step.step}/{step.of} · t {step.t_next:.2f}", picture)
 
     return report
@@ -131,7 +146,9 @@ def answer_stretch(query: dict) -> dict:
         raise UserError(f"stretch: got {query}, expected slot (L, M or S), model, and numbers") from exc
     if (steps or 0) > MOST_STEPS:
         raise UserError(f"steps: got {steps}, expected at most {MOST_STEPS}")
-    own = read_checkpoint(host.models_shelf().find(name, STAGE).path).defaults
+    if (shift or 0) > MOST_SHIFT:
+        raise UserError(f"shift: got {shift:g}, expected at most {MOST_SHIFT:g}")
+    own = _defaults(name)
     times = stretch(own, slot, steps=steps, shift=shift, **numbers)
     return {
         "times": times,
@@ -140,6 +157,13 @@ def answer_stretch(query: dict) -> dict:
         "shift": shift or own.shift,
         "guidance": own.guidance_kind,
     }
+
+
+def _defaults(name: str) -> VariantDefaults:
+    """Of a model that is here, or that Run would fetch."""
+    shelf = host.models_shelf()
+    fetched = {model.name: model.variant for model in shelf.absent(STAGE)}
+    return VARIANTS[fetched[name]] if name in fetched else read_checkpoint(shelf.find(name, STAGE).path).defaults
 
 
 # ---- the nodes -------------------------------------------------------------------------------------------------------
@@ -154,6 +178,13 @@ def _guidance_option(kind: str) -> io.DynamicCombo.Option:
 
 def _time(name: str, default: float, tooltip: str) -> io.Float.Input:
     return io.Float.Input(name, default=default, min=0.0, max=1.0, step=0.0001, round=0.0001, tooltip=tooltip)
+
+
+SEED = "Song i of a batch is made from seed + i. The same seed makes the same song."
+LATER_SEED = (
+    "A song that another stage began keeps that stage's seed: this one counts with the solver sde, with an empty "
+    "latent, with finished music and with a clip to continue. Song i of a batch is made from seed + i."
+)
 
 
 class _StageNode(io.ComfyNode):
@@ -186,7 +217,7 @@ class _StageNode(io.ComfyNode):
                     min=0,
                     max=min(MAX_SEED, 2**53 - 1) - 64,
                     control_after_generate=io.ControlAfterGenerate.fixed,
-                    tooltip="Song i of a batch is made from seed + i. The same seed makes the same song.",
+                    tooltip=SEED if cls.SLOT == 0 else LATER_SEED,
                 ),
                 io.Int.Input(
                     "steps",
@@ -200,7 +231,7 @@ class _StageNode(io.ComfyNode):
                     options=[
                         io.DynamicCombo.Option(AUTO, []),
                         io.DynamicCombo.Option(
-                            "custom",
+                            CUSTOM,
                             [
                                 _time("start", start, "Flow time at which the stage begins; 1 is noise."),
                                 _time("end", end, "Flow time at which it ends; 0 is finished music."),
@@ -226,7 +257,7 @@ class _StageNode(io.ComfyNode):
                     "shift",
                     default=0.0,
                     min=0.0,
-                    max=20.0,
+                    max=MOST_SHIFT,
                     step=0.1,
                     advanced=True,
                     tooltip="More than 1 spends more of the steps near the noise. 0 (auto): the model's own.",
@@ -238,6 +269,14 @@ class _StageNode(io.ComfyNode):
             ],
             hidden=[io.Hidden.unique_id],
         )
+
+    @classmethod
+    def validate_inputs(cls, *, stretch=None, guidance=None):
+        # By keyword, so that ComfyUI checks the inside of both; one that it does not know arrives as None.
+        for name, given, options in (("stretch", stretch, (AUTO, CUSTOM)), ("guidance", guidance, (AUTO, *GUIDANCE))):
+            if given is None:
+                return f"{name}: expected one of {', '.join(options)}"
+        return True
 
     @classmethod
     def execute(cls, model, text, latent, seed, reference=None, **wish) -> io.NodeOutput:

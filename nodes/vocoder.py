@@ -10,6 +10,8 @@ from .latents import of_latent
 from .sound import to_audio
 from .types import ReferenceSocket, VocoderHandle, VocoderSocket
 
+TO_FINISH = "let a last stage finish it (end 0), or take the stage's x0"
+
 
 def decode(handle: VocoderHandle, latents: torch.Tensor, node_id: str) -> Waveform:
     """Latents [B, C, T] -> waveform [B, channels, N], by a smaller plan where memory runs out."""
@@ -19,10 +21,8 @@ def decode(handle: VocoderHandle, latents: torch.Tensor, node_id: str) -> Wavefo
 
 def _decode(handle: VocoderHandle, latents: torch.Tensor, node_id: str, small_tiles: bool) -> Waveform:
     vocoder = handle.vocoder.small_tiled() if small_tiles else handle.vocoder
-    total = vocoder.latents.seconds(latents.shape[-1])
-    progress = host.Progress(node_id, round(total))
     handle.network.load(handle.activation_bytes)
-    return vocoder.decode(latents, lambda done: progress.report(round(done), f"{done:.0f} of {total:.0f} s"))
+    return vocoder.decode(latents, host.told_seconds(node_id, vocoder.latents.seconds(latents.shape[-1])))
 
 
 class Vocode(io.ComfyNode):
@@ -51,5 +51,7 @@ class Vocode(io.ComfyNode):
     def execute(cls, vocoder: VocoderHandle, latent, reference=None) -> io.NodeOutput:
         latents = of_latent(latent)
         with host.notes_on(cls.hidden.unique_id):
+            if latents.t:
+                host.note((f"the latent is at t = {latents.t:.4g}, half made: {TO_FINISH}",), cls.hidden.unique_id)
             wave = finished(decode(vocoder, latents.samples, cls.hidden.unique_id), latents.seconds, reference)
         return io.NodeOutput(to_audio(wave, latents.seeds, latents.models))

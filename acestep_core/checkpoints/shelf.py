@@ -6,7 +6,7 @@ each file's once.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from glob import iglob
 from itertools import chain
 from operator import itemgetter
@@ -116,7 +116,7 @@ def _kinds_of_folder(folder: Path) -> tuple[str, ...]:
     return _kinds(folder, state_of(folder)) if is_complete(folder) else ()
 
 
-@lru_cache(maxsize=4096)
+@cache  # fewer than there are models would be none at all, as they are asked for in turn
 def _kinds(path: Path, state: tuple) -> tuple[str, ...]:
     try:
         parts = read_checkpoint(path).parts if path.is_dir() else split_file(read_header(path))

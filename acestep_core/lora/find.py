@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from glob import iglob
 from pathlib import Path
 
@@ -132,7 +132,7 @@ def is_adapter(file: Path) -> bool:
     return state is not None and _is_adapter(file, state.st_size, state.st_mtime_ns)
 
 
-@lru_cache(maxsize=4096)
+@cache  # fewer than there are files would be none at all, as they are asked for in turn
 def _is_adapter(file: Path, size_bytes: int, changed_ns: int) -> bool:
     try:
         keys = read_header(file)

@@ -417,13 +417,17 @@ def pieces(monkeypatch):
 def test_an_absent_model_is_fetched_when_it_is_first_used(comfy_models, pieces, run_node, said):
     choice = next(one for one in load.choices(STAGE) if one.startswith("acestep-v15-sft (download"))
     assert validated(load.LoadStageModel, model=choice) is True and pieces.asked == []
+    before = fingerprint(load.LoadStageModel, model=choice)
     (handle,) = run_node(load.LoadStageModel, model=choice, dtype="auto").args
     assert pieces.asked == [("acestep-v15-sft", comfy_models / "acestep" / "acestep-v15-sft")]
     assert said[:3] == [f"acestep-v15-sft: {done},000 of 3,000 MB" for done in (1, 2, 3)]
     assert handle.model.name == "acestep-v15-sft"
     assert_holds(handle.model, published.stage())
+    assert fingerprint(load.LoadStageModel, model=choice) == before  # what was made of it is made already
     run_node(load.LoadStageModel, model=choice, dtype="auto")
     assert len(pieces.asked) == 1
+    os.utime(comfy_models / "acestep" / "acestep-v15-sft" / "config.json", ns=(0, 0))
+    assert fingerprint(load.LoadStageModel, model=choice) != before
 
 
 def test_a_cascade_fetches_each_absent_model_once(comfy_models, pieces, run_node, said):

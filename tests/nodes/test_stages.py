@@ -1,10 +1,14 @@
 """Stages in the graph: the library's own latents to the bit, and what a stage says to its user."""
 
+import dataclasses
+
 import pytest
 import torch
 from acestep_pack.acestep_core import Cascade, Song
 from acestep_pack.acestep_core.audio import Waveform
+from acestep_pack.acestep_core.checkpoints.variants import VARIANTS
 from acestep_pack.acestep_core.errors import AceStepError, UserError
+from acestep_pack.acestep_core.reference import Reference
 from acestep_pack.acestep_core.text import TextEncoder
 from acestep_pack.acestep_core.transformer import Velocity
 from acestep_pack.acestep_core.vocoder import Vocoder
@@ -97,6 +101,65 @@ def test_a_stage_reports_each_step(graph, said):
     assert [line.split(" · ")[0] for line in told] == ["L 1/2", "L 2/2"] and told[-1].endswith(f"t {end:.2f}")
 
 
+def test_notes_stay_on_a_stage_while_it_reports(graph, said):
+    custom = {"stretch": {"stretch": "custom", "start": 1.0, "end": 0.3333}}
+    graph.models[0] = dataclasses.replace(
+        graph.models[0], model=dataclasses.replace(graph.models[0].model, defaults=VARIANTS["turbo"])
+    )
+    graph.stage(0, graph.empty(), **(AUTO | custom | {"steps": 3, "guidance": {"guidance": "cfg", "scale": 2.0}}))
+    last = [line for line in said if line.startswith("L 3/3")][-1]
+    assert "made to run without guidance" in last
+
+
+def test_pictures_are_left_out_where_they_are_slow(graph, monkeypatch):
+    made, seconds = [], [0.0]
+    monkeypatch.setattr(stages, "_picture", lambda *_: made.append(host.time.sleep(seconds[0])))
+    monkeypatch.setattr(host.Progress, "_last_picture_seconds", 0.0)
+    graph.stage(0, graph.empty(), **QUICK)
+    assert made
+    seconds[0] = 0.01
+    monkeypatch.setattr(host, "QUICK_PICTURE_SECONDS", 0.0)
+    monkeypatch.setattr(host, "PREVIEW_SHARE", 1e-4)
+    for _ in range(2):
+        made.clear()
+        graph.stage(0, graph.empty(), **QUICK)
+    assert made == []
+    monkeypatch.setattr(host.Managed, "is_in_place", False)
+    monkeypatch.setattr(host, "QUICK_PICTURE_SECONDS", 9.0)
+    graph.stage(0, graph.empty(), **QUICK)
+    assert made == []
+
+
+def test_clips_of_another_familys_vocoder_are_told(graph):
+    foreign = Reference(timbre=(torch.zeros(1, 64, 750),))
+    with pytest.raises(UserError, match="reference: tiny-l hears latents of 8 channels, got 64; encode the clip with"):
+        graph.stage(0, graph.empty(), reference=foreign, **QUICK)
+
+
+def test_encoding_is_told_and_can_be_cancelled(graph, said, monkeypatch):
+    graph.clip("continuation")
+    assert said[-1] == "3 of 3 s"
+    wave = {"waveform": torch.rand(1, 2, 48_000), "sample_rate": 48_000}
+    graph.run(latents.EncodeAudio, vocoder=graph.vocoder, audio=wave)
+    assert said[-1] == "1 of 1 s"
+
+    def stop():
+        raise host.Cancelled
+
+    monkeypatch.setattr(host.management, "throw_exception_if_processing_interrupted", stop)
+    for node, more in ((latents.EncodeAudio, {}), (reference.ReferenceEncode, {"use": "timbre"})):
+        with pytest.raises(host.Cancelled):
+            graph.run(node, vocoder=graph.vocoder, audio=wave, **more)
+    with pytest.raises(UserError, match="audio: holds no sound, its length is 0"):
+        graph.run(latents.EncodeAudio, vocoder=graph.vocoder, audio={**wave, "waveform": torch.zeros(1, 2, 0)})
+
+
+@pytest.mark.parametrize("given, lacks", [({"guidance": {}}, "stretch"), ({"stretch": {}}, "guidance")])
+def test_a_choice_that_there_is_not_is_told_before_anything_runs(given, lacks):
+    assert stages.StageM.validate_inputs(stretch={}, guidance={}) is True
+    assert stages.StageM.validate_inputs(**given).startswith(f"{lacks}: expected one of auto, ")
+
+
 def test_another_seed_runs_no_encoder(graph, monkeypatch):
     graph.stage(0, graph.empty(), **QUICK)
     monkeypatch.setattr(stages, "encode_condition", None)
@@ -113,10 +176,37 @@ def test_times_that_do_not_meet_name_both(graph):
         graph.stage(1, latent, **(QUICK | custom))
 
 
-def test_a_changed_latent_is_finished_music_to_the_next_stage(graph):
+def test_items_that_another_node_chooses_are_what_they_were(graph):
+    both, _ = graph.stage(0, graph.empty(batch_size=2), **QUICK)
+    chosen = {**both, "samples": both["samples"][[1, 0, 1]]}  # as core's nodes do, which copy keys they do not know
+    kept = latents.of_latent(chosen)
+    assert kept.t == latents.of_latent(both).t and kept.seeds == (8, 7, 8)
+    whole, _ = graph.stage(1, both, **QUICK)
+    second, _ = graph.stage(1, {**both, "samples": both["samples"][1:]}, **QUICK)
+    assert torch.allclose(second["samples"], whole["samples"][1:], atol=1e-4)
+
+
+def test_the_seed_of_a_song_is_that_of_the_stage_which_began_it(graph):
+    latent, x0 = graph.stage(0, graph.empty(), **QUICK)
+    on, _ = graph.stage(1, latent, seed=99, **QUICK)
+    assert latents.of_latent(on).seeds == (7,)
+    custom = {"stretch": {"stretch": "custom", "start": 0.2, "end": 0.0}}
+    anew, _ = graph.stage(2, x0, seed=99, **(QUICK | custom))
+    assert latents.of_latent(anew).seeds == (99,)
+
+
+def test_half_made_music_that_was_changed_is_refused(graph, said):
     latent, _ = graph.stage(0, graph.empty(), **QUICK)
-    changed = {**latent, "samples": 0.5 * latent["samples"]}  # as core's nodes do, which copy keys they do not know
-    assert latents.of_latent(changed).t is None
+    with pytest.raises(UserError, match=r"half made music \(t = 0\.\d+\) that another node changed"):
+        graph.stage(1, {**latent, "samples": 0.5 * latent["samples"]}, **QUICK)
+    graph.run(vocoder.Vocode, vocoder=graph.vocoder, latent=latent)
+    assert said[-1].startswith("10 of 10 s\nthe latent is at t = 0.") and "half made: let a last stage" in said[-1]
+
+
+def test_a_changed_latent_is_finished_music_to_the_next_stage(graph):
+    _, x0 = graph.stage(0, graph.empty(), **QUICK)
+    changed = {**x0, "samples": 0.5 * x0["samples"]}
+    assert latents.of_latent(changed).t is None and latents.of_latent(changed).seeds == ()
     custom = {"stretch": {"stretch": "custom", "start": 0.2, "end": 0.0}}
     refined, _ = graph.stage(2, changed, **(QUICK | custom))
     assert latents.of_latent(refined).t is None
