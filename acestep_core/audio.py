@@ -7,9 +7,11 @@ import io
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,6 +21,9 @@ from .errors import UserError
 from .formats import FORMATS, AudioFormat, check_destination, choose_format, existing, read_tags, tagged, write_whole
 from .spec import LOUDNESS_LUFS, PEAK_DBFS
 from .torchaudio_door import settle_torchaudio
+
+if TYPE_CHECKING:
+    from av import AudioFrame
 
 __all__ = [
     "FORMATS",
@@ -259,11 +264,23 @@ def _decode(path: Path) -> tuple[torch.Tensor, int]:
         with av.open(str(path)) as container:
             if not container.streams.audio:
                 raise UserError(f"{path}: holds no sound")
-            stream = container.streams.audio[0]
-            planar = av.AudioResampler(format="fltp")  # [channels, n], whatever the file has
-            frames = (made for frame in container.decode(stream) for made in planar.resample(frame))
-            blocks = [np.array(frame.to_ndarray(), dtype=np.float32) for frame in frames]
-            rate_hz = stream.rate
+            frames = container.decode(container.streams.audio[0])
+            # Layout and rate of a stream may change midway, as where two files were joined.
+            alike = groupby(frames, lambda frame: (frame.format.name, frame.layout.name, frame.sample_rate))
+            waves = [Waveform(_planar(run), rate_hz) for (*_, rate_hz), run in alike]
     except av.FFmpegError as exc:
         raise UserError(f"{path}: is not sound that can be read ({exc.strerror}); convert it to wav or flac") from exc
-    return torch.from_numpy(np.concatenate(blocks, axis=1)) if blocks else torch.zeros(1, 0), rate_hz
+    if not waves:
+        raise UserError(f"{path}: holds no sound")
+    rate_hz, channels = waves[0].sample_rate_hz, waves[0].samples.shape[1]
+    return torch.cat([convert(wave, rate_hz, channels).samples[0] for wave in waves], dim=-1), rate_hz
+
+
+def _planar(frames: "Iterable[AudioFrame]") -> torch.Tensor:
+    """Frames of one layout and rate, whatever form their samples have, as [1, channels, N]."""
+    from av import AudioResampler
+
+    planar = AudioResampler(format="fltp")
+    made = (part for frame in frames for part in planar.resample(frame))
+    blocks = [np.array(part.to_ndarray(), dtype=np.float32) for part in made]
+    return torch.from_numpy(np.concatenate(blocks, axis=1))[None]

@@ -9,7 +9,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -94,17 +94,17 @@ def read_dataset(folder: "Path | str", trigger: str | None = None) -> Dataset:
     paths = sorted(path for path in folder.rglob("*") if _is_clip(path, folder))
     if not paths:
         raise UserError(f"{folder}: holds no clips; expected sound files such as song.wav with song.txt beside them")
-    table, notes, unknown = _table(folder), [], set()
-    clips, left_out = [], []
-    for path in paths:
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    rows, said = _table(folder, names)
+    clips, left_out, notes, unknown = [], [], [], set()
+    for path, name in zip(paths, names, strict=True):
         try:
-            clips.append(_clip(path, table.row_of(path.relative_to(folder)), trigger, unknown))
+            clips.append(_clip(path, rows.get(name, {}), trigger, unknown))
         except UserError as exc:
             left_out.append(LeftOut(path, str(exc)))
     if unknown:
         notes.append(f"not read: {', '.join(sorted(unknown))}; the fields are {', '.join(FIELDS)}")
-    if gone := table.unasked():
-        notes.append(f"{table.file.name} names {len(gone)} clips that are not there, first {gone[0]}")
+    notes += said
     untold = sum(not {"bpm", "key"} <= clip.words.keys() for clip in clips)
     if untold and not can_hear():
         notes.append(
@@ -126,6 +126,8 @@ def _clip(path: Path, row: Mapping, trigger: str | None, unknown: set[str]) -> C
     words = {name: given[name] for name in FIELDS if given.get(name) not in (None, "")}
     if "bpm" in words:
         words["bpm"] = _whole(words["bpm"])
+    if not isinstance(words.get("caption", ""), str):
+        raise UserError(f"caption: got {words['caption']!r}, expected text")
     if not words.get("caption") and not trigger:
         raise UserError(f"has no caption; write one into {path.stem}.txt, or give all clips a trigger word")
     clip = Clip(path, words)
@@ -201,38 +203,62 @@ def _text(path: Path) -> str:
         raise UserError(f"{path.name}: could not be read ({exc.strerror})") from exc
 
 
-class _Table:
-    """The rows of a folder's one table, found by a clip's path within the folder or else by its name alone."""
+def _table(folder: Path, clips: list[str]) -> tuple[dict[str, dict], list[str]]:
+    """The rows of a folder's one table, by the clips' paths within the folder, and what there is to say of it.
 
-    def __init__(self, file: Path | None, rows: Mapping[str, dict]):
-        self.file, self._rows, self._asked = file, rows, set()
-        self._paths = {Path(path).name: path for path in rows}
-
-    def row_of(self, path: Path) -> dict:
-        key = path.as_posix() if path.as_posix() in self._rows else self._paths.get(path.name)
-        self._asked.add(key)
-        return self._rows.get(key, {})
-
-    def unasked(self) -> list[str]:
-        return [path for path in self._rows if path not in self._asked]
-
-
-def _table(folder: Path) -> _Table:
-    """Raises UserError for several tables, or for one that cannot be read."""
+    Raises UserError for several tables, or for one that cannot be read.
+    """
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in TABLE_SUFFIXES and path.is_file())
     if not files:
-        return _Table(None, {})
+        return {}, []
     if len(files) > 1:
         raise UserError(
             f"{folder}: holds {len(files)} tables ({', '.join(file.name for file in files)}), expected one CSV or JSONL"
         )
-    rows = {}
-    for number, row in _rows(files[0]):
+    rows, twice = _rows_by_name(files[0])
+    places = _places(clips, rows)
+    taken, untold = set(places.values()), {Path(clip).name for clip in clips if clip not in places}
+    left = [name for name in rows if name not in taken]
+    said = {
+        "names {} clips more than once, of each the last row was read; first {}": twice,
+        "has {} rows not read, whose bare name others have too; name clips by their paths in the folder; first {}": [
+            name for name in left if Path(name).name in untold
+        ],
+        "names {} clips that are not there, first {}": [name for name in left if Path(name).name not in untold],
+    }
+    notes = [f"{files[0].name} {text.format(len(names), names[0])}" for text, names in said.items() if names]
+    return {clip: rows[name] for clip, name in places.items()}, notes
+
+
+def _rows_by_name(file: Path) -> tuple[dict[str, dict], list[str]]:
+    """The rows of a table by the clips that they name, and the names that come again."""
+    rows, again = {}, []
+    for number, row in _rows(file):
         name = row.get("file")
         if not isinstance(name, str) or not name.strip():
-            raise UserError(f"{files[0]} line {number}: names no clip; expected a column file, such as file,caption")
-        rows[name.strip().replace("\\", "/").removeprefix("./")] = row
-    return _Table(files[0], rows)
+            raise UserError(f"{file} line {number}: names no clip; expected a column file, such as file,caption")
+        name = name.strip().replace("\\", "/").removeprefix("./")
+        if name in rows and name not in again:
+            again.append(name)
+        rows[name] = row
+    return rows, again
+
+
+def _places(clips: Iterable[str], rows: Mapping[str, dict]) -> dict[str, str]:
+    """Clip -> the row that speaks of it: the one at its path, or else of its bare name where nothing shares that."""
+    places = {clip: clip for clip in clips if clip in rows}
+    clips_of, rows_of = _by_name(clips), _by_name(rows)
+    for name in clips_of.keys() & rows_of.keys():
+        if len(clips_of[name]) == len(rows_of[name]) == 1:
+            places[clips_of[name][0]] = rows_of[name][0]
+    return places
+
+
+def _by_name(paths: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        found.setdefault(Path(path).name, []).append(path)
+    return found
 
 
 def _rows(file: Path) -> Iterator[tuple[int, dict]]:

@@ -30,12 +30,13 @@ def made_pieces(
     model: "StageModel", text: "TextEncoder", songs: Sequence[Song], frames: int, seed: int, cache: Path
 ) -> Iterator[Piece]:
     """A piece of so many latent frames for each song, made as the model's checkpoint has it run alone."""
-    maker = " ".join(map(fingerprint, (model.transformer, model.condition_encoder, text.model)))
+    networks = model.transformer, model.condition_encoder, text.model
+    maker, dtypes = " ".join(map(fingerprint, networks)), " ".join(str(network.dtype) for network in networks)
     for number, song in enumerate(songs):
         own = seed_of(seed, "made", number)
         asked = f"{maker} {text_prompt(song)} {lyrics_prompt(song)} {frames} {own} {model.defaults}"
-        key = hashlib.sha256(asked.encode()).hexdigest()[:32]
-        file = cache / "made" / f"{key}.safetensors"
+        key = _digest(asked)  # a training goes on at another dtype
+        file = cache / "made" / f"{_digest(f'{asked} {dtypes}')}.safetensors"
         try:
             made = load_file(file)
             made = made["latents"], made["states"]
@@ -44,6 +45,10 @@ def made_pieces(
             file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(file, save(dict(zip(("latents", "states"), made, strict=True))))
         yield Piece(file, song, *made, key)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 @torch.no_grad()

@@ -22,6 +22,7 @@ from ..condition import Condition, context, encode_condition
 from ..errors import UserError
 from ..formats import write_whole
 from ..prompt import lyrics_prompt, text_prompt
+from ..quantise import unquantised
 from ..song import Song
 from .bars import Bars, bars_of, cut
 from .dataset import Clip, Dataset, LeftOut
@@ -47,7 +48,7 @@ class Piece:
     song: Song
     latents: torch.Tensor  # [1, C, T] float32
     states: torch.Tensor  # [1, L, D], of the words, with silence as timbre
-    key: str  # of all that it was made from
+    key: str  # of all that it was made from, whatever dtype that had: a training goes on at another
     bars: Bars | None = None
 
     def cut(self, longest: int, share: float) -> tuple[int, int]:
@@ -76,8 +77,8 @@ class Preparation:
     ):
         self.model, self.text, self.vocoder, self.cache, self.crop_seconds = model, text, vocoder, cache, crop_seconds
         self._listener = fingerprint(vocoder.network)
-        dtype = str(model.condition_encoder.null_condition_emb.dtype)
-        self._reader = _digest(fingerprint(text.model), fingerprint(model.condition_encoder), model.silence, dtype)
+        self._reader = _digest(fingerprint(text.model), fingerprint(model.condition_encoder), model.silence)
+        self._dtypes = f"{text.model.dtype} {model.condition_encoder.null_condition_emb.dtype}"
 
     def run(self, dataset: Dataset, trigger: str | None = None) -> Iterator[Piece | LeftOut]:
         """One of the two for each clip, in order. A clip that cannot be learnt from never stops the others."""
@@ -99,7 +100,7 @@ class Preparation:
         heard = self._heard(clip, sound, seconds)
         song = clip.song(min(seconds, self.crop_seconds), trigger, heard.words)
         said = _digest(self._reader, text_prompt(song).encode(), lyrics_prompt(song).encode())
-        states = self._kept("states", said, lambda: self._read(song))
+        states = self._kept("states", _digest(said, self._dtypes), lambda: self._read(song))
         bars = bars_of(song, self.vocoder.latents, heard.beat, heard.first_beat)
         return Piece(clip.path, song, latents, states, _digest(encoded, said, repr(bars)), bars)
 
@@ -157,10 +158,10 @@ def check_sound(wave: Waveform) -> None:
 
 
 def fingerprint(network: torch.nn.Module) -> str:
-    """Of a network's weights; the same whether they lie in memory as float32 or as bfloat16."""
+    """Of a network's weights; the same whether they lie in memory as float32 or as bfloat16, in 8 bits another."""
     parts = []
     for name, tensor in sorted(network.state_dict().items()):
-        spaced = tensor.flatten()[:: max(1, tensor.numel() // READ_OF_A_TENSOR)]
+        spaced = unquantised(tensor).flatten()[:: max(1, tensor.numel() // READ_OF_A_TENSOR)]
         parts += [f"{name} {tuple(tensor.shape)}".encode(), spaced.bfloat16()]
     return _digest(*parts)
 

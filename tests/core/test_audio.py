@@ -196,6 +196,27 @@ def test_other_containers_are_read_through_pyav(container, codec, tmp_path):
     assert spectrum.argmax() == 440
 
 
+def test_channels_and_rate_may_change_midway(tmp_path):
+    import av
+
+    joined, second = tmp_path / "joined.aac", tmp_path / "second.aac"
+    for path, layout, rate in ((joined, "stereo", 48000), (second, "mono", 24000)):
+        with av.open(str(path), "w") as file:
+            stream = file.add_stream("aac", rate=rate, layout=layout)
+            sound = tone(2, rate=rate, channels=stream.layout.nb_channels).samples[0].numpy()
+            frame = av.AudioFrame.from_ndarray(sound, format="fltp", layout=layout)
+            frame.sample_rate, frame.pts = rate, 0
+            for packet in [*stream.encode(frame), *stream.encode(None)]:
+                file.mux(packet)
+    joined.write_bytes(joined.read_bytes() + second.read_bytes())
+    made = audio.read(joined)
+    assert made.sample_rate_hz == 48000 and made.samples.shape[1] == 2
+    assert made.seconds == pytest.approx(4, abs=0.2)
+    for start, level in ((12000, 0.5), (120000, 0.5)):
+        left = made.samples[0, 0, start : start + 48000].numpy()
+        assert np.abs(np.fft.rfft(left)).argmax() == 440 and np.abs(left).max() == pytest.approx(level, abs=0.05)
+
+
 def test_a_film_without_sound_is_told(tmp_path):
     import av
 

@@ -95,3 +95,28 @@ def test_a_folder_that_is_none_or_holds_nothing_is_told(tmp_path):
     folder_of(tmp_path, a__wav="", x__csv="file,caption\n", y__jsonl="")
     with pytest.raises(UserError, match="holds 2 tables"):
         read_dataset(tmp_path)
+
+
+def test_a_row_speaks_of_one_clip(tmp_path):
+    clips = ("a/01.wav", "b/01.wav", "a/02.wav", "b/02.wav", "a/03.wav", "a/04.wav")
+    for clip in clips:
+        (tmp_path / clip).parent.mkdir(exist_ok=True)
+        (tmp_path / clip).write_bytes(b"")
+    rows = ["b/01.wav,of b", "02.wav,of whom", "x/03.wav,three", "04.wav,four", "x/04.wav,or four"]
+    (tmp_path / "table.csv").write_text("\n".join(["file,caption", *rows, "x/03.wav,again", "gone.wav,no"]))
+    found = read_dataset(tmp_path)
+    told = {clip.path.relative_to(tmp_path).as_posix(): clip.words["caption"] for clip in found.clips}
+    assert told == {"b/01.wav": "of b", "a/03.wav": "again"} and len(found.left_out) == 4
+    assert found.notes[:3] == (
+        "table.csv names 1 clips more than once, of each the last row was read; first x/03.wav",
+        "table.csv has 3 rows not read, whose bare name others have too; name clips by their paths in the folder; "
+        "first 02.wav",
+        "table.csv names 1 clips that are not there, first gone.wav",
+    )
+
+
+@pytest.mark.parametrize("caption", [0, 7.5, True, {"text": "x"}])
+def test_a_caption_that_is_no_text_leaves_its_clip_out(tmp_path, caption):
+    found = read_dataset(folder_of(tmp_path, a__wav="", a__json={"caption": caption}, b__wav="", b__txt="ok"), "zorb")
+    assert list(words(found)) == ["b"]
+    assert [one.reason for one in found.left_out] == [f"caption: got {caption!r}, expected text"]

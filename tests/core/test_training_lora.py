@@ -13,6 +13,7 @@ import torch
 from acestep_pack.acestep_core import audio
 from acestep_pack.acestep_core.checkpoints import load_stage_model, load_vocoder
 from acestep_pack.acestep_core.checkpoints.variants import VARIANTS as VARIANTS_OF_MODELS
+from acestep_pack.acestep_core.condition import Condition
 from acestep_pack.acestep_core.console import Clock
 from acestep_pack.acestep_core.errors import AceStepError, UserError
 from acestep_pack.acestep_core.lora import adapter as adapters
@@ -23,7 +24,7 @@ from acestep_pack.acestep_core.training.folders import folders
 from acestep_pack.acestep_core.training.lora import Trainer, adapted
 from acestep_pack.acestep_core.training.losses import Losses
 from acestep_pack.acestep_core.training.prepare import Piece
-from acestep_pack.acestep_core.training.settings import LoraSettings, Rhythm, preset
+from acestep_pack.acestep_core.training.settings import KINDS, LoraSettings, Rhythm, preset
 from acestep_pack.acestep_core.transformer import prepare
 from core_tests.out_of_memory import runs_out
 from safetensors.torch import load_file
@@ -191,6 +192,18 @@ def test_the_last_checkpoints_the_best_and_previews_are_kept(trainer):
     assert adapters.read_adapter(told[-1].saved).ranks == (2,)
 
 
+def test_previews_of_a_training_that_kept_nothing_go_when_another_begins(trainer):
+    often = Rhythm(save=0, measure=0, preview=1)
+    one = trainer(rhythm=often)
+    list(islice(one.run(), 2))
+    previews = one.work / "previews"
+    own = shutil.copyfile(previews / "step-000002.flac", previews / "step-000002-good.flac")
+    assert trainer(rhythm=often, seed=5).step == 0
+    assert list(previews.iterdir()) == [own]
+    list(trainer(rhythm=often).run())  # to the end, which is kept
+    assert trainer(rhythm=often).step == 4 and len(list(previews.iterdir())) == 6
+
+
 def test_a_preview_and_a_measured_loss_change_nothing_of_what_is_learnt(trainer):
     silent, telling = trainer("a", rhythm=Rhythm(0, 0)), trainer("b", rhythm=Rhythm(1, 1, 1))
     assert [it.loss for it in silent.run()] == [it.loss for it in telling.run()]
@@ -306,6 +319,18 @@ def test_the_tree_that_learns_is_its_own(tiny_family):
     taught = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
     assert len(taught) == 2 * 3 * 2 and all(".mlp." in name for name in taught)
     assert set(dict(model.transformer.named_modules())) == names
+
+
+def test_every_kind_begins_as_its_base_at_half_precision(tiny_family):
+    model = load_stage_model(tiny_family / "s").to(dtype=torch.bfloat16)
+    draw = torch.Generator().manual_seed(1)
+    condition = Condition(*(torch.randn(shape, generator=draw) for shape in ((1, 6, 32), (1, 1, 32), (1, 16, 30))))
+    latents = torch.randn(1, 8, 30, generator=draw)
+    with torch.no_grad():
+        base = prepare(model.transformer, condition)(latents, 0.5)
+        for kind in KINDS:
+            network = adapted(model.transformer, LoraSettings(rank=2, kind=kind)).eval()
+            assert torch.equal(prepare(network, condition)(latents, 0.5), base)
 
 
 def test_the_rate_warms_up_and_cools_down():

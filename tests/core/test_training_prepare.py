@@ -6,6 +6,7 @@ from acestep_pack.acestep_core import audio
 from acestep_pack.acestep_core.audio import Waveform
 from acestep_pack.acestep_core.checkpoints import load_stage_model, load_text_encoder, load_vocoder
 from acestep_pack.acestep_core.condition import encode_condition
+from acestep_pack.acestep_core.quantise import quantise
 from acestep_pack.acestep_core.training import dataset, prepare
 from acestep_pack.acestep_core.training.dataset import LeftOut, read_dataset
 from acestep_pack.acestep_core.training.heard import Heard
@@ -128,3 +129,43 @@ def test_a_fingerprint_tells_weights_apart_and_not_their_dtype():
     assert fingerprint(network.bfloat16()) == before
     network.weight.data[0, 0] += 1
     assert fingerprint(network) != before
+
+
+class EightBits(torch.Tensor):
+    """As torchao's tensors are: most of what one does with them raises."""
+
+    __module__ = "torchao.quantization"
+
+    def flatten(self, *_):
+        raise NotImplementedError("aten.flatten")
+
+    def dequantize(self):
+        return self.as_subclass(torch.Tensor)
+
+
+def test_weights_in_8_bits_have_a_fingerprint_by_their_values():
+    network = torch.nn.Linear(40, 40)
+    before = fingerprint(network)
+    network.weight = torch.nn.Parameter(network.weight.detach().as_subclass(EightBits))
+    assert fingerprint(network) == before
+
+
+def test_weights_in_torchaos_8_bits_have_a_fingerprint(tiny_family):
+    pytest.importorskip("torchao")
+    model = load_stage_model(tiny_family / "s")
+    before = fingerprint(model.transformer)
+    made = fingerprint(quantise(model, "int8", torch.device("cpu")).transformer)
+    assert made == fingerprint(model.transformer) != before
+
+
+def test_words_read_at_another_dtype_are_others_and_the_piece_stays(preparation, folder):
+    clip = read_dataset(folder).clips[0]
+    pieces = [preparation.piece(clip)]
+    for network in (preparation.text.model, preparation.model.condition_encoder):
+        network.to(dtype=torch.bfloat16)
+        again = Preparation(preparation.model, preparation.text, preparation.vocoder, preparation.cache, 12)
+        pieces.append(again.piece(clip))
+    assert len({piece.key for piece in pieces}) == 1
+    assert len(list((preparation.cache / "states").iterdir())) == 3
+    assert [piece.states.dtype for piece in pieces] == [torch.float32, torch.float32, torch.bfloat16]
+    assert not torch.equal(pieces[0].states, pieces[1].states)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from acestep_pack.acestep_core.checkpoints import load_stage_model, load_vocoder
+from acestep_pack.acestep_core.checkpoints import load_stage_model, load_text_encoder, load_vocoder
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.song import Song
 from acestep_pack.acestep_core.training.captions import STYLES, own_songs
 from acestep_pack.acestep_core.training.lora import Trainer
+from acestep_pack.acestep_core.training.made import made_pieces
 from acestep_pack.acestep_core.training.prepare import Piece
 from acestep_pack.acestep_core.training.preserve import turn
 from acestep_pack.acestep_core.training.settings import LoraSettings, Rhythm
@@ -97,6 +98,15 @@ def test_what_makes_no_sense_is_said(trainer):
         trainer(names="")
     with pytest.raises(UserError, match="preserve: got 1.5, expected 0 or more, below 1"):
         trainer(preserve=1.5)
+
+
+def test_songs_made_at_another_dtype_are_others_and_the_piece_stays(tiny_family, tmp_path):
+    model, text = load_stage_model(tiny_family / "s"), load_text_encoder(tiny_family / "text_encoder")
+    pieces = [*made_pieces(model, text, [Song("x")], 20, 1, tmp_path)]
+    for network in (model.transformer, model.condition_encoder, text.model):
+        network.to(dtype=torch.bfloat16)
+        pieces += made_pieces(model, text, [Song("x")], 20, 1, tmp_path)
+    assert len({piece.key for piece in pieces}) == 1 and len({piece.path for piece in pieces}) == 4
 
 
 def test_the_songs_are_a_files_the_bands_or_many_styles(tmp_path):
