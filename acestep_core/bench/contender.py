@@ -6,13 +6,13 @@
 import multiprocessing
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
 
 import numpy
 import torch
 
 from ..errors import UserError
 from ..freed_memory import keep_freed_memory, return_freed_memory
+from ..replay import launched
 from ..torchaudio_door import settle_torchaudio
 from .resident import forget_most_resident, most_resident_bytes
 
@@ -30,10 +30,10 @@ class Contender:
     def __init__(self, make: Callable[..., Run], side: str, device: torch.device, dtype: torch.dtype, mode: str):
         _hush()
         self.device, self.dtype, self.mode = device, dtype, MODES[mode]
-        others = self._allocated()
+        others = self._reserved()
         with self.mode():
             self.run = make(side=side)
-        self._held, self._most = self._allocated() - others, 0  # bytes of a GPU
+        self._held = self._reserved() - others
         return_freed_memory()  # what making random weights took is no part of what is measured
 
     def counted(self) -> tuple[numpy.ndarray, int]:
@@ -41,7 +41,7 @@ class Contender:
         from torch.utils.flop_counter import FlopCounterMode
 
         counter = FlopCounterMode(display=False, custom_mapping=attention_counts())
-        with counter:
+        with launched(), counter:
             made = self.first()
         return made, counter.get_total_flops()
 
@@ -54,29 +54,27 @@ class Contender:
         return made.float().cpu().numpy()
 
     def seconds(self) -> float:
-        with self.mode(), self._watched():
+        with self.mode():
             start = time.perf_counter()
             float(self.run().flatten()[-1])  # a number on the CPU is there only when the device is done
             return time.perf_counter() - start
 
     def memory_bytes(self) -> int | None:
-        """The most held since `first`, of the GPU where there is one; None where the system does not tell."""
-        return self._most if self.device.type == "cuda" else most_resident_bytes()
-
-    @contextmanager
-    def _watched(self):
-        """Keeps the most memory that this side held of a GPU, on which the other may lie too."""
+        """The most held since `first`, or of a GPU in one more run; None where the system does not tell."""
         if self.device.type != "cuda":
-            yield
-            return
-        before = self._allocated()
+            return most_resident_bytes()
+        before = self._reserved()  # by the other side too, where both are in one process
         torch.cuda.reset_peak_memory_stats(self.device)
-        yield
-        self._most = max(self._most, torch.cuda.max_memory_allocated(self.device) - before + self._held)
-        self._held += self._allocated() - before
+        with self.mode():
+            self.run()
+        return torch.cuda.max_memory_reserved(self.device) - before + self._held
 
-    def _allocated(self) -> int:
-        return torch.cuda.memory_allocated(self.device) if self.device.type == "cuda" else 0
+    def _reserved(self) -> int:
+        """Bytes of a GPU that are held: what recorded passes keep for themselves is reserved, not allocated."""
+        if self.device.type != "cuda":
+            return 0
+        torch.cuda.empty_cache()
+        return torch.cuda.memory_reserved(self.device)
 
     def flop_rate(self) -> float:
         """FLOPs a second that this machine reaches: of a large matrix product or of a convolution as large, for not all

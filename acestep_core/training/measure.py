@@ -6,10 +6,10 @@ their captions is heard by `listen.py` and compared with them. No figure is left
 
 import argparse
 import json
-from pathlib import Path
 
 from ..console import Clock, Console
 from ..errors import UserError
+from ..formats import check_destination, write_whole
 
 SONGS, SECONDS = 32, 16.0
 
@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser):
 def run(arguments: argparse.Namespace, console: Console):
     if arguments.songs < 1:
         raise UserError(f"--songs: got {arguments.songs}, expected at least 1")
+    target = check_destination(arguments.card) if arguments.card else None
     from . import verdict
 
     clock = Clock()
@@ -39,13 +40,13 @@ def run(arguments: argparse.Namespace, console: Console):
     settings = {name: value for name, value in settings.items() if value is not None}
     figures = verdict.judge(arguments.models, arguments.songs, SECONDS, wanted, settings, console)
     console.note(f"measured in {clock.seconds:.0f} s")
-    if arguments.card:
-        Path(arguments.card).write_text(verdict.card(figures), encoding="utf-8")
     if arguments.json:
         console.result(json.dumps(figures))
     else:
         for name, value in figures.items():
             console.result(f"{name:<44} {value if isinstance(value, str | int) else format(value, '.4g')}")
+    if target:
+        write_whole(target, verdict.card(figures).encode())
 
 
 def _numbers(kind: type):

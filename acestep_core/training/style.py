@@ -7,6 +7,7 @@ and so are songs of other styles, which should stay as they were. None of these 
 
 import argparse
 import json
+from itertools import chain, count, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,7 +15,7 @@ from ..console import Clock, Console
 from ..errors import UserError
 
 GENRE, SECONDS = "chiptune", 12.0
-LEARNT_SEEDS = 2_000_000  # and those that follow
+LEARNT_SEEDS, FURTHER_SEEDS = 2_000_000, 2_500_000  # before the judged ones, and far beyond them
 CLIPS, SONGS = 60, 24
 STRENGTH, PRESERVE = 1.0, 0.25
 MODEL = "tiny-l"
@@ -59,19 +60,25 @@ def judge(work: Path, clips: int, songs: int, strength: float, preserve: float, 
     from .band.folder import write_clips
     from .likeness import measure
 
-    for _ in write_clips(work / "clips", range(LEARNT_SEEDS, LEARNT_SEEDS + clips), SECONDS, GENRE):
+    for _ in write_clips(work / "clips", learnt_seeds(clips), SECONDS, GENRE):
         pass
     console.note(f"{clips} clips of {GENRE} played")
     adapter = work / f"{GENRE}.safetensors"
+    begun = adapter.with_name(f"{adapter.name}.training").exists()
     clock = Clock()
     _train(work / "clips", adapter, preserve, console)
-    figures = {
-        "clips of the style": clips,
-        "minutes of training, clips prepared and all": clock.seconds / 60,
-        "strength": strength,
-        "share of the crops from songs of its own": preserve,
-    }
+    # Of a training that was gone on with, this run's share tells nothing.
+    taken = {} if begun else {"minutes of training, clips prepared and all": clock.seconds / 60}
+    figures = {"clips of the style": clips} | taken
+    figures |= {"strength": strength, "share of the crops from songs of its own": preserve}
     return figures | measure(adapter, strength, songs, SECONDS, GENRE, console)
+
+
+def learnt_seeds(clips: int) -> list[int]:
+    """As many as there are clips to learn from; none of them is judged."""
+    from .likeness import STYLE_SEEDS
+
+    return [*islice(chain(range(LEARNT_SEEDS, STYLE_SEEDS), count(FURTHER_SEEDS)), clips)]
 
 
 def _train(folder: Path, adapter: Path, preserve: float, console: Console):
@@ -80,4 +87,11 @@ def _train(folder: Path, adapter: Path, preserve: float, console: Console):
     words = ["train", "lora", str(folder), "--model", MODEL, "--output", str(adapter), *TRAINING]
     words += ["--preserve", f"{preserve:g}"]
     arguments = build_parser(words).parse_args(words)
-    arguments.run(arguments, console)
+    arguments.run(arguments, _Notes(console.quiet))
+
+
+class _Notes(Console):
+    """For a command within another, whose result is none of the outer one's."""
+
+    def result(self, line: str):
+        self.note(line)

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 from acestep_pack.acestep_core import attention, fused, norms
+from acestep_pack.acestep_core.bench.contender import Contender
 from acestep_pack.acestep_core.checkpoints import load_stage_model, load_vocoder
 from acestep_pack.acestep_core.checkpoints.local import TINY_FOLDER
 from acestep_pack.acestep_core.condition import Condition
@@ -146,6 +147,19 @@ def test_recorded_passes_are_the_launched_ones_to_the_bit(kind):
         seen.append(made)
     assert next(iter(records._kinds.values()))._graph is not None
     assert not torch.equal(torch.cat([*seen[0]]), torch.cat([*seen[1]]))  # an earlier one is not overwritten
+
+
+def test_operations_of_what_is_recorded_are_counted():
+    velocity, latents = velocity_of()
+    records = recorded(velocity)
+    records(latents, 0.5)
+    assert next(iter(records._kinds.values()))._graph is not None
+
+    def flop(look):
+        run = Contender(lambda side: lambda: look(latents, 0.5), "ours", GPU, torch.float32, "no_grad")
+        return run.counted()[1]
+
+    assert flop(records) == flop(velocity) > 0
 
 
 def test_the_machine_decides_and_few_passes_are_never_recorded():

@@ -4,7 +4,9 @@ import json
 
 import pytest
 from acestep_pack.acestep_core.cli import MISTAKE, OK, main
+from acestep_pack.acestep_core.console import Console
 from acestep_pack.acestep_core.training import captions, likeness, style
+from acestep_pack.acestep_core.training.band import folder
 
 
 @pytest.fixture
@@ -21,11 +23,28 @@ def small(monkeypatch):
 def test_a_style_is_learnt_and_what_it_did_is_told(small, tmp_path, capsys):
     asked = ["bench", "lora", "--work", str(tmp_path), "--clips", "4", "--songs", "2", "--json", "--quiet"]
     assert main(asked) == OK
-    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    told = json.loads(capsys.readouterr().out)
+    assert told["minutes of training, clips prepared and all"] > 0
     assert told["loss on clips of the style: after"] < 0.9 * told["loss on clips of the style: before"]
     assert told["songs of the style, distance to it: after"] != told["songs of the style, distance to it: before"]
     assert told["songs of other styles, change at one seed (dB)"] > 0.1
     assert (tmp_path / "chiptune.safetensors").is_file() and len(list((tmp_path / "clips").glob("*.txt"))) == 4
+
+
+def test_a_training_that_is_gone_on_with_tells_no_minutes(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder, "write_clips", lambda *clips: ())
+    monkeypatch.setattr(likeness, "measure", lambda *wishes: {})
+    work = tmp_path / "chiptune.safetensors.training"
+    monkeypatch.setattr(style, "_train", lambda *wishes: work.mkdir(exist_ok=True))
+    told = [style.judge(tmp_path, 4, 2, 1.0, 0.25, Console(quiet=True)) for _ in range(2)]
+    assert set(told[0]) - set(told[1]) == {"minutes of training, clips prepared and all"}
+
+
+def test_no_clip_that_is_judged_is_learnt_from():
+    judged = set(range(likeness.STYLE_SEEDS, likeness.STYLE_SEEDS + 10_000))
+    seeds = style.learnt_seeds(2_000)
+    assert len(set(seeds)) == 2_000 and not judged & set(seeds)
+    assert seeds[: style.CLIPS] == [*range(2_000_000, 2_000_000 + style.CLIPS)]
 
 
 def test_too_few_songs_are_refused(capsys):

@@ -1,5 +1,6 @@
 """The measurements: right where the answer is known, every figure in the card, a miniature family judged whole."""
 
+import dataclasses
 import json
 import math
 import shutil
@@ -8,6 +9,7 @@ import pytest
 import torch
 from acestep_pack.acestep_core import cli
 from acestep_pack.acestep_core.console import Console
+from acestep_pack.acestep_core.errors import AceStepError
 from acestep_pack.acestep_core.generate import VOCODER, Cascade
 from acestep_pack.acestep_core.training import listen, measure, verdict
 from acestep_pack.acestep_core.training.band import voices
@@ -133,8 +135,20 @@ def test_a_model_that_knows_the_music_loses_nothing(cascade, truths, monkeypatch
     velocity = start([0], *music.shape[1:]) - music
     monkeypatch.setattr(verdict, "prepare", lambda network, condition: lambda x, t: velocity)
     figures = verdict.losses(cascade, truths[:1])
-    names = [f"flow-matching loss: {model} on stretch {stretch}" for model in "LMS" for stretch in "LMS"]
+    own = [f"{stage.times[0]:.3g} to {stage.times[-1]:.3g}" for _, stage in cascade.plan()]
+    names = [f"flow-matching loss: {model}, t from {stretch}" for model in "LMS" for stretch in own]
     assert list(figures) == names and set(figures.values()) == {0.0}
+
+
+def test_losses_are_those_of_the_times_that_the_cascade_plays(cascade, truths, monkeypatch):
+    own = dataclasses.replace(cascade.defaults[0], boundaries=(0.6, 0.2), cascade_steps=None)
+    monkeypatch.setattr(cascade, "defaults", (own, *cascade.defaults[1:]))
+    asked = []
+    monkeypatch.setattr(verdict, "prepare", lambda network, condition: lambda x, t: asked.append(t) or x)
+    assert list(verdict.losses(cascade, truths[:1]))[:3] == [
+        f"flow-matching loss: L, t from {stretch}" for stretch in ("1 to 0.6", "0.6 to 0.2", "0.2 to 0")
+    ]
+    assert asked[:12] == pytest.approx([0.65, 0.75, 0.85, 0.95, 0.25, 0.35, 0.45, 0.55, 0.025, 0.075, 0.125, 0.175])
 
 
 def test_losses_of_real_networks_are_finite(cascade, truths):
@@ -156,9 +170,7 @@ def test_each_model_alone_gets_as_much_arithmetic(cascade, truths):
     assert list(figures) == [
         "distance to real: L→M→S",
         *(f"distance to real: {letter} alone (4 steps)" for letter in "LMS"),  # of equal size here
-        "distance to real: real against real",
     ]
-    assert math.isnan(figures["distance to real: real against real"]), "one clip is no two halves"
     assert told == ["L alone judged", "M alone judged", "S alone judged"]
 
 
@@ -179,10 +191,24 @@ def test_a_family_is_judged_whole(family, truths, told_ears, tmp_path, monkeypat
     assert cli.main([*command, "--json"]) == 0
     said = capsys.readouterr()
     figures = json.loads(said.out)
-    assert len(figures) == 1 + 3 + 6 + 3 + 2 + 9 + 5 and all(math.isfinite(value) for value in figures.values())
+    assert len(figures) == 1 + 3 + 6 + 3 + 2 + 9 + 4 and all(math.isfinite(value) for value in figures.values())
     text = card.read_text(encoding="utf-8")
     assert all(f"| {name} | {value:.4g} |" in text for name, value in figures.items())
     assert "2 held-out clips played" in said.err and "measured in" in said.err
+
+
+def test_a_card_that_cannot_be_written_loses_no_figures(tmp_path, monkeypatch, capsys):
+    judged = []
+    monkeypatch.setattr(verdict, "judge", lambda *wishes: judged.append(wishes) or {"held-out captions": 2})
+    assert cli.main(["bench", "tiny", "--card", str(tmp_path / "nowhere" / "card.md")]) == 2
+    assert "nowhere: is not a folder" in capsys.readouterr().err and not judged
+
+    def full(path, data):
+        raise AceStepError(f"{path}: could not be written")
+
+    monkeypatch.setattr(measure, "write_whole", full)
+    assert cli.main(["bench", "tiny", "--json", "--card", str(tmp_path / "card.md")]) != 0
+    assert json.loads(capsys.readouterr().out) == {"held-out captions": 2}
 
 
 def test_a_part_can_be_judged_alone(family, truths, told_ears, monkeypatch, capsys):
@@ -224,5 +250,5 @@ def test_the_card_says_whether_the_cascade_is_worth_it(cascade, said):
     alone = {
         f"distance to real: {name} alone ({steps} steps)": d for name, steps, d in (("L", 16, 9.85), ("M", 45, 13))
     }
-    text = verdict.card({"distance to real: L→M→S": cascade, **alone, "distance to real: real against real": 15})
+    text = verdict.card({"distance to real: L→M→S": cascade, **alone})
     assert f"- distance to real: the cascade {cascade:.3g}, L alone (16 steps) 9.85: it {said}\n" in text

@@ -47,7 +47,7 @@ DRUMS = {
 WALTZ = ("kick:x...........", "rim:....x...x...", "hat:x...x.o.x.o.")
 FILL = {"snare": "..........x.xoxx", "tom": "........x.x.x.x."}
 
-# step:degree-of-chord:length, in sixteenths; degree 8 is the octave
+# step:degree-of-chord:length, in sixteenths; degree 7 is the octave
 BASS = {
     "house": ((2, 0, 2), (6, 0, 2), (10, 0, 2), (14, 7, 2)),
     "techno": ((2, 0, 1), (3, 0, 1), (6, 0, 1), (7, 0, 1), (10, 0, 1), (11, 0, 1), (14, 0, 1), (15, 7, 1)),

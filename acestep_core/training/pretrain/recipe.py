@@ -80,8 +80,8 @@ class Recipe:
 
 
 def _kept(trainer):
-    """The trainer's steps; what was learnt is saved however the training ends. Ctrl-C waits for the end of a step:
-    weights and the number of steps must belong together.
+    """The trainer's steps; where Ctrl-C or whoever takes them ends them, what was learnt is saved. Ctrl-C waits for the
+    end of a step: weights and the number of steps must belong together.
     """
     with asked_to_stop() as asked:
         try:
