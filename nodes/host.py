@@ -4,6 +4,7 @@ The only file that imports comfy, folder_paths or server. Networks are ComfyUI's
 is asked for before every use, and may be evicted between two uses.
 """
 
+import asyncio
 import functools
 import json
 import logging
@@ -319,7 +320,7 @@ def serve(path: str, answer: Callable[[dict], dict]) -> None:
     @functools.wraps(answer)
     async def handle(request: web.Request) -> web.Response:
         try:
-            return web.json_response(answer(dict(request.query)))
+            return web.json_response(await asyncio.to_thread(answer, dict(request.query)))  # it may look into folders
         except AceStepError as exc:
             return web.json_response({"error": str(exc)}, status=400)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from ..checkpoints.local import models_folders
 from ..checkpoints.weights import PICKLES, read_header
 from ..errors import CheckpointError, UserError
-from .layouts import CONFIG_FILE, WEIGHTS_FILE, is_known, read_key
+from .layouts import CONFIG_FILE, WEIGHTS_FILE, adapts_known
 
 FOLDER = "loras"
 SLOTS = ("l", "m", "s")
@@ -138,4 +138,4 @@ def _is_adapter(file: Path, size_bytes: int, changed_ns: int) -> bool:
         keys = read_header(file)
     except (CheckpointError, OSError):
         return False
-    return any(meaning and is_known(meaning.path) for meaning in map(read_key, keys))
+    return adapts_known(keys)

@@ -90,6 +90,7 @@ def _flat_names(paths: Iterable[str], before: str = "") -> dict[str, str]:
 
 
 _FLAT_LAYER, _FLAT_TRANSFORMER = _flat_names(_LAYER, before="layers.0."), _flat_names(_TRANSFORMER)
+_SPEAKS_OF_KNOWN = re.compile("|".join(name.replace("_", "[._]") for name in {**_FLAT_LAYER, **_FLAT_TRANSFORMER}))
 _FLAT_NUMBERED = re.compile(r"layers_(\d+)_(.+)")
 
 
@@ -124,6 +125,12 @@ def _unflat(name: str) -> str | None:
     if numbered and numbered[2] in _FLAT_LAYER:
         return f"layers.{numbered[1]}.{_FLAT_LAYER[numbered[2]]}"
     return _FLAT_TRANSFORMER.get(name)
+
+
+def adapts_known(keys: Iterable[str]) -> bool:
+    """Whether any of a file's keys is of a layer that some ACE-Step 1.5 transformer may have."""
+    likely = filter(_SPEAKS_OF_KNOWN.search, keys)  # one look, where most files of a folder are of other models
+    return any(meaning is not None and is_known(meaning.path) for meaning in map(read_key, likely))
 
 
 def is_known(path: str) -> bool:
