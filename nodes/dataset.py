@@ -1,6 +1,7 @@
 """A folder of clips with their words, to be learnt from."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_api.latest import io
@@ -19,6 +20,24 @@ DEMO_SEEDS = range(2_000_000, 2_000_008)
 FILES_MOST = 20_000  # in a folder of clips
 
 
+@dataclass
+class _Demo:
+    """Whether the demo clips were played since they were last found gone, and how often they were."""
+
+    played: bool = False
+    times_gone: int = 0
+
+
+_demo = _Demo()
+
+
+def demo_state() -> str:
+    """Another one whenever clips that were played are gone, so that they are played again."""
+    if _demo.played and len(list(host.clips_folder(DEMO_FOLDER).glob("*.flac"))) < len(DEMO_SEEDS):
+        _demo.played, _demo.times_gone = False, _demo.times_gone + 1
+    return f"{DEMO} {_demo.times_gone}"
+
+
 def demo_clips(node_id: str) -> Path:
     """A folder of short clips in a style that the embedded models do not know, played where it is not there yet."""
     from ..acestep_core.training.band.folder import write_clips
@@ -27,6 +46,7 @@ def demo_clips(node_id: str) -> Path:
     progress = host.Progress(node_id, len(DEMO_SEEDS))
     for number, _ in enumerate(write_clips(folder, DEMO_SEEDS, DEMO_SECONDS, DEMO_GENRE), start=1):
         progress.report(number, f"the band plays clip {number} of {len(DEMO_SEEDS)}")
+    _demo.played = True
     return folder
 
 
@@ -115,7 +135,7 @@ class LoraDataset(io.ComfyNode):
         if clips["clips"] == FOLDER and clips["folder"] is None:
             return FOLDER  # through a link, whose own changes ComfyUI knows
         try:
-            return DEMO if clips["clips"] == DEMO else str(_state(host.clips_folder(clips["folder"])))
+            return demo_state() if clips["clips"] == DEMO else str(_state(host.clips_folder(clips["folder"])))
         except UserError as exc:
             return str(exc)
 

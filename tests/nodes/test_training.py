@@ -301,9 +301,21 @@ def test_demo_clips_are_played_once(run_node, comfy_folders, said, monkeypatch):
     monkeypatch.setattr(dataset, "DEMO_SEEDS", range(2))
     monkeypatch.setattr(dataset, "DEMO_SECONDS", 3.0)
     ask = {"clips": {"clips": "demo clips"}, "trigger": ""}
+    before = dataset.LoraDataset.fingerprint_inputs(**ask)
     _, report = run_node(dataset.LoraDataset, **ask).args
     made = sorted((comfy_folders / "input").rglob("*.flac"))
     assert report.startswith("2 clips") and len(made) == 2
     times = [path.stat().st_mtime_ns for path in made]
     run_node(dataset.LoraDataset, **ask)
     assert [path.stat().st_mtime_ns for path in made] == times
+    assert dataset.LoraDataset.fingerprint_inputs(**ask) == before
+    made[0].unlink()
+    anew = dataset.LoraDataset.fingerprint_inputs(**ask)
+    assert anew != before and dataset.LoraDataset.fingerprint_inputs(**ask) == anew
+    run_node(dataset.LoraDataset, **ask)
+    assert made[0].is_file() and dataset.LoraDataset.fingerprint_inputs(**ask) == anew
+
+
+def test_a_folder_through_a_link_is_as_it_was_until_the_link_changes():
+    ask = {"clips": {"clips": "folder", "folder": None}, "trigger": ""}
+    assert dataset.LoraDataset.fingerprint_inputs(**ask) == dataset.LoraDataset.fingerprint_inputs(**ask) == "folder"
