@@ -18,15 +18,16 @@ ROOT = Path(__file__).resolve().parents[2]
 COLUMN_GAP, ROW_GAP, TITLE = 60, 50, 30
 GROUP_MARGIN, GROUP_TITLE = 20, 60
 NOTE_LINE = 24
-# Width and height at least; the front end makes them larger where a node's content needs it. Stages and Vocode grow by
-# their text and picture when they run.
+# Width and height at least; the front end makes them larger where a node's content needs it.
 SIZES = {
     "AceStepSong": (380, 420),
-    "AceStepStageL": (320, 580),
-    "AceStepStageM": (320, 580),
-    "AceStepStageS": (320, 580),
+    "AceStepTextEncode": (270, 0),
+    "AceStepEncodeAudio": (270, 0),
+    "AceStepStageL": (320, 0),
+    "AceStepStageM": (320, 0),
+    "AceStepStageS": (320, 0),
     "AceStepVocode": (420, 160),
-    "AceStepSaveAudio": (420, 380),
+    "AceStepSaveAudio": (420, 0),
     "AceStepLoadCascade": (320, 350),  # it grows by what it tells of memory
     "AceStepLoraDataset": (300, 260),
     "AceStepTrainLora": (420, 1020),
@@ -34,6 +35,23 @@ SIZES = {
     "PreviewImage": (420, 280),
     "SaveVideo": (420, 400),
 }
+# Height that a node is left where it needs more than its own: in Nodes 2.0, and by the text, picture and players that a
+# run adds.
+ROOM = {
+    "AceStepLoadStageModel": 110,
+    "AceStepLoadTextEncoder": 110,
+    "AceStepLoadVocoder": 110,
+    "AceStepTextEncode": 110,
+    "AceStepEmptyLatent": 110,
+    "AceStepEncodeAudio": 150,
+    "AceStepReferenceEncode": 190,
+    "AceStepStageL": 660,
+    "AceStepStageM": 660,
+    "AceStepStageS": 660,
+    "AceStepSaveAudio": 380,
+    "AceStepSpectrogram": 170,
+}
+CUSTOM_STRETCH, SAVED_ROW = 60, 58  # more: for a stage's start and end, and for each song after the first
 COLOURS = {"load": "#3f789e", "song": "#8a8", "stages": "#b58b2a", "sound": "#a1309b", "other": "#88a"}
 
 runpy.run_path(str(ROOT / "tests" / "conftest.py"))  # the names under which tests import
@@ -181,8 +199,9 @@ def text_to_music_cascade() -> Definition:
         {
             1: "Write what you want to hear and press **Run**. The embedded *tiny* cascade needs no download and no "
             "GPU; put published models into **Load Cascade** for more.",
-            3: "The strip on each stage shows how far it carries the music from noise (left) to sound (right). Give "
-            "all three the same seed to get what the command line makes from it.",
+            3: "The strip on each stage shows how far it carries the music from noise (left) to sound (right). The "
+            "first stage's seed decides the song (those of M and S count only with the solver **sde** or on finished "
+            "music); the same seed on all three gives what the command line makes from it.",
         },
     )
 
@@ -209,7 +228,7 @@ def text_to_music_one_model() -> Definition:
             "3 · One stage, all the way": ("stages", ["L"]),
             "4 · Sound": ("sound", ["vocode", "save"]),
         },
-        {3: "`stretch` is custom, from 1 (noise) to 0 (music): one model plays the whole way alone."},
+        {3: "**stretch** is custom, from 1 (noise) to 0 (music): one model plays the whole way alone."},
     )
 
 
@@ -286,7 +305,7 @@ def continuation() -> Definition:
         },
         {
             2: "Here a short song stands in for your clip. Put **Load Audio** in its place.",
-            4: "`seconds` is the length of the whole, the clip counted in.",
+            4: "**seconds** is the length of the whole, the clip counted in.",
             6: "**Vocode** gets the reference too: the clip's own samples stay as they were, with a short crossfade.",
         },
     )
@@ -308,7 +327,7 @@ def listen_after_each_stage() -> Definition:
         prompt,
         columns,
         groups,
-        {1: "`x0` of a stage is the finished music as that stage hears it now. After S it is the song itself."},
+        {1: "**x0** of a stage is the finished music as that stage hears it now. After S it is the song itself."},
     )
 
 
@@ -345,7 +364,7 @@ def refine_with_stage_s() -> Definition:
         },
         {
             2: "Here a short song stands in for your music. Put **Load Audio** in its place.",
-            5: "`start` decides how much is made anew: 0.2 changes little, 0.6 nearly all.",
+            5: "**start** decides how much is made anew: 0.2 changes little, 0.6 nearly all.",
         },
     )
 
@@ -366,8 +385,8 @@ def batch_of_seeds() -> Definition:
             "3 · Four files, each with its seed in the tags": ("sound", ["vocode", "save"]),
         },
         {
-            1: "`batch_size` of **Empty Latent** is 4. Song i is made from seed + i and equals the one made alone with "
-            "that seed: found one you like? Set batch_size to 1 and its seed.",
+            1: "**batch_size** of **Empty Latent** is 4. Song i is made from seed + i and equals the one made alone "
+            "with that seed: found one you like? Set batch_size to 1 and its seed.",
         },
     )
 
@@ -442,7 +461,7 @@ def song_with_lora() -> Definition:
             "3 · Sound": ("sound", ["vocode", "save"]),
         },
         {
-            1: "Choose your adapter in **Apply LoRA**: it lists those for ACE-Step 1.5 in ComfyUI's `loras` folders. "
+            1: "Choose your adapter in **Apply LoRA**: it lists those for ACE-Step 1.5 in ComfyUI's **loras** folders. "
             "None there yet? The workflow *train_a_lora_and_hear_it* makes one in a minute.",
             2: "An adapter fits the model that it was trained on. Put one **Apply LoRA** behind another to stack them, "
             "and one before M or S for adapters of those.",
@@ -477,7 +496,7 @@ def lora_a_b_at_one_seed() -> Definition:
             "3 · Twice the same song": ("sound", ["vocode", "save", "worn_vocode", "worn_save"]),
         },
         {
-            1: "Choose your adapter in **Apply LoRA**; with `none`, A and B are the same to the last sample. None "
+            1: "Choose your adapter in **Apply LoRA**; with **none**, A and B are the same to the last sample. None "
             "there yet? The workflow *train_a_lora_and_hear_it* makes one in a minute.",
             2: "Text, seeds and settings are the same above and below, so all that differs is the adapter. Its model "
             "is loaded once.",
@@ -527,9 +546,9 @@ def train_a_lora_and_hear_it() -> Definition:
         },
         {
             0: "Press **Run**: this pack's own band plays eight chiptunes, a style that the embedded models never "
-            "heard, and stage L learns it in about a minute.\n\nThen yours: set `clips` to *folder*, and give "
-            "`name` a name of its own.",
-            3: "**Cancel** stops the training and keeps it; **Run** goes on from there. More `steps` go on as well.",
+            "heard, and stage L learns it in about a minute.\n\nThen yours: set **clips** to *folder*, and give "
+            "**name** a name of its own.",
+            3: "**Cancel** stops the training and keeps it; **Run** goes on from there. More **steps** go on as well.",
         },
     )
 
@@ -578,8 +597,9 @@ def laid_out(made: Definition, drawn: dict) -> dict:
             node = nodes[name]
             node["size"] = [width, _size(node)[1]]
             node["pos"] = [x, y]
-            boxes[name] = (x, y, *node["size"])
-            y += node["size"][1] + TITLE + ROW_GAP
+            height = max(node["size"][1], _room(made.prompt, name))
+            boxes[name] = (x, y, width, height)
+            y += height + TITLE + ROW_GAP
         if number in made.notes:
             height = NOTE_LINE * (2 + len(made.notes[number]) * 7 // width)
             notes.append(_note(made.notes[number], (x, y), (width, height), len(nodes) + 1 + len(notes)))
@@ -587,6 +607,7 @@ def laid_out(made: Definition, drawn: dict) -> dict:
         x += width + COLUMN_GAP
     drawn["nodes"] += notes
     drawn["last_node_id"] = len(drawn["nodes"])
+    drawn["extra"].pop("ds", None)  # without a view of its own, the front end shows the whole graph
     drawn["groups"] = [
         _group(number, title, COLOURS[colour], [boxes[key] for key in boxes if key.split(" below ")[-1] in names])
         for number, (title, (colour, names)) in enumerate(made.groups.items(), start=1)
@@ -596,6 +617,16 @@ def laid_out(made: Definition, drawn: dict) -> dict:
 
 def _size(node: dict) -> tuple[int, int]:
     return tuple(map(max, node["size"], SIZES.get(node["type"], (0, 0))))
+
+
+def _room(prompt: dict, name: str) -> int:
+    kind, inputs = prompt[name]["class_type"], prompt[name]["inputs"]
+    room = ROOM.get(kind, 0)
+    if inputs.get("stretch") == "custom":
+        room += CUSTOM_STRETCH
+    if kind == "AceStepSaveAudio":
+        room += SAVED_ROW * (prompt["latent"]["inputs"]["batch_size"] - 1 if "latent" in prompt else 0)
+    return room
 
 
 def _note(text: str, pos: tuple, size: tuple, number: int) -> dict:
