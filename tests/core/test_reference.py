@@ -32,9 +32,9 @@ class Heard:
         self.vocoder, self.waves = vocoder, []
         self.latents, self.channels = vocoder.latents, vocoder.channels
 
-    def encode(self, wave, generator=None):
+    def encode(self, wave, generator, tell):
         self.waves.append(wave)
-        return self.vocoder.encode(wave, generator)
+        return self.vocoder.encode(wave, generator, tell)
 
 
 def tone(seconds, rate=RATE, channels=2, hz=220.0, loud=0.3):
