@@ -94,8 +94,9 @@ class Cascade:
         if memory_gb is not None and memory_gb <= 0:
             raise UserError(f"memory: got {memory_gb:g} GB, expected a positive number such as 8")
         check_quantise(quantise)
-        if isinstance(models, CascadeModels) and any(slots.values()):
-            raise UserError(f"models: got a whole cascade and {', '.join(slots)} too; name those to find_cascade")
+        named = [slot for slot, model in slots.items() if model]
+        if isinstance(models, CascadeModels) and named:
+            raise UserError(f"models: got a whole cascade and {', '.join(named)} too; name those to find_cascade")
         found = models if isinstance(models, CascadeModels) else find_cascade(models, **slots)
         device = pick_device(device)
         vocoder_dtype = pick_dtype(vocoder_dtype, "vocoder dtype", VOCODER_DTYPES) or torch.float32

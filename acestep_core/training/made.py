@@ -3,7 +3,6 @@
 Song i is drawn from (seed, i); each is kept by all that it was made from, so the next training begins at once.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from ..prompt import lyrics_prompt, text_prompt
 from ..song import Song
 from ..stages import Stage, noise, run
 from .draws import seed_of
-from .prepare import Piece, fingerprint
+from .prepare import Piece, digest, fingerprint
 
 if TYPE_CHECKING:
     from ..checkpoints import StageModel
@@ -35,8 +34,8 @@ def made_pieces(
     for number, song in enumerate(songs):
         own = seed_of(seed, "made", number)
         asked = f"{maker} {text_prompt(song)} {lyrics_prompt(song)} {frames} {own} {model.defaults}"
-        key = _digest(asked)  # a training goes on at another dtype
-        file = cache / "made" / f"{_digest(f'{asked} {dtypes}')}.safetensors"
+        key = digest(asked)  # a training goes on at another dtype
+        file = cache / "made" / f"{digest(asked, dtypes)}.safetensors"
         try:
             made = load_file(file)
             made = made["latents"], made["states"]
@@ -45,10 +44,6 @@ def made_pieces(
             file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(file, save(dict(zip(("latents", "states"), made, strict=True))))
         yield Piece(file, song, *made, key)
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 @torch.no_grad()

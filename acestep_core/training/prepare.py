@@ -77,7 +77,7 @@ class Preparation:
     ):
         self.model, self.text, self.vocoder, self.cache, self.crop_seconds = model, text, vocoder, cache, crop_seconds
         self._listener = fingerprint(vocoder.network)
-        self._reader = _digest(fingerprint(text.model), fingerprint(model.condition_encoder), model.silence)
+        self._reader = digest(fingerprint(text.model), fingerprint(model.condition_encoder), model.silence)
         self._dtypes = f"{text.model.dtype} {model.condition_encoder.null_condition_emb.dtype}"
 
     def run(self, dataset: Dataset, trigger: str | None = None) -> Iterator[Piece | LeftOut]:
@@ -91,18 +91,18 @@ class Preparation:
     def piece(self, clip: Clip, trigger: str | None = None) -> Piece:
         """Raises UserError for a clip that is silent, clipped, too short or no sound at all."""
         try:
-            sound = _digest(clip.path.read_bytes())
+            sound = digest(clip.path.read_bytes())
         except OSError as exc:
             raise UserError(f"{clip.path}: could not be read ({exc.strerror})") from exc
-        encoded = _digest(self._listener, sound)
+        encoded = digest(self._listener, sound)
         latents = self._kept("latents", encoded, lambda: self._encode(clip.path, encoded))
         seconds = self.vocoder.latents.seconds(latents.shape[-1])
         heard = self._heard(clip, sound, seconds)
         song = clip.song(min(seconds, self.crop_seconds), trigger, heard.words)
-        said = _digest(self._reader, text_prompt(song).encode(), lyrics_prompt(song).encode())
-        states = self._kept("states", _digest(said, self._dtypes), lambda: self._read(song))
+        said = digest(self._reader, text_prompt(song).encode(), lyrics_prompt(song).encode())
+        states = self._kept("states", digest(said, self._dtypes), lambda: self._read(song))
         bars = bars_of(song, self.vocoder.latents, heard.beat, heard.first_beat)
-        return Piece(clip.path, song, latents, states, _digest(encoded, said, repr(bars)), bars)
+        return Piece(clip.path, song, latents, states, digest(encoded, said, repr(bars)), bars)
 
     def _heard(self, clip: Clip, sound: str, seconds: float) -> Heard:
         """What is measured of a clip: what its words leave out, and the beat of one that will be cut."""
@@ -110,7 +110,7 @@ class Preparation:
         if not wanted or not can_hear():
             return Heard()
         bpm = clip.song(seconds).bpm
-        file = self.cache / "heard" / f"{_digest(sound, f'bpm {bpm}')}.json"
+        file = self.cache / "heard" / f"{digest(sound, f'bpm {bpm}')}.json"
         try:
             return Heard(**json.loads(file.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):  # not there, or damaged: measured anew
@@ -163,10 +163,11 @@ def fingerprint(network: torch.nn.Module) -> str:
     for name, tensor in sorted(network.state_dict().items()):
         spaced = unquantised(tensor).flatten()[:: max(1, tensor.numel() // READ_OF_A_TENSOR)]
         parts += [f"{name} {tuple(tensor.shape)}".encode(), spaced.bfloat16()]
-    return _digest(*parts)
+    return digest(*parts)
 
 
-def _digest(*parts: "str | bytes | torch.Tensor") -> str:
+def digest(*parts: "str | bytes | torch.Tensor") -> str:
+    """Of all parts and where each one ends, for names of files and keys of pieces."""
     made = hashlib.sha256()
     for part in parts:
         if isinstance(part, torch.Tensor):
