@@ -1,9 +1,13 @@
 """`acestep-cascade`, and `python -m acestep_core`: the command line in a process of its own."""
 
 import gc
+import os
+import signal
 import sys
+from types import FrameType
 
-from .cli import main
+from .cli import STOPPED, main
+from .console import Console
 
 _YOUNG_BEFORE_ALL = 1000
 
@@ -15,10 +19,23 @@ def command() -> int:
     once more on leaving, takes a sixth of the time of a short song; young objects are searched as ever.
     """
     gc.set_threshold(*gc.get_threshold()[:2], _YOUNG_BEFORE_ALL)
+    signal.signal(signal.SIGINT, _stopped)
     try:
         return main()
     finally:
         gc.freeze()
+
+
+def _stopped(number: int, frame: FrameType | None) -> None:
+    """Ctrl-C. Libraries that are being imported take a KeyboardInterrupt for a failure of their own, and try something
+    else; nothing is half written then, so the process may end where it is.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            Console().error("stopped")
+            os._exit(STOPPED)
+        frame = frame.f_back
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -46,7 +46,9 @@ logger = logging.getLogger(__name__)
 
 LIMITER_SECONDS = 0.005  # half of the window over which the limiter turns down before a peak and up after it
 LOUDNESS_BLOCK_SECONDS = 0.4  # what ITU-R BS.1770 measures in
+LOUDNESS_CHANNELS_MOST = 5
 LOUDNESS_TOLERANCE_LU = 0.1
+SILENT_PEAK = 1e-30  # below it a gain would be infinite
 LARGEST_KERNEL = 4_000_000  # torchaudio's, in the product of the reduced rates; 44.1 to 48 kHz is 147 * 160
 WRITE_BLOCK = 16384  # samples; libsndfile's Vorbis encoder overflows its stack on one large block
 
@@ -79,6 +81,8 @@ class Waveform:
 
 def convert(wave: Waveform, rate_hz: int, channels: int) -> Waveform:
     """The same sound at another rate and channel count; ceil(N * new / old) samples."""
+    if wave.samples.shape[1] < channels:  # the same for all of them
+        return Waveform(_remix(_resample(wave.samples, wave.sample_rate_hz, rate_hz), channels), rate_hz)
     return Waveform(_resample(_remix(wave.samples, channels), wave.sample_rate_hz, rate_hz), rate_hz)
 
 
@@ -123,11 +127,17 @@ def _resample(samples: torch.Tensor, from_hz: int, to_hz: int) -> torch.Tensor:
 
 
 def loudness_lufs(wave: Waveform) -> tuple[float, ...]:
-    """Integrated loudness (ITU-R BS.1770) of each item; -inf for silence. Raises UserError under 0.4 s."""
+    """Integrated loudness (ITU-R BS.1770) of each item; -inf for silence. Raises UserError under 0.4 s, and for more
+    channels than it is defined for.
+    """
     import pyloudnorm
 
     if wave.seconds < LOUDNESS_BLOCK_SECONDS:
         raise UserError(f"loudness: got {wave.seconds:.2f} s of sound, expected at least {LOUDNESS_BLOCK_SECONDS} s")
+    if wave.samples.shape[1] > LOUDNESS_CHANNELS_MOST:
+        raise UserError(
+            f"loudness: got {wave.samples.shape[1]} channels, expected at most {LOUDNESS_CHANNELS_MOST}; make it stereo"
+        )
     meter = pyloudnorm.Meter(wave.sample_rate_hz)
     items = wave.samples.cpu().double().numpy()
     return tuple(float(meter.integrated_loudness(item.T)) if np.abs(item).max() > 0 else -math.inf for item in items)
@@ -137,7 +147,7 @@ def normalise_peak(wave: Waveform, dbfs: float = PEAK_DBFS) -> Waveform:
     """Each item at the same peak, louder or quieter, as the original does by default. Silence stays silence."""
     low, high = wave.samples.amin(dim=(1, 2), keepdim=True), wave.samples.amax(dim=(1, 2), keepdim=True)
     peak = torch.maximum(high, -low)
-    return Waveform(wave.samples * torch.where(peak > 0, 10 ** (dbfs / 20) / peak, 1.0), wave.sample_rate_hz)
+    return Waveform(wave.samples * torch.where(peak > SILENT_PEAK, 10 ** (dbfs / 20) / peak, 1.0), wave.sample_rate_hz)
 
 
 def normalise_loudness(wave: Waveform, lufs: float = LOUDNESS_LUFS, peak_dbfs: float = PEAK_DBFS) -> Waveform:

@@ -8,11 +8,13 @@ import secrets
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from . import schedule
+from .cascade import CASCADES
 from .console import Clock, Console
 from .errors import UserError
 from .formats import FORMATS, check_destination, choose_format, existing, read_tags
 from .lora.find import Lora, find_adapter
-from .song import Song, check_seed
+from .song import Song, check_seed, check_text
 from .tags import MODELS_TAG, SETTINGS_TAG, SONG_TAG, song_tags
 
 SEEDS_DRAWN_BELOW = 2**32
@@ -46,6 +48,19 @@ class Making:
     vocoder_dtype: str | None = None
     quantise: str | None = None
     loudness: float | None = None
+
+    def __post_init__(self):
+        # From a command line the kinds are right; from the tags of a file they may be any.
+        schedule.check_kinds(self.steps, self.boundaries)
+        for name in (*_MODEL_OPTIONS, "continue_from", "dtype", "vocoder_dtype", "quantise"):
+            if not isinstance(getattr(self, name), str | None):
+                raise UserError(f"{name}: got {getattr(self, name)!r}, expected a name")
+        for name in ("reference", "lora"):
+            given = getattr(self, name)
+            if given is not None and not (isinstance(given, tuple) and all(isinstance(one, str) for one in given)):
+                raise UserError(f"{name}: got {given!r}, expected names")
+        if self.loudness is not None and not (isinstance(self.loudness, int | float) and -70 <= self.loudness <= 0):
+            raise UserError(f"--loudness: got {self.loudness}, expected LUFS from -70 to 0, such as -14")
 
     @property
     def settings(self) -> dict:
@@ -89,8 +104,8 @@ def generate(arguments: argparse.Namespace, console: Console):
 def _orders(arguments: argparse.Namespace) -> list[Order]:
     if arguments.count < 1:
         raise UserError(f"--count: got {arguments.count}, expected at least 1")
-    if arguments.loudness is not None and not -70 <= arguments.loudness <= 0:
-        raise UserError(f"--loudness: got {arguments.loudness:g}, expected LUFS from -70 to 0, such as -14")
+    for name in ("title", "artist"):
+        check_text(name, getattr(arguments, name) or "")
     wishes = _wishes(arguments)
     orders = []
     for number, (song, making, output) in enumerate(wishes, start=1):
@@ -134,7 +149,18 @@ def _check_can_be_made_again(path: str):
 
 def _models_of(path: str) -> "dict[str, str] | list[str]":
     """Names of the models that made a file: by slot if `generate` made it."""
-    return json.loads(read_tags(path).get(MODELS_TAG, "[]"))
+    text = read_tags(path).get(MODELS_TAG, "[]")
+    try:
+        models = json.loads(text)
+    except ValueError:
+        models = None
+    if not isinstance(models, dict | list) or not all(isinstance(name, str) for name in _values(models)):
+        raise UserError(f"{path}: its tags cannot be read (models: {text[:80]!r}); a newer version may have made it")
+    return models
+
+
+def _values(of: "dict | list"):
+    return of.values() if isinstance(of, dict) else of
 
 
 def _song_in(source: str | dict, where: str) -> Song:
@@ -146,18 +172,20 @@ def _song_in(source: str | dict, where: str) -> Song:
 
 def _songs(arguments: argparse.Namespace) -> list[tuple[Song, Making, str | None]]:
     wishes = []
-    for number, line in enumerate(_text(arguments.songs).splitlines(), start=1):
+    for number, line in enumerate(_text(arguments.songs).split("\n"), start=1):
         if not line.strip():
             continue
         try:
             fields_given = json.loads(line)
+            if not isinstance(fields_given, dict):
+                raise TypeError(f"got a JSON {type(fields_given).__name__}, expected an object with the field caption")
             extra = {name: fields_given.pop(name, None) for name in ("seed", "output")}
             song = _overridden(asdict(Song.from_json(fields_given)), arguments)
             if not isinstance(extra["output"], str | None):
                 raise TypeError(f"output: got {extra['output']!r}, expected the name of a file in quotes")
+            making = _changed(Making(seed=extra["seed"]), arguments)
         except (ValueError, AttributeError, TypeError) as exc:
             raise UserError(f"{arguments.songs} line {number}: {exc}") from exc
-        making = _changed(Making(seed=extra["seed"]), arguments)
         wishes.append((song, making, extra["output"]))
     if not wishes:
         raise UserError(f"{arguments.songs}: holds no songs, expected one JSON object a line")
@@ -177,7 +205,8 @@ def _overridden(given: dict, arguments: argparse.Namespace) -> Song:
 def _changed(making: Making, arguments: argparse.Namespace) -> Making:
     asked = {field.name: getattr(arguments, field.name) for field in fields(Making)}
     if asked["reference"] is not None:
-        asked["reference"] = tuple(asked["reference"])
+        asked["reference"] = tuple(map(_whole, asked["reference"]))
+    asked |= {name: _whole(asked[name]) for name in (*_MODEL_OPTIONS, "continue_from") if asked[name]}
     if asked["lora"] is not None:
         asked["lora"] = _loras(asked["lora"])
     if any(asked[name] for name in _MODEL_OPTIONS):  # other models than those of a file that is made again
@@ -188,6 +217,12 @@ def _changed(making: Making, arguments: argparse.Namespace) -> Making:
     return changed
 
 
+def _whole(name: str) -> str:
+    """A path as it is found from any folder; a name is left as it is."""
+    path = Path(name).expanduser()
+    return str(path.resolve()) if path.exists() and name.lower() not in CASCADES else name
+
+
 def _loras(given: list[str]) -> tuple[str, ...]:
     """As they go into tags: adapters found by name under it, others by their whole path. "none" alone takes all off."""
     if given == [NO_LORA]:
@@ -195,8 +230,7 @@ def _loras(given: list[str]) -> tuple[str, ...]:
     asked = []
     for text in given:
         lora = Lora.parse(text)
-        path = Path(lora.adapter).expanduser()
-        asked.append(str(dataclasses.replace(lora, adapter=str(path.resolve())) if path.exists() else lora))
+        asked.append(str(dataclasses.replace(lora, adapter=_whole(lora.adapter))))
     return tuple(asked)
 
 
@@ -214,8 +248,9 @@ def _path(
 ) -> Path:
     wanted = output or arguments.output
     name = f"{_slug(song.caption)}-{seed}"
-    if wanted is None or Path(wanted).is_dir() or str(wanted).endswith(("/", "\\")):
-        path = Path(wanted or ".") / f"{name}.{arguments.format or DEFAULT_FORMAT}"
+    folder = Path(wanted or ".").expanduser()
+    if wanted is None or folder.is_dir() or str(wanted).endswith(("/", "\\")):
+        path = folder / f"{name}.{arguments.format or DEFAULT_FORMAT}"
         path = _free(path, taken) if wanted is None else path.with_stem(f"song{end}" if end else path.stem)
     else:
         path = Path(wanted).expanduser()
@@ -224,7 +259,7 @@ def _path(
         path = path.with_stem(path.stem + end)
     choose_format(path, arguments.format, arguments.bit_depth)
     check_destination(path)
-    if path in taken:
+    if path.resolve() in [other.resolve() for other in taken]:
         raise UserError(f"{path}: would be written twice; give every song its own output")
     return path
 

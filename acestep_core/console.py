@@ -32,7 +32,7 @@ class Console:
 
     def bar(self, title: str, done: int, of: int, seconds: float):
         """A bar redrawn in place; where nobody watches, one line when it is full."""
-        if self.quiet or (done < of and not sys.stderr.isatty()):
+        if self.quiet or (done < of and not self._is_watched):
             return
         if done == of and self._filled == title:  # said already
             return
@@ -44,9 +44,13 @@ class Console:
 
     def busy(self, line: str):
         """What goes on, until the next line takes its place; only where somebody watches."""
-        if not self.quiet and sys.stderr.isatty():
+        if not self.quiet and self._is_watched:
             self._write(line)
             self._bar_is_shown = True
+
+    @property
+    def _is_watched(self) -> bool:
+        return sys.stderr is not None and sys.stderr.isatty()
 
     def _write(self, text: str):
         self._clear()
@@ -58,8 +62,12 @@ class Console:
             self._bar_is_shown = False
 
 
-def _say(stream: TextIO, text: str):
-    """Writes text whatever its characters: those that the stream has no bytes for become escapes."""
+def _say(stream: TextIO | None, text: str):
+    """Writes text whatever its characters: those that the stream has no bytes for become escapes. None is a stream that
+    was closed before the program began.
+    """
+    if stream is None:
+        return
     try:
         stream.write(text)
     except UnicodeEncodeError:  # of a pipe on Windows, mostly

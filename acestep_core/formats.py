@@ -4,9 +4,9 @@ No torch, so that a command line can check a user's wish, or show a file's tags,
 """
 
 import io
-import itertools
 import json
 import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,12 +99,9 @@ def tagged(data: bytes, name: str, tags: dict[str, str]) -> bytes:
     return target.getvalue()
 
 
-_counter = itertools.count()
-
-
 def write_whole(path: Path, data: bytes):
-    # Beside the target, so that the last step is a rename within one file system.
-    part = path.with_name(f".{path.name}.{os.getpid()}-{next(_counter)}.part")
+    # Beside the target, so that the last step is a rename within one file system; short, as the target's may be long.
+    part = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         with open(part, "xb") as file:
             file.write(data)
@@ -147,7 +144,7 @@ def _from_riff(tags: dict[str, str]) -> dict[str, str]:
 
 
 def existing(path: "str | os.PathLike") -> Path:
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise UserError(f"{path}: {'is a folder' if path.is_dir() else 'does not exist'}, expected an audio file")
     return path

@@ -91,7 +91,7 @@ class Cascade:
         text encoder made on disk, for the next run. `quantise` "int8" or "fp8" halves the transformers' weights once
         more (needs torchao).
         """
-        if memory_gb is not None and memory_gb <= 0:
+        if memory_gb is not None and not memory_gb > 0:
             raise UserError(f"memory: got {memory_gb:g} GB, expected a positive number such as 8")
         check_quantise(quantise)
         named = [slot for slot, model in slots.items() if model]
@@ -316,7 +316,7 @@ def pick_dtype(
     name: str | torch.dtype | None, what: str = "dtype", names: Sequence[str] = tuple(DTYPES)
 ) -> torch.dtype | None:
     """The dtype of one of these names; None leaves it to the files. Raises UserError."""
-    if name is None or isinstance(name, torch.dtype):
+    if name is None or (isinstance(name, torch.dtype) and name in DTYPES.values()):
         return name
     if name not in names:
         raise UserError(f"{what}: got {name!r}, expected one of {', '.join(names)}")

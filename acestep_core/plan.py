@@ -35,6 +35,7 @@ class Settings:
     def __post_init__(self):
         if self.solver not in SOLVERS:
             raise UserError(f"solver: got {self.solver!r}, expected one of {', '.join(SOLVERS)}")
+        schedule.check_kinds(self.steps, self.boundaries)
 
     @property
     def stages(self) -> int:
@@ -68,6 +69,8 @@ def plan(defaults: Sequence[VariantDefaults], settings: Settings) -> tuple[Stage
     else:
         tables = _tables(defaults, counts, settings.boundaries)
     tables = [schedule.snap(table, own.valid_times or ()) for table, own in zip(tables, defaults, strict=True)]
+    # Where models know other times, the one at which the next begins is that of the hand-over.
+    tables = [(*own[:-1], following[0]) for own, following in pairwise(tables)] + tables[-1:]
     guidances = _guidances(defaults, settings.guidance)
     return tuple(StagePlan(table, settings.solver, guidance) for table, guidance in zip(tables, guidances, strict=True))
 

@@ -32,6 +32,16 @@ def times(steps: int, shift: float = 1.0, start: float = 1.0, end: float = 0.0) 
     return (start, *inner, end)
 
 
+def check_kinds(steps: object, boundaries: object) -> None:
+    """Of what settings may hold, None apart: a whole number or several, and flow times. Raises UserError."""
+    counts = steps if isinstance(steps, list | tuple) else [steps]
+    if steps is not None and not all(isinstance(count, int) for count in counts):
+        raise UserError(f"steps: got {steps!r}, expected a whole number, or one for each stage")
+    several = isinstance(boundaries, list | tuple)
+    if boundaries is not None and not (several and all(isinstance(time, int | float) for time in boundaries)):
+        raise UserError(f"boundaries: got {boundaries!r}, expected flow times such as (0.8333, 0.5)")
+
+
 def check_stretch(shift: float, start: float, end: float) -> None:
     """Raises UserError unless there is a way from `start` down to `end`."""
     if not 0 < shift < math.inf:

@@ -46,6 +46,7 @@ class Song:
         for name in ("caption", "lyrics", "language"):
             if not isinstance(getattr(self, name), str):
                 raise UserError(f"{name}: got {getattr(self, name)!r}, expected text")
+            check_text(name, getattr(self, name))
         for name, check in _CHECKS.items():
             object.__setattr__(self, name, check(getattr(self, name)))
 
@@ -69,6 +70,14 @@ class Song:
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False)
+
+
+def check_text(name: str, text: str) -> None:
+    """Raises UserError for what no file can hold: halves of characters, as of a terminal with another encoding."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        raise UserError(f"{name}: got {text!r}, which is no valid Unicode; write it in UTF-8") from exc
 
 
 def _is_unset(value) -> bool:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 
-from .song import INSTRUMENTAL, Song
+from .song import INSTRUMENTAL, Song, check_text
 
 ARTIST = "acestep-cascade"
 SONG_TAG, SETTINGS_TAG, MODELS_TAG = "song", "settings", "models"
@@ -22,6 +22,8 @@ def song_tags(
 
     `models` is what made it, by slot or in order. Of sound that no song is known of, only what is given is told.
     """
+    for name, text in (("title", title), ("artist", artist)):
+        check_text(name, text or "")
     tags = {"title": title, "artist": artist, "seed": settings.get("seed")}
     if song is not None:
         tags |= {

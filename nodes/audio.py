@@ -149,8 +149,8 @@ class SaveAudio(io.ComfyNode):
         # DynamicCombos come unasked, and only where the choice is one of theirs; they are taken by keyword, since
         # ComfyUI leaves the inside of those that are named before the star unchecked.
         for name, given, options in (("format", format, FORMATS), ("loudness", loudness, (AS_IT_IS, TARGET))):
-            if given is None:
-                return f"{name}: expected one of {', '.join(options)}"
+            if wrong := host.check_choice(name, given, options):
+                return wrong
         # What comes through a link arrives as None, and is checked when the node runs.
         return True if filename_prefix is None else host.check_prefix(filename_prefix) or True
 
@@ -158,6 +158,10 @@ class SaveAudio(io.ComfyNode):
     def execute(
         cls, audio, filename_prefix, format, loudness, title="", artist="", song=None, audioUI=None
     ) -> io.NodeOutput:
+        format, loudness = (
+            host.chosen(name, given, options)
+            for name, given, options in (("format", format, FORMATS), ("loudness", loudness, (AS_IT_IS, TARGET)))
+        )
         wish = Wish(filename_prefix, format["format"], format.get("bit_depth"), loudness.get("lufs"))
         with host.notes_on(cls.hidden.unique_id):
             wave, workflow = waveform_of(audio), host.workflow_tags(cls.hidden)

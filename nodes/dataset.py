@@ -128,11 +128,11 @@ class LoraDataset(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, *, clips=None):
-        return True if clips is not None else f"clips: expected {DEMO} or {FOLDER}"
+        return host.check_choice("clips", clips, (DEMO, FOLDER)) or True
 
     @classmethod
     def fingerprint_inputs(cls, clips, trigger):
-        if clips["clips"] == FOLDER and clips["folder"] is None:
+        if not isinstance(clips, dict) or (clips["clips"] == FOLDER and clips["folder"] is None):
             return FOLDER  # through a link, whose own changes ComfyUI knows
         try:
             return demo_state() if clips["clips"] == DEMO else str(_state(host.clips_folder(clips["folder"])))
@@ -141,7 +141,7 @@ class LoraDataset(io.ComfyNode):
 
     @classmethod
     def execute(cls, clips, trigger) -> io.NodeOutput:
-        trigger = trigger.strip() or None
+        trigger, clips = trigger.strip() or None, host.chosen("clips", clips, (DEMO, FOLDER))
         folder = demo_clips(cls.hidden.unique_id) if clips["clips"] == DEMO else host.clips_folder(clips["folder"])
         lesson = Lesson(read_clips(folder, trigger), trigger)
         report = "\n".join(described(lesson.dataset))

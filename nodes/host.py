@@ -327,11 +327,27 @@ def serve(path: str, answer: Callable[[dict], dict]) -> None:
     server.PromptServer.instance.routes.get(path)(handle)
 
 
+def check_choice(name: str, given: object, options: Iterable[str]) -> str | None:
+    """Why a DynamicCombo cannot be read, if it cannot: ComfyUI gives the choice with its widgets as a dict, None for one
+    that it does not know, and what comes through a link as it is.
+    """
+    if isinstance(given, dict):
+        return None
+    return f"{name}: expected one of {', '.join(options)}, chosen on the node; it cannot come through a link"
+
+
+def chosen(name: str, given: object, options: Iterable[str]) -> dict:
+    """A DynamicCombo's choice with its widgets. Raises UserError."""
+    if wrong := check_choice(name, given, options):
+        raise UserError(wrong)
+    return given
+
+
 def check_prefix(prefix: str) -> str | None:
     """Why files cannot be named so, if they cannot."""
-    folder = os.path.join(folder_paths.get_output_directory(), os.path.dirname(os.path.normpath(prefix)))
-    if not prefix.strip() or prefix.endswith(("/", "\\")):
+    if not prefix.strip() or prefix.endswith(("/", "\\")) or "\0" in prefix:
         return f"filename_prefix: got {prefix!r}, expected the beginning of a file's name, such as audio/song"
+    folder = os.path.join(folder_paths.get_output_directory(), os.path.dirname(os.path.normpath(prefix)))
     if not folder_paths.is_within_directory(folder_paths.get_output_directory(), folder):
         return f"filename_prefix: got {prefix!r}, which is outside ComfyUI's output folder; give a name below it"
     return None

@@ -104,6 +104,8 @@ class EmptyLatent(io.ComfyNode):
 
     @classmethod
     def execute(cls, vocoder: VocoderHandle, song, batch_size) -> io.NodeOutput:
+        if batch_size < 1:
+            raise UserError(f"batch_size: got {batch_size}, expected at least 1")
         spec = vocoder.vocoder.latents
         empty = torch.zeros(batch_size, spec.channels, spec.frames(song.seconds))
         return io.NodeOutput(to_latent(Latents(empty, seconds=song.seconds)))

@@ -7,12 +7,13 @@ from comfy_api.latest import io
 
 from ..acestep_core.checkpoints.local import state_of
 from ..acestep_core.errors import UserError
-from ..acestep_core.lora.find import list_adapters
+from ..acestep_core.lora.find import list_adapters, why_not
 from . import host
 from .types import AdapterSocket, Model, ModelHandle, TrainedAdapter
 
 CATEGORY = "ACE-Step/lora"
 NONE = "none"
+NOT_CONNECTED = object()  # ComfyUI tells a node that is asked beforehand None for what is connected
 
 
 # ---- which adapter ---------------------------------------------------------------------------------------------------
@@ -31,15 +32,17 @@ def chosen(name: str) -> Path | None:
     folders = host.adapter_folders()
     here = list_adapters(folders)
     if name not in here:
+        if wrong := why_not(name, folders):
+            raise UserError(wrong)
         raise UserError(
             f"{name}: there is no such adapter for ACE-Step 1.5; put its file into {' or '.join(map(str, folders))}"
         )
     return here[name]
 
 
-def check(name: str | None) -> bool | str:
-    """True, or why this choice cannot be worn."""
-    if name is None:  # comes through a link, and is checked when the node runs
+def check(name: str | None, trained: object) -> bool | str:
+    """True, or why this choice cannot be worn; it need not be where a trained one is connected."""
+    if name is None or trained is not NOT_CONNECTED:  # a name through a link is checked when the node runs
         return True
     try:
         chosen(name)
@@ -119,8 +122,8 @@ class ApplyLora(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, adapter):
-        return check(adapter)
+    def validate_inputs(cls, adapter, trained=NOT_CONNECTED):
+        return check(adapter, trained)
 
     @classmethod
     def fingerprint_inputs(cls, model, adapter, strength, trained=None):
@@ -152,8 +155,8 @@ class LoraInfo(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, adapter):
-        return check(adapter)
+    def validate_inputs(cls, adapter, trained=NOT_CONNECTED):
+        return check(adapter, trained)
 
     @classmethod
     def fingerprint_inputs(cls, adapter, trained=None):

@@ -30,7 +30,8 @@ PREVIEW_SECONDS = 3.0
 
 def plan(handle: ModelHandle, slot: int, latents: Latents, wish: dict) -> Stage:
     """The Stage that a node's widgets and its latents ask for. Raises UserError."""
-    own, asked = handle.model.defaults, wish["stretch"]
+    own, asked = handle.model.defaults, host.chosen("stretch", wish["stretch"], (AUTO, CUSTOM))
+    _check_most(wish["steps"], wish["shift"])
     at = 1.0 if latents.empty else latents.t
     times = stretch(
         own,
@@ -44,8 +45,16 @@ def plan(handle: ModelHandle, slot: int, latents: Latents, wish: dict) -> Stage:
     return Stage(handle.model, times=times, solver=wish["solver"], guidance=_guidance(wish["guidance"]))
 
 
+def _check_most(steps: int, shift: float) -> None:
+    """What comes through a link is held by no widget. Raises UserError."""
+    if steps > MOST_STEPS:
+        raise UserError(f"steps: got {steps}, expected at most {MOST_STEPS}")
+    if shift > MOST_SHIFT:
+        raise UserError(f"shift: got {shift:g}, expected at most {MOST_SHIFT:g}")
+
+
 def _guidance(asked: dict) -> Guidance | None:
-    kind = asked["guidance"]
+    kind = host.chosen("guidance", asked, (AUTO, *GUIDANCE))["guidance"]
     return None if kind == AUTO else Guidance(kind, asked.get("scale", 1.0))
 
 
@@ -144,10 +153,7 @@ def answer_stretch(query: dict) -> dict:
         steps, shift = int(query.get("steps", 0)) or None, float(query.get("shift", 0)) or None
     except (KeyError, ValueError) as exc:
         raise UserError(f"stretch: got {query}, expected slot (L, M or S), model, and numbers") from exc
-    if (steps or 0) > MOST_STEPS:
-        raise UserError(f"steps: got {steps}, expected at most {MOST_STEPS}")
-    if (shift or 0) > MOST_SHIFT:
-        raise UserError(f"shift: got {shift:g}, expected at most {MOST_SHIFT:g}")
+    _check_most(steps or 0, shift or 0)
     own = _defaults(name)
     times = stretch(own, slot, steps=steps, shift=shift, **numbers)
     return {
@@ -274,8 +280,8 @@ class _StageNode(io.ComfyNode):
     def validate_inputs(cls, *, stretch=None, guidance=None):
         # By keyword, so that ComfyUI checks the inside of both; one that it does not know arrives as None.
         for name, given, options in (("stretch", stretch, (AUTO, CUSTOM)), ("guidance", guidance, (AUTO, *GUIDANCE))):
-            if given is None:
-                return f"{name}: expected one of {', '.join(options)}"
+            if wrong := host.check_choice(name, given, options):
+                return wrong
         return True
 
     @classmethod

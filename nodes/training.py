@@ -23,7 +23,7 @@ from ..acestep_core.training.settings import LoraSettings, Rhythm
 from . import host
 from .lora import CATEGORY
 from .song import TEXT_ACTIVATION_BYTES
-from .training_settings import AUTO, CUSTOM, how_inputs, settings_of
+from .training_settings import MEMORIES, STRETCHES, how_inputs, settings_of
 from .types import (
     AdapterSocket,
     DatasetSocket,
@@ -41,6 +41,7 @@ EVENT = "acestep-cascade.training"  # the pages that are open draw the curve fro
 VIEW = "acestep_training"  # and those that are opened later from the node's result
 SHOW_SECONDS = 0.5  # from one curve to the next
 PREPARED = ".prepared"  # no adapter can have this name
+NAME_BYTES_MOST = 200  # file systems hold 255, endings included
 
 _NAME = re.compile(r"\w[\w .+-]{0,99}(?<![ .])")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # by Windows, for devices
@@ -50,9 +51,11 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  
 
 def check_name(name: str) -> str | None:
     """Why an adapter cannot be named so, if it cannot."""
-    if _NAME.fullmatch(name.strip()) and not _RESERVED.fullmatch(name.strip()):
-        return None
-    return f"name: got {name!r}, expected letters, digits, spaces and . + - _ such as my-style"
+    if not _NAME.fullmatch(name.strip()) or _RESERVED.fullmatch(name.strip()):
+        return f"name: got {name!r}, expected letters, digits, spaces and . + - _ such as my-style"
+    if len(name.strip().encode()) > NAME_BYTES_MOST:
+        return f"name: got {name!r}, which is too long for a file's name; expected at most {NAME_BYTES_MOST} bytes"
+    return None
 
 
 def places(name: str) -> tuple[Path, Path]:
@@ -63,19 +66,37 @@ def places(name: str) -> tuple[Path, Path]:
     return host.new_adapter(name), host.training_folder(name)
 
 
-def check_free(target: Path, identity: str | None) -> None:
-    """Raises UserError where the file is there and is not of the training with that identity."""
-    if not target.exists():
-        return
+def marks(target: Path) -> dict[str, str]:
+    """What an adapter's file says of its training; {} where it is not there or cannot be read."""
     try:
         with safe_open(target, framework="np") as stored:
-            told = (stored.metadata() or {}).get(TRAINING)
+            return stored.metadata() or {}
     except (SafetensorError, OSError):
-        told = None
-    if identity is None or told != identity:
+        return {}
+
+
+def check_free(target: Path, identity: str | None) -> None:
+    """Raises UserError where the file is there and is not of the training with that identity; None is any of ours."""
+    if not target.exists():
+        return
+    told = marks(target).get(TRAINING)
+    if told is None or identity not in (None, told):
         raise UserError(
             f"{target}: is there already and comes from another training; choose another name, or move it away"
         )
+
+
+def learnt_before(target: Path, work: Path, steps: int) -> int:
+    """Steps of an adapter of which nothing else is kept; 0 where there is none. Raises UserError where it is to learn
+    more.
+    """
+    learnt = int(marks(target).get("steps", 0))
+    if 0 < learnt < steps:
+        raise UserError(
+            f"{target}: {learnt} steps were learnt, and they cannot become {steps}, for what is kept of the training, "
+            f"{work}, is gone; ask for {learnt} steps, choose another name, or move the file away"
+        )
+    return learnt
 
 
 def is_lost(name: str, steps: int) -> bool:
@@ -110,7 +131,7 @@ def train(
         raise UserError(f"model: {model.model.name} wears an adapter; train on the bare model, before Apply LoRA")
     target, work = places(wish.name)
     if not work.is_dir():
-        check_free(target, None)
+        check_free(target, None)  # what can be told before the clips are prepared
     pieces = prepare(model, encoder, vocoder, lesson, wish)
     songs = own_songs(model, encoder, vocoder, wish) if wish.settings.preserve else ()
     load(model, vocoder, pieces, wish)
@@ -118,7 +139,11 @@ def train(
     trainer = Trainer(model.model, pieces, vocoder.vocoder, work, wish.settings, wish.rhythm, facts, songs=songs)
     check_free(target, trainer.identity)
     board = Board(trainer, wish.node_id)
+    if not trainer.step and (learnt := learnt_before(target, work, wish.settings.steps)):
+        host.say(f"{learnt} steps were learnt before; the training's folder is gone, its curve with it", wish.node_id)
+        return target, board
     teach(trainer, board)
+    host.say(f"{target.parent.name}/{target.name}: {trainer.step} steps learnt", wish.node_id)
     return trainer.finish(target), board
 
 
@@ -264,8 +289,9 @@ class TrainLora(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, name, *, memory=None, stretch=None):
-        if memory is None or stretch is None:
-            return f"memory, stretch: got one that is unknown, expected {AUTO}, {CUSTOM} or one of the list"
+        for asked, given, options in (("memory", memory, MEMORIES), ("stretch", stretch, STRETCHES)):
+            if wrong := host.check_choice(asked, given, options):
+                return wrong
         return True if name is None else check_name(name) or True  # None comes through a link
 
     @classmethod
@@ -278,5 +304,4 @@ class TrainLora(io.ComfyNode):
             rhythm = Rhythm(save_every, measure_every, preview_every)
             wish = Wish(name, settings_of(model, how), rhythm, cls.hidden.unique_id)
             path, board = train(model, text_encoder, vocoder, dataset, wish)
-            host.say(f"{path.parent.name}/{path.name}: {board.view()['step']} steps learnt", cls.hidden.unique_id)
             return io.NodeOutput(TrainedAdapter(path), str(path), board.image(), ui={VIEW: [board.view()]})

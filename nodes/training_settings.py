@@ -11,13 +11,18 @@ from . import host
 from .types import ModelHandle
 
 AUTO, CUSTOM, TINY_PRESET = "auto", "custom", "tiny"
+MEMORIES = (AUTO, TINY_PRESET, *(f"{size} GB" for size in PRESETS), CUSTOM)
+STRETCHES = (AUTO, CUSTOM)
 ATTENTION, EVERYTHING = "attention", "attention and mlp"
 TARGETS_OF = {ATTENTION: ("self", "cross"), EVERYTHING: tuple(TARGETS)}
 
 
 def settings_of(handle: ModelHandle, wish: dict) -> LoraSettings:
-    """What the widgets ask for of this model; 0 and auto are the preset's."""
-    memory, stretch = wish["memory"], wish["stretch"]
+    """What the widgets ask for of this model; 0 and auto are the preset's. Raises UserError."""
+    from ..acestep_core.training.objective import flow_times
+
+    memory = host.chosen("memory", wish["memory"], MEMORIES)
+    stretch = host.chosen("stretch", wish["stretch"], STRETCHES)
     given = {name: wish[name] for name in ("steps", "dropout", "warm_up", "weight_decay", "clip", "hold_out", "seed")}
     given |= {name: wish[name] for name in ("learning_rate", "accumulate") if wish[name]}
     given |= {"alpha": wish["alpha"] or None, "targets": TARGETS_OF[wish["targets"]], "kind": wish["kind"]}
@@ -25,9 +30,12 @@ def settings_of(handle: ModelHandle, wish: dict) -> LoraSettings:
     given |= {name: memory[name] for name in ("rank", "crop_seconds", "frugal") if name in memory}
     settings = _preset(handle, memory["memory"], given)
     if stretch["stretch"] == CUSTOM:
-        return replace(settings, start=stretch["start"], end=stretch["end"])
-    known = KNOWN.get(handle.model.name)
-    return common.own_stretch(settings, known.slot if known else "", handle.model.defaults)
+        settings = replace(settings, start=stretch["start"], end=stretch["end"])
+    else:
+        known = KNOWN.get(handle.model.name)
+        settings = common.own_stretch(settings, known.slot if known else "", handle.model.defaults)
+    flow_times(handle.model.defaults, settings.start, settings.end)  # what cannot be is told before clips are prepared
+    return settings
 
 
 def _preset(handle: ModelHandle, choice: str, given: dict) -> LoraSettings:
@@ -70,7 +78,7 @@ def _memory_input() -> io.DynamicCombo.Input:
             tooltip="Layers are computed again for the gradients: much less memory, a third more time.",
         ),
     ]
-    named = (AUTO, TINY_PRESET, *(f"{size} GB" for size in PRESETS))
+    named = MEMORIES[:-1]
     return io.DynamicCombo.Input(
         "memory",
         options=[*(io.DynamicCombo.Option(name, []) for name in named), io.DynamicCombo.Option(CUSTOM, custom)],

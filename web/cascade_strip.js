@@ -4,7 +4,7 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { html, passWheel, svg } from "./elements.js";
-import { inputIndex, nodeByPath, outermost, source, targets } from "./graph_links.js";
+import { asleep, inputIndex, nodeByPath, outermost, source, targets } from "./graph_links.js";
 import { currentStep, mismatches, mismatchText, percent, shareText, span, stretchQuery, ticks } from "./stretch.js";
 
 const SLOTS = { AceStepStageL: "L", AceStepStageM: "M", AceStepStageS: "S" };
@@ -14,7 +14,6 @@ const legible = (colour) => `color-mix(in srgb, ${colour} 65%, var(--input-text)
 const HAND_ON = 0; // the stage's output that is handed on; the other one, x0, is finished music
 const HEIGHT = 62;
 const BAR_HEIGHT = 24; // letters above, ticks below
-const ASLEEP = { 2: "muted", 4: "bypassed" }; // LiteGraph's node modes
 const SETTLE_MS = 150; // changes that come closer together than this are answered once
 const ERROR_KEPT_MS = 2000;
 const ANSWERS_KEPT = 500;
@@ -98,7 +97,7 @@ function stagesAfter(node) {
 }
 
 function runs(node) {
-  return Boolean(slotOf(node)) && !(node.mode in ASLEEP);
+  return Boolean(slotOf(node)) && !asleep(node);
 }
 
 /** Whether the latent goes, unfinished or not, straight to the vocoder. */
@@ -135,7 +134,7 @@ async function fetchStretch(query) {
  * for it, so that a loop ends.
  */
 async function stretchOf(node, below = new Set()) {
-  if (node.mode in ASLEEP) return { unknown: ASLEEP[node.mode] };
+  if (asleep(node)) return { unknown: asleep(node) };
   const model = modelOf(node);
   if (!model.name) return { unknown: model.why };
   const asked = { slot: slotOf(node), model: model.name };

@@ -1,7 +1,8 @@
 // Follows the links of a LiteGraph graph to what really gives or takes a value: through reroutes, bypassed nodes and
 // the borders of subgraphs. An end is {node, slot}. Reads graph objects only, so that it can be tested without a page.
 
-const BYPASSED = 4; // LiteGraph's node mode
+const BYPASSED = 4; // LiteGraph's node modes
+const ASLEEP = { 2: "muted", [BYPASSED]: "bypassed" };
 const SUBGRAPH_INPUTS = -10; // ids of the two border nodes inside a subgraph
 const SUBGRAPH_OUTPUTS = -20;
 
@@ -39,6 +40,12 @@ export function outermost(node, slot) {
 /** Index of an input by name; -1 if there is none. */
 export function inputIndex(node, name) {
   return node.inputs?.findIndex((input) => input.name === name) ?? -1;
+}
+
+/** "muted" or "bypassed" where a node, or a subgraph's node around it, is; else undefined. */
+export function asleep(node) {
+  if (!node || node.mode in ASLEEP) return ASLEEP[node?.mode];
+  return node.graph && asleep(instanceOf(node.graph));
 }
 
 /** The node that an execution id such as "21:105" (a path through subgraphs) names. */
@@ -91,7 +98,7 @@ function giverOf(graph, link) {
     return around && giver(around, link.origin_slot);
   }
   const node = nodeById(graph, link.origin_id);
-  if (!node?.subgraph) return node && { node, slot: link.origin_slot };
+  if (!isOpen(node)) return node && { node, slot: link.origin_slot };
   const inner = linkOf(node.subgraph, node.subgraph.outputs?.[link.origin_slot]?.linkIds?.[0]);
   return inner && giverOf(node.subgraph, inner);
 }
@@ -107,9 +114,14 @@ function takersOf(graph, link) {
     return around ? takers(around, link.target_slot) : [];
   }
   const node = nodeById(graph, link.target_id);
-  if (!node?.subgraph) return node ? [{ node, slot: link.target_slot }] : [];
+  if (!isOpen(node)) return node ? [{ node, slot: link.target_slot }] : [];
   const inner = node.subgraph.inputs?.[link.target_slot]?.linkIds ?? [];
   return inner.flatMap((id) => takersOf(node.subgraph, linkOf(node.subgraph, id)));
+}
+
+/** Whether a run goes into a node: a subgraph's, which is itself neither muted nor bypassed. */
+function isOpen(node) {
+  return Boolean(node?.subgraph) && !(node.mode in ASLEEP);
 }
 
 /** The first node that shows a subgraph. */

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from ..errors import AceStepError
 from .checkpoint import SILENCE_FILE
 from .configs import original_config
 from .layouts import to_original
@@ -84,6 +86,14 @@ def save_text_encoder(
     return folder
 
 
+def write_tensors(tensors: Mapping[str, torch.Tensor], path: Path | str, metadata: Mapping[str, str]) -> None:
+    """Contiguous tensors as a safetensors file. Raises AceStepError where it cannot be written, as on a full disk."""
+    try:
+        save_file(dict(tensors), path, metadata=dict(metadata))
+    except SafetensorError as exc:
+        raise AceStepError(f"{path}: could not be written ({exc}); free space or give another place") from exc
+
+
 def _folder(folder: Path | str) -> Path:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -92,7 +102,7 @@ def _folder(folder: Path | str) -> Path:
 
 def _save_tensors(path: Path, state: Mapping[str, torch.Tensor], dtype: torch.dtype | None) -> None:
     tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in state.items()}
-    _write(path, lambda unfinished: save_file(tensors, unfinished, metadata={"format": "pt"}))
+    _write(path, lambda unfinished: write_tensors(tensors, unfinished, {"format": "pt"}))
 
 
 def _save_json(path: Path, value: Mapping) -> None:

@@ -91,6 +91,19 @@ def list_adapters(folders: Sequence[Path | str] = ()) -> dict[str, Path]:
     return found
 
 
+def why_not(name: str, folders: Sequence[Path | str] = ()) -> str | None:
+    """Why a file of that name in the folders of adapters is not listed; None where there is no such file."""
+    for folder in _folders(folders):
+        if name not in iglob("**/*.safetensors", root_dir=folder, recursive=True):
+            continue
+        try:
+            read_header(folder / name)
+        except (CheckpointError, OSError) as exc:
+            return str(exc)
+        return f"{folder / name}: adapts no layer of an ACE-Step 1.5 transformer; choose an adapter made for one"
+    return None
+
+
 def weights_file(path: Path) -> Path:
     """The one file with an adapter's weights. Raises UserError where there is none, or it cannot be told."""
     if not path.is_dir():

@@ -14,9 +14,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
 from ..checkpoints.layouts import PART_PREFIX, original_name
+from ..checkpoints.save import write_tensors
 from ..errors import UserError
 from .adapter import Adapter
 from .deltas import Delta, Kronecker, LowRank
@@ -207,7 +207,7 @@ def _check_target(target: Path, layout: str) -> None:
 
 def _safetensors(tensors: Tensors, metadata: dict[str, str]) -> Callable[[str], None]:
     stored = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    return lambda path: save_file(stored, path, metadata=metadata)
+    return lambda path: write_tensors(stored, path, metadata)
 
 
 def _write(files: Mapping[Path, Callable[[str], object]]) -> None:

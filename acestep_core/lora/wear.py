@@ -136,25 +136,27 @@ class Branch(nn.Module):
     def __init__(self, base: nn.Module, delta: Delta, strength: float):
         super().__init__()
         self.strength = strength
-        gain = None if delta.magnitude is None else _gain(base.weight, delta)
+        # A gain is near 1: what it is more than that would be lost in half precision.
+        more = None if delta.magnitude is None else _gain(base.weight, delta) - 1
         delta = dataclasses.replace(delta, magnitude=None)
         for name, tensor in tensors_of(delta).items():
             self.register_buffer(name, tensor.detach().to(base.weight), persistent=False)
-        self.register_buffer("gain", gain, persistent=False)
+        self.register_buffer("more", more, persistent=False)
         self._form = with_tensors(delta, {name: tensor.to("meta") for name, tensor in tensors_of(delta).items()})
 
     def forward(self, x: torch.Tensor, base_out: torch.Tensor, base: nn.Module) -> torch.Tensor:
-        named = {name: buffer.to(x) for name, buffer in self.named_buffers(recurse=False) if name != "gain"}
+        named = {name: buffer.to(x) for name, buffer in self.named_buffers(recurse=False) if name != "more"}
         delta = with_tensors(self._form, named)
-        if self.gain is None:
+        if self.more is None:
             return self.strength * delta.branch(x, base)
         # A gain g rescales V's rows, hence outputs, or its columns, hence inputs: V - W is (g - 1) W + g delta.
         axis = 1 if isinstance(base, nn.Conv1d) else -1
-        by_rows, gain = self.gain.shape[0] == delta.shape[0], self.gain.to(x)
-        gain = gain.reshape(-1, 1) if axis == 1 else gain.flatten()
+        by_rows, more = self.more.shape[0] == delta.shape[0], self.more.float()
+        more = more.reshape(-1, 1) if axis == 1 else more.flatten()
+        more, gain = more.to(x), (1 + more).to(x)
         if by_rows:
-            return self.strength * ((gain - 1) * _unbiased(base_out, base, axis) + gain * delta.branch(x, base))
-        from_base = _unbiased(base((gain - 1) * x), base, axis)
+            return self.strength * (more * _unbiased(base_out, base, axis) + gain * delta.branch(x, base))
+        from_base = _unbiased(base(more * x), base, axis)
         return self.strength * (from_base + delta.branch(gain * x, base))
 
 

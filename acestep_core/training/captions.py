@@ -69,7 +69,7 @@ def band_songs(count: int, seconds: float = 30.0) -> list[Song]:
 def read_songs(captions: str) -> list[Song]:
     """The lines of a file, each a caption or a song as JSON. Raises UserError."""
     try:
-        lines = Path(captions).expanduser().read_text(encoding="utf-8-sig").splitlines()
+        lines = Path(captions).expanduser().read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as exc:
         raise UserError(f"{captions}: could not be read as text ({exc})") from exc
     songs = [_song(line.strip(), f"{captions} line {i}") for i, line in enumerate(lines, start=1) if line.strip()]

@@ -107,7 +107,9 @@ def _memory(trainer: "Trainer") -> str:
 def begun(trainer: "Loop") -> str:
     """How far a training is, and what is left of it."""
     steps = trainer.settings.steps
-    if trainer.step >= steps:
+    if trainer.step > steps:
+        return f"{trainer.step} steps were learnt before, more than the {steps} asked for; for fewer begin a new one"
+    if trainer.step == steps:
         return f"all {steps} steps are done"
     begun = f"goes on at step {trainer.step} of" if trainer.step else "of"
     return f"{begun} {steps} steps, {trainer.settings.accumulate} crops each"

@@ -264,13 +264,16 @@ def _by_name(paths: Iterable[str]) -> dict[str, list[str]]:
 def _rows(file: Path) -> Iterator[tuple[int, dict]]:
     text = _text(file)
     if file.suffix.lower() == ".jsonl":
-        for number, line in enumerate(text.splitlines(), start=1):
+        for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
                 yield number, _object(line, f"{file} line {number}")
         return
     reader = csv.DictReader(io.StringIO(text), delimiter="\t" if file.suffix.lower() == ".tsv" else ",")
-    for row in reader:
-        yield (
-            reader.line_num,
-            {_name(key): value.strip() for key, value in row.items() if key and isinstance(value, str)},
-        )
+    try:
+        for row in reader:
+            yield (
+                reader.line_num,
+                {_name(key): value.strip() for key, value in row.items() if key and isinstance(value, str)},
+            )
+    except csv.Error as exc:
+        raise UserError(f"{file} line {reader.line_num}: {exc}; check its quotes") from exc

@@ -83,6 +83,8 @@ def add_arguments(parser: argparse.ArgumentParser):
 
 def run(arguments: argparse.Namespace, console: Console):
     target = Path(arguments.student).expanduser()
+    if target.name in ("", ".."):
+        raise UserError(f"{arguments.student}: has no name of its own, expected one for the new model, such as my-s")
     if target.is_file():
         raise UserError(f"{target}: is a file, expected a folder for the new model")
     settings = _settings(arguments)

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
+from ..checkpoints.save import write_tensors
 from ..errors import AceStepError, UserError, is_out_of_memory
 from .draws import seed_of
 from .folders import folders, whole
@@ -292,7 +292,7 @@ class Loop(ABC):
             self.keep(aside)
             tensors = {f"{part} {name}": value for name, part, value in self._state()}
             told = {"step": self.step, "best": self.best if math.isfinite(self.best) else None, **self._about}
-            save_file(tensors, aside / STATE_FILE, metadata={"training": json.dumps(told)})
+            write_tensors(tensors, aside / STATE_FILE, {"training": json.dumps(told)})
         for older in folders(self.work, "step")[: -self.rhythm.keep]:
             shutil.rmtree(older)
         return folder
@@ -314,7 +314,9 @@ class Loop(ABC):
                 told = json.loads(stored.metadata()["training"])
                 self._check_same(told)
                 self._take({key: stored.get_tensor(key) for key in stored.keys()}, told["step"])  # noqa: SIM118
-        except (SafetensorError, OSError, KeyError) as exc:
+        except UserError:
+            raise
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as exc:
             raise UserError(
                 f"{file}: cannot be read ({exc}); delete {file.parent.name} to go on from the one before"
             ) from exc

@@ -168,6 +168,8 @@ def run(arguments: argparse.Namespace, console: Console):
 
 def _target(output: str) -> Path:
     target = Path(output).expanduser()
+    if target.name in ("", ".."):
+        raise UserError(f"{output}: has no name of its own, expected one for the adapter, such as my-style")
     if target.suffix == ".safetensors" and target.is_dir():
         raise UserError(f"{target}: is a folder, expected the name of a file")
     if target.suffix != ".safetensors" and target.is_file():

@@ -39,7 +39,7 @@ def prompt(clips):
         "dataset": prompts.node("AceStepLoraDataset", **{"clips": "folder", "clips.folder": clips}, trigger="zzpluck"),
         "train": prompts.node("AceStepTrainLora", **links, dataset=["dataset", 0], **how),
         "lora": prompts.node(
-            "AceStepApplyLora", model=["model", 0], trained=["train", 0], adapter="none", strength=1.0
+            "AceStepApplyLora", model=["model", 0], trained=["train", 0], adapter="gone.safetensors", strength=1.0
         ),
         "info": prompts.node("AceStepLoraInfo", trained=["train", 0], adapter="none"),
         "curve": prompts.node("PreviewImage", images=["train", 2]),
@@ -144,7 +144,7 @@ def test_training_again_is_cached_and_other_settings_do_not_replace_it(comfy, se
 def test_the_curve_and_the_previews_are_seen(comfy, browser, prompt, tmp_path, nodes2):
     only = {name: node for name, node in prompt.items() if name in ("model", "encoder", "vocoder", "dataset", "train")}
     file = tmp_path / "train.json"
-    file.write_text(json.dumps(named(only, f"seen{int(nodes2)}", steps=12)))
+    file.write_text(json.dumps(named(only, f"seen{int(nodes2)}", steps=12, preview_every=6)))
     comfy.clear_history()
     report = browser.open(comfy.url, file, run=True, options=["--nodes2"] if nodes2 else [])[file.name]
     assert report["run"]["status"] == "success" and report["pageErrors"] == [] and report["consoleErrors"] == []
@@ -152,4 +152,4 @@ def test_the_curve_and_the_previews_are_seen(comfy, browser, prompt, tmp_path, n
     live, last = [one["text"] for one in seen], seen[-1]
     assert any("of 12" in text and "step 12 of 12" not in text for text in live), live
     assert "loss" in last["text"] and "held out" in last["text"] and "step 12 of 12" in last["text"]
-    assert last["buttons"] >= 4 and last["drawn"] > 100
+    assert last["buttons"] >= 3 and last["drawn"] > 100

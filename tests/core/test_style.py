@@ -11,7 +11,7 @@ from acestep_pack.acestep_core.training.band import folder
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr(style, "SECONDS", 5.0)
+    monkeypatch.setattr(style, "SECONDS", 3.0)
     monkeypatch.setattr(captions, "STYLES", captions.STYLES[:2])  # as many songs of its own hold it
     monkeypatch.setattr(
         style, "TRAINING", ("--steps", "12", "--learning-rate", "3e-3", "--crop", "3", "--warm-up", "0")

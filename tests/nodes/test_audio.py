@@ -172,7 +172,7 @@ def test_an_unknown_choice_is_told_before_anything_is_made(name, comfy_folders):
     assert validated("song", **{name: None}).startswith(f"{name}: expected one of ")
 
 
-@pytest.mark.parametrize("prefix", ["../../evil", "/etc/evil", "a/../../evil", "", "  ", "audio/"])
+@pytest.mark.parametrize("prefix", ["../../evil", "/etc/evil", "a/../../evil", "", "  ", "audio/", "a\0b"])
 def test_a_bad_name_is_told_before_anything_is_made(prefix, comfy_folders):
     assert validated(prefix).startswith(f"filename_prefix: got {prefix!r}, ")
 

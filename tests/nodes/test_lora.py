@@ -8,6 +8,7 @@ from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.lora.adapter import Adapter, LowRank
 from acestep_pack.acestep_core.lora.save import save_adapter
 from acestep_pack.nodes import load, lora
+from safetensors.torch import save_file
 
 
 def an_adapter(rows, columns, seed=0, scale=2.0):
@@ -87,6 +88,21 @@ def test_what_is_not_there_is_told_before_anything_runs(loras, name):
     assert "there is no such adapter" in lora.ApplyLora.validate_inputs(adapter=name)
     assert "there is no such adapter" in lora.LoraInfo.validate_inputs(adapter=name)
     assert lora.ApplyLora.validate_inputs(adapter="style0.safetensors") is True
+
+
+def test_a_file_that_is_there_and_not_listed_is_told_why(loras):
+    cut = loras / "cut.safetensors"
+    cut.write_bytes((loras / "style0.safetensors").read_bytes()[:-100])
+    (loras / "sub").mkdir()
+    save_file({"some.layer.weight": torch.zeros(2, 2)}, loras / "sub" / "picture.safetensors")
+    assert str(cut) in lora.ApplyLora.validate_inputs(adapter="cut.safetensors")
+    assert "there is no such" not in lora.ApplyLora.validate_inputs(adapter="cut.safetensors")
+    assert "adapts no layer of an ACE-Step" in lora.LoraInfo.validate_inputs(adapter="sub/picture.safetensors")
+
+
+def test_a_choice_that_is_gone_does_not_matter_beside_a_trained_one(loras):
+    for node in (lora.ApplyLora, lora.LoraInfo):
+        assert node.validate_inputs(adapter="gone.safetensors", trained=None) is True  # None is what is connected
 
 
 def test_a_changed_file_changes_the_fingerprint(loras):

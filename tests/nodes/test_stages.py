@@ -160,6 +160,16 @@ def test_a_choice_that_there_is_not_is_told_before_anything_runs(given, lacks):
     assert stages.StageM.validate_inputs(**given).startswith(f"{lacks}: expected one of auto, ")
 
 
+def test_what_comes_through_a_link_is_held_to_what_the_widgets_are(graph):
+    for given in ({"stretch": "auto"}, {"guidance": "none"}):
+        with pytest.raises(UserError, match=f"{next(iter(given))}: expected one of auto, .* cannot come through a link"):
+            graph.stage(0, graph.empty(), **{**QUICK, **given})
+    with pytest.raises(UserError, match="steps: got 201, expected at most 200"):
+        graph.stage(0, graph.empty(), **{**QUICK, "steps": 201})
+    with pytest.raises(UserError, match="batch_size: got 0, expected at least 1"):
+        graph.run(latents.EmptyLatent, vocoder=graph.vocoder, song=graph.song, batch_size=0)
+
+
 def test_another_seed_runs_no_encoder(graph, monkeypatch):
     graph.stage(0, graph.empty(), **QUICK)
     monkeypatch.setattr(stages, "encode_condition", None)

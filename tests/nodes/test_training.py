@@ -1,6 +1,7 @@
 """Training in the graph: clips, the training itself, what is shown of it, and what it may not do."""
 
 import os
+import shutil
 from pathlib import Path
 
 import comfy.model_management as management
@@ -12,6 +13,7 @@ from acestep_pack.acestep_core.lora.adapter import read_adapter
 from acestep_pack.acestep_core.training.needs import adapter_parameters, training_bytes
 from acestep_pack.acestep_core.training.settings import LoraSettings
 from acestep_pack.nodes import dataset, host, load, lora, training, training_settings
+from safetensors.torch import load_file, save_file
 
 RATE_HZ = 48000
 HOW = {
@@ -162,14 +164,39 @@ def test_an_adapter_of_another_training_is_never_replaced(train):
     kept = path.read_bytes()
     with pytest.raises(UserError, match="other seed"):
         train(seed=1)
+    host.training_folder("style").rename(host.training_folder("moved"))
+    with pytest.raises(UserError, match="is there already and comes from another training; choose another name"):
+        train(seed=1)
     foreign = host.new_adapter("foreign")
-    foreign.write_bytes(kept)
+    save_file(load_file(path), foreign)
+    unmarked = foreign.read_bytes()
     with pytest.raises(UserError, match="choose another name"):
         train(name="foreign")
-    assert path.read_bytes() == kept == foreign.read_bytes()
-    host.training_folder("style").rename(host.training_folder("moved"))
-    with pytest.raises(UserError, match="is there already"):
-        train()
+    assert (path.read_bytes(), foreign.read_bytes()) == (kept, unmarked)
+
+
+def test_an_adapter_is_handed_on_when_its_trainings_folder_is_gone(train, monkeypatch, said):
+    path = Path(train(steps=3).args[1])
+    kept = path.read_bytes()
+    shutil.rmtree(host.training_folder("style"))
+    with pytest.raises(UserError, match="3 steps were learnt, and they cannot become 5, for what is kept of the train"):
+        train(steps=5)
+    monkeypatch.setattr("acestep_pack.acestep_core.training.loop.Loop._learn", None)  # no step may be made
+    adapter, again, curve = train(steps=3).args
+    assert (Path(again), adapter.place, path.read_bytes()) == (path, path, kept) and curve.shape == (1, 512, 1024, 3)
+    assert said[-1] == "3 steps were learnt before; the training's folder is gone, its curve with it"
+
+
+def test_fewer_steps_than_were_learnt_are_told(train, said):
+    train(steps=3)
+    train(steps=2)
+    assert any("3 steps were learnt before, more than the 2 asked for; for fewer begin a new one" in s for s in said)
+
+
+def test_an_impossible_stretch_is_told_before_clips_are_prepared(train):
+    with pytest.raises(UserError, match="got start 0.5 and end 0.5"):
+        train(stretch={"stretch": "custom", "start": 0.5, "end": 0.5})
+    assert not host.training_folder(training.PREPARED).exists()
 
 
 def test_an_adapter_that_was_deleted_is_written_anew(train):
@@ -194,11 +221,12 @@ def test_a_model_that_wears_an_adapter_is_not_taught(train, loaded, run_node, mo
     "name", ["", "  ", "../evil", "a/b", "a\\b", "/etc/x", "C:x", ".hidden", "con", "NUL.txt", "x.", "a\nb", "x" * 101]
 )
 def test_a_name_that_could_leave_the_folder_is_refused(name, train):
-    given = {"memory": "auto", "stretch": "auto"}
+    given = {"memory": {"memory": "auto"}, "stretch": {"stretch": "auto"}}
     assert "expected letters" in training.TrainLora.validate_inputs(name, **given)
     with pytest.raises(UserError, match="name: got"):  # as it comes through a link
         train(name=name)
     assert training.TrainLora.validate_inputs("soul 2.0-b", **given) is True
+    assert "too long" in training.TrainLora.validate_inputs("歌" * 99, **given)
 
 
 # ---- settings and memory ---------------------------------------------------------------------------------------------

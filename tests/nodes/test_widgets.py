@@ -294,7 +294,7 @@ def content(file: Path):
         return file.read_bytes()
     with safe_open(file, framework="pt") as stored:
         told = sorted((stored.metadata() or {}).items())
-    return told, [(name, tensor.tolist()) for name, tensor in sorted(load_file(file).items())]
+    return told, [(name, tensor.numpy().tobytes()) for name, tensor in sorted(load_file(file).items())]
 
 
 def test_every_node_is_walked():

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { inputIndex, nodeByLocator, nodeByPath, outermost, source, targets } from "../../web/graph_links.js";
+import { asleep, inputIndex, nodeByLocator, nodeByPath, outermost, source, targets } from "../../web/graph_links.js";
 
 const LATENT = "LATENT";
 
@@ -124,6 +124,21 @@ test("the borders of subgraphs are crossed in both directions", () => {
   assert.deepEqual(source(two, 1), { node: held, slot: 0 });
   assert.deepEqual(targets(one, 0), [{ node: held, slot: 1 }]);
   assert.deepEqual(targets(held, 0), [{ node: two, slot: 1 }]);
+});
+
+test("a bypassed subgraph is passed by, a muted one ends the way, and what it holds sleeps with it", () => {
+  const { one, two, box, held } = nested();
+  assert.equal(asleep(held), undefined);
+  box.mode = 4;
+  assert.deepEqual(source(two, 1), { node: one, slot: 0 });
+  assert.deepEqual(targets(one, 0), [{ node: two, slot: 1 }]);
+  assert.equal(asleep(held), "bypassed");
+  box.mode = 2;
+  assert.deepEqual(source(two, 1), { node: box, slot: 0 });
+  assert.deepEqual(targets(one, 0), [{ node: box, slot: 0 }]);
+  assert.equal(asleep(held), "muted");
+  held.mode = 4;
+  assert.equal(asleep(held), "bypassed");
 });
 
 test("an input that a subgraph's border sets is the one outside", () => {
