@@ -59,8 +59,10 @@ class Making:
             given = getattr(self, name)
             if given is not None and not (isinstance(given, tuple) and all(isinstance(one, str) for one in given)):
                 raise UserError(f"{name}: got {given!r}, expected names")
-        if self.loudness is not None and not (isinstance(self.loudness, int | float) and -70 <= self.loudness <= 0):
-            raise UserError(f"--loudness: got {self.loudness}, expected LUFS from -70 to 0, such as -14")
+        if not isinstance(self.loudness, int | float | None):
+            raise UserError(f"loudness: got {self.loudness!r}, expected a number")
+        if self.loudness is not None and not -70 <= self.loudness <= 0:
+            raise UserError(f"--loudness: got {self.loudness:g}, expected LUFS from -70 to 0, such as -14")
 
     @property
     def settings(self) -> dict:

@@ -69,6 +69,23 @@ def test_rates_without_a_common_factor_are_not_torchaudios(monkeypatch):
     assert asked == [8000, 11025, 22050, 32000, 44100, 96000]
 
 
+def test_a_batch_of_mono_is_resampled_item_by_item():
+    wave = audio.Waveform(torch.randn(2, 1, 4410), 44100)
+    both = audio.convert(wave, 48000, 2).samples
+    assert both.shape == (2, 2, 4800)
+    assert torch.equal(both, torch.cat([audio.convert(wave[i], 48000, 2).samples for i in range(2)]))
+
+
+def test_loudness_is_not_defined_for_six_channels():
+    with pytest.raises(UserError, match="loudness: got 6 channels, expected at most 5"):
+        audio.normalise_loudness(tone(channels=6))
+
+
+def test_what_is_as_good_as_silent_stays_finite():
+    wave = audio.normalise_peak(audio.Waveform(torch.full((1, 2, 10), 1e-42), 48000))
+    assert wave.samples.isfinite().all()
+
+
 def test_channels():
     mono = audio.convert(tone(channels=2), 48000, 1)
     assert mono.samples.shape[1] == 1

@@ -46,9 +46,13 @@ def names(folder="."):
     return sorted(entry.name for entry in Path(folder).iterdir())
 
 
-def process(*arguments, folder=None, **options):
-    command = [sys.executable, "-c", "import sys; from acestep_core.cli import main; sys.exit(main())", *arguments]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+MAIN = "import sys; from acestep_core.cli import main; sys.exit(main())"
+
+
+def process(*arguments, folder=None, entry=MAIN, before="", **options):
+    """A command in a process of its own; modules in the folder `before` come before all others."""
+    command = [sys.executable, "-c", entry, *arguments]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(before), str(ROOT)))), "OMP_NUM_THREADS": "1"}
     # Where the tests themselves run in the background, a child would inherit that Ctrl-C is to be ignored.
     listen = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)} if os.name == "posix" else {}
     return subprocess.Popen(command, cwd=folder, env=env, stdout=-1, stderr=-1, text=True, **listen, **options)
@@ -130,6 +134,12 @@ MISTAKES = [
     (["generate", "--songs", "bad.jsonl"], "bad.jsonl line 2: song: not JSON|bad.jsonl line 2: Expecting"),
     (["generate", "--songs", "number.jsonl"], "number.jsonl line 1: output: got 5, expected the name of a file"),
     (["generate", "--songs", "empty.jsonl"], "empty.jsonl: holds no songs"),
+    (["generate", "--songs", "seed.jsonl"], "seed.jsonl line 2: seed: got -1"),
+    (["generate", "--songs", "list.jsonl"], "list.jsonl line 1: got a JSON list, expected an object"),
+    (["generate", "--songs", "twice.jsonl"], "would be written twice; give every song its own output"),
+    (["generate", "x", "--memory", "nan"], "memory: got nan GB, expected a positive number"),
+    (["train", "lora", ".", "-o", ".", "--model", "tiny-m"], ".: has no name of its own"),
+    (["train", "distill", ".", "--teacher", "tiny-m", "--student", ".."], "..: has no name of its own"),
     (["generate", "--from", "plain.wav"], "plain.wav: has no song in its tags"),
     (
         ["generate", "--from", "graph.wav"],
@@ -151,6 +161,11 @@ def test_a_mistake_is_one_line_and_code_2(arguments, message, capsys):
     Path("bad.jsonl").write_text('{"caption": "x"}\n{"caption": \n')
     Path("empty.jsonl").write_text("\n")
     Path("number.jsonl").write_text('{"caption": "x", "output": 5}')
+    Path("seed.jsonl").write_text('{"caption": "x"}\n{"caption": "x", "seed": -1}')
+    Path("list.jsonl").write_text('["x"]')
+    Path("twice.jsonl").write_text(
+        f'{{"caption": "x", "output": "a.wav"}}\n{{"caption": "x", "output": "../{Path.cwd().name}/a.wav"}}'
+    )
     Path("latin.txt").write_bytes(b"caf\xe9")
     audio.write("plain.wav", audio.Waveform(torch.zeros(1, 2, 4800), 48000))
     of_a_graph = song_tags(Song("x"), {"seed": 5}, ["sft", "turbo"])
@@ -164,6 +179,14 @@ def test_a_mistake_is_one_line_and_code_2(arguments, message, capsys):
 
 
 # ---- songs -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["caption", "title", "artist", "lyrics"])
+def test_halves_of_characters_are_told(name, capsys):
+    asked = {"caption": "x", name: "caf\udce9"}
+    more = [f"--{name}={text}" for name, text in asked.items() if name != "caption"]
+    assert cli.main(["generate", asked["caption"], *more]) == 2
+    assert f"{name}: got 'caf\\udce9', which is no valid Unicode" in capsys.readouterr().err
 
 
 def test_a_caption_becomes_a_file(generate):
@@ -225,6 +248,47 @@ def test_show_and_make_again(generate, capsys):
     assert Path("a.mp3").read_bytes() != Path("c.mp3").read_bytes()
 
 
+def test_it_is_made_again_from_any_folder(generate, tiny_family):
+    for folder, sound in (("here", 0.1), ("there", 0.5)):
+        Path(folder).mkdir()
+        audio.write(f"{folder}/clip.wav", audio.Waveform(sound * torch.rand(1, 2, 96000), 48000))
+    Path("models").symlink_to(tiny_family)
+    os.chdir("here")
+    generate("x", "-o", "a.wav", "--seconds", 10, "--seed", 3, "--reference", "clip.wav", models="../models")
+    os.chdir("../there")
+    code, _, err = generate("--from", "../here/a.wav", "-o", "b.wav", models=None)
+    assert code == 0, err
+    assert torch.equal(audio.read("b.wav").samples, audio.read("../here/a.wav").samples)
+
+
+@pytest.mark.parametrize(
+    "changed, said",
+    [
+        ({"steps": [1, "a", 2]}, "steps: got (1, 'a', 2), expected a whole number"),
+        ({"steps": 2.5}, "steps: got 2.5"),
+        ({"boundaries": 0.5}, "boundaries: got 0.5, expected flow times"),
+        ({"loudness": "x"}, "loudness: got 'x'"),
+        ({"loudness": -1000}, "loudness: got -1000"),
+        ({"models": 5}, "models: got 5"),
+        ({"reference": [5]}, "reference: got (5,)"),
+        ({"lora": "abc"}, "lora: got 'abc'"),
+    ],
+)
+def test_settings_that_were_edited_are_told(changed, said, generate):
+    tags = song_tags(Song("x"), changed, {"l": "tiny-l"})
+    audio.write("edited.flac", audio.Waveform(torch.zeros(1, 2, 4800), 48000), tags=tags)
+    code, out, err = generate("--from", "edited.flac", "-o", "b.wav")
+    assert code == 2 and out == [] and said in err and "edited.flac: its tags cannot be read" in err
+
+
+@pytest.mark.parametrize("models", ["xx", "5", "[5]"])
+def test_models_that_were_edited_are_told(models, capsys):
+    tags = song_tags(Song("x"), {}) | {"models": models}
+    audio.write("edited.flac", audio.Waveform(torch.zeros(1, 2, 4800), 48000), tags=tags)
+    assert cli.main(["show", "edited.flac"]) == 2
+    assert f"edited.flac: its tags cannot be read (models: '{models}')" in capsys.readouterr().err
+
+
 def test_a_song_file_and_what_overrides_it(generate):
     Path("song.json").write_text(Song("jazz", bpm=90, seconds=10).to_json())
     generate("--song", "song.json", "-o", "a.flac", "--bpm", "100")
@@ -241,6 +305,17 @@ def test_many_songs(generate):
     generate("--songs", "many.jsonl", "-o", "out", "--count", 2)
     assert names("out") == ["song_1_1.flac", "song_1_2.flac"]
     assert {"own_1.wav", "own_2.wav"} <= set(names())
+
+
+def test_a_line_may_hold_any_character(generate):
+    Path("songs.jsonl").write_text('{"caption": "lo-fi\u2028beat", "output": "a.wav"}\r\n', encoding="utf-8")
+    code, out, err = generate("--songs", "songs.jsonl", "--seconds", 10)
+    assert code == 0 and names() == ["a.wav", "songs.jsonl"], err
+
+
+def test_a_long_name_is_a_name(generate):
+    name = "a" * 246 + ".flac"
+    assert generate("x", "-o", name, "--seconds", 10)[0] == 0 and names() == [name]
 
 
 def test_without_a_name_nothing_is_replaced(generate):
@@ -329,6 +404,16 @@ def test_ctrl_c_in_the_middle_of_a_stage_leaves_nothing_half_written(tiny_family
     assert run.returncode == 130, err
     assert out == "" and err == "acestep-cascade: stopped\n"
     assert names(tmp_path) == []
+
+
+def test_ctrl_c_while_libraries_are_imported_stops_at_once(tmp_path):
+    (tmp_path / "torch.py").write_text(
+        "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept BaseException:\n    print('went on')"
+    )
+    entry = "import sys; from acestep_core.__main__ import command; sys.exit(command())"
+    run = process("generate", "x", "-o", "a.flac", entry=entry, folder=tmp_path, before=tmp_path)
+    out, err = run.communicate(timeout=120)
+    assert (run.returncode, out, err) == (130, "", "acestep-cascade: stopped\n")
 
 
 def test_ctrl_c_between_songs_keeps_the_finished_ones(generate, monkeypatch):

@@ -7,11 +7,12 @@ import json
 import pytest
 import torch
 from acestep_pack.acestep_core.checkpoints import load_stage_model
-from acestep_pack.acestep_core.errors import UserError
+from acestep_pack.acestep_core.errors import AceStepError, UserError
 from acestep_pack.acestep_core.lora.adapter import Adapter, read_adapter
 from acestep_pack.acestep_core.lora.save import save_adapter
 from acestep_pack.acestep_core.lora.wear import wear
 from core_tests.lora_material import LAYERS, dora, hadamard, kronecker, lora, low_rank, near, velocity
+from safetensors import SafetensorError
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 
@@ -132,6 +133,15 @@ def test_a_layout_that_cannot_hold_it_says_why(model):
         save_adapter(dora(model, lora(model, [LAYERS[2]]), "columns"), "x")
 
 
+def test_a_full_disk_is_told_by_the_file(model, monkeypatch):
+    def fail(*given, **named):
+        raise SafetensorError("No space left on device")
+
+    monkeypatch.setattr("acestep_pack.acestep_core.checkpoints.save.save_file", fail)
+    with pytest.raises(AceStepError, match="could not be written .No space left on device.; free space"):
+        save_adapter(lora(model), "x")
+
+
 def test_a_failing_save_leaves_what_was_there(model, monkeypatch, tmp_path):
     save_adapter(lora(model), "x")
     before = {file.name: file.read_bytes() for file in (tmp_path / "x").iterdir()}
@@ -139,7 +149,7 @@ def test_a_failing_save_leaves_what_was_there(model, monkeypatch, tmp_path):
     def fail(*given, **named):
         raise OSError("disk full")
 
-    monkeypatch.setattr("acestep_pack.acestep_core.lora.save.save_file", fail)
+    monkeypatch.setattr("acestep_pack.acestep_core.lora.save.write_tensors", fail)
     with pytest.raises(OSError, match="disk full"):
         save_adapter(lora(model, rank=2), "x")
     assert {file.name: file.read_bytes() for file in (tmp_path / "x").iterdir()} == before

@@ -15,6 +15,7 @@ from core_tests.lora_material import (
     LAYERS,
     differ,
     dora,
+    draw,
     hadamard,
     kronecker,
     lora,
@@ -101,6 +102,18 @@ def test_a_worn_model_moves_with_its_adapter(tiny_family):
     differ(velocity(worn), velocity(half))
     buffers = dict(worn.to(dtype=torch.float32).transformer.named_buffers())
     assert buffers and {buffer.dtype for buffer in buffers.values()} == {torch.float32}
+
+
+def test_a_magnitude_that_has_hardly_moved_is_worn_in_half_precision(tiny_family):
+    half = load_stage_model(tiny_family / "m", dtype=torch.bfloat16)
+    delta = low_rank(half, LAYERS[0])
+    norm = half.transformer.get_submodule(LAYERS[0]).weight.float().norm(dim=1)[:, None]
+    still = dataclasses.replace(delta, b=torch.zeros_like(delta.b), magnitude=1.003 * norm)
+    layer = wear(half, Adapter("a", {LAYERS[0]: still}))[0].transformer.get_submodule(LAYERS[0])
+    x = draw(1, 5, delta.a.shape[1]).bfloat16()
+    out = layer.base(x)
+    added = layer.branches[-1](x, out, layer.base)
+    assert (added.float() / out.float() - 0.003).abs().max() < 5e-5
 
 
 KINDS = {

@@ -92,6 +92,11 @@ def test_a_wish_that_cannot_be_met_is_told(settings, message):
         plan([TURBO] * 3, Settings(**settings))
 
 
+def test_where_models_know_other_times_the_next_ones_is_that_of_the_hand_over():
+    found = plan((VARIANTS["base"], VARIANTS["turbo"]), Settings(boundaries=(0.8333,), steps=(4, 4)))
+    assert found[0].times[-1] == found[1].times[0] != 0.8333
+
+
 def test_times_near_a_taught_one_become_it():
     stages = plan([TURBO] * 3, Settings(boundaries=(0.8333, 0.5)))
     assert stages[0].times[-1] == stages[1].times[0] == next(t for t in TURBO.valid_times if abs(t - 0.8333) < 1e-3)

@@ -162,7 +162,9 @@ def test_a_choice_that_there_is_not_is_told_before_anything_runs(given, lacks):
 
 def test_what_comes_through_a_link_is_held_to_what_the_widgets_are(graph):
     for given in ({"stretch": "auto"}, {"guidance": "none"}):
-        with pytest.raises(UserError, match=f"{next(iter(given))}: expected one of auto, .* cannot come through a link"):
+        with pytest.raises(
+            UserError, match=f"{next(iter(given))}: expected one of auto, .* cannot come through a link"
+        ):
             graph.stage(0, graph.empty(), **{**QUICK, **given})
     with pytest.raises(UserError, match="steps: got 201, expected at most 200"):
         graph.stage(0, graph.empty(), **{**QUICK, "steps": 201})
