@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from ..checkpoints.weights import TensorInfo, read_header, read_json
 from ..errors import CheckpointError, UserError
 from .bases import Shapes, bases_of
-from .deltas import Delta, Hadamard, Kronecker, LowRank
+from .deltas import Delta, Hadamard, Kronecker, LowRank, as_peft_multiplies
 from .facts import read_facts
 from .find import find_adapter, weights_file
 from .layouts import CONFIG_FILE, WEIGHTS_FILE, Key, is_known, read_keys
@@ -93,7 +93,8 @@ def read_adapter(name_or_path: Path | str) -> Adapter:
         names[module] = tuple(parts.values())
         given = {part: tensors[key] for part, key in parts.items()}
         spelled = (module, *(_module_of(key) for key in names[module][:1]))
-        modules[module], source = _delta(file, module, given, told, spelled)
+        delta, source = _delta(file, module, given, told, spelled)
+        modules[module] = as_peft_multiplies(delta) if config.get("peft_type") == "LOKR" else delta
         sources.append(source)
     return Adapter(
         name=path.stem if path.is_file() else path.resolve().name,

@@ -85,6 +85,18 @@ class Kronecker:
         return torch.einsum("pq,...qc->...pc", w1 * self.scale, blocks).flatten(-2)
 
 
+def as_peft_multiplies(delta: Kronecker) -> Kronecker:
+    """What PEFT trained where a product of a convolution is whole, [c, d, k]: it lays w1 along columns and kernel, not
+    along rows and columns, and takes what comes of it for rows and columns after all.
+    """
+    if len(delta.w2) > 1 or delta.w2[0].dim() < 3:
+        return delta
+    w1, w2 = _product(delta.w1).float(), delta.w2[0].float()
+    (p, q), (c, d, *kernel) = w1.shape, w2.shape
+    whole = torch.kron(w1, w2).reshape(p * c, q * d, *kernel)
+    return replace(delta, w1=(torch.ones(1, 1),), w2=(whole,))
+
+
 @dataclass(frozen=True)
 class Hadamard:
     """LoHa: scale * w1 * w2, element by element; each is (a, b) with w = a @ b, or (a, b, core) as in Kronecker."""

@@ -11,7 +11,7 @@ from acestep_pack.acestep_core.errors import AceStepError, UserError
 from acestep_pack.acestep_core.lora.adapter import Adapter, read_adapter
 from acestep_pack.acestep_core.lora.save import save_adapter
 from acestep_pack.acestep_core.lora.wear import wear
-from core_tests.lora_material import LAYERS, dora, hadamard, kronecker, lora, low_rank, near, velocity
+from core_tests.lora_material import CONV, LAYERS, dora, draw, hadamard, kronecker, lora, low_rank, near, velocity
 from safetensors import SafetensorError
 
 pytestmark = pytest.mark.usefixtures("own_folder")
@@ -85,6 +85,21 @@ def test_peft_reads_what_we_save(model):
     near(
         velocity(wear(model, adapter)[0]),
         velocity(dataclasses.replace(model, transformer=theirs.base_model.model.eval())),
+    )
+
+
+@pytest.mark.parametrize("rank", [2, 16])  # with the larger one PEFT leaves products whole
+def test_a_lokr_of_a_convolution_is_what_peft_trained(model, rank):
+    peft = pytest.importorskip("peft")
+    config = peft.LoKrConfig(r=rank, alpha=3, target_modules=[CONV])
+    theirs = peft.get_peft_model(copy.deepcopy(model.transformer), config).eval()
+    for parameter in theirs.parameters():
+        if parameter.requires_grad:
+            parameter.data = draw(*parameter.shape)
+    theirs.save_pretrained("theirs")
+    near(
+        velocity(wear(model, read_adapter("theirs"))[0]),
+        velocity(dataclasses.replace(model, transformer=theirs.base_model.model)),
     )
 
 
