@@ -21,7 +21,7 @@ from .types import SongSocket
 
 CATEGORY = "ACE-Step/audio"
 DEFAULT_FORMAT = "flac"
-AS_IT_IS, TARGET = "as it is", "target"
+AS_IT_IS, TARGET = LOUDNESSES = ("as it is", "target")
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
@@ -35,6 +35,12 @@ class Wish:
     format: str
     bit_depth: str | None = None
     lufs: float | None = None
+
+
+def wished(prefix: str, format: dict, loudness: dict) -> Wish:
+    """From a node's widgets. Raises UserError."""
+    format, loudness = host.chosen("format", format, FORMATS), host.chosen("loudness", loudness, LOUDNESSES)
+    return Wish(prefix, format["format"], format.get("bit_depth"), loudness.get("lufs"))
 
 
 def save(wave: Waveform, tags: list[dict[str, str]], wish: Wish) -> list[Path]:
@@ -148,7 +154,7 @@ class SaveAudio(io.ComfyNode):
     def validate_inputs(cls, filename_prefix, *, format=None, loudness=None):
         # DynamicCombos come unasked, and only where the choice is one of theirs; they are taken by keyword, since
         # ComfyUI leaves the inside of those that are named before the star unchecked.
-        for name, given, options in (("format", format, FORMATS), ("loudness", loudness, (AS_IT_IS, TARGET))):
+        for name, given, options in (("format", format, FORMATS), ("loudness", loudness, LOUDNESSES)):
             if wrong := host.check_choice(name, given, options):
                 return wrong
         # What comes through a link arrives as None, and is checked when the node runs.
@@ -158,11 +164,7 @@ class SaveAudio(io.ComfyNode):
     def execute(
         cls, audio, filename_prefix, format, loudness, title="", artist="", song=None, audioUI=None
     ) -> io.NodeOutput:
-        format, loudness = (
-            host.chosen(name, given, options)
-            for name, given, options in (("format", format, FORMATS), ("loudness", loudness, (AS_IT_IS, TARGET)))
-        )
-        wish = Wish(filename_prefix, format["format"], format.get("bit_depth"), loudness.get("lufs"))
+        wish = wished(filename_prefix, format, loudness)
         with host.notes_on(cls.hidden.unique_id):
             wave, workflow = waveform_of(audio), host.workflow_tags(cls.hidden)
             tags = [{**own, **workflow} for own in tags_of(audio, song, title, artist)]
