@@ -8,6 +8,7 @@ from types import FrameType
 
 from .cli import STOPPED, main
 from .console import Console
+from .spared_imports import spare
 
 _YOUNG_BEFORE_ALL = 1000
 
@@ -21,6 +22,8 @@ def command() -> int:
     gc.set_threshold(*gc.get_threshold()[:2], _YOUNG_BEFORE_ALL)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else whoever began it wants no Ctrl-C
         signal.signal(signal.SIGINT, _stopped)
+    if sys.argv[1:2] == ["generate"]:
+        spare("scipy")
     try:
         return main()
     finally:

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from .errors import UserError
 from .formats import FORMATS, AudioFormat, check_destination, choose_format, existing, read_tags, tagged, write_whole
+from .spared_imports import need
 from .spec import LOUDNESS_LUFS, PEAK_DBFS
 from .torchaudio_door import settle_torchaudio
 
@@ -131,6 +132,7 @@ def loudness_lufs(wave: Waveform) -> tuple[float, ...]:
     """Integrated loudness (ITU-R BS.1770) of each item; -inf for silence. Raises UserError under 0.4 s, and for more
     channels than it is defined for.
     """
+    need("scipy")
     import pyloudnorm
 
     if wave.seconds < LOUDNESS_BLOCK_SECONDS:

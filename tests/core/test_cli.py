@@ -352,6 +352,20 @@ def test_loudness_is_met(generate):
     assert audio.loudness_lufs(audio.read("a.wav"))[0] == pytest.approx(-23, abs=0.2)
 
 
+def test_a_song_spares_imports_until_they_are_needed(tiny_family, tmp_path):
+    entry = (
+        "import sys; from acestep_core import __main__, commands; play = commands._play\n"
+        "commands._play = lambda *given: (play(*given), print(sys.modules['scipy']))[0]\n"
+        "sys.exit(__main__.command())"
+    )
+    asked = ["generate", "x", "-o", "a.wav", "--seconds", "10", "--loudness", "-23", "--models", str(tiny_family)]
+    run = process(*asked, entry=entry, folder=tmp_path)
+    out, err = run.communicate(timeout=120)
+    assert run.returncode == 0, err
+    assert out.startswith("None\na.wav  10.0 s of music")
+    assert audio.loudness_lufs(audio.read("a.wav"))[0] == pytest.approx(-23, abs=0.2)
+
+
 def test_slots_dtype_and_offload(generate, tiny_family):
     slots = ["--l", tiny_family / "l", "--m", tiny_family / "m", "--s", tiny_family / "s"]
     generate("x", "-o", "a.wav", "--seconds", 10, "--seed", 1)
