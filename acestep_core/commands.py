@@ -8,14 +8,14 @@ import secrets
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from . import schedule
 from .cascade import CASCADES
 from .console import Clock, Console
 from .errors import UserError
-from .formats import FORMATS, check_destination, choose_format, existing, read_tags
+from .formats import FORMATS, check_destination, choose_format, existing
 from .lora.find import Lora, find_adapter
+from .making import MODEL_OPTIONS, Making, models_of, read_song
 from .song import Song, check_seed, check_text
-from .tags import MODELS_TAG, SETTINGS_TAG, SONG_TAG, song_tags
+from .tags import song_tags
 
 SEEDS_DRAWN_BELOW = 2**32
 DEFAULT_FORMAT = "flac"
@@ -23,61 +23,6 @@ NAME_LENGTH = 40
 NO_LORA = "none"
 
 _SONG_OPTIONS = ("caption", "seconds", "lyrics", "language", "bpm", "key", "time_signature")
-_MODEL_OPTIONS = ("models", "l", "m", "s", "text_encoder", "vocoder")
-
-
-@dataclass(frozen=True)
-class Making:
-    """Everything besides the song that decides how it sounds, as the user asked it: what goes into the tags."""
-
-    seed: int | None = None
-    models: str | None = None
-    l: str | None = None  # noqa: E741  the slot's name
-    m: str | None = None
-    s: str | None = None
-    text_encoder: str | None = None
-    vocoder: str | None = None
-    steps: int | tuple[int, ...] | None = None
-    boundaries: tuple[float, ...] | None = None
-    solver: str | None = None
-    guidance: str | tuple[str, ...] | None = None
-    reference: tuple[str, ...] | None = None
-    continue_from: str | None = None
-    lora: tuple[str, ...] | None = None
-    dtype: str | None = None
-    vocoder_dtype: str | None = None
-    quantise: str | None = None
-    loudness: float | None = None
-
-    def __post_init__(self):
-        # From a command line the kinds are right; from the tags of a file they may be any.
-        schedule.check_kinds(self.steps, self.boundaries)
-        for name in (*_MODEL_OPTIONS, "continue_from", "dtype", "vocoder_dtype", "quantise"):
-            if not isinstance(getattr(self, name), str | None):
-                raise UserError(f"{name}: got {getattr(self, name)!r}, expected a name")
-        for name in ("reference", "lora"):
-            given = getattr(self, name)
-            if given is not None and not (isinstance(given, tuple) and all(isinstance(one, str) for one in given)):
-                raise UserError(f"{name}: got {given!r}, expected names")
-        if not isinstance(self.loudness, int | float | None):
-            raise UserError(f"loudness: got {self.loudness!r}, expected a number")
-        if self.loudness is not None and not -70 <= self.loudness <= 0:
-            raise UserError(f"--loudness: got {self.loudness:g}, expected LUFS from -70 to 0, such as -14")
-
-    @property
-    def settings(self) -> dict:
-        """The part of it that `Cascade.plan` takes."""
-        asked = {name: getattr(self, name) for name in ("steps", "boundaries", "solver", "guidance")}
-        return {name: value for name, value in asked.items() if value is not None}
-
-    @property
-    def parts(self) -> dict:
-        """The part of it that names models."""
-        names = {"models": self.models, "l": self.l, "m": self.m, "s": self.s}
-        return {**names, "text": self.text_encoder, "vocoder": self.vocoder}
-
-    def asked(self) -> dict:
-        return {name: value for name, value in asdict(self).items() if value not in (None, ())}
 
 
 @dataclass(frozen=True)
@@ -131,7 +76,7 @@ def _wishes(arguments: argparse.Namespace) -> list[tuple[Song, Making, str | Non
         given = asdict(_song_in(_text(arguments.song), arguments.song))
     elif arguments.from_file:
         song, making = read_song(arguments.from_file)
-        if not any(getattr(arguments, name) for name in _MODEL_OPTIONS):
+        if not any(getattr(arguments, name) for name in MODEL_OPTIONS):
             _check_can_be_made_again(arguments.from_file)
         given = asdict(song)
     elif arguments.caption is None:
@@ -141,28 +86,12 @@ def _wishes(arguments: argparse.Namespace) -> list[tuple[Song, Making, str | Non
 
 def _check_can_be_made_again(path: str):
     """Raises UserError for a file of ComfyUI: how it was made is told by its graph and not by its settings."""
-    models = _models_of(path)
+    models = models_of(path)
     if not isinstance(models, dict):
         raise UserError(
             f"{path}: was made in ComfyUI by {', '.join(models) or 'models that it does not name'}; drop it there to "
             "get its graph again, or name models here (--models tiny) to make its song with those"
         )
-
-
-def _models_of(path: str) -> "dict[str, str] | list[str]":
-    """Names of the models that made a file: by slot if `generate` made it."""
-    text = read_tags(path).get(MODELS_TAG, "[]")
-    try:
-        models = json.loads(text)
-    except ValueError:
-        models = None
-    if not isinstance(models, dict | list) or not all(isinstance(name, str) for name in _values(models)):
-        raise UserError(f"{path}: its tags cannot be read (models: {text[:80]!r}); a newer version may have made it")
-    return models
-
-
-def _values(of: "dict | list"):
-    return of.values() if isinstance(of, dict) else of
 
 
 def _song_in(source: str | dict, where: str) -> Song:
@@ -208,11 +137,11 @@ def _changed(making: Making, arguments: argparse.Namespace) -> Making:
     asked = {field.name: getattr(arguments, field.name) for field in fields(Making)}
     if asked["reference"] is not None:
         asked["reference"] = tuple(map(_whole, asked["reference"]))
-    asked |= {name: _whole(asked[name]) for name in (*_MODEL_OPTIONS, "continue_from") if asked[name]}
+    asked |= {name: _whole(asked[name]) for name in (*MODEL_OPTIONS, "continue_from") if asked[name]}
     if asked["lora"] is not None:
         asked["lora"] = _loras(asked["lora"])
-    if any(asked[name] for name in _MODEL_OPTIONS):  # other models than those of a file that is made again
-        making = dataclasses.replace(making, **dict.fromkeys(_MODEL_OPTIONS))
+    if any(asked[name] for name in MODEL_OPTIONS):  # other models than those of a file that is made again
+        making = dataclasses.replace(making, **dict.fromkeys(MODEL_OPTIONS))
     changed = dataclasses.replace(making, **{name: value for name, value in asked.items() if value is not None})
     if changed.seed is not None:
         check_seed(changed.seed, arguments.count)
@@ -338,25 +267,12 @@ def _save(order: Order, wave, cascade, arguments: argparse.Namespace, console: C
         console.result(f"{order.path}  {wave.seconds:.1f} s of music, seed {making.seed}, {made_in}")
 
 
-# ---- tags ------------------------------------------------------------------------------------------------------------
-
-
-def read_song(path: str) -> tuple[Song, Making]:
-    """The Song of a file that `generate` made, and how it was made. Raises UserError for any other file."""
-    tags = read_tags(path)
-    if SONG_TAG not in tags:
-        raise UserError(f"{path}: has no song in its tags; expected a file made by acestep-cascade generate")
-    try:
-        given = json.loads(tags.get(SETTINGS_TAG, "{}"))
-        asked = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-        return Song.from_json(tags[SONG_TAG]), Making(**asked)
-    except (ValueError, TypeError, AttributeError) as exc:
-        raise UserError(f"{path}: its tags cannot be read ({exc}); a newer version may have made it") from exc
+# ---- showing it ------------------------------------------------------------------------------------------------------
 
 
 def show(arguments: argparse.Namespace, console: Console):
     song, making = read_song(arguments.file)
-    models = _models_of(arguments.file)
+    models = models_of(arguments.file)
     if arguments.json:
         shown = {"file": arguments.file, "song": asdict(song), "settings": making.asked(), "models": models}
         console.result(json.dumps(shown, ensure_ascii=False))

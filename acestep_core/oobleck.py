@@ -8,6 +8,7 @@ Every layer takes and gives a Pending: on GPUs, where a convolution adds its bia
 adds it instead.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -30,6 +31,9 @@ class Pending(NamedTuple):
 
     def settled(self) -> torch.Tensor:
         return self.x if self.bias is None else self.x + self.bias
+
+    def cut(self, part: slice) -> "Pending":
+        return Pending(self.x[:, part], self.bias)
 
 
 def _weight(module: nn.Module) -> torch.Tensor:
@@ -203,9 +207,14 @@ class Half(nn.Module):
         self.head, self.blocks = Convolution(network.conv1), nn.Sequential(*map(block, network.block))
         self.snake, self.tail = Snake(network.snake1), Convolution(network.conv2)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        stream = self.blocks(self.head(Pending(x.transpose(1, 2).contiguous())))
-        return self.tail(self.snake.in_place(stream)).settled().transpose(1, 2)
+    def forward(self, x: torch.Tensor, cuts: Sequence[slice] | None = None) -> torch.Tensor:
+        """`cuts`: what is gone on with before each block, before the last layer, and after it; else everything."""
+        *before, last = cuts or [slice(None)] * (len(self.blocks) + 2)
+        stream = self.head(Pending(x.transpose(1, 2).contiguous()))
+        for block, cut in zip(self.blocks, before):
+            stream = block(stream.cut(cut))
+        stream = self.tail(self.snake.in_place(stream.cut(before[-1])))
+        return stream.cut(last).settled().transpose(1, 2)
 
 
 class Oobleck(nn.Module):

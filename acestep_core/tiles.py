@@ -14,6 +14,7 @@ SHARE_FOR_A_TILE = 0.5  # of a GPU's free memory, for one that is larger than it
 # The network of diffusers: a residual unit is a convolution of this kernel, dilated so.
 KERNEL = 7
 DILATIONS = (1, 3, 9)
+RESIDUAL_REACH = sum(DILATIONS) * (KERNEL // 2)  # of the three units of a block, in samples of its own rate
 ENCODER_HEAD_KERNEL = 3  # of the last layer, at the latents' rate
 
 
@@ -56,12 +57,11 @@ def reach(ratios: Sequence[int], latent_kernel: int) -> tuple[int, int]:
 
     `ratios` as in the config, fine to coarse. `latent_kernel`: of the convolution at the latents' own rate.
     """
-    residual = sum(dilation * (KERNEL // 2) for dilation in DILATIONS)
     low, high = -(latent_kernel // 2), latent_kernel // 2
     for ratio in reversed(ratios):
         first = -math.ceil(ratio / 2)  # a strided convolution spans 2 * ratio samples and is padded by half of that
-        low = low * ratio + first - residual
-        high = high * ratio + first + 2 * ratio - 1 + residual
+        low = low * ratio + first - RESIDUAL_REACH
+        high = high * ratio + first + 2 * ratio - 1 + RESIDUAL_REACH
     return low - KERNEL // 2, high + KERNEL // 2
 
 
@@ -77,6 +77,34 @@ def decoder_context(ratios: Sequence[int]) -> Context:
     """The frames around a tile that touch its samples."""
     (low, high), hop = reach(ratios, KERNEL), math.prod(ratios)
     return Context(before=high // hop, after=-(low // hop))
+
+
+def decoder_cuts(ratios: Sequence[int], span: slice, kept: slice) -> tuple[slice, ...]:
+    """What a decoder's blocks and its last layer need of what the layer before them made, in their order, and what of
+    the last one's samples is kept, so that nothing is computed which is not heard in `kept`.
+
+    `span`: the frames that the decoder is given, `kept`: samples, both counted in the song, the cuts in what they cut.
+    """
+    low, high = kept.start - KERNEL // 2, kept.stop + KERNEL // 2
+    needed = [(1, low, high)]
+    for ratio in ratios:
+        # A sample is made from the frame it lies in and from the one before, in a sound of which some are trimmed off.
+        trim = math.ceil(ratio / 2)
+        low = (low - RESIDUAL_REACH + trim) // ratio - 1
+        high = (high + RESIDUAL_REACH + trim - 1) // ratio + 1
+        needed.insert(0, (ratio, low, high))
+    cuts, start = [], span.start
+    for ratio, low, high in needed:
+        first = max(low, start)
+        cuts.append(slice(first - start, high - start))
+        start = first * ratio
+    return (*cuts, slice(kept.start - start, kept.stop - start))
+
+
+def decoder_uncut(ratios: Sequence[int], span: slice, kept: slice) -> tuple[slice, ...]:
+    """As `decoder_cuts`, where all is computed of which a part is kept: all tiles of one length stay so within."""
+    start = span.start * math.prod(ratios)
+    return (*[slice(None)] * (len(ratios) + 1), slice(kept.start - start, kept.stop - start))
 
 
 def encoder_context(ratios: Sequence[int]) -> Context:

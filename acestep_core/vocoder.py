@@ -18,7 +18,18 @@ from .audio import Waveform, convert
 from .errors import UserError, is_out_of_memory
 from .oobleck import Oobleck
 from .spec import LatentSpec
-from .tiles import Context, decoder_context, encoder_context, evened, pass_bytes, roomy_tile_frames, tile_frames, widest
+from .tiles import (
+    Context,
+    decoder_context,
+    decoder_cuts,
+    decoder_uncut,
+    encoder_context,
+    evened,
+    pass_bytes,
+    roomy_tile_frames,
+    tile_frames,
+    widest,
+)
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderOobleck
@@ -119,12 +130,16 @@ class Vocoder:
     def _decoded(self, latents: torch.Tensor) -> Iterator[torch.Tensor]:
         """Pieces [B, channels, n] in order, on the network's own device."""
         frames, hop = latents.shape[-1], self.latents.samples_per_frame
-        total = self.samples(frames)
-        tiles = self._tiles(self.network.decoder, lambda span: latents[..., span], frames, self.decode_context)
-        for tile, wave in tiles:
-            first, last = (tile.core.start - tile.span.start) * hop, (tile.core.stop - tile.span.start) * hop
-            last += 0 if tile.core.stop < frames else total - frames * hop  # odd ratios end a song some samples early
-            yield wave[..., first:last]
+        cuts = decoder_uncut if self._device.type == "cuda" else decoder_cuts  # a GPU's tiles are large
+
+        def make(tile: _Tile) -> torch.Tensor:
+            # Odd ratios end a song some samples early.
+            last = tile.core.stop * hop if tile.core.stop < frames else self.samples(frames)
+            kept = cuts(self.ratios, tile.span, slice(tile.core.start * hop, last))
+            return self._each(self.network.decoder, latents[..., tile.span], kept)
+
+        for _, wave in self._tiles(make, frames, self.decode_context):
+            yield wave
 
     def encode(
         self,
@@ -144,11 +159,12 @@ class Vocoder:
         if frames == 0:
             raise UserError(f"waveform: got {samples.shape[-1]} samples, expected at least one frame, {hop}")
 
-        def cut(span: slice) -> torch.Tensor:
-            return samples[..., span.start * hop : span.stop * hop if span.stop < frames else None]
+        def make(tile: _Tile) -> torch.Tensor:
+            last = tile.span.stop * hop if tile.span.stop < frames else None
+            return self._each(self.network.encoder, samples[..., tile.span.start * hop : last])
 
         parts = []
-        for tile, made in self._tiles(self.network.encoder, cut, frames, self.encode_context):
+        for tile, made in self._tiles(make, frames, self.encode_context):
             first = tile.core.start - tile.span.start
             parts.append(made[..., first : first + tile.core.stop - tile.core.start])
             tell(self.latents.seconds(tile.core.stop))
@@ -158,14 +174,14 @@ class Vocoder:
         return mean + (functional.softplus(scale) + 1e-4) * torch.randn(mean.shape, generator=generator)
 
     def _tiles(
-        self, network: torch.nn.Module, cut: Callable, frames: int, context: Context
+        self, make: "Callable[[_Tile], torch.Tensor]", frames: int, context: Context
     ) -> "Iterator[tuple[_Tile, torch.Tensor]]":
-        """Each tile with what the network makes of what is cut for its span; smaller tiles where memory runs out."""
+        """Each tile with what is made of it; smaller tiles where memory runs out."""
         start, size, on_gpu = 0, self._tile_to_begin_with(frames), self._device.type == "cuda"
         while start < frames:
             tile = _tile(start, size, frames, context, even=on_gpu)
             try:
-                made = self._each(network, cut(tile.span))
+                made = make(tile)
             except RuntimeError as error:
                 if not is_out_of_memory(error) or size <= LEAST_TILE_FRAMES:
                     raise
@@ -175,11 +191,11 @@ class Vocoder:
             yield tile, made
             start = tile.core.stop
 
-    def _each(self, network: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
+    def _each(self, network: torch.nn.Module, batch: torch.Tensor, *more) -> torch.Tensor:
         # One item after the other: less memory, and an item does not depend on its neighbours.
         weight = next(network.parameters())
         with torch.no_grad():
-            return torch.cat([network(item[None].to(weight)).float() for item in batch])
+            return torch.cat([network(item[None].to(weight), *more).float() for item in batch])
 
     def _tile_to_begin_with(self, frames: int) -> int:
         if self._tile_frames or self._device.type != "cuda":

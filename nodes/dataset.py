@@ -14,7 +14,7 @@ from . import host
 from .lora import CATEGORY
 from .types import DatasetSocket, Lesson
 
-DEMO, FOLDER = "demo clips", "folder"
+DEMO, FOLDER = SOURCES = "demo clips", "folder"
 DEMO_FOLDER, DEMO_GENRE, DEMO_SECONDS = "acestep-demo-clips", "chiptune", 12.0
 DEMO_SEEDS = range(2_000_000, 2_000_008)
 FILES_MOST = 20_000  # in a folder of clips
@@ -128,7 +128,7 @@ class LoraDataset(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, *, clips=None):
-        return host.check_choice("clips", clips, (DEMO, FOLDER)) or True
+        return host.check_choice("clips", clips, SOURCES) or True
 
     @classmethod
     def fingerprint_inputs(cls, clips, trigger):
@@ -141,7 +141,7 @@ class LoraDataset(io.ComfyNode):
 
     @classmethod
     def execute(cls, clips, trigger) -> io.NodeOutput:
-        trigger, clips = trigger.strip() or None, host.chosen("clips", clips, (DEMO, FOLDER))
+        trigger, clips = trigger.strip() or None, host.chosen("clips", clips, SOURCES)
         folder = demo_clips(cls.hidden.unique_id) if clips["clips"] == DEMO else host.clips_folder(clips["folder"])
         lesson = Lesson(read_clips(folder, trigger), trigger)
         report = "\n".join(described(lesson.dataset))

@@ -22,6 +22,7 @@ from .types import Model, ModelHandle, ReferenceSocket, Text
 SLOTS = ("L", "M", "S")
 MOST_STEPS, MOST_SHIFT = 200, 20.0
 AUTO, CUSTOM = "auto", "custom"
+STRETCHES, GUIDANCES = (AUTO, CUSTOM), (AUTO, *GUIDANCE)
 PREVIEW_SECONDS = 3.0
 
 
@@ -30,7 +31,7 @@ PREVIEW_SECONDS = 3.0
 
 def plan(handle: ModelHandle, slot: int, latents: Latents, wish: dict) -> Stage:
     """The Stage that a node's widgets and its latents ask for. Raises UserError."""
-    own, asked = handle.model.defaults, host.chosen("stretch", wish["stretch"], (AUTO, CUSTOM))
+    own, asked = handle.model.defaults, host.chosen("stretch", wish["stretch"], STRETCHES)
     _check_most(wish["steps"], wish["shift"])
     at = 1.0 if latents.empty else latents.t
     times = stretch(
@@ -54,7 +55,7 @@ def _check_most(steps: int, shift: float) -> None:
 
 
 def _guidance(asked: dict) -> Guidance | None:
-    kind = host.chosen("guidance", asked, (AUTO, *GUIDANCE))["guidance"]
+    kind = host.chosen("guidance", asked, GUIDANCES)["guidance"]
     return None if kind == AUTO else Guidance(kind, asked.get("scale", 1.0))
 
 
@@ -279,7 +280,7 @@ class _StageNode(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, *, stretch=None, guidance=None):
         # By keyword, so that ComfyUI checks the inside of both; one that it does not know arrives as None.
-        for name, given, options in (("stretch", stretch, (AUTO, CUSTOM)), ("guidance", guidance, (AUTO, *GUIDANCE))):
+        for name, given, options in (("stretch", stretch, STRETCHES), ("guidance", guidance, GUIDANCES)):
             if wrong := host.check_choice(name, given, options):
                 return wrong
         return True

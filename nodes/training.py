@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from comfy_api.latest import io
-from safetensors import SafetensorError, safe_open
 
-from ..acestep_core.errors import UserError
+from ..acestep_core.checkpoints.weights import read_metadata
+from ..acestep_core.errors import CheckpointError, UserError
 from ..acestep_core.lora.facts import TRAINING, TRIGGER_WORDS
 from ..acestep_core.training import common
 from ..acestep_core.training.curve import MEAN_STEPS, curve_of, picture
@@ -69,9 +69,8 @@ def places(name: str) -> tuple[Path, Path]:
 def marks(target: Path) -> dict[str, str]:
     """What an adapter's file says of its training; {} where it is not there or cannot be read."""
     try:
-        with safe_open(target, framework="np") as stored:
-            return stored.metadata() or {}
-    except (SafetensorError, OSError):
+        return read_metadata(target)
+    except (CheckpointError, OSError):
         return {}
 
 

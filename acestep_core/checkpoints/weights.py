@@ -32,6 +32,15 @@ class TensorInfo:
 
 def read_header(path: Path) -> dict[str, TensorInfo]:
     """name -> TensorInfo of one safetensors file, whole file checked by its length. Raises CheckpointError."""
+    return _read(path)[0]
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What a safetensors file says of itself beside its tensors. Raises CheckpointError."""
+    return _read(path)[1]
+
+
+def _read(path: Path) -> tuple[dict[str, TensorInfo], dict[str, str]]:
     _refuse_other_formats(path)
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -45,7 +54,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
         text = file.read(length)
     try:
         entries = json.loads(text)
-        entries.pop("__metadata__", None)
+        metadata = dict(entries.pop("__metadata__", None) or {})
         infos = {n: TensorInfo(path, n, e["dtype"], tuple(e["shape"])) for n, e in entries.items()}
         end = max((e["data_offsets"][1] for e in entries.values()), default=0)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -54,7 +63,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
         raise CheckpointError(_cut_off(path, size, f"{8 + length + end:,}"))
     if not infos:
         raise CheckpointError(f"{path} holds no tensors at all; fetch the file again")
-    return infos
+    return infos, metadata
 
 
 def read_folder(folder: Path) -> dict[str, TensorInfo]:

@@ -5,6 +5,7 @@ beforehand and after each step. No torch.
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..console import Clock, Console
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 SLOTS = "LMS"
 REASONS_SHOWN = 3  # where no clip is left
 TELL_EVERY_STEPS = 20
+
+
+def check_named(target: Path, given: str, what: str, such_as: str) -> None:
+    """Raises UserError where `given`, the place for `what`, ends without a name, as . and .. do."""
+    if target.name in ("", ".."):
+        raise UserError(f"{given}: has no name of its own, expected one for {what}, such as {such_as}")
 
 
 def own_stretch(settings: LoraSettings, slot: str, defaults: "VariantDefaults") -> LoraSettings:

@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..plan import stretch
 from ..song import Song
 from .captions import band_songs, in_turn, lasting, of_a_song, read_songs
-from .common import begun, follow, gather, left_out_line, lone_stage, material, told
+from .common import begun, check_named, follow, gather, left_out_line, lone_stage, material, told
 from .dataset import read_dataset
 from .settings import BEGINNINGS, MATCHES, OPTIMISERS, DistillSettings, Rhythm, Size
 
@@ -83,8 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser):
 
 def run(arguments: argparse.Namespace, console: Console):
     target = Path(arguments.student).expanduser()
-    if target.name in ("", ".."):
-        raise UserError(f"{arguments.student}: has no name of its own, expected one for the new model, such as my-s")
+    check_named(target, arguments.student, "the new model", "my-s")
     if target.is_file():
         raise UserError(f"{target}: is a file, expected a folder for the new model")
     settings = _settings(arguments)

@@ -11,7 +11,7 @@ from ..console import Clock, Console
 from ..errors import UserError
 from ..lora.facts import TRIGGER_WORDS
 from .captions import own_songs
-from .common import follow, gather, left_out_line, lone_stage, outline, own_stretch, told
+from .common import check_named, follow, gather, left_out_line, lone_stage, outline, own_stretch, told
 from .dataset import Dataset, read_dataset
 from .folders import folders
 from .settings import KINDS, OPTIMISERS, PRESETS, TARGETS, LoraSettings, Rhythm, preset
@@ -168,8 +168,7 @@ def run(arguments: argparse.Namespace, console: Console):
 
 def _target(output: str) -> Path:
     target = Path(output).expanduser()
-    if target.name in ("", ".."):
-        raise UserError(f"{output}: has no name of its own, expected one for the adapter, such as my-style")
+    check_named(target, output, "the adapter", "my-style")
     if target.suffix == ".safetensors" and target.is_dir():
         raise UserError(f"{target}: is a folder, expected the name of a file")
     if target.suffix != ".safetensors" and target.is_file():

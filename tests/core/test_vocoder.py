@@ -20,6 +20,7 @@ from acestep_pack.acestep_core.tiles import (
 )
 from acestep_pack.acestep_core.torchaudio_door import settle_torchaudio
 from acestep_pack.acestep_core.vocoder import Vocoder
+from torch.utils.flop_counter import FlopCounterMode
 
 settle_torchaudio()
 
@@ -103,6 +104,18 @@ def test_biases_that_the_next_snake_adds_are_the_same(monkeypatch):
     assert any(bias is not None for bias in seen)
 
 
+def test_a_tile_computes_little_that_another_computes_too():
+    """Context counts in the first layers, where a frame is few numbers, and next to nothing in the costly last ones."""
+
+    def flop(tile_frames):
+        with FlopCounterMode(display=False) as counted:
+            ours.tiled(tile_frames).decode(music)
+        return counted.get_total_flops()
+
+    ours, music = Vocoder(network(PUBLISHED)), latents(128)
+    assert flop(16) < 1.3 * flop(128)  # the context of a tile alone is longer than that
+
+
 @pytest.mark.parametrize("frames", [1, 20, 47, 60])
 def test_tiles_of_one_length_are_decoding_at_once(frames, monkeypatch):
     spans, real = [], vocoder_module._tile
@@ -112,6 +125,7 @@ def test_tiles_of_one_length_are_decoding_at_once(frames, monkeypatch):
         return real(*given, even=True)
 
     monkeypatch.setattr(vocoder_module, "_tile", even)
+    monkeypatch.setattr(vocoder_module, "decoder_cuts", tiles.decoder_uncut)  # as on a GPU
     vae = network()
     expected = vae.decode(latents(frames)).sample
     assert torch.allclose(Vocoder(vae, 7).decode(latents(frames)).samples, expected, atol=1e-6)
