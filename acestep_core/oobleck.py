@@ -4,8 +4,8 @@ Inside, time comes before channels, [B, N, C], so no convolution has to reorder 
 product; a transposed convolution of kernel 2s and stride s is one of kernel 2 that makes s samples at a time. Weight
 norm is folded when the network is made, and a snake needs no memory beside its input.
 
-Every layer takes and gives a Pending: on GPUs, where a convolution adds its bias in a pass of its own, the next snake
-adds it instead.
+Every layer takes and gives a Pending: a bias that would be added in a pass of its own, as after a product in place and
+on GPUs after every convolution, is added by the next snake.
 """
 
 from collections.abc import Sequence
@@ -31,6 +31,11 @@ class Pending(NamedTuple):
 
     def settled(self) -> torch.Tensor:
         return self.x if self.bias is None else self.x + self.bias
+
+    def plus(self, bias: torch.Tensor | None) -> "Pending":
+        if bias is None:
+            return self
+        return Pending(self.x, bias if self.bias is None else self.bias + bias)
 
     def cut(self, part: slice) -> "Pending":
         return Pending(self.x[:, part], self.bias)
@@ -72,6 +77,8 @@ class Snake(nn.Module):
         for source, place in zip(x.split(rows, 1), target.split(rows, 1)):
             if wide is not None:
                 source = wide[:, : source.shape[1]].copy_(source)
+            if given.bias is not None:
+                source = torch.add(source, given.bias, out=place if wide is None else source)
             wave = torch.mul(source, rate, out=waves[:, : source.shape[1]]).sin_().square_()
             if wide is None:
                 torch.addcmul(source, wave, gain, out=place)
@@ -116,11 +123,9 @@ class Convolution(nn.Module):
 
     def onto(self, stream: Pending, given: Pending) -> Pending:
         """`stream`, to which is added what a pointwise convolution makes of `given`: in place."""
-        now, later = _biases(self, given.x)
-        if later is None:
-            return Pending(stream.x.add_(functional.linear(given.x, self.weight, now)), stream.bias)
-        stream.x.flatten(0, 1).addmm_(given.x.flatten(0, 1), self.weight.t())
-        return Pending(stream.x, later if stream.bias is None else stream.bias + later)
+        channels = stream.x.shape[-1]
+        stream.x.view(-1, channels).addmm_(given.x.view(-1, channels), self.weight.t())
+        return stream.plus(self.bias)
 
 
 def _biases(layer: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:

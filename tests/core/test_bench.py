@@ -11,6 +11,7 @@ from acestep_pack.acestep_core import cli, replay
 from acestep_pack.acestep_core.bench import command, contender, native, pairs, published, ratio, resident
 from diffusers import AutoencoderOobleck
 from diffusers.pipelines.ace_step import AceStepConditionEncoder
+from torch.utils.flop_counter import FlopCounterMode
 
 SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16}
 ROOT = Path(__file__).resolve().parents[2]
@@ -148,8 +149,16 @@ def test_memory_of_a_gpu_is_all_that_is_reserved(monkeypatch):
     assert run.memory_bytes() == 30 + 20
 
 
+def test_a_product_counts_whether_it_is_added_in_place_or_not():
+    left, right, sums = torch.randn(3, 4), torch.randn(4, 5), torch.randn(3, 5)
+    with FlopCounterMode(display=False, custom_mapping=contender.flop_counts()) as counted:
+        torch.addmm(sums, left, right)
+        sums.addmm_(left, right)
+    assert counted.get_total_flops() == 2 * (2 * 3 * 4 * 5)
+
+
 def test_flops_of_windows_and_of_gradients_are_those_that_are_done():
-    counts = {name.__name__: count for name, count in contender.attention_counts().items()}
+    counts = {name.__name__: count for name, count in contender.flop_counts().items()}
     query, key = (2, 100, 4, 8), (2, 100, 2, 8)
     whole = counts["_flash_attention_forward"](query, key, key)
     assert whole == 4 * 2 * 4 * 100 * 100 * 8
