@@ -7,6 +7,7 @@ from dataclasses import dataclass
 # Bytes that a channel of one tile takes at the full sample rate; its widest layers take some hundred megabytes then.
 TILE_BYTES = 4 * 128 * 1920
 SMALL_TILE_BYTES = TILE_BYTES // 4
+CUT_TILE_BYTES = TILE_BYTES // 2  # where no layer computes what is not heard, shorter tiles cost next to nothing
 LARGE_TILE_BYTES = TILE_BYTES * 4  # fills the largest of GPUs
 MOST_IDLE = 1.1  # times as many frames as there are
 SHARE_FOR_A_TILE = 0.5  # of a GPU's free memory, for one that is larger than it must be
@@ -18,9 +19,10 @@ RESIDUAL_REACH = sum(DILATIONS) * (KERNEL // 2)  # of the three units of a block
 ENCODER_HEAD_KERNEL = 3  # of the last layer, at the latents' rate
 
 
-def tile_frames(samples_per_frame: int, each: int, small: bool = False) -> int:
-    """Frames of one tile of a vocoder that computes with `each` bytes a number."""
-    return max(1, (SMALL_TILE_BYTES if small else TILE_BYTES) // (each * samples_per_frame))
+def tile_frames(samples_per_frame: int, each: int, small: bool = False, cut: bool = False) -> int:
+    """Frames of one tile of a vocoder that computes with `each` bytes a number. `cut`: by `decoder_cuts`."""
+    size = SMALL_TILE_BYTES if small else CUT_TILE_BYTES if cut else TILE_BYTES
+    return max(1, size // (each * samples_per_frame))
 
 
 def widest(ratios: Sequence[int], channels: int, multiples: Sequence[int]) -> float:
@@ -96,6 +98,7 @@ def decoder_cuts(ratios: Sequence[int], span: slice, kept: slice) -> tuple[slice
     cuts, start = [], span.start
     for ratio, low, high in needed:
         first = max(low, start)
+        high += first - low  # a song's first tile becomes as long as the next, which then fit where it lay in memory
         cuts.append(slice(first - start, high - start))
         start = first * ratio
     return (*cuts, slice(kept.start - start, kept.stop - start))

@@ -1,7 +1,8 @@
 """Latents [B, C, T] <-> waveform [B, channels, N], through an Oobleck autoencoder, tile by tile.
 
 Each tile is computed with as many neighbouring frames as can reach into it, a number that follows from the network's
-layers. So tiles leave no seam, memory does not grow with the song, and music can be heard while the rest is decoded.
+layers; most of those reach through the first layers only, and the others, which cost the most, do without. So tiles
+leave no seam, memory does not grow with the song, and music can be heard while the rest is decoded.
 """
 
 import copy
@@ -76,7 +77,9 @@ class Vocoder:
     @property
     def tile_frames(self) -> int:
         """How many frames are done at once, at least: more where a GPU has memory to spare, unless told."""
-        return self._tile_frames or tile_frames(self.latents.samples_per_frame, self.dtype.itemsize)
+        return self._tile_frames or tile_frames(
+            self.latents.samples_per_frame, self.dtype.itemsize, cut=not self._on_gpu
+        )
 
     def small_tiled(self) -> "Vocoder":
         """The same network in the small tiles of a memory plan."""
@@ -106,7 +109,7 @@ class Vocoder:
         """
         self._check(latents)
         whole, start = torch.empty(len(latents), self.channels, self.samples(latents.shape[-1])), 0
-        if self._device.type == "cuda":
+        if self._on_gpu:
             whole.zero_()  # its pages, by many threads, before the one that copies meets them
         for chunk in self._decoded(latents):
             whole[..., start : start + chunk.shape[-1]] = chunk
@@ -130,7 +133,8 @@ class Vocoder:
     def _decoded(self, latents: torch.Tensor) -> Iterator[torch.Tensor]:
         """Pieces [B, channels, n] in order, on the network's own device."""
         frames, hop = latents.shape[-1], self.latents.samples_per_frame
-        cuts = decoder_uncut if self._device.type == "cuda" else decoder_cuts  # a GPU's tiles are large
+        # Context is little of a GPU's large tiles, whose one length is worth more.
+        cuts = decoder_uncut if self._on_gpu else decoder_cuts
 
         def make(tile: _Tile) -> torch.Tensor:
             # Odd ratios end a song some samples early.
@@ -177,9 +181,9 @@ class Vocoder:
         self, make: "Callable[[_Tile], torch.Tensor]", frames: int, context: Context
     ) -> "Iterator[tuple[_Tile, torch.Tensor]]":
         """Each tile with what is made of it; smaller tiles where memory runs out."""
-        start, size, on_gpu = 0, self._tile_to_begin_with(frames), self._device.type == "cuda"
+        start, size = 0, self._tile_to_begin_with(frames)
         while start < frames:
-            tile = _tile(start, size, frames, context, even=on_gpu)
+            tile = _tile(start, size, frames, context, even=self._on_gpu)
             try:
                 made = make(tile)
             except RuntimeError as error:
@@ -198,7 +202,7 @@ class Vocoder:
             return torch.cat([network(item[None].to(weight), *more).float() for item in batch])
 
     def _tile_to_begin_with(self, frames: int) -> int:
-        if self._tile_frames or self._device.type != "cuda":
+        if self._tile_frames or not self._on_gpu:
             return self.tile_frames
         held = torch.cuda.memory_allocated(self._device)
         kept = torch.cuda.memory_reserved(self._device) - held  # for torch's next tensors
@@ -207,6 +211,10 @@ class Vocoder:
         frame_bytes = pass_bytes(self._frame_numbers, each)
         size = roomy_tile_frames(self.tile_frames, frame_bytes, self.latents.samples_per_frame, each, free)
         return evened(size, frames)
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self._device.type == "cuda"
 
     @property
     def _device(self) -> torch.device:

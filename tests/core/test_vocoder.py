@@ -146,7 +146,7 @@ def test_tiles_grow_as_far_as_a_gpu_and_its_user_let_them(monkeypatch):
     frame_bytes = pass_bytes(8 * 1920, 2)  # 8 channels
     for name, told in (("memory_allocated", 200e6), ("memory_reserved", 250e6), ("mem_get_info", (300e6, 900e6))):
         monkeypatch.setattr(torch.cuda, name, lambda device, told=told: told)
-    assert ours._tile_to_begin_with(6000) == ours.tile_frames == 256
+    assert ours._tile_to_begin_with(6000) == ours.tile_frames == 128
     monkeypatch.setattr(Vocoder, "_device", torch.device("cuda"))
     assert ours._tile_to_begin_with(7120) == int(175e6) // frame_bytes == 712
     assert ours.within(400e6)._tile_to_begin_with(4060) == int(100e6) // frame_bytes == 406
@@ -318,7 +318,7 @@ def test_how_latents_lie_in_time():
     assert ours.channels == 1
     assert ours.decode(latents(3, channels=6)).samples.shape == (1, 1, 3 * 480)
     published = Vocoder(network(PUBLISHED))
-    assert published.tile_frames == 128 and published.to(dtype=torch.bfloat16).tile_frames == 256
+    assert published.tile_frames == 64 and published.to(dtype=torch.bfloat16).tile_frames == 128
 
 
 @pytest.mark.parametrize("ratios", RATIOS, ids=str)
