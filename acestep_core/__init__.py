@@ -1,16 +1,15 @@
 """ACE-Step 1.5 music models as a cascade of diffusion transformers: text and reference clips in, 48 kHz stereo out."""
 
 from .errors import AceStepError, CheckpointError, UserError
+from .song import Song
 
 __all__ = ["AceStepError", "Cascade", "CheckpointError", "Song", "UserError", "Waveform"]
 
-_LAZY = {"Cascade": "generate", "Song": "song", "Waveform": "audio"}
-
 
 def __getattr__(name: str):
-    # Importing the package must not load torch: a name is fetched when it is first used.
-    if name in _LAZY:
-        from importlib import import_module
+    # torch is imported with the first of these names, not with the package.
+    if name in ("Cascade", "Waveform"):
+        from .generation import cascade
 
-        return getattr(import_module(f".{_LAZY[name]}", __name__), name)
+        return getattr(cascade, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,9 +6,9 @@ import signal
 import sys
 from types import FrameType
 
-from .cli import STOPPED, main
+from .cli.parser import STOPPED, main
 from .console import Console
-from .spared_imports import spare
+from .system.skipped_imports import spare
 
 _YOUNG_BEFORE_ALL = 1000
 

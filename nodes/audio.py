@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from comfy_api.latest import io
 
-from ..acestep_core import audio as sound_files
-from ..acestep_core.audio import FORMATS, Waveform
-from ..acestep_core.envelope import FPS, FRAMES_MOST, MEASURES, envelope
+from ..acestep_core.audio import waveform as sound_files
+from ..acestep_core.audio.envelope import FPS, FRAMES_MOST, MEASURES, envelope
+from ..acestep_core.audio.formats import FORMATS, LOSSY
+from ..acestep_core.audio.song_tags import ARTIST, song_tags
+from ..acestep_core.audio.spectrogram import SIZE_PX, spectrogram
+from ..acestep_core.audio.waveform import Waveform
 from ..acestep_core.errors import AceStepError
-from ..acestep_core.formats import LOSSY
 from ..acestep_core.spec import LOUDNESS_LUFS
-from ..acestep_core.spectrogram import SIZE_PX, spectrogram
-from ..acestep_core.tags import ARTIST, song_tags
 from . import host
 from .sound import STAMP, waveform_of
 from .types import SongSocket

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
-from ..acestep_core.checkpoints.local import state_of
+from ..acestep_core.checkpoints.locate import state_of
 from ..acestep_core.errors import UserError
 from ..acestep_core.training import common
 from ..acestep_core.training.dataset import Dataset, read_dataset
@@ -40,7 +40,7 @@ def demo_state() -> str:
 
 def demo_clips(node_id: str) -> Path:
     """A folder of short clips in a style that the embedded models do not know, played where it is not there yet."""
-    from ..acestep_core.training.band.folder import write_clips
+    from ..acestep_core.band.folder import write_clips
 
     folder = host.clips_folder(DEMO_FOLDER)
     progress = host.Progress(node_id, len(DEMO_SEEDS))

@@ -24,12 +24,12 @@ import torch
 from aiohttp import web
 from comfy.cli_args import args
 
-from ..acestep_core.arithmetic import settled, warn_if_emulated
-from ..acestep_core.checkpoints.shelf import FOLDERS_OF_KIND, Shelf
+from ..acestep_core.checkpoints.choices import FOLDERS_OF_KIND, Shelf
 from ..acestep_core.errors import AceStepError, UserError
-from ..acestep_core.memory import LAYERS, Plan, free_main_memory
-from ..acestep_core.quantise import stored
-from ..acestep_core.sparing import Sparing
+from ..acestep_core.memory.needs import LAYERS, Plan, free_main_memory
+from ..acestep_core.memory.oom_fallback import Sparing
+from ..acestep_core.nn.dtypes import settled, warn_if_emulated
+from ..acestep_core.nn.quantise import stored
 
 logger = logging.getLogger(__name__)
 

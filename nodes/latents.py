@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 import torch
 from comfy_api.latest import io
 
-from ..acestep_core.audio import Waveform
+from ..acestep_core.audio.waveform import Waveform
 from ..acestep_core.errors import UserError
 from . import host
 from .sound import waveform_of

@@ -5,13 +5,13 @@ import re
 
 from comfy_api.latest import io
 
-from ..acestep_core.cascade import CascadeModels, find_cascade
-from ..acestep_core.checkpoints import KNOWN, read_checkpoint
-from ..acestep_core.checkpoints.known import STAGE, TEXT, VOCODER
-from ..acestep_core.checkpoints.local import LocalModel, state_of
+from ..acestep_core.checkpoints.cascade_models import CascadeModels, find_cascade
+from ..acestep_core.checkpoints.checkpoint import read_checkpoint
+from ..acestep_core.checkpoints.locate import LocalModel, state_of
+from ..acestep_core.checkpoints.registry import KNOWN, STAGE, TEXT, VOCODER
 from ..acestep_core.errors import AceStepError
-from ..acestep_core.memory import ALL, LONG_SECONDS, NETWORKS, Needs, cascade_needs, lone_needs
-from ..acestep_core.quantise import QUANTISED
+from ..acestep_core.memory.needs import ALL, LONG_SECONDS, NETWORKS, Needs, cascade_needs, lone_needs
+from ..acestep_core.nn.quantise import QUANTISED
 from . import host
 from .types import Encoder, EncoderHandle, Model, ModelHandle, VocoderHandle, VocoderSocket
 
@@ -77,7 +77,7 @@ _as_fetched: dict[str, tuple] = {}
 
 
 def _download(name: str, node_id: str) -> None:
-    from ..acestep_core.checkpoints import download
+    from ..acestep_core.checkpoints.hub import download
 
     progress = host.Progress(node_id, max(1, KNOWN[name].size_bytes // 10**6))
 
@@ -94,8 +94,8 @@ def load_model(
     """Raises UserError where torchao is wanted and is not here."""
     import torch
 
-    from ..acestep_core.checkpoints import load_stage_model
-    from ..acestep_core.quantise import check_quantise, quantise
+    from ..acestep_core.checkpoints.load import load_stage_model
+    from ..acestep_core.nn.quantise import check_quantise, quantise
 
     kind = None if quantised == NONE else quantised
     check_quantise(kind)
@@ -103,15 +103,16 @@ def load_model(
     folders = host.models_shelf().all_folders
     with host.weights_for_all():
         model = load_stage_model(local.path, dtype=host.stage_dtype(dtype, parameters), folders=folders)
-        model = quantise(model, kind, torch.device("cpu")) if kind else model
+        if kind:
+            quantise(model.transformer, kind, torch.device("cpu"))
     model = dataclasses.replace(model, name=local.name)
     parts = (host.manage(network, "stage") for network in (model.transformer, model.condition_encoder))
     return ModelHandle(model, *parts, preview)
 
 
 def load_encoder(local: LocalModel, dtype: str) -> EncoderHandle:
-    from ..acestep_core.checkpoints import load_text_encoder
-    from ..acestep_core.text_cache import text_cache
+    from ..acestep_core.checkpoints.load import load_text_encoder
+    from ..acestep_core.checkpoints.text_cache import text_cache
 
     checkpoint, folders = read_checkpoint(local.path), host.models_shelf().all_folders
     dtype = host.stage_dtype(dtype, checkpoint.part("text_encoder").parameters)
@@ -122,7 +123,7 @@ def load_encoder(local: LocalModel, dtype: str) -> EncoderHandle:
 
 
 def load_vocoder(local: LocalModel, dtype: str = AUTO) -> VocoderHandle:
-    from ..acestep_core.checkpoints import load_vocoder as load
+    from ..acestep_core.checkpoints.load import load_vocoder as load
 
     with host.weights_for_all():
         vocoder = load(local.path, dtype=host.vocoder_dtype(dtype))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
-from ..acestep_core.checkpoints.local import state_of
+from ..acestep_core.checkpoints.locate import state_of
 from ..acestep_core.errors import UserError
 from ..acestep_core.lora.find import list_adapters, why_not
 from . import host
@@ -80,7 +80,7 @@ def dress(handle: ModelHandle, place: Path, strength: float) -> tuple[ModelHandl
     from torch import nn
 
     from ..acestep_core.lora.adapter import read_adapter
-    from ..acestep_core.lora.wear import Dressed, wear
+    from ..acestep_core.lora.apply import Dressed, wear
 
     with host.weights_for_all():
         model, report = wear(handle.model, read_adapter(place), strength)

@@ -5,7 +5,7 @@ import dataclasses
 from comfy_api.latest import io
 
 from ..acestep_core.errors import UserError
-from ..acestep_core.reference import TIMBRE_SECONDS, Reference, continuation, timbre_reference
+from ..acestep_core.models.reference import TIMBRE_SECONDS, Reference, continuation, timbre_reference
 from . import host
 from .sound import waveform_of
 from .types import ReferenceSocket, VocoderHandle, VocoderSocket

@@ -3,11 +3,11 @@
 from comfy_api.latest import io
 
 from ..acestep_core.errors import UserError
-from ..acestep_core.memory import STAGE_MEANS
+from ..acestep_core.memory.needs import STAGE_MEANS
+from ..acestep_core.models.text_encoder import TextStates
 from ..acestep_core.prompt import lyrics_prompt, text_prompt
 from ..acestep_core.song import INSTRUMENTAL, LANGUAGES, UNKNOWN_LANGUAGE, Song
 from ..acestep_core.spec import DEFAULT_SECONDS, MAX_BPM, MAX_SECONDS, MIN_BPM, MIN_SECONDS
-from ..acestep_core.text import TextStates
 from . import host
 from .types import Encoder, EncoderHandle, SongSocket, Text
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from ..acestep_core.audio import Waveform
+from ..acestep_core.audio.waveform import Waveform
 from ..acestep_core.errors import UserError
 
 STAMP = "acestep"  # beside waveform and rate: seeds of the items and names of the models that made them

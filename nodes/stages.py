@@ -5,16 +5,17 @@ from collections.abc import Callable, Iterator
 from comfy_api.latest import io
 
 from ..acestep_core.checkpoints.checkpoint import read_checkpoint
-from ..acestep_core.checkpoints.known import STAGE
-from ..acestep_core.checkpoints.variants import VARIANTS, VariantDefaults
-from ..acestep_core.condition import Condition, encode_condition
+from ..acestep_core.checkpoints.registry import STAGE
+from ..acestep_core.checkpoints.variants import VARIANTS
 from ..acestep_core.errors import UserError, is_out_of_memory
-from ..acestep_core.guidance import GUIDANCE, Guidance
-from ..acestep_core.plan import stretch
-from ..acestep_core.reference import Reference
-from ..acestep_core.solvers import SOLVERS
+from ..acestep_core.flow.guidance import GUIDANCE, Guidance
+from ..acestep_core.flow.solvers import SOLVERS
+from ..acestep_core.flow.stage_plan import stretch
+from ..acestep_core.flow.stages import Stage, Step, item_seeds, run
+from ..acestep_core.models.condition import Condition, encode_condition
+from ..acestep_core.models.defaults import VariantDefaults
+from ..acestep_core.models.reference import Reference
 from ..acestep_core.spec import MAX_SEED
-from ..acestep_core.stages import Stage, Step, item_seeds, run
 from . import host, load
 from .latents import Latents, of_latent, to_latent
 from .types import Model, ModelHandle, ReferenceSocket, Text
@@ -133,7 +134,7 @@ def _picture(handle: ModelHandle, step: Step):
     """A spectrogram of the first seconds of the first song, decoded where the vocoder's weights rest; None where there
     is no memory for it.
     """
-    from ..acestep_core.spectrogram import picture
+    from ..acestep_core.audio.spectrogram import picture
 
     vocoder = handle.preview.vocoder
     frames = vocoder.latents.frames(PREVIEW_SECONDS)

@@ -17,8 +17,8 @@ from ..acestep_core.checkpoints.weights import read_metadata
 from ..acestep_core.errors import CheckpointError, UserError
 from ..acestep_core.lora.facts import TRAINING, TRIGGER_WORDS
 from ..acestep_core.training import common
-from ..acestep_core.training.curve import MEAN_STEPS, curve_of, picture
 from ..acestep_core.training.folders import folders
+from ..acestep_core.training.loss_plot import MEAN_STEPS, curve_of, picture
 from ..acestep_core.training.settings import LoraSettings, Rhythm
 from . import host
 from .lora import CATEGORY
@@ -169,7 +169,7 @@ def prepare(model, encoder, vocoder, lesson: Lesson, wish: Wish) -> list:
 def own_songs(model: ModelHandle, encoder: EncoderHandle, vocoder: VocoderHandle, wish: Wish) -> list:
     """Songs that the model makes by itself, to which it is held."""
     from ..acestep_core.training.captions import own_songs
-    from ..acestep_core.training.made import made_pieces
+    from ..acestep_core.training.generated_clips import made_pieces
 
     seconds, frames = wish.settings.crop_seconds, vocoder.vocoder.latents.frames(wish.settings.crop_seconds)
     wanted, made = own_songs(None, model.model.defaults.variant, seconds), []
@@ -186,7 +186,7 @@ def load(model: ModelHandle, vocoder: VocoderHandle, pieces: list, wish: Wish) -
     """The transformer on its device, and the vocoder where there are previews, with room for what training takes; the
     text encoder goes where ComfyUI needs its memory.
     """
-    from ..acestep_core.training.needs import training_bytes
+    from ..acestep_core.training.memory_needs import training_bytes
 
     longest = max(piece.latents.shape[-1] for piece in pieces)
     frames = min(longest, vocoder.vocoder.latents.frames(wish.settings.crop_seconds))

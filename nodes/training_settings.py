@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from comfy_api.latest import io
 
-from ..acestep_core.checkpoints.known import KNOWN
+from ..acestep_core.checkpoints.registry import KNOWN
 from ..acestep_core.training import common
 from ..acestep_core.training.settings import KINDS, PRESETS, TARGETS, TINY, LoraSettings, Rhythm, preset
 from . import host

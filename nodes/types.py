@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
 
-from ..acestep_core.recent import Recent
+from ..acestep_core.memory.lru import Recent
 
 if TYPE_CHECKING:
-    from ..acestep_core.checkpoints import StageModel
-    from ..acestep_core.text import TextEncoder
-    from ..acestep_core.text_cache import TextCache
+    from ..acestep_core.checkpoints.text_cache import TextCache
+    from ..acestep_core.models.stage_model import StageModel
+    from ..acestep_core.models.text_encoder import TextEncoder
+    from ..acestep_core.models.vocoder import Vocoder
     from ..acestep_core.training.dataset import Dataset
-    from ..acestep_core.vocoder import Vocoder
     from .host import Managed
 
 Model = io.Custom("ACESTEP_MODEL")

@@ -3,8 +3,8 @@
 import torch
 from comfy_api.latest import io
 
-from ..acestep_core.audio import Waveform
-from ..acestep_core.generate import finished
+from ..acestep_core.audio.waveform import Waveform
+from ..acestep_core.generation.cascade import finished
 from . import host
 from .latents import of_latent
 from .sound import to_audio

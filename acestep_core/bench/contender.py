@@ -11,9 +11,9 @@ import numpy
 import torch
 
 from ..errors import UserError
-from ..freed_memory import keep_freed_memory, return_freed_memory
-from ..replay import launched
-from ..torchaudio_door import settle_torchaudio
+from ..memory.malloc import keep_freed_memory, return_freed_memory
+from ..models.cuda_graph import launched
+from ..system.torchaudio_import import settle_torchaudio
 from .resident import forget_most_resident, most_resident_bytes
 
 OURS, THEIRS = "ours", "theirs"

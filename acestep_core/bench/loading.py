@@ -4,21 +4,17 @@ The file is of the published 2B width, with as many of its layers as make about 
 cache, as it has a file that was used lately. Loading maps the file: pages come when they are first computed with.
 """
 
-import argparse
 import gc
 import json
 import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..console import Console
-from ..errors import UserError
-from ..torchaudio_door import settle_torchaudio
+from ..system.torchaudio_import import settle_torchaudio
 from .resident import forget_most_resident, most_resident_bytes
 
 if TYPE_CHECKING:
@@ -40,24 +36,6 @@ class Loading:
     repeats: int
 
 
-def add_arguments(parser: argparse.ArgumentParser):
-    parser.add_argument(
-        "--layers", type=int, default=LAYERS, metavar="N", help=f"of the transformer (default {LAYERS})"
-    )
-    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="medians count (default 5)")
-    parser.add_argument("--folder", metavar="FOLDER", help="with room for the file (default: where temporary files go)")
-    parser.add_argument("--json", action="store_true", help="a line of JSON for each layout")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no notes")
-
-
-def run(arguments: argparse.Namespace, console: Console):
-    if arguments.repeats < 1 or arguments.layers < 1:
-        raise UserError(f"--repeats, --layers: got {arguments.repeats}, {arguments.layers}, expected at least 1")
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        for row in measure(Path(folder), arguments.layers, arguments.repeats):
-            console.result(json.dumps(asdict(row)) if arguments.json else _shown(row))
-
-
 def measure(folder: Path, layers: int, repeats: int, geometry: Mapping | None = None) -> Iterator[Loading]:
     """A row for each layout; one file at a time lies in the folder. `geometry` differs from the published 2B's."""
     import torch
@@ -77,7 +55,8 @@ def measure(folder: Path, layers: int, repeats: int, geometry: Mapping | None = 
 
 
 def _measured(layout: str, path: Path, dtype: "torch.dtype | None", repeats: int) -> Loading:
-    from ..checkpoints import load_stage_model, read_checkpoint
+    from ..checkpoints.checkpoint import read_checkpoint
+    from ..checkpoints.load import load_stage_model
 
     size = read_checkpoint(path).size_bytes
     load_stage_model(path, dtype=dtype)  # brings the file, and what is imported, into memory
@@ -129,7 +108,7 @@ def _stage(layers: int, geometry: dict) -> tuple:
 def _original(folder: Path, transformer, encoder) -> Path:
     import torch
 
-    from ..checkpoints import save_stage_model
+    from ..checkpoints.save import save_stage_model
 
     return save_stage_model(folder, transformer, encoder, torch.zeros(1, 64, 100), family="2b")
 
@@ -176,8 +155,3 @@ LAYOUTS = {
     "comfyui": _one_file(""),
     "all-in-one": _one_file(AIO_PREFIX),
 }
-
-
-def _shown(row: Loading) -> str:
-    share = "" if row.memory_share is None else f"  {row.memory_share:5.2f} x the file in memory"
-    return f"{row.layout:<17} {row.dtype:<13} {row.file_gb:5.2f} GB  {row.seconds:7.3f} s{share}"

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 
 import torch
 
-from ..checkpoints.load import StageModel
 from ..checkpoints.variants import VARIANTS
-from ..condition import Condition
-from ..generate import Cascade
-from ..replay import replayed
+from ..generation.cascade import Cascade
+from ..models.condition import Condition
+from ..models.cuda_graph import replayed
+from ..models.stage_model import StageModel
+from ..models.text_encoder import TextEncoder
+from ..models.velocity import prepare
+from ..models.vocoder import Vocoder
 from ..song import Song
 from ..spec import PUBLISHED_LATENTS
-from ..text import TextEncoder
-from ..transformer import prepare
-from ..vocoder import Vocoder
 from . import published
 from .contender import OURS, Run
 
@@ -135,8 +135,8 @@ def song(
     `changed`: every song has a caption of its own, else only a seed of its own. The embedded tokenizer takes the place
     of the published one, which cannot be had without a download; it is the same for both.
     """
-    from ..checkpoints import load_text_encoder
-    from ..checkpoints.local import TINY_FOLDER
+    from ..checkpoints.load import load_text_encoder
+    from ..checkpoints.locate import TINY_FOLDER
 
     tokenizer = load_text_encoder(TINY_FOLDER / "text_encoder").tokenizer
     networks = (

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import CheckpointError
+from ..models.defaults import VariantDefaults
 from .configs import (
     PUBLISHED,
     shapes_of,
@@ -19,7 +20,7 @@ from .configs import (
     vae_arguments_from_shapes,
 )
 from .layouts import AUDIO_TOKEN_PARTS, STAGE_PARTS, split_file, split_original, vae_to_diffusers
-from .variants import OVERRIDES, VariantDefaults, variant_defaults
+from .variants import OVERRIDES, variant_defaults
 from .weights import TensorInfo, read_folder, read_header, read_json
 
 ORIGINAL, DIFFUSERS, COMFYUI, ALL_IN_ONE = "original", "diffusers", "comfyui", "all-in-one"

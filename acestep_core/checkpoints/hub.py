@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from ..errors import AceStepError, CheckpointError
 from .checkpoint import SILENCE_FILE
-from .known import KNOWN, KnownModel, known_model
-from .local import ENVIRONMENT, LocalModel, find, find_here, is_complete, models_folders
+from .locate import ENVIRONMENT, LocalModel, find, find_here, is_complete, models_folders
+from .registry import KNOWN, KnownModel, known_model
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling

@@ -1,75 +1,34 @@
 """Name or path -> what runs: a StageModel, a TextEncoder, a Vocoder. Latents are [B, C, T], time last."""
 
-import dataclasses
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from ..errors import CheckpointError
-from ..torchaudio_door import settle_torchaudio
+from ..models.stage_model import StageModel
+from ..system.torchaudio_import import settle_torchaudio
 from .checkpoint import TOKENIZER_FOLDERS, Checkpoint, read_checkpoint
-from .known import DEFAULT_TEXT, KNOWN, STAGE, TEXT, VOCODER
 from .layouts import AUDIO_TOKEN_PARTS, STAGE_PARTS
-from .local import find, find_here
+from .locate import find, find_here
 from .networks import SILENCE_BUFFER, build
+from .registry import DEFAULT_TEXT, KNOWN, STAGE, TEXT, VOCODER
 from .silence import stage_silence
-from .variants import VariantDefaults
 from .weights import read_json
 
 if TYPE_CHECKING:
-    from diffusers import AceStepTransformer1DModel, AutoencoderOobleck
-    from diffusers.pipelines.ace_step import (
-        AceStepAudioTokenDetokenizer,
-        AceStepAudioTokenizer,
-        AceStepConditionEncoder,
-    )
+    from diffusers import AutoencoderOobleck
     from transformers import PreTrainedTokenizerBase
 
-    from ..text import TextEncoder
-    from ..vocoder import Vocoder
+    from ..models.text_encoder import TextEncoder
+    from ..models.vocoder import Vocoder
 
 logger = logging.getLogger(__name__)
 
 Device = torch.device | str
 Dtype = torch.dtype | None
-
-
-@dataclass(frozen=True)
-class StageModel:
-    """What a stage of the cascade runs: a diffusion transformer, its own condition encoder, and silence.
-
-    `family` "xl" means that the timbre encoder's special_token goes before every reference; "2b" and "tiny" do without.
-    `silence` is float32 [1, C, N], whatever the dtype of the networks.
-    """
-
-    name: str
-    transformer: "AceStepTransformer1DModel"
-    condition_encoder: "AceStepConditionEncoder"
-    silence: torch.Tensor
-    family: str
-    defaults: VariantDefaults
-    latents_channels: int
-    timbre_frames: int = 750  # of one reference clip
-    audio_tokenizer: "AceStepAudioTokenizer | None" = None
-    audio_token_detokenizer: "AceStepAudioTokenDetokenizer | None" = None
-
-    def silent(self, frames: int) -> torch.Tensor:
-        """Latents [1, C, frames] of silence; past the end of the stored ones, the last frame goes on."""
-        known = self.silence[..., :frames]
-        return torch.cat([known, known[..., -1:].expand(-1, -1, frames - known.shape[-1])], -1)
-
-    def to(self, device: Device | None = None, dtype: Dtype = None) -> "StageModel":
-        """The same model elsewhere; the networks move in place."""
-        # diffusers warns of a dtype that is given, even as None.
-        where = {name: value for name, value in (("device", device), ("dtype", dtype)) if value is not None}
-        for network in (self.transformer, self.condition_encoder, self.audio_tokenizer, self.audio_token_detokenizer):
-            if network is not None:
-                network.to(**where)
-        return dataclasses.replace(self, silence=self.silence.to(device=device))
 
 
 def load_stage_model(
@@ -131,7 +90,7 @@ def load_text_encoder(
     ComfyUI's files bring no tokenizer: it is taken from beside the file or from a local Qwen3-Embedding-0.6B.
     `folders` are searched before this machine's own. Raises CheckpointError.
     """
-    from ..text import TextEncoder
+    from ..models.text_encoder import TextEncoder
 
     checkpoint = read_checkpoint(find(name_or_path, TEXT, folders).path)
     part = checkpoint.part("text_encoder")
@@ -170,7 +129,7 @@ def load_vae(name_or_path: str | Path, *, device: Device = "cpu", dtype: Dtype =
 
 def load_vocoder(name_or_path: str | Path, *, device: Device = "cpu", dtype: Dtype = None) -> "Vocoder":
     """Vocoder from a known name, a folder, a pipeline, or a single file. Raises CheckpointError."""
-    from ..vocoder import Vocoder
+    from ..models.vocoder import Vocoder
 
     return Vocoder(load_vae(name_or_path, device=device, dtype=dtype))
 

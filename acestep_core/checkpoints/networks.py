@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from ..errors import CheckpointError
-from ..torchaudio_door import settle_torchaudio
+from ..system.torchaudio_import import settle_torchaudio
 from .checkpoint import COMPONENT_CLASSES, Part
 from .weights import DTYPES, TensorInfo
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 
 from ..errors import CheckpointError
-from ..oobleck import EncoderBlock, Half
+from ..nn.oobleck import EncoderBlock, Half
+from ..nn.tiling import encoder_context
 from ..spec import PUBLISHED_LATENTS
-from ..tiles import encoder_context
 from .checkpoint import SILENCE_FILE, Checkpoint, Part, read_checkpoint
-from .local import local_models, state_of
+from .locate import local_models, state_of
 from .networks import SILENCE_BUFFER, build, read_tensor
 
 

@@ -7,29 +7,14 @@ the file's name decides, and `source` says so.
 import dataclasses
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import CheckpointError
-from ..schedule import TURBO_TIMES
+from ..flow.schedule import TURBO_TIMES
+from ..models.defaults import VariantDefaults
 from ..spec import BASE_GUIDANCE, BASE_SHIFT, BASE_STEPS, TURBO_SHIFT, TURBO_STEPS
 
 OVERRIDES = "acestep_cascade"
-
-
-@dataclass(frozen=True)
-class VariantDefaults:
-    """How a stage model is run when the user says nothing."""
-
-    variant: str
-    steps: int
-    shift: float
-    guidance: float = 1.0
-    guidance_kind: str = "none"
-    boundaries: tuple[float, ...] | None = None  # of the cascade this model was made for
-    valid_times: tuple[float, ...] | None = None  # the only times a distilled model knows, largest first
-    cascade_steps: tuple[int, ...] | None = None  # steps of each stage of that cascade
-    source: str = "config.json"  # what told us: "config.json", "file name" or "assumed"
 
 
 def _turbo(variant: str, shift: float = TURBO_SHIFT, times: tuple[float, ...] | None = None) -> VariantDefaults:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from ..checkpoints.checkpoint import Part
-from ..checkpoints.local import TINY_FOLDER
+from ..checkpoints.locate import TINY_FOLDER
 from ..checkpoints.weights import read_json
 from ..errors import UserError
 from .layouts import is_known

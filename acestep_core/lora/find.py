@@ -12,7 +12,7 @@ from functools import cache
 from glob import iglob
 from pathlib import Path
 
-from ..checkpoints.local import models_folders
+from ..checkpoints.locate import models_folders
 from ..checkpoints.weights import PICKLES, read_header
 from ..errors import CheckpointError, UserError
 from .layouts import CONFIG_FILE, WEIGHTS_FILE, adapts_known

@@ -61,7 +61,7 @@ def own_songs(captions: str | None, variant: str, seconds: float) -> list[Song]:
 
 def band_songs(count: int, seconds: float = 30.0) -> list[Song]:
     """What the band that taught the embedded models is asked for."""
-    from .band import Sketch, song_of
+    from ..band import Sketch, song_of
 
     return [song_of(Sketch.draw(seed, seconds)) for seed in range(count)]
 

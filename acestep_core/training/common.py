@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 from ..console import Clock, Console
 from ..errors import UserError
 from .dataset import Dataset, LeftOut
-from .losses import MEAN_STEPS
+from .interrupt import asked_to_stop
+from .loss_log import MEAN_STEPS
 from .settings import KINDS, LoraSettings
-from .stopping import asked_to_stop
 
 if TYPE_CHECKING:
-    from ..cascade import CascadeModels
-    from ..checkpoints import LocalModel, VariantDefaults
+    from ..checkpoints.cascade_models import CascadeModels
+    from ..checkpoints.locate import LocalModel
+    from ..models.defaults import VariantDefaults
     from .loop import Learnt, Loop
     from .lora import Trainer
     from .prepare import Piece, Preparation
@@ -98,7 +99,7 @@ def material(trainer: "Loop") -> str:
 
 def _memory(trainer: "Trainer") -> str:
     """What it will take, as computed from sizes."""
-    from .needs import crop_bytes, state_bytes, weights_bytes
+    from .memory_needs import crop_bytes, state_bytes, weights_bytes
 
     base, settings = trainer.model.transformer, trainer.settings
     frames = min(trainer.crop_frames, max(piece.latents.shape[-1] for piece in trainer.learnt_from))

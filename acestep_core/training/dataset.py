@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from ..audio.beat_and_key import can_hear
 from ..errors import UserError
 from ..song import Song
 from ..spec import MAX_SECONDS, MIN_SECONDS
-from .heard import can_hear
 
 _KINDS = "wav flac mp3 ogg opus m4a aac aif aiff wma caf au mka webm mp4 mov mkv"
 CLIP_SUFFIXES = frozenset(f".{kind}" for kind in _KINDS.split())

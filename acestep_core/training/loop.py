@@ -23,18 +23,18 @@ from safetensors import SafetensorError, safe_open
 
 from ..checkpoints.save import write_tensors
 from ..errors import AceStepError, UserError, is_out_of_memory
-from .draws import seed_of
+from .distributed import Team
 from .folders import folders, whole
-from .losses import Losses
+from .loss_log import Losses
 from .objective import flow_times
 from .optimisers import optimiser_class
 from .prepare import Piece, fingerprint
+from .rng import seed_of
 from .settings import Course, Rhythm
-from .team import Team
 
 if TYPE_CHECKING:
-    from ..checkpoints import StageModel
-    from ..condition import Condition
+    from ..models.condition import Condition
+    from ..models.stage_model import StageModel
     from ..spec import LatentSpec
 
 logger = logging.getLogger(__name__)

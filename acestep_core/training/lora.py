@@ -15,26 +15,26 @@ import torch
 from .. import audio
 from ..errors import UserError
 from ..lora.adapter import Adapter
+from ..lora.apply import wear
 from ..lora.deltas import Delta, Kronecker, LowRank
 from ..lora.facts import BASE, BASE_HASH, TRAINING
 from ..lora.save import save_adapter
-from ..lora.tree import share
-from ..lora.wear import wear
-from ..quantise import unquantised
-from ..torchaudio_door import settle_torchaudio
-from .draws import seed_of, seeded
+from ..nn.module_tree import share
+from ..nn.quantise import unquantised
+from ..system.torchaudio_import import settle_torchaudio
+from .distributed import Team
 from .folders import folders
 from .loop import Loop
 from .objective import Learning, flow_loss
 from .prepare import Piece
-from .preserve import ends, turn
 from .preview import Fellows, Preview
+from .prior_preservation import ends, turn
+from .rng import seed_of, seeded
 from .settings import TARGETS, LoraSettings, Rhythm
-from .team import Team
 
 if TYPE_CHECKING:
-    from ..checkpoints import StageModel
-    from ..vocoder import Vocoder
+    from ..models.stage_model import StageModel
+    from ..models.vocoder import Vocoder
 
 WITHOUT = "without.flac"
 _NAME = "default"  # PEFT's, of the one adapter

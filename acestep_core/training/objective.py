@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from .. import schedule
 from ..errors import UserError
-from ..schedule import SAME_TIME
-from ..transformer import Velocity
+from ..flow import schedule
+from ..flow.schedule import SAME_TIME
+from ..models.velocity import Velocity
 
 if TYPE_CHECKING:
-    from ..checkpoints import VariantDefaults
-    from ..condition import Condition
+    from ..models.condition import Condition
+    from ..models.defaults import VariantDefaults
 
 TIME_MEAN, TIME_DEVIATION = -0.4, 1.0  # of the logit of t
 NULL_SHARE = 0.15

@@ -17,21 +17,21 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from .. import audio
-from ..audio import Waveform
-from ..condition import Condition, context, encode_condition
+from ..audio.beat_and_key import Heard, can_hear, hear
+from ..audio.waveform import Waveform
 from ..errors import UserError
-from ..formats import write_whole
+from ..models.condition import Condition, context, encode_condition
+from ..nn.quantise import unquantised
 from ..prompt import lyrics_prompt, text_prompt
-from ..quantise import unquantised
 from ..song import Song
+from ..system.files import write_whole
 from .bars import Bars, bars_of, cut
 from .dataset import Clip, Dataset, LeftOut
-from .heard import Heard, can_hear, hear
 
 if TYPE_CHECKING:
-    from ..checkpoints import StageModel
-    from ..text import TextEncoder
-    from ..vocoder import Vocoder
+    from ..models.stage_model import StageModel
+    from ..models.text_encoder import TextEncoder
+    from ..models.vocoder import Vocoder
 
 SHORTEST_SECONDS = 3.0
 SILENT_PEAK = 1e-3  # -60 dBFS

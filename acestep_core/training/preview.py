@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..audio import Waveform
-from ..cascade import CASCADES, find_cascade
-from ..condition import Condition, encode_condition
-from ..generate import finished
-from ..plan import Settings, plan
-from ..stages import Stage, noise, run
+from ..audio.waveform import Waveform
+from ..checkpoints.cascade_models import CASCADES, find_cascade
+from ..flow.stage_plan import Settings, plan
+from ..flow.stages import Stage, noise, run
+from ..generation.cascade import finished
+from ..models.condition import Condition, encode_condition
 from .prepare import Piece, over_new_music
 from .settings import Course
 
 if TYPE_CHECKING:
-    from ..checkpoints import StageModel
-    from ..checkpoints.local import LocalModel
-    from ..text import TextEncoder
-    from ..vocoder import Vocoder
+    from ..checkpoints.locate import LocalModel
+    from ..models.stage_model import StageModel
+    from ..models.text_encoder import TextEncoder
+    from ..models.vocoder import Vocoder
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ def fellows_of(model: "LocalModel", boundaries: Sequence[float] | None, piece: P
 
 
 def _player(found: "LocalModel", piece: Piece, text: "TextEncoder", **at) -> Player:
-    from ..checkpoints import load_stage_model
+    from ..checkpoints.load import load_stage_model
 
     model = load_stage_model(found.path, **at)
     with torch.no_grad():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..errors import UserError
 
 if TYPE_CHECKING:
-    from ..checkpoints.variants import VariantDefaults
+    from ..models.defaults import VariantDefaults
 
 # What may be adapted -> the paths of those layers in diffusers' transformer.
 TARGETS: Mapping[str, str] = MappingProxyType(
@@ -23,6 +23,7 @@ TARGETS: Mapping[str, str] = MappingProxyType(
 
 OPTIMISERS = ("adamw", "adamw8bit")
 KINDS = MappingProxyType({"lora": "LoRA", "dora": "DoRA", "lokr": "LoKr"})
+LAST_SLOT = 2  # of three: the place of an S
 
 
 @dataclass(frozen=True)

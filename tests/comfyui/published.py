@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from acestep_pack.acestep_core.checkpoints.layouts import vae_to_stable_audio
-from acestep_pack.acestep_core.torchaudio_door import settle_torchaudio
+from acestep_pack.acestep_core.system.torchaudio_import import settle_torchaudio
 from comfyui_tests.install import ROOT
 from safetensors.torch import load_file, save_file
 

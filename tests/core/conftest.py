@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from acestep_pack.acestep_core.torchaudio_door import settle_torchaudio
+from acestep_pack.acestep_core.system.torchaudio_import import settle_torchaudio
 
 settle_torchaudio()
 
@@ -10,7 +10,7 @@ CHANNELS = 8
 
 
 def save_tiny_stage(folder, seed, **extra):
-    from acestep_pack.acestep_core.checkpoints import save_stage_model
+    from acestep_pack.acestep_core.checkpoints.save import save_stage_model
     from diffusers import AceStepTransformer1DModel
     from diffusers.pipelines.ace_step import AceStepConditionEncoder
 
@@ -35,7 +35,7 @@ def save_tiny_stage(folder, seed, **extra):
 
 
 def save_tiny_text_encoder(folder):
-    from acestep_pack.acestep_core.checkpoints import save_text_encoder
+    from acestep_pack.acestep_core.checkpoints.save import save_text_encoder
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3Model
 
@@ -59,7 +59,7 @@ def save_tiny_text_encoder(folder):
 
 
 def save_tiny_vocoder(folder):
-    from acestep_pack.acestep_core.checkpoints import save_vae
+    from acestep_pack.acestep_core.checkpoints.save import save_vae
     from diffusers import AutoencoderOobleck
 
     torch.manual_seed(8)

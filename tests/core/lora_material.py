@@ -5,10 +5,10 @@ import dataclasses
 import math
 
 import torch
-from acestep_pack.acestep_core.condition import Condition
 from acestep_pack.acestep_core.lora.adapter import Adapter, Hadamard, Kronecker, LowRank
-from acestep_pack.acestep_core.lora.wear import adaptable
-from acestep_pack.acestep_core.transformer import prepare
+from acestep_pack.acestep_core.lora.apply import adaptable
+from acestep_pack.acestep_core.models.condition import Condition
+from acestep_pack.acestep_core.models.velocity import prepare
 from safetensors.torch import save_file
 
 CHANNELS, FRAMES = 8, 20

@@ -4,9 +4,10 @@ import shutil
 
 import pytest
 import torch
-from acestep_pack.acestep_core import arithmetic, parts
-from acestep_pack.acestep_core.arithmetic import computes
-from acestep_pack.acestep_core.generate import Cascade
+from acestep_pack.acestep_core.generation.cascade import Cascade
+from acestep_pack.acestep_core.memory import model_pool as parts
+from acestep_pack.acestep_core.nn import dtypes as arithmetic
+from acestep_pack.acestep_core.nn.dtypes import computes
 from acestep_pack.acestep_core.song import Song
 from safetensors.torch import load_file, save_file
 

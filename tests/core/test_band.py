@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from acestep_pack.acestep_core.training.band import Sketch, mix, play, score, song_of, voices
-from acestep_pack.acestep_core.training.band.sketch import GENRES, MOODS, ROLE_WORDS, TONICS, UNHEARD, caption
+from acestep_pack.acestep_core.band import Sketch, mix, play, score, song_of, voices
+from acestep_pack.acestep_core.band.sketch import GENRES, MOODS, ROLE_WORDS, TONICS, UNHEARD, caption
 
 SEEDS = range(60)
 RATE_HZ = 48_000

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from acestep_pack.acestep_core import cli, replay
-from acestep_pack.acestep_core.bench import command, contender, native, pairs, published, ratio, resident
+from acestep_pack.acestep_core.bench import contender, native, pairs, published, ratio, resident
+from acestep_pack.acestep_core.cli import bench as command
+from acestep_pack.acestep_core.cli import parser as cli
+from acestep_pack.acestep_core.models import cuda_graph as replay
 from diffusers import AutoencoderOobleck
 from diffusers.pipelines.ace_step import AceStepConditionEncoder
 from torch.utils.flop_counter import FlopCounterMode

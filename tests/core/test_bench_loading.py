@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from acestep_pack.acestep_core import cli
 from acestep_pack.acestep_core.bench import loading
+from acestep_pack.acestep_core.cli import parser as cli
 
 SMALL = {
     "hidden_size": 128,

@@ -1,7 +1,7 @@
 import shutil
 
 import pytest
-from acestep_pack.acestep_core.cascade import find_cascade
+from acestep_pack.acestep_core.checkpoints.cascade_models import find_cascade
 from acestep_pack.acestep_core.errors import CheckpointError
 from safetensors.torch import load_file, save_file
 

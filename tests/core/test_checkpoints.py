@@ -8,18 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from acestep_pack.acestep_core.checkpoints import (
-    load_stage_model,
-    load_text_encoder,
-    load_vae,
-    read_checkpoint,
-    save_stage_model,
-    save_text_encoder,
-    save_vae,
-)
+from acestep_pack.acestep_core.checkpoints.checkpoint import read_checkpoint
 from acestep_pack.acestep_core.checkpoints.layouts import split_original, to_original, vae_to_stable_audio
+from acestep_pack.acestep_core.checkpoints.load import load_stage_model, load_text_encoder, load_vae
+from acestep_pack.acestep_core.checkpoints.save import save_stage_model, save_text_encoder, save_vae
 from acestep_pack.acestep_core.checkpoints.variants import variant_defaults
-from acestep_pack.acestep_core.torchaudio_door import settle_torchaudio
+from acestep_pack.acestep_core.system.torchaudio_import import settle_torchaudio
 from safetensors.torch import load_file, save_file
 
 settle_torchaudio()
@@ -448,7 +442,7 @@ import importlib.util, resource, sys
 spec = importlib.util.spec_from_file_location("acestep_pack", sys.argv[1])
 sys.modules["acestep_pack"] = pack = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(pack)
-from acestep_pack.acestep_core.checkpoints import load_stage_model
+from acestep_pack.acestep_core.checkpoints.load import load_stage_model
 load_stage_model(sys.argv[2])
 anonymous = lambda: int(next(l for l in open("/proc/self/status") if l.startswith("RssAnon")).split()[1])
 before = anonymous()

@@ -7,12 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from acestep_pack.acestep_core.checkpoints import (
-    load_stage_model,
-    load_text_encoder,
-    load_vae,
-    read_checkpoint,
-)
+from acestep_pack.acestep_core.checkpoints.checkpoint import read_checkpoint
+from acestep_pack.acestep_core.checkpoints.load import load_stage_model, load_text_encoder, load_vae
 from acestep_pack.acestep_core.errors import CheckpointError, UserError
 from safetensors.torch import load_file, save_file
 

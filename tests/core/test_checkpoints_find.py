@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from acestep_pack.acestep_core.checkpoints import KNOWN, find, list_models, load_stage_model, local, models_folders
-from acestep_pack.acestep_core.checkpoints.known import known_model
+from acestep_pack.acestep_core.checkpoints import locate as local
+from acestep_pack.acestep_core.checkpoints.load import load_stage_model
+from acestep_pack.acestep_core.checkpoints.locate import find, list_models, models_folders
+from acestep_pack.acestep_core.checkpoints.registry import KNOWN, known_model
 from acestep_pack.acestep_core.errors import CheckpointError
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -144,7 +146,8 @@ def test_listing_needs_neither_torch_nor_diffusers():
         "spec = importlib.util.spec_from_file_location('acestep_pack', sys.argv[1])\n"
         "sys.modules['acestep_pack'] = pack = importlib.util.module_from_spec(spec)\n"
         "spec.loader.exec_module(pack)\n"
-        "from acestep_pack.acestep_core.checkpoints import list_models, read_checkpoint\n"
+        "from acestep_pack.acestep_core.checkpoints.checkpoint import read_checkpoint\n"
+        "from acestep_pack.acestep_core.checkpoints.locate import list_models\n"
         "list_models(), read_checkpoint(sys.argv[2])\n"
         "sys.stdout.write(json.dumps([m for m in ('torch', 'diffusers', 'transformers') if m in sys.modules]))\n"
     )

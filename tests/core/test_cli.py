@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from acestep_pack.acestep_core import audio, cli
-from acestep_pack.acestep_core.formats import read_tags
+from acestep_pack.acestep_core import audio
+from acestep_pack.acestep_core.audio.song_tags import song_tags
+from acestep_pack.acestep_core.audio.tags import read_tags
+from acestep_pack.acestep_core.cli import parser as cli
 from acestep_pack.acestep_core.song import Song
-from acestep_pack.acestep_core.tags import song_tags
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {"torch", "numpy", "transformers", "diffusers", "peft", "huggingface_hub", "safetensors", "soundfile"}
@@ -46,7 +47,7 @@ def names(folder="."):
     return sorted(entry.name for entry in Path(folder).iterdir())
 
 
-MAIN = "import sys; from acestep_core.cli import main; sys.exit(main())"
+MAIN = "import sys; from acestep_core.cli.parser import main; sys.exit(main())"
 
 
 def process(*arguments, folder=None, entry=MAIN, before="", **options):
@@ -81,7 +82,7 @@ def process(*arguments, folder=None, entry=MAIN, before="", **options):
 )
 def test_help_and_mistakes_are_answered_with_nothing_heavy_imported(arguments, code, tmp_path):
     watch = (
-        "import sys; from acestep_core.cli import main; code = main(sys.argv[1:]);"
+        "import sys; from acestep_core.cli.parser import main; code = main(sys.argv[1:]);"
         "print(*sys.modules, file=sys.stderr); sys.exit(code)"
     )
     command = [sys.executable, "-c", watch, *arguments]
@@ -354,7 +355,7 @@ def test_loudness_is_met(generate):
 
 def test_a_song_spares_imports_until_they_are_needed(tiny_family, tmp_path):
     entry = (
-        "import sys; from acestep_core import __main__, commands; play = commands._play\n"
+        "import sys; from acestep_core import __main__; from acestep_core.cli import generate as commands; play = commands._play\n"
         "commands._play = lambda *given: (play(*given), print(sys.modules['scipy']))[0]\n"
         "sys.exit(__main__.command())"
     )
@@ -431,7 +432,7 @@ def test_ctrl_c_while_libraries_are_imported_stops_at_once(tmp_path):
 
 
 def test_ctrl_c_between_songs_keeps_the_finished_ones(generate, monkeypatch):
-    from acestep_pack.acestep_core.generate import Cascade
+    from acestep_pack.acestep_core.generation.cascade import Cascade
 
     decode, calls = Cascade.decode, []
 

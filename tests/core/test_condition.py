@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from acestep_pack.acestep_core import condition as condition_module
-from acestep_pack.acestep_core.audio import Waveform
-from acestep_pack.acestep_core.checkpoints import load_stage_model
-from acestep_pack.acestep_core.condition import context, encode_condition, encode_timbre, pack_condition
+from acestep_pack.acestep_core.audio.waveform import Waveform
+from acestep_pack.acestep_core.checkpoints.load import load_stage_model
 from acestep_pack.acestep_core.errors import UserError
-from acestep_pack.acestep_core.reference import ContinuationSource, Kept, Reference
-from acestep_pack.acestep_core.text import TextStates
+from acestep_pack.acestep_core.models import condition as condition_module
+from acestep_pack.acestep_core.models.condition import context, encode_condition, encode_timbre, pack_condition
+from acestep_pack.acestep_core.models.kept import Kept
+from acestep_pack.acestep_core.models.reference import ContinuationSource, Reference
+from acestep_pack.acestep_core.models.text_encoder import TextStates
 
 CHANNELS, WIDTH, TEXT_WIDTH = 8, 32, 24
 

@@ -22,7 +22,7 @@ exec(sys.argv[4])
 spec = importlib.util.spec_from_file_location("acestep_pack", sys.argv[1])
 sys.modules["acestep_pack"] = pack = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(pack)
-from acestep_pack.acestep_core.checkpoints import download
+from acestep_pack.acestep_core.checkpoints.hub import download
 from acestep_pack.acestep_core.errors import AceStepError
 steps = []
 stop_at = int(sys.argv[3])

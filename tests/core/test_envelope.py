@@ -2,8 +2,8 @@ import math
 
 import pytest
 import torch
-from acestep_pack.acestep_core.audio import Waveform
-from acestep_pack.acestep_core.envelope import MEASURES, envelope
+from acestep_pack.acestep_core.audio.envelope import MEASURES, envelope
+from acestep_pack.acestep_core.audio.waveform import Waveform
 from acestep_pack.acestep_core.errors import UserError
 
 RATE = 48000

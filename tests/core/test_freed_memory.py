@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MIB = 1 << 20
 
 SCRIPT = """
-from acestep_core.freed_memory import keep_freed_memory, return_freed_memory
+from acestep_core.memory.malloc import keep_freed_memory, return_freed_memory
 from acestep_core.bench.resident import most_resident_bytes, forget_most_resident
 keep_freed_memory()
 import torch

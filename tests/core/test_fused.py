@@ -9,7 +9,7 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when the kernels are made
 pytest.importorskip("triton")
 
-from acestep_pack.acestep_core import fused_kernels
+from acestep_pack.acestep_core.nn import triton_kernels as fused_kernels
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 NEAR = {torch.float32: {"atol": 1e-5, "rtol": 1e-5}, torch.bfloat16: {"atol": 0.02, "rtol": 0.01}}

@@ -5,10 +5,11 @@ import weakref
 
 import pytest
 import torch
-from acestep_pack.acestep_core import audio, parts
-from acestep_pack.acestep_core.audio import Waveform
+from acestep_pack.acestep_core import audio
+from acestep_pack.acestep_core.audio.waveform import Waveform
 from acestep_pack.acestep_core.errors import UserError
-from acestep_pack.acestep_core.generate import Cascade
+from acestep_pack.acestep_core.generation.cascade import Cascade
+from acestep_pack.acestep_core.memory import model_pool as parts
 from acestep_pack.acestep_core.song import Song
 
 SONG = Song("lo-fi beat", seconds=10.01)

@@ -13,19 +13,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from acestep_pack.acestep_core.audio import Waveform, normalise_peak
-from acestep_pack.acestep_core.checkpoints import load_stage_model, load_vocoder
+from acestep_pack.acestep_core.audio.loudness import normalise_peak
+from acestep_pack.acestep_core.audio.waveform import Waveform
 from acestep_pack.acestep_core.checkpoints.layouts import to_original
-from acestep_pack.acestep_core.condition import Condition, context, encode_timbre, pack_condition
-from acestep_pack.acestep_core.guidance import Guidance
-from acestep_pack.acestep_core.lora import read_adapter, save_adapter
-from acestep_pack.acestep_core.lora.wear import wear
-from acestep_pack.acestep_core.reference import Kept, semantic_hints, semantic_tokens, tokens_of_codes
-from acestep_pack.acestep_core.schedule import TURBO_TIMES, split, times, turbo_nearest
-from acestep_pack.acestep_core.stages import Stage, noise, run
+from acestep_pack.acestep_core.checkpoints.load import load_stage_model, load_vocoder
+from acestep_pack.acestep_core.flow.guidance import Guidance
+from acestep_pack.acestep_core.flow.schedule import TURBO_TIMES, split, times, turbo_nearest
+from acestep_pack.acestep_core.flow.stages import Stage, noise, run
+from acestep_pack.acestep_core.lora.adapter import read_adapter
+from acestep_pack.acestep_core.lora.apply import wear
+from acestep_pack.acestep_core.lora.save import save_adapter
+from acestep_pack.acestep_core.models.condition import Condition, context, encode_timbre, pack_condition
+from acestep_pack.acestep_core.models.kept import Kept
+from acestep_pack.acestep_core.models.semantic_codes import semantic_hints, semantic_tokens, tokens_of_codes
+from acestep_pack.acestep_core.models.velocity import prepare
+from acestep_pack.acestep_core.models.vocoder import Context
 from acestep_pack.acestep_core.training.objective import Learning, flow_loss
-from acestep_pack.acestep_core.transformer import prepare
-from acestep_pack.acestep_core.vocoder import Context
 from safetensors.torch import load_file, save_file
 
 GOLDEN = Path(os.environ.get("ACESTEP_GOLDEN") or Path(__file__).resolve().parents[1] / "golden")

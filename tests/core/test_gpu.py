@@ -4,16 +4,18 @@ import dataclasses
 
 import pytest
 import torch
-from acestep_pack.acestep_core import attention, fused, norms
 from acestep_pack.acestep_core.bench.contender import Contender
-from acestep_pack.acestep_core.checkpoints import load_stage_model, load_vocoder
-from acestep_pack.acestep_core.checkpoints.local import TINY_FOLDER
-from acestep_pack.acestep_core.condition import Condition
-from acestep_pack.acestep_core.generate import Cascade
-from acestep_pack.acestep_core.memory import LAYERS
-from acestep_pack.acestep_core.replay import Replayed, replayed
+from acestep_pack.acestep_core.checkpoints.load import load_stage_model, load_vocoder
+from acestep_pack.acestep_core.checkpoints.locate import TINY_FOLDER
+from acestep_pack.acestep_core.generation.cascade import Cascade
+from acestep_pack.acestep_core.memory.needs import LAYERS
+from acestep_pack.acestep_core.models.condition import Condition
+from acestep_pack.acestep_core.models.cuda_graph import Replayed, replayed
+from acestep_pack.acestep_core.models.velocity import prepare
+from acestep_pack.acestep_core.nn import attention
+from acestep_pack.acestep_core.nn import rms_norm as norms
+from acestep_pack.acestep_core.nn import triton_ops as fused
 from acestep_pack.acestep_core.song import Song
-from acestep_pack.acestep_core.transformer import prepare
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 GPU = torch.device("cuda", 0)

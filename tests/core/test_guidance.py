@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from acestep_pack.acestep_core.errors import UserError
-from acestep_pack.acestep_core.guidance import GUIDANCE, Guidance, Guided, adg, apg, cfg
+from acestep_pack.acestep_core.flow.guidance import GUIDANCE, Guidance, Guided, adg, apg, cfg
 
 KINDS = [kind for kind, row in GUIDANCE.items() if row]
 

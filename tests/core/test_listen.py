@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from acestep_pack.acestep_core.training import listen
-from acestep_pack.acestep_core.training.band import Sketch, play
-from acestep_pack.acestep_core.training.band.voices import ROLES
+from acestep_pack.acestep_core.band import Sketch, play
+from acestep_pack.acestep_core.band.voices import ROLES
+from acestep_pack.acestep_core.evaluation import listening as listen
 
 RATE_HZ = 48_000
 MAJOR, MINOR = (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10)

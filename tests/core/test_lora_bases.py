@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from acestep_pack.acestep_core.checkpoints import load_stage_model
+from acestep_pack.acestep_core.checkpoints.load import load_stage_model
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.lora.adapter import Adapter, LowRank, read_adapter
-from acestep_pack.acestep_core.lora.wear import wear
+from acestep_pack.acestep_core.lora.apply import wear
 from core_tests.lora_material import CONV, LAYERS, PEFT, lora, write
 from safetensors.torch import load_file, save_file
 

@@ -5,9 +5,9 @@ import dataclasses
 
 import pytest
 import torch
-from acestep_pack.acestep_core.checkpoints import load_stage_model
+from acestep_pack.acestep_core.checkpoints.load import load_stage_model
 from acestep_pack.acestep_core.lora.adapter import read_adapter
-from acestep_pack.acestep_core.lora.wear import wear
+from acestep_pack.acestep_core.lora.apply import wear
 from core_tests.lora_material import CONV, LAYERS, differ, near, velocity
 from safetensors.torch import save_file
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from acestep_pack.acestep_core.checkpoints import load_stage_model
+from acestep_pack.acestep_core.checkpoints.load import load_stage_model
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.lora.find import Lora, find_adapter, list_adapters
 from acestep_pack.acestep_core.lora.save import save_adapter

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from acestep_pack.acestep_core.checkpoints import load_stage_model
+from acestep_pack.acestep_core.checkpoints.load import load_stage_model
 from acestep_pack.acestep_core.lora.adapter import read_adapter
 from acestep_pack.acestep_core.lora.save import save_adapter
 from core_tests.lora_material import LAYERS, PEFT, SPELLED, A, B, low_rank, write

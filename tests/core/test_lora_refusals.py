@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from acestep_pack.acestep_core.checkpoints import load_stage_model
+from acestep_pack.acestep_core.checkpoints.load import load_stage_model
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.lora.adapter import read_adapter
 from core_tests.lora_material import PEFT, SPELLED, A, B, write

@@ -6,11 +6,11 @@ import json
 
 import pytest
 import torch
-from acestep_pack.acestep_core.checkpoints import load_stage_model
+from acestep_pack.acestep_core.checkpoints.load import load_stage_model
 from acestep_pack.acestep_core.errors import AceStepError, UserError
 from acestep_pack.acestep_core.lora.adapter import Adapter, read_adapter
+from acestep_pack.acestep_core.lora.apply import wear
 from acestep_pack.acestep_core.lora.save import save_adapter
-from acestep_pack.acestep_core.lora.wear import wear
 from core_tests.lora_material import CONV, LAYERS, dora, draw, hadamard, kronecker, lora, low_rank, near, velocity
 from safetensors import SafetensorError
 

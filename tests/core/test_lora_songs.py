@@ -4,15 +4,15 @@ import json
 
 import pytest
 import torch
-from acestep_pack.acestep_core import cli
-from acestep_pack.acestep_core.checkpoints import load_stage_model
+from acestep_pack.acestep_core.audio.tags import read_tags
+from acestep_pack.acestep_core.checkpoints.load import load_stage_model
+from acestep_pack.acestep_core.cli import parser as cli
 from acestep_pack.acestep_core.errors import UserError
-from acestep_pack.acestep_core.formats import read_tags
-from acestep_pack.acestep_core.generate import Cascade
+from acestep_pack.acestep_core.generation.cascade import Cascade
 from acestep_pack.acestep_core.lora.adapter import read_adapter
+from acestep_pack.acestep_core.lora.apply import wear
 from acestep_pack.acestep_core.lora.find import Lora
 from acestep_pack.acestep_core.lora.save import save_adapter
-from acestep_pack.acestep_core.lora.wear import wear
 from acestep_pack.acestep_core.song import Song
 from core_tests.lora_material import differ, dora, lora, near, velocity
 from safetensors.torch import load_file

@@ -4,12 +4,12 @@ import dataclasses
 
 import pytest
 import torch
-from acestep_pack.acestep_core.checkpoints import load_stage_model
+from acestep_pack.acestep_core.checkpoints.load import load_stage_model
 from acestep_pack.acestep_core.lora.adapter import Adapter, read_adapter
+from acestep_pack.acestep_core.lora.apply import Dressed, wear
 from acestep_pack.acestep_core.lora.deltas import tensors_of, with_tensors
 from acestep_pack.acestep_core.lora.save import save_adapter
-from acestep_pack.acestep_core.lora.tree import replace, share
-from acestep_pack.acestep_core.lora.wear import Dressed, wear
+from acestep_pack.acestep_core.nn.module_tree import replace, share
 from core_tests.lora_material import (
     CONV,
     LAYERS,

@@ -4,18 +4,30 @@ import weakref
 
 import pytest
 import torch
-from acestep_pack.acestep_core import fused, memory, parts
-from acestep_pack.acestep_core.audio import Waveform
-from acestep_pack.acestep_core.cascade import find_cascade
-from acestep_pack.acestep_core.checkpoints import load_stage_model, read_checkpoint
+from acestep_pack.acestep_core.audio.waveform import Waveform
+from acestep_pack.acestep_core.checkpoints.cascade_models import find_cascade
+from acestep_pack.acestep_core.checkpoints.checkpoint import read_checkpoint
+from acestep_pack.acestep_core.checkpoints.load import load_stage_model
 from acestep_pack.acestep_core.checkpoints.save import save_stage_model
 from acestep_pack.acestep_core.errors import AceStepError, UserError, is_out_of_memory
-from acestep_pack.acestep_core.fetched import Fetched, fetch_layers
-from acestep_pack.acestep_core.generate import Cascade
-from acestep_pack.acestep_core.memory import ALL, LAYERS, NETWORKS, PARTS, PLANS, Plan, cascade_needs, published_needs
+from acestep_pack.acestep_core.generation.cascade import Cascade
+from acestep_pack.acestep_core.memory import model_pool as parts
+from acestep_pack.acestep_core.memory import needs as memory
+from acestep_pack.acestep_core.memory.needs import (
+    ALL,
+    LAYERS,
+    NETWORKS,
+    PARTS,
+    PLANS,
+    Plan,
+    cascade_needs,
+    published_needs,
+)
+from acestep_pack.acestep_core.models.velocity import Velocity
+from acestep_pack.acestep_core.models.vocoder import Vocoder
+from acestep_pack.acestep_core.nn import triton_ops as fused
+from acestep_pack.acestep_core.nn.streamed_linear import Fetched, fetch_layers
 from acestep_pack.acestep_core.song import Song
-from acestep_pack.acestep_core.transformer import Velocity
-from acestep_pack.acestep_core.vocoder import Vocoder
 from core_tests.out_of_memory import runs_out
 
 SONG = Song("lo-fi beat", seconds=10.01)

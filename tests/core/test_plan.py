@@ -3,10 +3,11 @@ import json
 from pathlib import Path
 
 import pytest
-from acestep_pack.acestep_core.checkpoints.variants import VARIANTS, VariantDefaults
+from acestep_pack.acestep_core.checkpoints.variants import VARIANTS
 from acestep_pack.acestep_core.errors import UserError
-from acestep_pack.acestep_core.guidance import Guidance
-from acestep_pack.acestep_core.plan import Settings, plan, stretch
+from acestep_pack.acestep_core.flow.guidance import Guidance
+from acestep_pack.acestep_core.flow.stage_plan import Settings, plan, stretch
+from acestep_pack.acestep_core.models.defaults import VariantDefaults
 
 SCHEDULES = json.loads((Path(__file__).parents[1] / "golden" / "prompts_and_schedules.json").read_text())["schedules"]
 TURBO, BASE = VARIANTS["turbo"], VARIANTS["base"]

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from acestep_pack.acestep_core import spectrogram
-from acestep_pack.acestep_core.torchaudio_door import settle_torchaudio
-from acestep_pack.acestep_core.training.pretrain import channels_last, checkpointing, export, flow, lean, spectral
+from acestep_pack.acestep_core.audio import spectrogram
+from acestep_pack.acestep_core.system.torchaudio_import import settle_torchaudio
+from acestep_pack.acestep_core.tiny_recipe import attention_backward as lean
+from acestep_pack.acestep_core.tiny_recipe import channels_last, checkpointing, export, flow, spectral
 
 settle_torchaudio()
 

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from acestep_pack.acestep_core.checkpoints import load_stage_model
-from acestep_pack.acestep_core.checkpoints.local import TINY_FOLDER
-from acestep_pack.acestep_core.condition import Condition
+from acestep_pack.acestep_core.checkpoints.load import load_stage_model
+from acestep_pack.acestep_core.checkpoints.locate import TINY_FOLDER
 from acestep_pack.acestep_core.errors import UserError
-from acestep_pack.acestep_core.generate import Cascade
+from acestep_pack.acestep_core.generation.cascade import Cascade
 from acestep_pack.acestep_core.lora.adapter import read_adapter
-from acestep_pack.acestep_core.lora.wear import wear
-from acestep_pack.acestep_core.quantise import QUANTISED, quantise, stored
-from acestep_pack.acestep_core.transformer import prepare
+from acestep_pack.acestep_core.lora.apply import wear
+from acestep_pack.acestep_core.models.condition import Condition
+from acestep_pack.acestep_core.models.velocity import prepare
+from acestep_pack.acestep_core.nn.quantise import QUANTISED, quantise, stored
 
 CPU = torch.device("cpu")
 
@@ -36,9 +36,8 @@ def test_how_far_off_a_look_is(kind, most):
     latents = torch.randn(1, 8, 200, generator=draw)
     with torch.no_grad():
         exact = prepare(model.transformer, condition)(latents, 0.7)
-        rounded_model = quantise(model, kind, CPU)
-        rounded = prepare(rounded_model.transformer, condition)(latents, 0.7)
-    layers = rounded_model.transformer.layers
+        rounded = prepare(quantise(model.transformer, kind, CPU), condition)(latents, 0.7)
+    layers = model.transformer.layers
     held = sum(part.nbytes for weight in layers.parameters() for part in stored(weight))
     assert held < 0.3 * sum(weight.numel() * 4 for weight in layers.parameters())  # float32 before
     error = float((rounded - exact).norm() / exact.norm())
@@ -50,8 +49,10 @@ def test_adapters_are_worn_over_weights_in_8_bits(base, adapter):
     pytest.importorskip("torchao")
     golden = Path(__file__).resolve().parents[1] / "golden" / base
     layers = []
-    for change in (lambda model: model, lambda model: quantise(model, "int8", CPU)):
-        model, _ = wear(change(load_stage_model(golden)), read_adapter(golden / adapter))
+    for change in (lambda network: None, lambda network: quantise(network, "int8", CPU)):
+        model = load_stage_model(golden)
+        change(model.transformer)
+        model, _ = wear(model, read_adapter(golden / adapter))
         layers.append(model.transformer.layers[0].self_attn.to_q)
     x = torch.randn(1, 3, layers[0].in_features, generator=torch.Generator().manual_seed(0))
     exact, rounded = (layer(x) for layer in layers)

@@ -2,10 +2,12 @@
 
 import pytest
 import torch
-from acestep_pack.acestep_core import Cascade, Song, audio, condition, generate
-from acestep_pack.acestep_core.recent import Recent
-from acestep_pack.acestep_core.text import TextEncoder
-from acestep_pack.acestep_core.vocoder import Vocoder
+from acestep_pack.acestep_core import Cascade, Song, audio
+from acestep_pack.acestep_core.generation import cascade as generate
+from acestep_pack.acestep_core.memory.lru import Recent
+from acestep_pack.acestep_core.models import condition
+from acestep_pack.acestep_core.models.text_encoder import TextEncoder
+from acestep_pack.acestep_core.models.vocoder import Vocoder
 
 
 def test_the_least_wanted_goes_first():

@@ -11,25 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from acestep_pack.acestep_core import cli
-from acestep_pack.acestep_core.audio import Waveform
+from acestep_pack.acestep_core.audio.waveform import Waveform
+from acestep_pack.acestep_core.band import Sketch, song_of, voices
+from acestep_pack.acestep_core.cli import parser as cli
 from acestep_pack.acestep_core.errors import UserError
-from acestep_pack.acestep_core.generate import TEXT, VOCODER, Cascade
+from acestep_pack.acestep_core.generation.cascade import TEXT, VOCODER, Cascade
 from acestep_pack.acestep_core.prompt import lyrics_prompt, text_prompt
 from acestep_pack.acestep_core.song import Song
 from acestep_pack.acestep_core.spec import LatentSpec
-from acestep_pack.acestep_core.training.band import Sketch, song_of, voices
-from acestep_pack.acestep_core.training.pretrain import (
-    checkpointing,
-    clips,
-    export,
-    flow,
-    language,
-    latents,
-    recipe,
-    vocoder,
-    warm,
-)
+from acestep_pack.acestep_core.tiny_recipe import checkpointing, clips, export, flow, language, latents, recipe, vocoder
+from acestep_pack.acestep_core.tiny_recipe import warm_start as warm
 from safetensors.torch import load_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -338,7 +329,9 @@ def test_a_family_can_be_trained_further(trained, tmp_path):
 
 
 def test_help_is_answered_without_torch(tmp_path):
-    watch = "import sys; from acestep_core.cli import main; sys.exit(main(sys.argv[1:]) or 'torch' in sys.modules)"
+    watch = (
+        "import sys; from acestep_core.cli.parser import main; sys.exit(main(sys.argv[1:]) or 'torch' in sys.modules)"
+    )
     command = [sys.executable, "-c", watch, "train", "tiny", "--help"]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)

@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
-from acestep_pack.acestep_core.audio import Waveform
-from acestep_pack.acestep_core.checkpoints import load_vocoder
+from acestep_pack.acestep_core.audio.waveform import Waveform
+from acestep_pack.acestep_core.checkpoints.load import load_vocoder
 from acestep_pack.acestep_core.errors import UserError
-from acestep_pack.acestep_core.reference import (
+from acestep_pack.acestep_core.models.kept import Kept
+from acestep_pack.acestep_core.models.reference import (
     ContinuationSource,
-    Kept,
     Reference,
     continuation,
     fit_timbre,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from acestep_pack.acestep_core.errors import UserError
-from acestep_pack.acestep_core.schedule import TURBO_TIMES, check, snap, split, strangers, times, turbo_nearest
+from acestep_pack.acestep_core.flow.schedule import TURBO_TIMES, check, snap, split, strangers, times, turbo_nearest
 from safetensors.torch import load_file
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from acestep_pack.acestep_core.checkpoints import KNOWN, read_checkpoint
-from acestep_pack.acestep_core.checkpoints.known import STAGE, TEXT, VOCODER
-from acestep_pack.acestep_core.checkpoints.shelf import Shelf
+from acestep_pack.acestep_core.checkpoints.checkpoint import read_checkpoint
+from acestep_pack.acestep_core.checkpoints.choices import Shelf
+from acestep_pack.acestep_core.checkpoints.registry import KNOWN, STAGE, TEXT, VOCODER
 from acestep_pack.acestep_core.errors import CheckpointError
 from safetensors.torch import load_file, save_file
 
@@ -176,7 +176,7 @@ def test_a_damaged_index_is_not_fatal(shelf, own, index):
 
 def pipeline(folder):
     """As diffusers lays it out: a folder for each network."""
-    from acestep_pack.acestep_core.checkpoints import load_stage_model
+    from acestep_pack.acestep_core.checkpoints.load import load_stage_model
 
     model = load_stage_model(GOLDEN / "m2b_a")
     for part in ("transformer", "condition_encoder"):

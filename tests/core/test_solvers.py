@@ -4,9 +4,9 @@ from itertools import pairwise
 
 import pytest
 import torch
-from acestep_pack.acestep_core.guidance import Guidance, Guided
-from acestep_pack.acestep_core.schedule import times
-from acestep_pack.acestep_core.solvers import SOLVERS
+from acestep_pack.acestep_core.flow.guidance import Guidance, Guided
+from acestep_pack.acestep_core.flow.schedule import times
+from acestep_pack.acestep_core.flow.solvers import SOLVERS
 
 NOISE, MUSIC = torch.randn(2, 2, 3, 8, generator=torch.Generator().manual_seed(0)).unbind()
 

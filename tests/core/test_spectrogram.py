@@ -3,10 +3,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from acestep_pack.acestep_core import spectrogram as module
-from acestep_pack.acestep_core.audio import Waveform
+from acestep_pack.acestep_core.audio import spectrogram as module
+from acestep_pack.acestep_core.audio.spectrogram import COLOURS, PAPER, mel_columns, picture, spectrogram
+from acestep_pack.acestep_core.audio.waveform import Waveform
 from acestep_pack.acestep_core.errors import UserError
-from acestep_pack.acestep_core.spectrogram import COLOURS, PAPER, mel_columns, picture, spectrogram
 
 
 def tone(hz=1000.0, seconds=2.0, rate=48000, level=0.5) -> Waveform:

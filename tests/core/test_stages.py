@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from acestep_pack.acestep_core.checkpoints import load_stage_model
-from acestep_pack.acestep_core.condition import context, encode_condition
+from acestep_pack.acestep_core.checkpoints.load import load_stage_model
 from acestep_pack.acestep_core.errors import UserError
-from acestep_pack.acestep_core.guidance import Guidance
-from acestep_pack.acestep_core.reference import Kept
-from acestep_pack.acestep_core.schedule import TURBO_TIMES, split, times
-from acestep_pack.acestep_core.stages import Stage, enter, item_seeds, noise, renoise, run
-from acestep_pack.acestep_core.text import TextStates
+from acestep_pack.acestep_core.flow.guidance import Guidance
+from acestep_pack.acestep_core.flow.schedule import TURBO_TIMES, split, times
+from acestep_pack.acestep_core.flow.stages import Stage, enter, item_seeds, noise, renoise, run
+from acestep_pack.acestep_core.models.condition import context, encode_condition
+from acestep_pack.acestep_core.models.kept import Kept
+from acestep_pack.acestep_core.models.text_encoder import TextStates
 
 CHANNELS, FRAMES = 8, 50
 

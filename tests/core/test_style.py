@@ -3,10 +3,12 @@
 import json
 
 import pytest
-from acestep_pack.acestep_core.cli import MISTAKE, OK, main
+from acestep_pack.acestep_core.band import folder
+from acestep_pack.acestep_core.cli.parser import MISTAKE, OK, main
 from acestep_pack.acestep_core.console import Console
-from acestep_pack.acestep_core.training import captions, likeness, style
-from acestep_pack.acestep_core.training.band import folder
+from acestep_pack.acestep_core.evaluation import adapters as likeness
+from acestep_pack.acestep_core.evaluation import style
+from acestep_pack.acestep_core.training import captions
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """What a song's file says of itself."""
 
 import pytest
+from acestep_pack.acestep_core.audio.song_tags import song_tags
 from acestep_pack.acestep_core.song import Song
-from acestep_pack.acestep_core.tags import song_tags
 
 
 @pytest.mark.parametrize(

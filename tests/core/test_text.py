@@ -2,10 +2,10 @@ import logging
 
 import pytest
 import torch
+from acestep_pack.acestep_core.models.text_encoder import TextEncoder
 from acestep_pack.acestep_core.prompt import lyrics_prompt, text_prompt
 from acestep_pack.acestep_core.song import Song
-from acestep_pack.acestep_core.text import TextEncoder
-from acestep_pack.acestep_core.torchaudio_door import settle_torchaudio
+from acestep_pack.acestep_core.system.torchaudio_import import settle_torchaudio
 
 settle_torchaudio()  # before transformers, which imports torchaudio wherever it is installed
 

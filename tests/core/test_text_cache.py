@@ -4,12 +4,13 @@ import shutil
 
 import pytest
 import torch
-from acestep_pack.acestep_core import parts, text_cache
-from acestep_pack.acestep_core.checkpoints import read_checkpoint
-from acestep_pack.acestep_core.generate import Cascade
+from acestep_pack.acestep_core.checkpoints import text_cache
+from acestep_pack.acestep_core.checkpoints.checkpoint import read_checkpoint
+from acestep_pack.acestep_core.checkpoints.text_cache import TextCache, cache_folder, fingerprint
+from acestep_pack.acestep_core.generation.cascade import Cascade
+from acestep_pack.acestep_core.memory import model_pool as parts
+from acestep_pack.acestep_core.models.text_encoder import TextStates
 from acestep_pack.acestep_core.song import Song
-from acestep_pack.acestep_core.text import TextStates
-from acestep_pack.acestep_core.text_cache import TextCache, cache_folder, fingerprint
 
 SONG = Song("lo-fi beat", lyrics="la la", seconds=10)
 

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from acestep_pack.acestep_core import cli
-from acestep_pack.acestep_core.cascade import find_cascade
-from acestep_pack.acestep_core.checkpoints import load_stage_model, load_vocoder
+from acestep_pack.acestep_core.checkpoints.cascade_models import find_cascade
+from acestep_pack.acestep_core.checkpoints.load import load_stage_model, load_vocoder
+from acestep_pack.acestep_core.cli import parser as cli
+from acestep_pack.acestep_core.cli.train_distill import songs_to_make
 from acestep_pack.acestep_core.errors import UserError
-from acestep_pack.acestep_core.generate import Cascade
+from acestep_pack.acestep_core.generation.cascade import Cascade
+from acestep_pack.acestep_core.models.velocity import prepare
 from acestep_pack.acestep_core.song import Song
-from acestep_pack.acestep_core.training.cut import cut, kept_layers
-from acestep_pack.acestep_core.training.distill import songs_to_make
+from acestep_pack.acestep_core.training.distillation import Distiller
 from acestep_pack.acestep_core.training.prepare import Piece
+from acestep_pack.acestep_core.training.prune import cut, kept_layers
 from acestep_pack.acestep_core.training.settings import DistillSettings, Rhythm, Size
-from acestep_pack.acestep_core.training.student import Distiller
-from acestep_pack.acestep_core.transformer import prepare
 
 ROOT = Path(__file__).resolve().parents[2]
 WHOLE, SMALL = Size(32, 48, 2, 2, 1), Size(16, 24, 1, 1, 1)

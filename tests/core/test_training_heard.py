@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from acestep_pack.acestep_core.audio import Waveform
+from acestep_pack.acestep_core.audio import beat_and_key as heard
+from acestep_pack.acestep_core.audio.waveform import Waveform
+from acestep_pack.acestep_core.band import Sketch, play
 from acestep_pack.acestep_core.song import check_key
-from acestep_pack.acestep_core.training import heard
-from acestep_pack.acestep_core.training.band import Sketch, play
 
 
 @pytest.fixture(scope="module")

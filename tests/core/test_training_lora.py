@@ -11,21 +11,21 @@ from pathlib import Path
 import pytest
 import torch
 from acestep_pack.acestep_core import audio
-from acestep_pack.acestep_core.checkpoints import load_stage_model, load_vocoder
+from acestep_pack.acestep_core.checkpoints.load import load_stage_model, load_vocoder
 from acestep_pack.acestep_core.checkpoints.variants import VARIANTS as VARIANTS_OF_MODELS
-from acestep_pack.acestep_core.condition import Condition
 from acestep_pack.acestep_core.console import Clock
 from acestep_pack.acestep_core.errors import AceStepError, UserError
 from acestep_pack.acestep_core.lora import adapter as adapters
-from acestep_pack.acestep_core.lora.wear import wear
+from acestep_pack.acestep_core.lora.apply import wear
+from acestep_pack.acestep_core.models.condition import Condition
+from acestep_pack.acestep_core.models.velocity import prepare
 from acestep_pack.acestep_core.song import Song
 from acestep_pack.acestep_core.training.bars import Bars
 from acestep_pack.acestep_core.training.folders import folders
 from acestep_pack.acestep_core.training.lora import Trainer, adapted
-from acestep_pack.acestep_core.training.losses import Losses
+from acestep_pack.acestep_core.training.loss_log import Losses
 from acestep_pack.acestep_core.training.prepare import Piece
 from acestep_pack.acestep_core.training.settings import KINDS, LoraSettings, Rhythm, preset
-from acestep_pack.acestep_core.transformer import prepare
 from core_tests.out_of_memory import runs_out
 from safetensors.torch import load_file
 

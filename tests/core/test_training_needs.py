@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 import torch
-from acestep_pack.acestep_core.condition import Condition
+from acestep_pack.acestep_core.models.condition import Condition
 from acestep_pack.acestep_core.training.lora import adapted
-from acestep_pack.acestep_core.training.needs import (
+from acestep_pack.acestep_core.training.memory_needs import (
     adapter_parameters,
     crop_bytes,
     state_bytes,

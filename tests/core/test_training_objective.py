@@ -4,7 +4,7 @@ import pytest
 import torch
 from acestep_pack.acestep_core.checkpoints.variants import VARIANTS
 from acestep_pack.acestep_core.errors import UserError
-from acestep_pack.acestep_core.schedule import TURBO_TIMES, times
+from acestep_pack.acestep_core.flow.schedule import TURBO_TIMES, times
 from acestep_pack.acestep_core.training.objective import flow_times
 
 

@@ -3,13 +3,13 @@
 import pytest
 import torch
 from acestep_pack.acestep_core import audio
-from acestep_pack.acestep_core.audio import Waveform
-from acestep_pack.acestep_core.checkpoints import load_stage_model, load_text_encoder, load_vocoder
-from acestep_pack.acestep_core.condition import encode_condition
-from acestep_pack.acestep_core.quantise import quantise
+from acestep_pack.acestep_core.audio.beat_and_key import Heard
+from acestep_pack.acestep_core.audio.waveform import Waveform
+from acestep_pack.acestep_core.checkpoints.load import load_stage_model, load_text_encoder, load_vocoder
+from acestep_pack.acestep_core.models.condition import encode_condition
+from acestep_pack.acestep_core.nn.quantise import quantise
 from acestep_pack.acestep_core.training import dataset, prepare
 from acestep_pack.acestep_core.training.dataset import LeftOut, read_dataset
-from acestep_pack.acestep_core.training.heard import Heard
 from acestep_pack.acestep_core.training.prepare import Piece, Preparation, check_sound, fingerprint
 
 RATE_HZ = 16_000
@@ -154,7 +154,7 @@ def test_weights_in_torchaos_8_bits_have_a_fingerprint(tiny_family):
     pytest.importorskip("torchao")
     model = load_stage_model(tiny_family / "s")
     before = fingerprint(model.transformer)
-    made = fingerprint(quantise(model, "int8", torch.device("cpu")).transformer)
+    made = fingerprint(quantise(model.transformer, "int8", torch.device("cpu")))
     assert made == fingerprint(model.transformer) != before
 
 

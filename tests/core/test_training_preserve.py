@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from acestep_pack.acestep_core.checkpoints import load_stage_model, load_text_encoder, load_vocoder
+from acestep_pack.acestep_core.checkpoints.load import load_stage_model, load_text_encoder, load_vocoder
 from acestep_pack.acestep_core.errors import UserError
+from acestep_pack.acestep_core.models.velocity import prepare
 from acestep_pack.acestep_core.song import Song
 from acestep_pack.acestep_core.training.captions import STYLES, own_songs
+from acestep_pack.acestep_core.training.generated_clips import made_pieces
 from acestep_pack.acestep_core.training.lora import Trainer
-from acestep_pack.acestep_core.training.made import made_pieces
 from acestep_pack.acestep_core.training.prepare import Piece
-from acestep_pack.acestep_core.training.preserve import turn
+from acestep_pack.acestep_core.training.prior_preservation import turn
 from acestep_pack.acestep_core.training.settings import LoraSettings, Rhythm
-from acestep_pack.acestep_core.transformer import prepare
 
 SETTINGS = LoraSettings(
     rank=2, steps=6, accumulate=4, warm_up=1, learning_rate=1e-2, crop_seconds=1.0, hold_out=0.0, preserve=0.25

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 from acestep_pack.acestep_core import audio
-from acestep_pack.acestep_core.checkpoints import load_stage_model, load_text_encoder, load_vocoder
-from acestep_pack.acestep_core.checkpoints.local import find
-from acestep_pack.acestep_core.condition import encode_condition
-from acestep_pack.acestep_core.generate import Cascade
-from acestep_pack.acestep_core.lora.wear import wear
+from acestep_pack.acestep_core.checkpoints.load import load_stage_model, load_text_encoder, load_vocoder
+from acestep_pack.acestep_core.checkpoints.locate import find
+from acestep_pack.acestep_core.generation.cascade import Cascade
+from acestep_pack.acestep_core.lora.apply import wear
+from acestep_pack.acestep_core.models.condition import encode_condition
 from acestep_pack.acestep_core.song import Song
 from acestep_pack.acestep_core.training.lora import Trainer
 from acestep_pack.acestep_core.training.prepare import Piece

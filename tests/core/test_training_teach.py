@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from acestep_pack.acestep_core import audio, cli
-from acestep_pack.acestep_core.audio import Waveform
+from acestep_pack.acestep_core import audio
+from acestep_pack.acestep_core.audio.waveform import Waveform
 from acestep_pack.acestep_core.checkpoints.variants import VARIANTS
+from acestep_pack.acestep_core.cli import parser as cli
 from acestep_pack.acestep_core.lora.adapter import read_adapter
 from acestep_pack.acestep_core.training import common, lora
 from acestep_pack.acestep_core.training.settings import LoraSettings

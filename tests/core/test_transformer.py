@@ -4,11 +4,12 @@ from copy import deepcopy
 
 import pytest
 import torch
-from acestep_pack.acestep_core import attention, norms
-from acestep_pack.acestep_core.condition import Condition
 from acestep_pack.acestep_core.errors import UserError
-from acestep_pack.acestep_core.torchaudio_door import settle_torchaudio
-from acestep_pack.acestep_core.transformer import prepare
+from acestep_pack.acestep_core.models.condition import Condition
+from acestep_pack.acestep_core.models.velocity import prepare
+from acestep_pack.acestep_core.nn import attention
+from acestep_pack.acestep_core.nn import rms_norm as norms
+from acestep_pack.acestep_core.system.torchaudio_import import settle_torchaudio
 
 settle_torchaudio()
 

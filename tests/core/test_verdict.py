@@ -7,13 +7,15 @@ import shutil
 
 import pytest
 import torch
-from acestep_pack.acestep_core import cli
+from acestep_pack.acestep_core.band import voices
+from acestep_pack.acestep_core.cli import bench_tiny as measure
+from acestep_pack.acestep_core.cli import parser as cli
 from acestep_pack.acestep_core.console import Console
 from acestep_pack.acestep_core.errors import AceStepError
-from acestep_pack.acestep_core.generate import VOCODER, Cascade
-from acestep_pack.acestep_core.training import listen, measure, verdict
-from acestep_pack.acestep_core.training.band import voices
-from acestep_pack.acestep_core.training.pretrain.clips import FIRST_HELD_OUT_SEED
+from acestep_pack.acestep_core.evaluation import embedded_family as verdict
+from acestep_pack.acestep_core.evaluation import listening as listen
+from acestep_pack.acestep_core.generation.cascade import VOCODER, Cascade
+from acestep_pack.acestep_core.tiny_recipe.clips import FIRST_HELD_OUT_SEED
 from safetensors.torch import load_file, save_file
 
 SECONDS = 1.5
@@ -128,8 +130,8 @@ def test_a_real_vocoder_is_measured_and_its_tiles_leave_no_seam(cascade, truths)
 
 
 def test_a_model_that_knows_the_music_loses_nothing(cascade, truths, monkeypatch):
-    from acestep_pack.acestep_core.audio import Waveform
-    from acestep_pack.acestep_core.stages import noise as start
+    from acestep_pack.acestep_core.audio.waveform import Waveform
+    from acestep_pack.acestep_core.flow.stages import noise as start
 
     music = cascade.parts[VOCODER].encode(Waveform(truths[0].wave[None], 48_000))
     velocity = start([0], *music.shape[1:]) - music

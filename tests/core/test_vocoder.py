@@ -4,11 +4,13 @@ from copy import deepcopy
 
 import pytest
 import torch
-from acestep_pack.acestep_core import oobleck, tiles
-from acestep_pack.acestep_core import vocoder as vocoder_module
-from acestep_pack.acestep_core.audio import Waveform
+from acestep_pack.acestep_core.audio.waveform import Waveform
 from acestep_pack.acestep_core.errors import UserError
-from acestep_pack.acestep_core.tiles import (
+from acestep_pack.acestep_core.models import vocoder as vocoder_module
+from acestep_pack.acestep_core.models.vocoder import Vocoder
+from acestep_pack.acestep_core.nn import oobleck
+from acestep_pack.acestep_core.nn import tiling as tiles
+from acestep_pack.acestep_core.nn.tiling import (
     ENCODER_HEAD_KERNEL,
     KERNEL,
     Context,
@@ -18,8 +20,7 @@ from acestep_pack.acestep_core.tiles import (
     reach,
     roomy_tile_frames,
 )
-from acestep_pack.acestep_core.torchaudio_door import settle_torchaudio
-from acestep_pack.acestep_core.vocoder import Vocoder
+from acestep_pack.acestep_core.system.torchaudio_import import settle_torchaudio
 from torch.utils.flop_counter import FlopCounterMode
 
 settle_torchaudio()
@@ -97,8 +98,8 @@ def test_biases_that_the_next_snake_adds_are_the_same(monkeypatch):
     sound = plain.decode(music)
     mean = plain.encode(sound)
     seen = []
-    monkeypatch.setattr(oobleck.fused, "usable", lambda x: True)
-    monkeypatch.setattr(oobleck.fused, "snake", lambda *given: seen.append(given[2]) or snake(*given))
+    monkeypatch.setattr(oobleck.triton_ops, "usable", lambda x: True)
+    monkeypatch.setattr(oobleck.triton_ops, "snake", lambda *given: seen.append(given[2]) or snake(*given))
     assert torch.allclose(Vocoder(vae).decode(music).samples, sound.samples, atol=1e-6)
     assert torch.allclose(Vocoder(vae).encode(sound), mean, atol=1e-5)
     assert any(bias is not None for bias in seen)

@@ -5,11 +5,12 @@ import re
 
 import pytest
 import torch
-from acestep_pack.acestep_core import audio as sound_files
-from acestep_pack.acestep_core import formats
-from acestep_pack.acestep_core.audio import FORMATS, Waveform
+from acestep_pack.acestep_core.audio import formats
+from acestep_pack.acestep_core.audio import waveform as sound_files
+from acestep_pack.acestep_core.audio.formats import FORMATS
+from acestep_pack.acestep_core.audio.waveform import Waveform
 from acestep_pack.acestep_core.errors import AceStepError, UserError
-from acestep_pack.acestep_core.making import read_song
+from acestep_pack.acestep_core.generation.settings import read_song
 from acestep_pack.acestep_core.song import Song
 from acestep_pack.nodes.audio import Envelope, SaveAudio, Spectrogram
 from acestep_pack.nodes.sound import to_audio

@@ -11,10 +11,11 @@ from pathlib import Path
 import comfy.model_management
 import pytest
 import torch
-from acestep_pack.acestep_core.audio import Waveform
-from acestep_pack.acestep_core.checkpoints import KNOWN, hub, read_checkpoint
-from acestep_pack.acestep_core.checkpoints.known import STAGE, TEXT, VOCODER
+from acestep_pack.acestep_core.audio.waveform import Waveform
+from acestep_pack.acestep_core.checkpoints import hub
+from acestep_pack.acestep_core.checkpoints.checkpoint import read_checkpoint
 from acestep_pack.acestep_core.checkpoints.layouts import original_name
+from acestep_pack.acestep_core.checkpoints.registry import KNOWN, STAGE, TEXT, VOCODER
 from acestep_pack.acestep_core.errors import AceStepError
 from acestep_pack.acestep_core.spec import PUBLISHED_LATENTS
 from acestep_pack.nodes import host, load, stages

@@ -5,13 +5,13 @@ import dataclasses
 import pytest
 import torch
 from acestep_pack.acestep_core import Cascade, Song
-from acestep_pack.acestep_core.audio import Waveform
+from acestep_pack.acestep_core.audio.waveform import Waveform
 from acestep_pack.acestep_core.checkpoints.variants import VARIANTS
 from acestep_pack.acestep_core.errors import AceStepError, UserError
-from acestep_pack.acestep_core.reference import Reference
-from acestep_pack.acestep_core.text import TextEncoder
-from acestep_pack.acestep_core.transformer import Velocity
-from acestep_pack.acestep_core.vocoder import Vocoder
+from acestep_pack.acestep_core.models.reference import Reference
+from acestep_pack.acestep_core.models.text_encoder import TextEncoder
+from acestep_pack.acestep_core.models.velocity import Velocity
+from acestep_pack.acestep_core.models.vocoder import Vocoder
 from acestep_pack.nodes import host, latents, load, reference, song, stages, vocoder
 from core_tests.out_of_memory import runs_out
 

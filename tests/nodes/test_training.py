@@ -10,7 +10,7 @@ import torch
 from acestep_pack.acestep_core import audio
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.lora.adapter import read_adapter
-from acestep_pack.acestep_core.training.needs import adapter_parameters, training_bytes
+from acestep_pack.acestep_core.training.memory_needs import adapter_parameters, training_bytes
 from acestep_pack.acestep_core.training.settings import LoraSettings
 from acestep_pack.nodes import dataset, host, load, lora, training, training_settings
 from safetensors.torch import load_file, save_file
@@ -134,7 +134,7 @@ def test_it_is_held_to_songs_of_its_own_which_are_made_once(train, few_own_songs
     made = list((host.training_folder(training.PREPARED) / "made").iterdir())
     assert len(made) == few_own_songs
     assert any(f"50% of the crops from {few_own_songs} songs of its own" in line for line in said)
-    monkeypatch.setattr("acestep_pack.acestep_core.training.made._make", None)  # none may be made again
+    monkeypatch.setattr("acestep_pack.acestep_core.training.generated_clips._make", None)  # none may be made again
     assert not same(*(weights(train(name=n, preserve=p).args[1]) for n, p in (("plain", 0.0), ("held", 0.5))))
 
 

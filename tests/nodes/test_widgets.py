@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 from acestep_pack import nodes as pack
-from acestep_pack.acestep_core.audio import Waveform, write
+from acestep_pack.acestep_core.audio.files import write
+from acestep_pack.acestep_core.audio.waveform import Waveform
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.lora.adapter import Adapter, LowRank
 from acestep_pack.acestep_core.lora.save import save_adapter
+from acestep_pack.acestep_core.models.reference import Reference
+from acestep_pack.acestep_core.nn.quantise import unquantised
 from acestep_pack.acestep_core.prompt import lyrics_prompt, text_prompt
-from acestep_pack.acestep_core.quantise import unquantised
-from acestep_pack.acestep_core.reference import Reference
 from acestep_pack.acestep_core.song import Song
 from acestep_pack.acestep_core.training.dataset import read_dataset
 from acestep_pack.nodes import audio, dataset, host, latents, load, lora, reference, song, stages, training, vocoder

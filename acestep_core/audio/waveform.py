@@ -1,0 +1,72 @@
+"""Waveforms and their rate, converted to other rates and channel counts.
+
+Samples are float32 [B, channels, N] in -1..1 and never travel without their rate.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from ..errors import UserError
+
+
+@dataclass(frozen=True)
+class Waveform:
+    """Samples [B, channels, N], float32, and their rate."""
+
+    samples: torch.Tensor
+    sample_rate_hz: int
+
+    def __post_init__(self):
+        if self.samples.ndim != 3:
+            raise UserError(f"waveform: got shape {list(self.samples.shape)}, expected [batch, channels, samples]")
+
+    @property
+    def seconds(self) -> float:
+        return self.samples.shape[-1] / self.sample_rate_hz
+
+    def __len__(self) -> int:
+        return self.samples.shape[0]
+
+    def __getitem__(self, item: int) -> "Waveform":
+        """One item of a batch, as a batch of one."""
+        return Waveform(self.samples[range(len(self))[item]][None], self.sample_rate_hz)
+
+    def crop(self, seconds: float) -> "Waveform":
+        return Waveform(self.samples[..., : round(seconds * self.sample_rate_hz)], self.sample_rate_hz)
+
+
+def convert(wave: Waveform, rate_hz: int, channels: int) -> Waveform:
+    """The same sound at another rate and channel count; ceil(N * new / old) samples."""
+    if wave.samples.shape[1] < channels:  # the same for all of them
+        resampled = _resample(wave.samples, wave.sample_rate_hz, rate_hz)
+        return Waveform(_remix(resampled, channels).contiguous(), rate_hz)
+    return Waveform(_resample(_remix(wave.samples, channels), wave.sample_rate_hz, rate_hz), rate_hz)
+
+
+def _remix(samples: torch.Tensor, channels: int) -> torch.Tensor:
+    given = samples.shape[1]
+    if given == channels:
+        return samples
+    if given == 1:
+        return samples.expand(-1, channels, -1)
+    if channels == 1:
+        return samples.mean(dim=1, keepdim=True)
+    if channels == 2:  # surround: left and right stay, what stands elsewhere is heard from both at -3 dB
+        return (samples[:, :2] + samples[:, 2:].sum(dim=1, keepdim=True) * 0.5**0.5) / (1 + (given - 2) * 0.5**0.5)
+    raise UserError(f"channels: got {given} to be made {channels}, expected to make one or two of them")
+
+
+def _resample(samples: torch.Tensor, from_hz: int, to_hz: int) -> torch.Tensor:
+    if from_hz == to_hz:
+        return samples
+    import soxr  # on every machine, so that a clip gives the same song everywhere
+
+    length = math.ceil(samples.shape[-1] * to_hz / from_hz)
+    rows = samples.reshape(-1, samples.shape[-1]).cpu().numpy().T  # soxr takes [N, rows]
+    made = torch.from_numpy(np.ascontiguousarray(soxr.resample(rows, from_hz, to_hz).T)).to(samples)
+    made = functional.pad(made[:, :length], (0, max(0, length - made.shape[-1])))
+    return made.reshape(*samples.shape[:-1], length)

@@ -1,0 +1,139 @@
+"""Which models make a cascade: names and paths -> the checkpoints of its stages, its text encoder and its vocoder.
+
+No torch: a wrong name, a missing file or a mixed-up cascade is told before anything is loaded. Letters only name slots
+here; behind this file a cascade is any number of stages.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from ..errors import CheckpointError
+from ..models.defaults import VariantDefaults
+from .checkpoint import TEXT_ENCODER_FOLDERS, Checkpoint, read_checkpoint
+from .locate import LocalModel, find, local_models
+from .registry import DEFAULT_TEXT, DEFAULT_VOCODER, STAGE, TEXT, VOCODER
+
+SLOTS = ("l", "m", "s")
+DEFAULT_CASCADE = "tiny"
+CASCADES = MappingProxyType(
+    {
+        "tiny": ("tiny-l", "tiny-m", "tiny-s"),
+        "published": ("acestep-v15-xl-turbo", "acestep-v15-turbo", "acestep-v15-turbo"),
+    }
+)
+_VOCODER_FOLDERS = ("vae",)
+
+
+@dataclass(frozen=True)
+class CascadeModels:
+    """Where the parts of one cascade are; `defaults` are those of its stages."""
+
+    stages: tuple[LocalModel, ...]
+    text: LocalModel
+    vocoder: LocalModel
+    defaults: tuple[VariantDefaults, ...]
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Slot -> what `find` finds it by, for the tags of a song."""
+        slots = SLOTS if len(self.stages) == len(SLOTS) else [f"stage {i + 1}" for i in range(len(self.stages))]
+        parts = {**dict(zip(slots, self.stages, strict=True)), "text": self.text, "vocoder": self.vocoder}
+        return {slot: part.name if part.known else str(part.path) for slot, part in parts.items()}
+
+
+def find_cascade(
+    models: str | Path | None = None,
+    *,
+    l: str | Path | None = None,  # noqa: E741  the slot's name
+    m: str | Path | None = None,
+    s: str | Path | None = None,
+    text: str | Path | None = None,
+    vocoder: str | Path | None = None,
+    folders: Sequence[Path] = (),
+) -> CascadeModels:
+    """The models of a cascade, none of them loaded. Raises CheckpointError.
+
+    `models` is a name in CASCADES, a folder that holds the folders l, m and s, or one model that runs the whole way
+    alone. `l`, `m` and `s` each replace one slot of it, or, without it, stand in for the neighbouring slots left out.
+    Text encoder and vocoder are, unless named, those that lie with the first stage, else published ones found here.
+    `folders` are searched before this machine's own.
+    """
+    named = _filled((l, m, s), _slots(models if models or any((l, m, s)) else DEFAULT_CASCADE))
+    stages = tuple(find(name, STAGE, folders) for name in named)
+    checkpoints = [read_checkpoint(stage.path) for stage in stages]
+    text = text or _beside(checkpoints[0], "text_encoder", TEXT_ENCODER_FOLDERS, local_models(TEXT, folders))
+    vocoder = vocoder or _beside(checkpoints[0], "vae", _VOCODER_FOLDERS, local_models(VOCODER, folders))
+    found = CascadeModels(
+        stages=stages,
+        text=find(text or DEFAULT_TEXT, TEXT, folders),
+        vocoder=find(vocoder or DEFAULT_VOCODER, VOCODER, folders),
+        defaults=tuple(_defaults(checkpoint) for checkpoint in checkpoints),
+    )
+    _check_widths(found, checkpoints)
+    return found
+
+
+def _slots(models: str | Path | None) -> tuple[str | Path | None, ...]:
+    """The names a cascade's name stands for; Nones where there is none."""
+    if models is None:
+        return (None,) * len(SLOTS)
+    if str(models).lower() in CASCADES:
+        return CASCADES[str(models).lower()]
+    folder = Path(models).expanduser()
+    if all((folder / slot).is_dir() for slot in SLOTS):
+        return tuple(folder / slot for slot in SLOTS)
+    return (models,)
+
+
+def _filled(given: Iterable, cascade: tuple) -> list:
+    given = list(given)
+    if not any(given):
+        return list(cascade)
+    if len(cascade) == 1:
+        cascade *= len(SLOTS)
+    slots = [name or default for name, default in zip(given, cascade, strict=True)]
+    for i in (1, 2, 1, 0):  # an empty slot takes the model before it, the first ones the model behind them
+        slots[i] = slots[i] or (slots[i - 1] if i else slots[1]) or slots[min(i + 1, 2)]
+    return slots
+
+
+def _defaults(checkpoint: Checkpoint) -> VariantDefaults:
+    checkpoint.part("transformer")
+    if checkpoint.defaults is None:
+        raise CheckpointError(f"{checkpoint.path} is no stage model; choose another")
+    return checkpoint.defaults
+
+
+def _beside(stage: Checkpoint, part: str, folders: Iterable[str], local: Iterable[LocalModel]) -> Path | None:
+    """The part that comes with a stage model, else a published one that is here."""
+    if part in stage.parts:
+        return stage.path
+    for folder in folders:
+        if (stage.path.parent / folder / "config.json").is_file():
+            return stage.path.parent / folder
+    return next((model.path for model in local if model.known.repo), None)
+
+
+def _check_widths(found: CascadeModels, stages: list[Checkpoint]):
+    """All stages, the vocoder and the text encoder must fit: told by shapes, before weights are read."""
+    channels = _width(read_checkpoint(found.vocoder.path), "vae", "decoder.conv1.weight_v")
+    text_width = _width(read_checkpoint(found.text.path), "text_encoder", "embed_tokens.weight")
+    for model, stage in zip(found.stages, stages, strict=True):
+        made = _width(stage, "transformer", "proj_out_conv.weight")
+        if made != channels:
+            raise CheckpointError(
+                f"{model.name} makes latents of {made} channels, the vocoder {found.vocoder.name} reads {channels}; "
+                "choose models of one family"
+            )
+        wanted = _width(stage, "condition_encoder", "text_projector.weight")
+        if wanted != text_width:
+            raise CheckpointError(
+                f"{model.name} reads text of width {wanted}, the text encoder {found.text.name} gives {text_width}; "
+                "choose models of one family"
+            )
+
+
+def _width(checkpoint: Checkpoint, part: str, tensor: str) -> int:
+    return checkpoint.part(part).tensors[tensor].shape[1]

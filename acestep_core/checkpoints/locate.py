@@ -1,0 +1,241 @@
+"""Where models are: a name or a path -> a place on this machine. Nothing here uses the network, torch or diffusers.
+
+Searched in this order: folders given by the caller, those in the environment variable ACESTEP_MODELS (separated as in
+PATH), the default models folder of this machine, and the cache of huggingface_hub. In a models folder a model may lie
+as `download` puts it (REPOSITORY/...), as a folder or file of its own name, or as in ComfyUI's models folder.
+"""
+
+import difflib
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import CheckpointError
+from .registry import KNOWN, STAGE, TEXT, VOCODER, KnownModel, known_model
+from .weights import WEIGHT_NAMES, partial_downloads, read_json
+
+ENVIRONMENT = "ACESTEP_MODELS"
+TINY_FOLDER = Path(__file__).resolve().parents[1] / "tiny"
+_COMFYUI_FOLDERS = ("diffusion_models", "unet", "checkpoints", "text_encoders", "clip", "vae")
+_WORDS = {STAGE: "stage model", TEXT: "text encoder", VOCODER: "vocoder"}
+
+
+@dataclass(frozen=True)
+class LocalModel:
+    """A model on this machine; `known` is its row in the table, if it has one."""
+
+    name: str
+    path: Path
+    known: KnownModel | None = None
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """A line of the list of models. `size_bytes` is measured where the model is here, else approximately known."""
+
+    name: str
+    kinds: tuple[str, ...]
+    slot: str
+    family: str
+    variant: str
+    parameters: int
+    size_bytes: int
+    licence: str
+    here: Path | None  # None: not on this machine
+    complete: bool  # False: absent or half downloaded
+
+
+def default_models_folder() -> Path:
+    """Where this machine keeps models unless ACESTEP_MODELS says otherwise."""
+    home = Path.home()
+    if sys.platform == "darwin":
+        base = home / "Library" / "Application Support"
+    elif os.name == "nt":
+        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    else:
+        base = Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share")
+    return base / "acestep-cascade" / "models"
+
+
+def models_folders(folders: Sequence[Path | str] = ()) -> list[Path]:
+    """All folders to search, in this order; downloads go into the first."""
+    named = [Path(p).expanduser() for p in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if p]
+    return [*(Path(p).expanduser() for p in folders), *named, default_models_folder()]
+
+
+def find(name_or_path: str | Path, kind: str = STAGE, folders: Sequence[Path | str] = ()) -> LocalModel:
+    """LocalModel of a known name, of a name in a models folder, or of a path. Raises CheckpointError.
+
+    `kind` is what it shall be loaded as: "stage", "text" or "vocoder". A path is taken as it is.
+    """
+    name = str(name_or_path)
+    given = Path(name).expanduser()
+    is_path = given.exists() and (isinstance(name_or_path, Path) or given.name != name)
+    known = None if is_path else known_model(_tiny_name(name, kind), kind)
+    place = find_here(known, folders) if known else None
+    if place is not None:
+        return LocalModel(known.name, _usable(place, known), known)
+    for path in (given, *(f / n for f in models_folders(folders) for n in (name, f"{name}.safetensors"))):
+        if path.exists():
+            name = path.stem if path.suffix == ".safetensors" else path.resolve().name
+            return LocalModel(name, path.absolute())  # a bare name would be a known model's to whoever reads it next
+    raise CheckpointError(_absent(known) if known else _unknown(name, kind))
+
+
+def _usable(place: Path, known: KnownModel) -> Path:
+    if not is_complete(place):
+        raise CheckpointError(
+            f"{place} is half downloaded; go on with `acestep-cascade models download {known.name}`, "
+            "what is here will be kept"
+        )
+    return place
+
+
+def find_here(known: KnownModel, folders: Sequence[Path | str] = ()) -> Path | None:
+    """Where a known model is on this machine; a whole copy before a half downloaded one; None if there is none."""
+    places = list(_places(known, folders))
+    return next((place for place in places if is_complete(place)), next(iter(places), None))
+
+
+def local_models(kind: str, folders: Sequence[Path | str] = ()) -> Iterator[LocalModel]:
+    """Every known model of one kind that is here and whole."""
+    for known in KNOWN.values():
+        place = find_here(known, folders) if kind in known.kinds else None
+        if place is not None and is_complete(place):
+            yield LocalModel(known.name, place, known)
+
+
+def list_models(folders: Sequence[Path | str] = ()) -> list[ModelRow]:
+    """One row for every known model, embedded ones first."""
+    return [_row(known, find_here(known, folders)) for known in KNOWN.values()]
+
+
+def is_complete(place: Path) -> bool:
+    """Whether all files of a model seem to be there, by their names; a cut-off file shows when its header is read."""
+    if place.is_file():
+        return True
+    if is_pipeline(place):
+        parts = [p for p in place.iterdir() if (p / "config.json").is_file()]
+        return bool(parts) and all(is_complete(p) for p in parts) and (place / "transformer").is_dir()
+    if not (place / "config.json").is_file():
+        return False
+    for name in WEIGHT_NAMES:
+        if (place / name).is_file():
+            return True
+        index = place / f"{name}.index.json"
+        if index.is_file():
+            return _has_all_shards(index)
+    return False
+
+
+def state_of(path: Path) -> tuple[tuple[Path, int, int], ...]:
+    """Each file of a model with its size and time of change, which tell when it is another one."""
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    return tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+
+
+def is_pipeline(place: Path) -> bool:
+    """Whether a folder is a diffusers pipeline: a folder for each network."""
+    return (place / "transformer").is_dir() or (place / "model_index.json").is_file()
+
+
+def _has_all_shards(index: Path) -> bool:
+    try:
+        shards = read_json(index).get("weight_map")
+    except CheckpointError:
+        return False  # damaged, as a download that broke off leaves it
+    return isinstance(shards, dict) and all((index.parent / shard).is_file() for shard in shards.values())
+
+
+def _row(known: KnownModel, place: Path | None) -> ModelRow:
+    complete = place is not None and is_complete(place)
+    size = _size(place) if complete else known.size_bytes
+    parameters = known.parameters or (_count(place) if complete else 0)
+    return ModelRow(
+        known.name,
+        known.kinds,
+        known.slot,
+        known.family,
+        known.variant,
+        parameters,
+        size,
+        known.licence,
+        place,
+        complete,
+    )
+
+
+def _size(place: Path) -> int:
+    files = [place] if place.is_file() else [p for p in place.rglob("*") if p.is_file()]
+    return sum(p.stat().st_size for p in files)
+
+
+def _count(place: Path) -> int:
+    from .checkpoint import read_checkpoint
+
+    return read_checkpoint(place).parameters
+
+
+def _places(known: KnownModel, folders: Sequence[Path | str]) -> Iterator[Path]:
+    candidates = [TINY_FOLDER / known.path] if not known.repo else _published_places(known, folders)
+    for place in candidates:
+        marks = (place, place / "config.json", place / "model_index.json")
+        if any(mark.is_file() for mark in marks) or (place.is_dir() and partial_downloads(place)):
+            yield place
+
+
+def _published_places(known: KnownModel, folders: Sequence[Path | str]) -> Iterable[Path]:
+    repository = known.repo.split("/")[1]
+    last = known.path.split("/")[-1]
+    for folder in models_folders(folders):
+        yield folder / repository / known.path
+        if last:
+            yield folder / last
+        yield folder / known.name
+        if not known.files:
+            yield from (folder / sub / last for sub in _COMFYUI_FOLDERS)
+    yield from _in_hub_cache(known)
+
+
+def _in_hub_cache(known: KnownModel) -> Iterator[Path]:
+    from huggingface_hub import try_to_load_from_cache  # a look into a folder, no network
+
+    mark = "model_index.json" if "model_index.json" in known.files else "config.json"
+    file = "/".join(filter(None, (known.path, mark if known.files else "")))
+    found = try_to_load_from_cache(known.repo, file)
+    if isinstance(found, str):
+        yield Path(found).parent if known.files else Path(found)
+
+
+def _tiny_name(name: str, kind: str) -> str:
+    return {TEXT: "tiny-text", VOCODER: "tiny-vocoder"}.get(kind, name) if name.lower() == "tiny" else name
+
+
+def _kinds(known: KnownModel) -> str:
+    return " and ".join(_WORDS[kind] for kind in known.kinds)
+
+
+def _absent(known: KnownModel) -> str:
+    if not known.repo:
+        return f"{known.name} is missing from {TINY_FOLDER}: this copy of the package is not whole; install it again"
+    return (
+        f"{known.name} is not on this machine (about {known.size_bytes / 1e9:.1f} GB, {known.licence} licence); "
+        f"get it with `acestep-cascade models download {known.name}`, or name the folder that holds it in {ENVIRONMENT}"
+    )
+
+
+def _unknown(name: str, kind: str) -> str:
+    other = known_model(name)
+    if name.lower() == "tiny":
+        return "tiny is a whole cascade, expected one stage model of it: tiny-l, tiny-m or tiny-s"
+    if other is not None:
+        return f"{name} is a {_kinds(other)}, expected a {_WORDS[kind]}; `acestep-cascade models` lists what fits where"
+    near = difflib.get_close_matches(name, KNOWN, 1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    searched = ", ".join(map(str, models_folders()))
+    return (
+        f"{name} is neither a file or folder nor a known {_WORDS[kind]}{hint}; searched in {searched} and the "
+        "Hugging Face cache; give a path, or a name that `acestep-cascade models` lists"
+    )

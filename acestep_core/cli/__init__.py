@@ -1,0 +1,1 @@
+"""The command line: a parser, and a file for each family of commands."""

@@ -1,0 +1,64 @@
+"""`acestep-cascade bench lora`: how far an adapter of the embedded cascade moves it towards a style it never heard."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ..console import Console
+from ..errors import UserError
+from ..evaluation.style import CLIPS, PRESERVE, SECONDS, SONGS, STRENGTH, judge
+from .parser import build_parser
+
+MODEL = "tiny-l"
+# The embedded models are small, so their adapters take larger steps than those of the published ones.
+TRAINING = (
+    *("--steps", "600", "--rank", "16", "--targets", "self,cross,mlp"),
+    *("--learning-rate", "1e-3", "--crop", f"{SECONDS:g}"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
+    parser.set_defaults(run=run)
+    parser.description = f"Train an adapter of {MODEL} on clips of a style that it never heard, and measure both."
+    parser.add_argument("--work", metavar="FOLDER", help="for clips and adapter, kept; goes on with what is there")
+    parser.add_argument("--clips", type=int, default=CLIPS, metavar="N", help=f"to learn from (default {CLIPS})")
+    parser.add_argument("--songs", type=int, default=SONGS, metavar="N", help=f"of each kind (default {SONGS})")
+    parser.add_argument(
+        "--strength", type=float, default=STRENGTH, metavar="S", help=f"at which it is worn (default {STRENGTH:g})"
+    )
+    parser.add_argument(
+        "--preserve", type=float, default=PRESERVE, metavar="P", help=f"as in train lora (default {PRESERVE:g})"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no notes")
+
+
+def run(arguments: argparse.Namespace, console: Console):
+    for name in ("clips", "songs"):
+        if getattr(arguments, name) < 2:
+            raise UserError(f"--{name}: got {getattr(arguments, name)}, expected at least 2")
+    with TemporaryDirectory() as temporary:
+        work = Path(arguments.work or temporary).expanduser()
+        figures = judge(work, arguments.clips, arguments.songs, arguments.strength, arguments.preserve, console, _train)
+    if arguments.json:
+        console.result(json.dumps(figures))
+        return
+    for name, value in figures.items():
+        console.result(f"{name:<64} {value:.4g}")
+
+
+def _train(folder: Path, adapter: Path, preserve: float, console: Console):
+    """Learns as a user would: by the command `train lora`."""
+    words = ["train", "lora", str(folder), "--model", MODEL, "--output", str(adapter), *TRAINING]
+    words += ["--preserve", f"{preserve:g}"]
+    arguments = build_parser(words).parse_args(words)
+    arguments.run(arguments, _Notes(console.quiet))
+
+
+class _Notes(Console):
+    """For a command within another, whose result is none of the outer one's."""
+
+    def result(self, line: str):
+        self.note(line)

@@ -1,0 +1,63 @@
+"""`acestep-cascade bench tiny`: what the embedded cascade is worth, measured on captions and seeds it never saw.
+
+Clips of the band from held-out seeds are the truth: the vocoder is held against them, and what the cascade makes of
+their captions is heard by `listen.py` and compared with them. No figure is left out.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+
+from ..console import Clock, Console
+from ..errors import UserError
+from ..system.files import check_destination, write_whole
+
+SONGS, SECONDS = 32, 16.0
+
+
+def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
+    parser.set_defaults(run=run)
+    parser.description = "Measure a cascade of the tiny family on captions and seeds that training never saw."
+    parser.add_argument("--models", metavar="NAME", default="tiny", help="tiny (default), or a folder of the same form")
+    parser.add_argument("--songs", type=int, default=SONGS, metavar="N", help=f"how many captions (default {SONGS})")
+    parser.add_argument("--only", action="append", choices=("vocoder", "songs", "cascade"), help="repeatable")
+    own = "instead of the checkpoint's own"
+    parser.add_argument("--steps", type=_numbers(int), metavar="A,B,C", help=f"steps of each stage, {own}")
+    parser.add_argument("--guidance", type=float, metavar="SCALE", help=own)
+    parser.add_argument("--boundaries", type=_numbers(float), metavar="T,T", help=own)
+    parser.add_argument("--card", metavar="FILE", help="write the figures into a model card")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no notes")
+
+
+def run(arguments: argparse.Namespace, console: Console):
+    if arguments.songs < 1:
+        raise UserError(f"--songs: got {arguments.songs}, expected at least 1")
+    target = check_destination(arguments.card) if arguments.card else None
+    from ..evaluation import embedded_family as verdict
+
+    clock = Clock()
+    wanted = tuple(arguments.only or ("vocoder", "songs", "cascade"))
+    settings = {name: getattr(arguments, name) for name in ("steps", "boundaries", "guidance")}
+    settings = {name: value for name, value in settings.items() if value is not None}
+    figures = verdict.judge(arguments.models, arguments.songs, SECONDS, wanted, settings, console)
+    console.note(f"measured in {clock.seconds:.0f} s")
+    if arguments.json:
+        console.result(json.dumps(figures))
+    else:
+        for name, value in figures.items():
+            console.result(f"{name:<44} {value if isinstance(value, str | int) else format(value, '.4g')}")
+    if target:
+        write_whole(target, verdict.card(figures).encode())
+
+
+def _numbers(kind: type):
+    """A parser of "8,8,8"."""
+
+    def parse(text: str) -> tuple:
+        try:
+            return tuple(kind(part) for part in text.split(","))
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"got {text!r}, expected numbers such as 8,8,8") from None
+
+    return parse

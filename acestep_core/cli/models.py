@@ -1,0 +1,81 @@
+"""`acestep-cascade models`: the known models, which of them are here, the memory they need; and their download."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from ..console import Clock, Console
+
+
+def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
+    parser.set_defaults(run=models)
+    parser.add_argument("--json", action="store_true", help="a line of JSON for each model")
+    actions = parser.add_subparsers(metavar="download")
+    fetch = actions.add_parser("download", help="fetch a known model", description="Fetch a known model.")
+    fetch.set_defaults(run=download)
+    fetch.add_argument("name", metavar="NAME")
+    fetch.add_argument("-q", "--quiet", action="store_true", help="no progress")
+
+
+def models(arguments: argparse.Namespace, console: Console):
+    from ..checkpoints.locate import list_models
+
+    rows = list_models()
+    if arguments.json:
+        _models_as_json(rows, console)
+        return
+    width = max(len(row.name) for row in rows)
+    console.result(f"{'name':<{width}}  {'slot':<8} {'parameters':>10} {'size':>9}  {'here':<5} licence")
+    for row in rows:
+        here = "yes" if row.complete else "part" if row.here else "no"
+        count = f"{row.parameters / 1e9:.2f} B" if row.parameters >= 1e8 else f"{row.parameters / 1e6:.1f} M"
+        size = f"{row.size_bytes / 1e9:.1f} GB" if row.size_bytes >= 1e9 else f"{row.size_bytes / 1e6:.1f} MB"
+        console.result(f"{row.name:<{width}}  {row.slot:<8} {count:>10} {size:>9}  {here:<5} {row.licence}")
+    console.note("get one with: acestep-cascade models download NAME")
+    _show_memory(console)
+
+
+def _show_memory(console: Console):
+    from ..memory.needs import CARDS_GB, LONG_SECONDS, TOLD, overview
+
+    needs = overview()
+    width = max(map(len, needs))
+    console.result(f"\nwhat a GPU holds at a time while a song of {LONG_SECONDS:g} s is made in bf16")
+    console.result((f"{'':<{width}}  " + "  ".join(f"{f'{card} GB':<8}" for card in CARDS_GB)).rstrip())
+    for name, needed in needs.items():
+        held = "  ".join(f"{holds or 'too small':<8}" for holds in needed.on_cards().values())
+        console.result(f"{name:<{width}}  {held}".rstrip())
+    for holds, told in TOLD.items():
+        console.result(f"  {holds}: {told}")
+
+
+def _models_as_json(rows, console: Console):
+    from ..checkpoints.registry import STAGE
+    from ..memory.needs import PUBLISHED_TRANSFORMERS, overview, published_needs
+
+    for row in rows:
+        shown = {**asdict(row), "here": row.here and str(row.here)}
+        if STAGE in row.kinds and row.family in PUBLISHED_TRANSFORMERS:
+            shown |= _memory_as_json(published_needs((row.family,)))
+        console.result(json.dumps(shown))
+    for name, needs in overview().items():
+        console.result(json.dumps({"name": name, "kinds": ["cascade"], **_memory_as_json(needs)}))
+
+
+def _memory_as_json(needs) -> dict:
+    """At bf16: GB at the fullest moment for each way to hold the models, and the way on cards of so many GB."""
+    sizes = {holds: round(size / 1e9, 2) for holds, size in needs.sizes().items()}
+    return {"memory_gb": sizes, "on_cards": needs.on_cards()}
+
+
+def download(arguments: argparse.Namespace, console: Console):
+    from ..checkpoints.hub import download as fetch
+
+    clock = Clock()
+
+    def progress(state):
+        megabytes = state.done_bytes // 10**6, max(1, state.total_bytes // 10**6)
+        console.bar(f"{arguments.name} (MB)", *megabytes, clock.seconds)
+
+    console.result(f"{arguments.name} is in {fetch(arguments.name, progress).path}")

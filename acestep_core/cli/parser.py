@@ -1,0 +1,116 @@
+"""The command line: acestep-cascade generate · show · models · lora · bench · train.
+
+Exit codes: 0 done, 1 failed, 2 a user's mistake (one line on stderr), 130 stopped with Ctrl-C. Only what a command
+needs is imported: help, versions and mistakes are answered without torch.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from ..console import Console, NotesHandler
+from ..errors import AceStepError, UserError
+from ..memory.malloc import keep_freed_memory
+
+OK, FAILED, MISTAKE, STOPPED = 0, 1, 2, 130
+
+# Command -> (its line in the help, the module of this folder that has its options and runs it).
+COMMANDS = {
+    "generate": ("make songs", "generate"),
+    "show": ("the song in a file's tags", "show"),
+    "models": ("list or download models", "models"),
+    "lora": ("look into adapters, convert them", "lora"),
+    "bench": ("measure speed, or the embedded models", "bench"),
+    "train": ("train models", "train"),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells a mistake in one line, not in a page of usage."""
+
+    def error(self, message: str):
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    console = Console()
+    try:
+        arguments = build_parser(argv).parse_args(argv)
+        console.quiet = getattr(arguments, "quiet", False)
+        with _notes(console):
+            keep_freed_memory()
+            arguments.run(arguments, console)
+    except SystemExit as exc:  # argparse leaves this way after --help and --version
+        return int(exc.code or OK)
+    except UserError as exc:
+        console.error(_one_line(exc))
+        return MISTAKE
+    except (AceStepError, OSError, MemoryError) as exc:
+        console.error(f"failed: {_one_line(exc) or 'out of memory'}")
+        return FAILED
+    except KeyboardInterrupt:
+        console.error("stopped")
+        return STOPPED
+    return OK
+
+
+class _notes:
+    """Shows what this library logs for as long as a command runs."""
+
+    def __init__(self, console: Console):
+        self._handler = NotesHandler(console)
+        self._logger = logging.getLogger(__package__.rpartition(".")[0])
+
+    def __enter__(self):
+        self._logger.addHandler(self._handler)
+        self._propagates, self._logger.propagate = self._logger.propagate, False
+
+    def __exit__(self, *exc):
+        self._logger.removeHandler(self._handler)
+        self._logger.propagate = self._propagates
+
+
+def _one_line(exc: BaseException) -> str:
+    return " ".join(str(exc).split())
+
+
+def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """The parser of all commands, with the options of the one that `argv` names."""
+    parser = _Parser(prog="acestep-cascade", description="Songs from a line of text, by a cascade of music models.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
+    add_commands(commands, COMMANDS, argv)
+    return parser
+
+
+def add_commands(actions, table: dict[str, tuple[str, str]], argv: Sequence[str]) -> None:
+    """Adds the commands of a table; only the one that `argv` begins with is imported, for its options."""
+    for name, (summary, module) in table.items():
+        parser = actions.add_parser(name, help=summary, description=f"{summary[:1].upper()}{summary[1:]}.")
+        if argv and argv[0] == name:
+            import_module(f".{module}", __package__).add_arguments(parser, argv[1:])
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser, *given):
+        Console().result(f"acestep-cascade {_version()}")
+        parser.exit()
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("acestep-cascade")
+    except PackageNotFoundError:  # used from a copy that nobody installed, as a ComfyUI pack is
+        import tomllib
+
+        project = Path(__file__).resolve().parents[2] / "pyproject.toml"
+        return (
+            tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"] if project.is_file() else "unknown"
+        )

@@ -1,0 +1,98 @@
+"""The measurements behind `acestep-cascade bench lora`: does an adapter make what it learnt, and are other styles still
+what they were? Clips and songs are `[2, N]` at 48 kHz; no caption or seed here was learnt from.
+"""
+
+from pathlib import Path
+
+import torch
+
+from ..audio.waveform import Waveform
+from ..band.voices import RATE_HZ
+from ..flow.stages import noise
+from ..generation.cascade import TEXT, VOCODER, Cascade
+from ..lora.adapter import read_adapter
+from ..lora.apply import wear
+from ..models.condition import encode_condition
+from ..models.velocity import prepare
+from ..tiny_recipe.spectral import mel_distance_db
+from ..training.common import own_stretch
+from ..training.objective import flow_times
+from ..training.settings import LoraSettings
+from .embedded_family import Truth, frechet, heard, make, truth
+
+STYLE_SEEDS, OTHER_SEEDS = 2_000_500, 1_000_500  # the first ones
+MEASURED_TIMES = 4  # of each clip
+
+
+def measure(adapter: Path, strength: float, songs: int, seconds: float, genre: str, console) -> dict[str, float]:
+    """What the embedded cascade makes of captions of a style, and of others, without an adapter of L and with it."""
+    cascade = Cascade.load("tiny", dtype="fp32")
+    style = [truth(STYLE_SEEDS + i, seconds, genre) for i in range(songs)]
+    others = [truth(OTHER_SEEDS + i, seconds) for i in range(songs)]
+    worn = {"lora": [f"L={adapter}:{strength:g}"]}
+
+    def play(asked: list[Truth], name: str, first_seed: int = 0, **settings) -> list[torch.Tensor]:
+        made = []
+        for number, wish in enumerate(asked):
+            made.append(make(cascade, wish, first_seed + number, **settings))
+            console.bar(name, number + 1, len(asked), 0.0)
+        return made
+
+    before, after = play(style, genre), play(style, f"{genre}, worn", **worn)
+    others_before, others_after = play(others, "others"), play(others, "others, worn", **worn)
+    other_seed = play(others, "other seeds", songs)
+    real, real_others = ([asked.wave for asked in asked_for] for asked_for in (style, others))
+    return {
+        **losses(cascade, style, adapter, strength),
+        "songs of the style, distance to it: before": frechet(real, before),
+        "songs of the style, distance to it: after": frechet(real, after),
+        "its own clips through the vocoder, distance to it": frechet(real, through(cascade.parts[VOCODER], real)),
+        "songs of other styles, distance to real: before": frechet(real_others, others_before),
+        "songs of other styles, distance to real: after": frechet(real_others, others_after),
+        "songs of other styles, change at one seed (dB)": mel_distance(others_before, others_after),
+        "songs of other styles, change to another seed (dB)": mel_distance(others_before, other_seed),
+        **_as_asked("songs of the style", style, before, after),
+        **_as_asked("songs of other styles", others, others_before, others_after),
+    }
+
+
+def _as_asked(kind: str, asked: list[Truth], before: list, after: list) -> dict[str, float]:
+    figures = {}
+    for name, then, now in zip(("tempo", "key", "instruments"), heard(asked, before), heard(asked, after)):
+        figures |= {f"{kind}, {name} as asked: before": then, f"{kind}, {name} as asked: after": now}
+    return figures
+
+
+@torch.no_grad()
+def losses(cascade: Cascade, asked: list[Truth], adapter: Path, strength: float) -> dict[str, float]:
+    """Mean flow-matching loss of L on its own stretch, on the clips, without the adapter and with it."""
+    model, text, vocoder = (cascade.parts[part] for part in (cascade.stages[0], TEXT, VOCODER))
+    stretch = own_stretch(LoraSettings(), "L", model.defaults)
+    times = flow_times(model.defaults, stretch.start, stretch.end).spread(MEASURED_TIMES)
+    dressed, _ = wear(model, read_adapter(adapter), strength)
+    sums = {"before": 0.0, "after": 0.0}
+    for number, wish in enumerate(asked):
+        music = vocoder.encode(_waveform(wish.wave))
+        start = noise([number], *music.shape[1:])
+        condition = encode_condition(model, text.encode(wish.song), music.shape[-1])
+        for name, worn in zip(sums, (model, dressed)):
+            velocity = prepare(worn.transformer, condition)
+            for t in times:
+                error = velocity(t * start + (1 - t) * music, t) - (start - music)
+                sums[name] += float(error.square().mean()) / (len(times) * len(asked))
+    return {f"loss on clips of the style: {name}": loss for name, loss in sums.items()}
+
+
+@torch.no_grad()
+def through(vocoder, clips: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Clips as they come back from the vocoder: no song can be nearer than these."""
+    return [vocoder.decode(vocoder.encode(_waveform(clip))).samples[0, :, : clip.shape[-1]] for clip in clips]
+
+
+def mel_distance(some: list[torch.Tensor], others: list[torch.Tensor]) -> float:
+    """Mean log-mel distance of pairs in dB."""
+    return sum(mel_distance_db(a[None], b[None]).item() for a, b in zip(some, others)) / len(some)
+
+
+def _waveform(clip: torch.Tensor) -> Waveform:
+    return Waveform(clip[None], RATE_HZ)

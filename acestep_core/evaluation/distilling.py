@@ -1,0 +1,108 @@
+"""`acestep-cascade bench distill`: what a student of the embedded family owes to its teacher.
+
+One student, one set of clips, one order of crops: distilled (a cut of the teacher, taught by its velocity and by the
+music), by one of the two alone, and from nothing by the music for as much time as distilling takes. All are judged on
+clips of the band that neither they nor the teacher ever learnt from, within their stretch of flow time.
+"""
+
+import shutil
+import time
+from itertools import islice
+from pathlib import Path
+
+from ..console import Console
+
+TEACHER, SECONDS = "tiny-m", 10.0
+LEARNT_SEEDS, JUDGED_SEEDS = 3_000_000, 3_600_000  # and those that follow
+CLIPS, JUDGED, STEPS = 96, 16, 120
+# Those that took each beginning furthest in so few steps, on clips other than those judged.
+LEARNING_RATES, WARM_UP = {"teacher": 2e-3, "nothing": 6e-3}, 20
+TIMES = 4  # of each clip judged
+
+
+def judge(work: Path, clips: int, judged: int, steps: int, console: Console) -> dict[str, tuple]:
+    """Name of a student -> its steps, the CPU seconds they took, and its two losses: squared distance of its velocity
+    to the teacher's and to that of the music.
+    """
+    from ..band.folder import write_clips
+    from ..checkpoints.load import load_stage_model, load_text_encoder, load_vocoder
+    from ..flow.stage_plan import stretch
+    from ..training.common import gather
+    from ..training.dataset import read_dataset
+    from ..training.prepare import Preparation
+    from ..training.settings import LAST_SLOT
+
+    teacher, vocoder = load_stage_model(TEACHER), load_vocoder("tiny-vocoder")
+    preparation = Preparation(teacher, load_text_encoder("tiny-text"), vocoder, work / "cache", SECONDS)
+    sets = []
+    for name, first, count in (("learnt", LEARNT_SEEDS, clips), ("judged", JUDGED_SEEDS, judged)):
+        for _ in write_clips(work / name, range(first, first + count), SECONDS):
+            pass
+        sets.append(gather(preparation, read_dataset(work / name), None, lambda number: None)[0])
+        console.note(f"{count} clips to be {name} are prepared")
+    times = stretch(teacher.defaults, LAST_SLOT, steps=1)
+    bench = _Bench(teacher, vocoder.latents, *sets, work, times[0], times[-1], console)
+    rows = {"cut, never taught": (untaught := bench.row("teacher", "teacher", 0))}
+    rows["distilled: cut, by teacher and music"] = distilled = bench.row("teacher", "both", steps)
+    rows["cut, by the teacher"] = bench.row("teacher", "teacher", steps)
+    rows["cut, by the music"] = plain = bench.row("teacher", "music", steps)
+    as_long = max(1, round(steps * distilled[1] / max(plain[1] - untaught[1], 1e-3)))
+    rows["from nothing, for as much time as distilling"] = bench.row("nothing", "music", as_long)
+    rows[f"the teacher, {TEACHER}"] = (0, 0.0, *bench.judge(teacher.transformer))
+    return rows
+
+
+class _Bench:
+    def __init__(self, teacher, latents, learnt, judged, work: Path, start: float, end: float, console: Console):
+        self.teacher, self.latents, self.learnt, self.judged = teacher, latents, learnt, judged
+        self.work, self.start, self.end, self.console = work, start, end, console
+
+    def row(self, begin: str, match: str, steps: int) -> tuple[int, float, float, float]:
+        from ..training.distillation import Distiller
+        from ..training.settings import DistillSettings, Rhythm
+
+        settings = DistillSettings(
+            steps=max(1, steps),
+            learning_rate=LEARNING_RATES[begin],
+            warm_up=WARM_UP,
+            crop_seconds=SECONDS,
+            hold_out=0.0,
+            start=self.start,
+            end=self.end,
+            begin=begin,
+            match=match,
+        )
+        began = time.process_time()
+        work = self.work / f"{begin}-{match}-{steps}"
+        shutil.rmtree(work, ignore_errors=True)  # of an earlier run, which would take no time
+        student = Distiller(self.teacher, self.learnt, self.latents, work, settings, rhythm=Rhythm(0, 0))
+        for _ in islice(student.run(), steps):
+            pass
+        seconds = time.process_time() - began
+        figures = self.judge(student.network.eval())
+        self.console.note(f"begun from {begin}, taught by {match}, {steps} steps: {seconds:.0f} s, {figures}")
+        return steps, seconds, *figures
+
+    def judge(self, network) -> tuple[float, float]:
+        """Mean squared distance of the velocity to the teacher's, and to noise - music."""
+        import torch
+
+        from ..models.velocity import prepare
+        from ..training.objective import flow_times
+        from ..training.rng import seed_of
+
+        times = flow_times(self.teacher.defaults, self.start, self.end).spread(TIMES)
+        losses = []
+        for number, piece in enumerate(self.judged):
+            music = piece.latents
+            with torch.no_grad():
+                condition = piece.condition(self.teacher, music.shape[-1])
+                student, teacher = (prepare(net, condition) for net in (network, self.teacher.transformer))
+                for index, t in enumerate(times):
+                    draw = torch.Generator().manual_seed(seed_of("judged", number, index))
+                    noise = torch.randn(music.shape, generator=draw)
+                    x_t = t * noise + (1 - t) * music
+                    made, wanted = student(x_t, t), teacher(x_t, t)
+                    losses.append([float((made - goal).square().mean()) for goal in (wanted, noise - music)])
+        to_teacher, to_music = zip(*losses, strict=True)
+        return sum(to_teacher) / len(losses), sum(to_music) / len(losses)

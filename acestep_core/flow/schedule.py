@@ -1,0 +1,108 @@
+"""Tables of flow times, as tuples of floats from noise (t = 1) to music (t = 0).
+
+A table of n steps has n + 1 times, the last being where it ends. Times are even in u, t = s u / (1 + (s - 1) u): a
+shift s above 1 spends more of the steps near the noise.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+
+from ..errors import UserError
+from ..spec import TURBO_STEPS, TURBO_TAUGHT_SHIFTS
+
+SAME_TIME = 1e-4  # two times nearer than this are one: boundaries are typed with four digits
+
+
+def shifted(u: float, shift: float) -> float:
+    return shift * u / (1 + (shift - 1) * u)
+
+
+def unshifted(t: float, shift: float) -> float:
+    return t / (shift - (shift - 1) * t)
+
+
+def times(steps: int, shift: float = 1.0, start: float = 1.0, end: float = 0.0) -> tuple[float, ...]:
+    """`steps` + 1 times from `start` down to `end`, even in u. Raises UserError."""
+    if steps < 1:
+        raise UserError(f"steps: got {steps}, expected at least 1")
+    check_stretch(shift, start, end)
+    first, last = unshifted(start, shift), unshifted(end, shift)
+    inner = (shifted(first + (last - first) * i / steps, shift) for i in range(1, steps))
+    return (start, *inner, end)
+
+
+def check_kinds(steps: object, boundaries: object) -> None:
+    """Of what settings may hold, None apart: a whole number or several, and flow times. Raises UserError."""
+    counts = steps if isinstance(steps, list | tuple) else [steps]
+    if steps is not None and not all(isinstance(count, int) for count in counts):
+        raise UserError(f"steps: got {steps!r}, expected a whole number, or one for each stage")
+    several = isinstance(boundaries, list | tuple)
+    if boundaries is not None and not (several and all(isinstance(time, int | float) for time in boundaries)):
+        raise UserError(f"boundaries: got {boundaries!r}, expected flow times such as (0.8333, 0.5)")
+
+
+def check_stretch(shift: float, start: float, end: float) -> None:
+    """Raises UserError unless there is a way from `start` down to `end`."""
+    if not 0 < shift < math.inf:
+        raise UserError(f"shift: got {shift}, expected more than 0, such as 3 for turbo models and 1 for base models")
+    if not 1 >= start > end >= 0:
+        raise UserError(f"times: got start {start:g} and end {end:g}, expected 1 >= start > end >= 0")
+
+
+def _turbo_times() -> tuple[float, ...]:
+    # Two shifts can meet in one time up to rounding; then the first one counts.
+    taught = {round(t, 9): t for shift in reversed(TURBO_TAUGHT_SHIFTS) for t in times(TURBO_STEPS, shift)[:-1]}
+    return tuple(sorted(taught.values(), reverse=True))
+
+
+TURBO_TIMES = _turbo_times()  # the 20 times on which turbo models were distilled
+
+
+def check(table: Sequence[float]) -> tuple[float, ...]:
+    """The table as floats. Raises UserError unless it falls from at most 1 to at least 0; only its last may be 0."""
+    table = tuple(float(t) for t in table)
+    if len(table) < 2 or not 1 >= table[0] > table[-1] >= 0 or any(a < b or a == 0 for a, b in pairwise(table)):
+        shown = ", ".join(f"{t:g}" for t in table)
+        raise UserError(f"times: got {shown}, expected two or more that fall from at most 1, 0 being the last if any")
+    return table
+
+
+def turbo_nearest(custom: Sequence[float], valid: Sequence[float] = TURBO_TIMES) -> tuple[float, ...]:
+    """Any times as a table for a turbo model: each moved to the nearest valid one, then the terminal 0.
+
+    A terminal 0 in `custom` is taken as such. Raises UserError for none or for more than there are valid times.
+    """
+    custom = tuple(custom[:-1] if custom and custom[-1] == 0 else custom)
+    if not 0 < len(custom) <= len(valid):
+        raise UserError(f"times: got {len(custom)}, expected 1 to {len(valid)} for a turbo model")
+    return check((*(min(valid, key=lambda known: abs(known - t)) for t in custom), 0.0))
+
+
+def snap(table: Sequence[float], valid: Sequence[float]) -> tuple[float, ...]:
+    """The table with every time that is a valid one, or 0, but for rounding replaced by that one.
+
+    Of several times so near to one, only the nearest: a fine table keeps its times apart, and only its last becomes 0.
+    """
+    meant = {}
+    for known in (*valid, 0.0):
+        nearest = min(table, key=lambda t: abs(known - t))
+        if abs(known - nearest) <= SAME_TIME:
+            meant[nearest] = known
+    return tuple(meant.get(t, t) for t in table)
+
+
+def strangers(table: Sequence[float], valid: Sequence[float]) -> tuple[float, ...]:
+    """The times at which a table asks the model (all but its last) that are not valid ones."""
+    return tuple(t for t in table[:-1] if all(abs(known - t) > SAME_TIME for known in valid))
+
+
+def split(table: Sequence[float], counts: Sequence[int]) -> tuple[tuple[float, float, tuple[float, ...]], ...]:
+    """One table cut into stages of `counts` steps: (start, end, times) of each; neighbours share a time to the bit."""
+    if any(count < 1 for count in counts) or sum(counts) != len(table) - 1:
+        raise UserError(
+            f"steps: got {'+'.join(map(str, counts))} for a table of {len(table) - 1} steps, "
+            "expected at least 1 each and that many in all"
+        )
+    cuts = tuple(accumulate(counts, initial=0))
+    return tuple((table[a], table[b], tuple(table[a : b + 1])) for a, b in pairwise(cuts))

@@ -1,0 +1,199 @@
+"""How a run is cut into stages: what the checkpoints want, changed by what the user asked -> one StagePlan a stage.
+
+Numbers only, no networks: a wish that cannot be met is told before any model is loaded.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from ..errors import UserError
+from ..models.defaults import VariantDefaults
+from ..spec import DEFAULT_BOUNDARY_US, TURBO_SHIFT
+from . import schedule
+from .guidance import Guidance
+from .solvers import SOLVERS
+
+Guidances = float | str | Guidance | Sequence[float | str | Guidance] | None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user may change in a run; None leaves it to the checkpoints.
+
+    `steps` is the number in all or one number a stage, `boundaries` the flow times of the hand-overs,
+    `guidance` one for all stages that are made for it (for all where none is) or one a stage: a scale (7), a kind and a
+    scale ("cfg:7"), or a Guidance.
+    """
+
+    steps: int | Sequence[int] | None = None
+    boundaries: Sequence[float] | None = None
+    solver: str = "euler"
+    guidance: Guidances = None
+
+    def __post_init__(self):
+        if self.solver not in SOLVERS:
+            raise UserError(f"solver: got {self.solver!r}, expected one of {', '.join(SOLVERS)}")
+        schedule.check_kinds(self.steps, self.boundaries)
+
+    @property
+    def stages(self) -> int:
+        """How many stages they speak of, at least one."""
+        counts = len(self.steps) if isinstance(self.steps, Sequence) else 1
+        return max(counts, 1 + len(self.boundaries or ()))
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """A stage without its model: times from `times[0]` down to `times[-1]`."""
+
+    times: tuple[float, ...]
+    solver: str
+    guidance: Guidance
+
+    @property
+    def steps(self) -> int:
+        return len(self.times) - 1
+
+
+def plan(defaults: Sequence[VariantDefaults], settings: Settings) -> tuple[StagePlan, ...]:
+    """One StagePlan for each of `defaults`. Raises UserError.
+
+    Given only numbers of steps, the run's own table (the first stage's shift) is cut after so many steps. Otherwise
+    each stage has times of its own shift between its boundaries.
+    """
+    counts = _counts(defaults, settings)
+    if counts is not None and settings.boundaries is None:
+        tables = [times for _, _, times in schedule.split(schedule.times(sum(counts), defaults[0].shift), counts)]
+    else:
+        tables = _tables(defaults, counts, settings.boundaries)
+    tables = [schedule.snap(table, own.valid_times or ()) for table, own in zip(tables, defaults, strict=True)]
+    # Where models know other times, the one at which the next begins is that of the hand-over.
+    tables = [(*own[:-1], following[0]) for own, following in pairwise(tables)] + tables[-1:]
+    guidances = _guidances(defaults, settings.guidance)
+    return tuple(StagePlan(table, settings.solver, guidance) for table, guidance in zip(tables, guidances, strict=True))
+
+
+def stretch(
+    own: VariantDefaults,
+    slot: int,
+    *,
+    at: float | None = None,
+    start: float | None = None,
+    end: float | None = None,
+    steps: int | None = None,
+    shift: float | None = None,
+    slots: int = len(DEFAULT_BOUNDARY_US) + 1,
+) -> tuple[float, ...]:
+    """Times of a lone stage that stands in a slot of a cascade (0 is the first), from a checkpoint's own defaults.
+
+    `at`: the time at which its latents are, None where they are finished. What is None follows: the stage begins where
+    the latents are, else where its slot does, and ends where its slot ends. Raises UserError.
+    """
+    edges = (1.0, *(_own(own.boundaries, slots - 1) or _default_boundaries(slots)), 0.0)
+    start = start if start is not None else at if at is not None else edges[slot]
+    end = edges[slot + 1] if end is None else end
+    if start <= end:
+        raise UserError(
+            f"stretch: this stage would begin at t = {start:.4g} and end at t = {end:.4g}, but t falls from 1 (noise) "
+            "to 0 (music); give it a smaller end, or latents that are at a larger time"
+        )
+    shift = own.shift if shift is None else shift
+    schedule.check_stretch(shift, start, end)
+    if steps is None:
+        in_slot = (start, end) == (edges[slot], edges[slot + 1])
+        taught = _own(own.cascade_steps, slots) if in_slot else None
+        steps = taught[slot] if taught else _steps_between(dataclasses.replace(own, shift=shift), start, end)
+    return schedule.snap(schedule.times(steps, shift, start, end), own.valid_times or ())
+
+
+def _tables(defaults, counts, boundaries) -> list[tuple[float, ...]]:
+    first = defaults[0]
+    if boundaries is None:
+        boundaries = _own(first.boundaries, len(defaults) - 1)
+        counts = counts or _own(first.cascade_steps, len(defaults))
+    if boundaries is None:
+        boundaries = _default_boundaries(len(defaults))
+    edges = (1.0, *boundaries, 0.0)
+    if len(boundaries) != len(defaults) - 1 or any(high <= low for high, low in pairwise(edges)):
+        shown = ", ".join(f"{t:g}" for t in boundaries)
+        raise UserError(
+            f"boundaries: got {shown or 'none'} for {len(defaults)} stages, expected {len(defaults) - 1} "
+            "flow times that fall between 1 and 0, such as 0.8333,0.5"
+        )
+    stretches = list(zip(pairwise(edges), defaults, strict=True))
+    if counts is None:
+        counts = [_steps_between(own, start, end) for (start, end), own in stretches]
+    return [
+        schedule.times(count, own.shift, start, end)
+        for count, ((start, end), own) in zip(counts, stretches, strict=True)
+    ]
+
+
+def _own(values: Sequence | None, length: int) -> tuple | None:
+    """What a checkpoint says of its cascade, if it speaks of one of as many stages."""
+    return tuple(values) if values and len(values) == length else None
+
+
+def _default_boundaries(stages: int) -> tuple[float, ...]:
+    us = DEFAULT_BOUNDARY_US if stages == len(DEFAULT_BOUNDARY_US) + 1 else [1 - i / stages for i in range(1, stages)]
+    return tuple(schedule.shifted(u, TURBO_SHIFT) for u in us)
+
+
+def _steps_between(own: VariantDefaults, start: float, end: float) -> int:
+    """As many steps as the model would itself spend on that stretch."""
+    share = schedule.unshifted(start, own.shift) - schedule.unshifted(end, own.shift)
+    return max(1, round(own.steps * share))
+
+
+def _counts(defaults: Sequence[VariantDefaults], settings: Settings) -> tuple[int, ...] | None:
+    steps, stages = settings.steps, len(defaults)
+    if steps is None:
+        return None
+    if isinstance(steps, int):
+        return _shared(steps, defaults)
+    if len(steps) != stages or any(count < 1 for count in steps):
+        shown = ",".join(map(str, steps))
+        raise UserError(f"steps: got {shown} for {stages} stages, expected {stages} numbers of at least 1")
+    return tuple(steps)
+
+
+def _shared(steps: int, defaults: Sequence[VariantDefaults]) -> tuple[int, ...]:
+    """Steps in all, dealt out as the stages would have them by default."""
+    stages = len(defaults)
+    if steps < stages:
+        raise UserError(f"steps: got {steps}, expected at least one for each of the {stages} stages")
+    weights = [len(table) - 1 for table in _tables(defaults, None, None)]
+    counts = [1] * stages
+    for _ in range(steps - stages):
+        # The next step goes where the fewest have been given for what is due.
+        counts[min(range(stages), key=lambda i: counts[i] / weights[i])] += 1
+    return tuple(counts)
+
+
+def _guidances(defaults: Sequence[VariantDefaults], asked: Guidances) -> list[Guidance]:
+    own = [Guidance(one.guidance_kind, one.guidance) for one in defaults]
+    if asked is None:
+        return own
+    if isinstance(asked, str | Guidance | int | float):
+        guided = [one.kind != "none" for one in own]
+        return [_guidance(asked, one) if takes or not any(guided) else one for one, takes in zip(own, guided)]
+    if len(asked) != len(own):
+        raise UserError(f"guidance: got {len(asked)} values for {len(own)} stages, expected one or {len(own)}")
+    return [_guidance(one, default) for one, default in zip(asked, own)]
+
+
+def _guidance(asked: float | str | Guidance, own: Guidance) -> Guidance:
+    if isinstance(asked, Guidance):
+        return asked
+    kind, _, scale = str(asked).rpartition(":")
+    try:
+        number = float(scale)
+    except ValueError:
+        raise UserError(
+            f"guidance: got {asked!r}, expected a scale such as 7, or a kind with it such as cfg:7"
+        ) from None
+    if number == 1:
+        return Guidance()
+    return dataclasses.replace(own, kind=kind or (own.kind if own.kind != "none" else "apg"), scale=number)

@@ -1,0 +1,239 @@
+"""The cascade: stages, each a model and a stretch of flow time, and the run through them from noise to music.
+
+Latents are [B, C, T] float32. x_t = t noise + (1 - t) music; handing latents over at one and the same t is exact, so
+three stages of one model are one stage.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..errors import UserError
+from ..models.cuda_graph import replayed
+from ..models.kept import Kept
+from ..models.velocity import Velocity, prepare
+from . import schedule
+from .guidance import Guidance, Guided
+from .solvers import SOLVERS
+
+if TYPE_CHECKING:
+    from ..models.condition import Condition
+    from ..models.stage_model import StageModel
+
+ConditionMaker = Callable[[], "Condition"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A model and its stretch of flow time. What is None comes from the checkpoint. `times`, if given, is the stretch
+    itself, first to last. Raises UserError where these make no sense.
+    """
+
+    model: "StageModel"
+    start: float = 1.0
+    end: float = 0.0
+    steps: int | None = None
+    shift: float | None = None
+    solver: str = "euler"
+    guidance: Guidance | None = None
+    times: tuple[float, ...] | None = None
+
+    def __post_init__(self):
+        defaults = self.model.defaults
+        fill = object.__setattr__  # frozen for everyone else
+        if self.solver not in SOLVERS:
+            raise UserError(f"solver: got {self.solver!r}, expected one of {', '.join(SOLVERS)}")
+        fill(self, "guidance", self.guidance or Guidance(defaults.guidance_kind, defaults.guidance))
+        fill(self, "shift", defaults.shift if self.shift is None else self.shift)
+        steps = defaults.steps if self.steps is None else self.steps
+        table = self.times or schedule.times(steps, self.shift, self.start, self.end)
+        table = schedule.snap(schedule.check(table), defaults.valid_times or ())
+        for name, value in (("times", table), ("start", table[0]), ("end", table[-1]), ("steps", len(table) - 1)):
+            fill(self, name, value)
+
+    @property
+    def distilled(self) -> bool:
+        """Whether the model knows certain times only (and t = 0 not at all)."""
+        return self.model.defaults.valid_times is not None
+
+    def notes(self) -> tuple[str, ...]:
+        """What a user should be told before this stage runs, in whole sentences; none if all is well."""
+        notes = []
+        if self.distilled and (strange := schedule.strangers(self.times, self.model.defaults.valid_times)):
+            shown, valid = (", ".join(f"{t:.4g}" for t in ts) for ts in (strange, self.model.defaults.valid_times))
+            notes.append(
+                f"{self.model.name} is a turbo model and will be asked at times it was not taught, t = {shown}; "
+                f"it knows {valid}."
+            )
+        if self.distilled and self.guidance.looks > 1:
+            notes.append(
+                f"{self.model.name} is a turbo model, made to run without guidance; {self.guidance.kind} "
+                f"{self.guidance.scale:g} doubles its time and overdoes its sound."
+            )
+        return tuple(notes)
+
+
+@dataclass(frozen=True)
+class Step:
+    """The state after a step: `latents` at t_next to go on from, `x0` the present estimate of the finished music."""
+
+    stage: int  # from 0
+    step: int  # from 1, within the stage
+    of: int  # steps of this stage
+    t: float
+    t_next: float
+    latents: torch.Tensor
+    x0: torch.Tensor
+
+
+def item_seeds(seed: int, count: int) -> tuple[int, ...]:
+    """The seeds of a batch: item i has seed + i, and equals a single run with that seed."""
+    return tuple(seed + i for i in range(count))
+
+
+def noise(seeds: Sequence[int], channels: int, frames: int) -> torch.Tensor:
+    """Noise [B, C, T] at t = 1: one CPU generator an item, drawn with time first as the models' authors do."""
+    drawn = [torch.randn((1, frames, channels), generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    return torch.cat(drawn).transpose(1, 2).contiguous()
+
+
+def renoise(latents: torch.Tensor, t: float, seeds: Sequence[int]) -> torch.Tensor:
+    """Finished latents [B, C, T] noised to time t, where a stage begins; the noise is that of (seed, t)."""
+    fresh = _noise_maker(latents, t, seeds, "renoise")()
+    return t * fresh + (1 - t) * latents
+
+
+def _noise_maker(latents: torch.Tensor, start: float, seeds: Sequence[int], use: str) -> Callable[[], torch.Tensor]:
+    """Draws noise like `latents`, from one CPU generator an item, seeded by its seed, a stage's start and the use."""
+    keys = (hashlib.sha256(f"{seed} {start:.6f} {use}".encode()).digest() for seed in seeds)
+    generators = [torch.Generator().manual_seed(int.from_bytes(key[:8], "big") >> 1) for key in keys]
+    shape = (1, latents.shape[2], latents.shape[1])
+    return lambda: torch.cat([torch.randn(shape, generator=g) for g in generators]).transpose(1, 2).to(latents)
+
+
+def enter(latents: torch.Tensor, at: float, start: float, seeds: Sequence[int]) -> torch.Tensor:
+    """Latents that are at time `at`, as a stage that begins at `start` takes them. Raises UserError for two times.
+
+    At the stage's own start they go on from there. Finished latents (t = 0) are noised to it; empty ones (all zero)
+    become seeded noise, which is at t = 1.
+    """
+    if abs(at - start) <= schedule.SAME_TIME:
+        return latents
+    if at == 0 and not bool(latents.any()):
+        latents, at = noise(seeds, *latents.shape[1:]).to(latents), 1.0
+        return enter(latents, at, start, seeds)
+    if at == 0:
+        return renoise(latents, start, seeds)
+    raise UserError(
+        f"latents at t = {at:.4g} for a stage that begins at t = {start:.4g}; let the stage begin where the one before "
+        "it ended, or give it a finished latent (t = 0)"
+    )
+
+
+def run(
+    stages: Sequence[Stage],
+    latents: torch.Tensor,
+    conditions: "Sequence[Condition | ConditionMaker]",
+    seeds: Sequence[int],
+    *,
+    kept: Kept | None = None,
+    at: float | None = None,
+    at_once: int | None = None,
+) -> Iterator[Step]:
+    """Carries latents [B, C, T] at time `at` (the first stage's start, unless given) through all stages.
+
+    One condition a stage; a callable is asked for it when its stage begins, after the one before has let go of its
+    own, so that only one model need be in memory. `seeds`, one an item, are for what noise there still is to draw.
+    `kept` holds through the whole run. `at_once`: how many items go through a model together, all unless given, and
+    where there is guidance with and without their condition; fewer take less memory. To cancel, stop iterating. Raises
+    UserError before the first step.
+    """
+    _check(stages, latents, conditions, seeds)
+    latents = enter(latents.float(), stages[0].start if at is None else at, stages[0].start, seeds)
+    holder = kept and _Holder.begin(kept, stages, latents, seeds)
+    for number, (stage, condition) in enumerate(zip(stages, conditions)):
+        for step in _run_stage(number, stage, latents, condition, seeds, holder, at_once):
+            latents = step.latents
+            yield step
+
+
+def _check(stages: Sequence[Stage], latents: torch.Tensor, conditions: Sequence, seeds: Sequence[int]) -> None:
+    if not stages or len(stages) != len(conditions):
+        raise UserError(f"stages: got {len(stages)} with {len(conditions)} conditions, expected one for each of them")
+    if len(seeds) != len(latents):
+        raise UserError(f"seeds: got {len(seeds)} for a batch of {len(latents)}, expected one an item")
+    for number, (before, after) in enumerate(pairwise(stages), start=1):
+        if abs(before.end - after.start) > schedule.SAME_TIME:
+            raise UserError(
+                f"stage {number} ({before.model.name}) ends at t = {before.end:.4g} and stage {number + 1} "
+                f"({after.model.name}) begins at t = {after.start:.4g}; give both the same time"
+            )
+    for stage in stages:
+        if stage.model.latents_channels != latents.shape[1]:
+            raise UserError(
+                f"{stage.model.name} makes latents of {stage.model.latents_channels} channels, got {latents.shape[1]}; "
+                "the stages and the vocoder of a cascade must be of one family"
+            )
+
+
+class _Holder:
+    """Keeps what a run is to keep, counting the steps of the whole run."""
+
+    def __init__(self, kept: Kept, noise: torch.Tensor, steps: int):
+        self.kept, self.noise, self.steps_left = kept, noise, steps
+
+    @staticmethod
+    def begin(kept: Kept, stages: Sequence[Stage], latents: torch.Tensor, seeds: Sequence[int]) -> "_Holder":
+        at_noise = abs(stages[0].start - 1) <= schedule.SAME_TIME
+        # A run that begins later has left its noise behind; any noise leads there, this one can be drawn again.
+        first = latents if at_noise else noise(seeds, *latents.shape[1:])
+        return _Holder(kept, first, round(kept.injection_ratio * sum(stage.steps for stage in stages)))
+
+    def after_step(self, latents: torch.Tensor, t: float, distilled: bool) -> torch.Tensor:
+        # Turbo models finish by themselves: their last estimate is not touched.
+        if self.steps_left > 0 and not (t == 0 and distilled):
+            latents = self.kept.hold(latents, t, self.noise)
+        self.steps_left -= 1
+        return self.kept.blend(latents) if t == 0 else latents
+
+
+class _InTurn:
+    """The velocity of a batch, so many items at a time. Their condition must be of one item."""
+
+    def __init__(self, velocity: Velocity, at_once: int):
+        self._velocity, self._at_once = velocity, at_once
+
+    def __call__(self, latents: torch.Tensor, t: float) -> torch.Tensor:
+        return torch.cat([self._velocity(items, t) for items in latents.split(self._at_once)])
+
+    def with_null(self, latents: torch.Tensor, t: float) -> tuple[torch.Tensor, torch.Tensor]:
+        parts = latents.split(self._at_once)
+        return self(latents, t), torch.cat([self._velocity.null(items, t) for items in parts])
+
+
+def _run_stage(
+    number: int,
+    stage: Stage,
+    latents: torch.Tensor,
+    condition: "Condition | ConditionMaker",
+    seeds: Sequence[int],
+    holder: _Holder | None,
+    at_once: int | None,
+) -> Iterator[Step]:
+    with torch.no_grad():
+        velocity = prepare(stage.model.transformer, condition() if callable(condition) else condition)
+    velocity = replayed(velocity, stage.steps * (2 if stage.solver == "heun" else 1))
+    latents = latents.to(velocity.device)
+    guided = Guided(_InTurn(velocity, at_once) if at_once else velocity, stage.guidance)
+    fresh = _noise_maker(latents, stage.start, seeds, "sde")
+    solve = SOLVERS[stage.solver]
+    for index, (t, t_next) in enumerate(pairwise(stage.times), start=1):
+        with torch.no_grad():
+            latents, x0 = solve(guided, latents, t, t_next, fresh, not stage.distilled)
+            if holder is not None:
+                latents, x0 = holder.after_step(latents, t_next, stage.distilled), holder.kept.blend(x0)
+        yield Step(number, index, stage.steps, t, t_next, latents, latents if t_next == 0 else x0)

@@ -1,0 +1,1 @@
+"""A Song becomes a Waveform: the Cascade class, and the settings with which a file was made."""

@@ -1,0 +1,143 @@
+"""TextStates + Reference -> Condition, through a model's own condition encoder.
+
+States [B, L, D] are what the transformer attends to: lyrics, then one token for each timbre clip, then text. The
+context [B, 2C, T] goes beside the latents: source latents, then the chunk mask, 1 where new music is made.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import torch
+
+from ..errors import UserError
+from ..nn.attention import reach_of, rotary_table, self_attention, window_of
+from ..nn.rms_norm import normed
+from .kept import Kept
+from .reference import Reference, fit_timbre
+
+if TYPE_CHECKING:
+    from diffusers.pipelines.ace_step import AceStepConditionEncoder
+
+    from .stage_model import StageModel
+    from .text_encoder import TextStates
+
+
+# What each condition encoder hears in silence, by (token before it, frames, dtype): most songs have no clip.
+_SILENCE_HEARD: "WeakKeyDictionary[torch.nn.Module, dict]" = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What one stage is told about the song; made by the stage's own model. One item serves a batch of any size."""
+
+    states: torch.Tensor  # [1 or B, L, D]
+    null: torch.Tensor  # [1, 1, D], the state of being told nothing
+    context: torch.Tensor  # [1 or B, 2C, T]
+
+
+def encode_condition(
+    model: "StageModel", text: "TextStates", frames: int, reference: Reference | None = None
+) -> Condition:
+    """Condition of one song of so many latent frames. Raises UserError where a clip to continue is as long as it, or
+    the text comes from another family's encoder.
+    """
+    reference = reference or Reference()
+    encoder = model.condition_encoder
+    weight = encoder.text_projector.weight
+    if text.text.shape[-1] != weight.shape[1]:
+        raise UserError(
+            f"{model.name} reads text of width {weight.shape[1]}, got states of width {text.text.shape[-1]}; take the "
+            "text encoder of the model's own family"
+        )
+    text = text.to(weight.device, weight.dtype)
+    with torch.no_grad():
+        lyrics = encode_lyrics(encoder.lyric_encoder, text.lyrics)
+        states = torch.cat([lyrics, _heard(model, reference.timbre)[None], encoder.text_projector(text.text)], dim=1)
+    kept = reference.source and reference.source.kept(frames)
+    return Condition(states, encoder.null_condition_emb.detach(), context(model.silent(frames), kept))
+
+
+def context(source: torch.Tensor, kept: Kept | None = None) -> torch.Tensor:
+    """Context [1 or B, 2C, T]: where new music is made `source` [1 or B, C, T] (silence, or hints of a song to cover),
+    and clean music where it is kept.
+    """
+    if kept is None:
+        return torch.cat([source, torch.ones_like(source)], dim=1)
+    window = kept.window[:, None].to(source.device)
+    source = torch.where(window, source, kept.clean.to(source))
+    return torch.cat([source, window.expand_as(source).to(source)], dim=1)
+
+
+def _heard(model: "StageModel", clips: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    """One vector [N, D] for each timbre clip; without any, that of silence, which is made once for each encoder."""
+    encoder = model.condition_encoder
+    weight, token = encoder.text_projector.weight, model.family == "xl"
+
+    def encode(clips: list[torch.Tensor]) -> torch.Tensor:
+        return encode_timbre(encoder.timbre_encoder, torch.cat(clips).to(weight), token)
+
+    if clips:
+        return encode([fit_timbre(clip, model.timbre_frames) for clip in clips])
+    if weight.requires_grad:  # it is learning
+        return encode([model.silent(model.timbre_frames)])
+    known, key = _SILENCE_HEARD.setdefault(encoder, {}), (token, model.timbre_frames, weight.dtype)
+    if key not in known:
+        known[key] = encode([model.silent(model.timbre_frames)])
+    return known[key].to(weight.device)
+
+
+def pack_condition(
+    encoder: "AceStepConditionEncoder",
+    text: torch.Tensor,  # [B, Lt, Dt]
+    text_mask: torch.Tensor,  # [B, Lt] bool, True at tokens, False at padding
+    lyrics: torch.Tensor,  # [B, Ll, Dt]
+    lyrics_mask: torch.Tensor,  # [B, Ll]
+    timbre: torch.Tensor,  # [clips of all items, C, F]
+    timbre_item: torch.Tensor,  # [clips of all items], the item that each belongs to
+    *,
+    timbre_token: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Packed states [B, L, D] and their mask [B, L] of a batch with padding: tokens first, padding last.
+
+    `timbre_token`: whether the model (family "xl") puts its special token before each clip and pools there, or pools
+    the first frame. Only songs without padding equal their single runs: transformers attend to padding.
+    """
+    timbre = encode_timbre(encoder.timbre_encoder, timbre, timbre_token)
+    lyrics = encoder.lyric_encoder(inputs_embeds=lyrics, attention_mask=lyrics_mask)
+    timbre, timbre_mask = encoder.timbre_encoder.unpack_timbre_embeddings(timbre, timbre_item)
+    states, mask = _pack(lyrics, lyrics_mask, timbre, timbre_mask.bool())
+    return _pack(states, mask, encoder.text_projector(text), text_mask)
+
+
+def encode_lyrics(encoder: torch.nn.Module, lyrics: torch.Tensor) -> torch.Tensor:
+    """Embeddings of lyrics without padding [B, L, Dt] -> [B, L, D]."""
+    return normed(encoder.norm, _encoded(encoder, encoder.embed_tokens(lyrics)))
+
+
+def encode_timbre(encoder: torch.nn.Module, clips: torch.Tensor, timbre_token: bool) -> torch.Tensor:
+    """Timbre clips [N, C, F] -> one vector each [N, D], taken at the first position."""
+    stream = encoder.embed_tokens(clips.transpose(1, 2))
+    if timbre_token:
+        stream = torch.cat([encoder.special_token.to(stream).expand(len(stream), -1, -1), stream], dim=1)
+    return normed(encoder.norm, _encoded(encoder, stream)[:, 0])
+
+
+def _encoded(encoder: torch.nn.Module, stream: torch.Tensor) -> torch.Tensor:
+    """A stream [B, N, D] through the layers of a lyric or timbre encoder."""
+    tokens, head_dim = stream.shape[1], encoder.head_dim
+    rotary = rotary_table(tokens, head_dim, encoder.rope_theta, stream)
+    windows = {reach: window_of(tokens, reach, stream, head_dim) for reach in map(reach_of, encoder.layers)}
+    for layer in encoder.layers:
+        moved = normed(layer.input_layernorm, stream)
+        stream = stream + self_attention(layer.self_attn, moved, rotary, windows[reach_of(layer)])
+        stream = stream + layer.mlp(normed(layer.post_attention_layernorm, stream))
+    return stream
+
+
+def _pack(
+    first: torch.Tensor, first_mask: torch.Tensor, second: torch.Tensor, second_mask: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    states, mask = torch.cat([first, second], dim=1), torch.cat([first_mask, second_mask], dim=1)
+    order = mask.int().argsort(dim=1, descending=True, stable=True)
+    return states.gather(1, order[..., None].expand_as(states)), mask.gather(1, order)

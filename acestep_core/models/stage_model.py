@@ -1,0 +1,51 @@
+"""A stage's model: its networks, the silence that it was trained with, and its defaults."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from .defaults import VariantDefaults
+
+if TYPE_CHECKING:
+    from diffusers import AceStepTransformer1DModel
+    from diffusers.pipelines.ace_step import (
+        AceStepAudioTokenDetokenizer,
+        AceStepAudioTokenizer,
+        AceStepConditionEncoder,
+    )
+
+
+@dataclass(frozen=True)
+class StageModel:
+    """What a stage of the cascade runs: a diffusion transformer, its own condition encoder, and silence.
+
+    `family` "xl" means that the timbre encoder's special_token goes before every reference; "2b" and "tiny" do without.
+    `silence` is float32 [1, C, N], whatever the dtype of the networks.
+    """
+
+    name: str
+    transformer: "AceStepTransformer1DModel"
+    condition_encoder: "AceStepConditionEncoder"
+    silence: torch.Tensor
+    family: str
+    defaults: VariantDefaults
+    latents_channels: int
+    timbre_frames: int = 750  # of one reference clip
+    audio_tokenizer: "AceStepAudioTokenizer | None" = None
+    audio_token_detokenizer: "AceStepAudioTokenDetokenizer | None" = None
+
+    def silent(self, frames: int) -> torch.Tensor:
+        """Latents [1, C, frames] of silence; past the end of the stored ones, the last frame goes on."""
+        known = self.silence[..., :frames]
+        return torch.cat([known, known[..., -1:].expand(-1, -1, frames - known.shape[-1])], -1)
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "StageModel":
+        """The same model elsewhere; the networks move in place."""
+        # diffusers warns of a dtype that is given, even as None.
+        where = {name: value for name, value in (("device", device), ("dtype", dtype)) if value is not None}
+        for network in (self.transformer, self.condition_encoder, self.audio_tokenizer, self.audio_token_detokenizer):
+            if network is not None:
+                network.to(**where)
+        return dataclasses.replace(self, silence=self.silence.to(device=device))

@@ -1,0 +1,65 @@
+"""Strings -> TextStates, through the text encoder (a Qwen3 model and its tokenizer).
+
+The caption branch is the last hidden state of a full forward pass, [1, Lt, D]. The lyrics branch is only the token
+embeddings, [1, Ll, D]: the condition encoder has a network of its own for them. One song at a time and never padded,
+because the networks behind this one attend to padding.
+"""
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..prompt import TEXT_TO_MUSIC, lyrics_prompt, text_prompt
+from ..song import Song
+from ..spec import LYRIC_TOKENS_MAX, TEXT_TOKENS_MAX
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase, Qwen3Model
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class TextStates:
+    """A song's text as the condition encoders take it, at their text width D. Equal only to itself."""
+
+    text: torch.Tensor  # [1, Lt, D]
+    lyrics: torch.Tensor  # [1, Ll, D]
+
+    def to(self, device: "torch.device | str", dtype: torch.dtype | None = None) -> "TextStates":
+        return TextStates(self.text.to(device, dtype), self.lyrics.to(device, dtype))
+
+
+class TextEncoder:
+    """A Qwen3Model and its tokenizer. Which <|endoftext|> tokens end a prompt is the tokenizer's own business."""
+
+    def __init__(self, model: "Qwen3Model", tokenizer: "PreTrainedTokenizerBase"):
+        self.model = model
+        self.tokenizer = tokenizer
+
+    def encode(self, song: Song, instruction: str = TEXT_TO_MUSIC) -> TextStates:
+        """TextStates of one song; text past 256 tokens or lyrics past 2048 are cut, which the log says."""
+        text_ids = self._tokens(text_prompt(song, instruction), TEXT_TOKENS_MAX, "caption")
+        lyric_ids = self._tokens(lyrics_prompt(song), LYRIC_TOKENS_MAX, "lyrics")
+        return TextStates(
+            text=self.model(input_ids=text_ids, use_cache=False).last_hidden_state,
+            lyrics=self.model.get_input_embeddings()(lyric_ids),
+        )
+
+    def to(self, device: "torch.device | str", dtype: torch.dtype | None = None) -> "TextEncoder":
+        self.model.to(device=device, dtype=dtype)
+        return self
+
+    def _tokens(self, prompt: str, limit: int, what: str) -> torch.Tensor:  # [1, L]
+        ids = self.tokenizer(prompt, verbose=False).input_ids
+        if len(ids) > limit:
+            logger.warning(
+                "%s: too long, with its headings it makes %d tokens and the model reads the first %d; shorten it",
+                what,
+                len(ids),
+                limit,
+            )
+            ids = self.tokenizer(prompt, truncation=True, max_length=limit).input_ids
+        return torch.tensor([ids], device=self.model.device)

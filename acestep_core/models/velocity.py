@@ -1,0 +1,182 @@
+"""A Condition and a diffusion transformer -> velocity(latents, t).
+
+Outside, time is the last axis: latents and velocities [B, C, T]. Inside, the stream is [B, N, hidden] with N =
+ceil(T / patch). The networks are diffusers' own module instances. Each layer is called as a whole and never unwrapped,
+so that adapters around a layer, and layers whose weights lie elsewhere, work. What is constant over a run is computed
+once, by `prepare`: the cross-attention's keys and values, rotary tables, masks, and the embedding of t - r = 0.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional
+
+from ..errors import UserError
+from ..nn.attention import Window, attend, heads, out, reach_of, rotary_table, self_attention, window_of
+from ..nn.rms_norm import modulated, normed
+
+if TYPE_CHECKING:
+    from diffusers.models import AceStepTransformer1DModel
+
+    from .condition import Condition
+
+
+def prepare(
+    transformer: "AceStepTransformer1DModel",
+    condition: "Condition",
+    *,
+    device: "torch.device | str | None" = None,
+    dtype: torch.dtype | None = None,
+) -> "Velocity":
+    """The velocity of a song under a condition, computed where and at the dtype in which the weights lie, unless told.
+
+    A condition of one item serves a batch of any size. Raises UserError where the condition was made for a transformer
+    of another width or other latents.
+    """
+    device = torch.device(device) if device else next(transformer.parameters()).device
+    return Velocity(transformer, condition, device, dtype or transformer.dtype)
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A block with what it needs all through a run: keys and values [1 or B, K, L, D] of its cross-attention."""
+
+    block: torch.nn.Module
+    window: Window | None
+    keys: torch.Tensor
+    values: torch.Tensor
+
+
+Cross = Callable[[torch.Tensor, int], torch.Tensor]  # (stream, layer number) -> what cross-attention adds to it
+
+
+class Velocity:
+    """velocity(latents [B, C, T], t) -> [B, C, T], given back with the latents' own dtype and device. See `prepare`."""
+
+    def __init__(
+        self,
+        transformer: "AceStepTransformer1DModel",
+        condition: "Condition",
+        device: torch.device,
+        dtype: torch.dtype,
+    ):
+        self.transformer, self.device, self.dtype = transformer, device, dtype
+        self.frames = condition.context.shape[-1]
+        self._check(condition)
+        config = transformer.config
+        self._padding = -self.frames % config.patch_size
+        self._context = functional.pad(self._own(condition.context), (0, self._padding))
+        tokens = (self.frames + self._padding) // config.patch_size
+        self._rotary = rotary_table(tokens, config.head_dim, config.rope_theta, self._context)
+        states = transformer.condition_embedder(self._own(condition.states))
+        like, head = self._context, config.head_dim
+        windows = {reach: window_of(tokens, reach, like, head) for reach in map(reach_of, transformer.layers)}
+        self._layers = [_layer(block, windows[reach_of(block)], states) for block in transformer.layers]
+        self._null_states = self._own(condition.null)
+        self._null_vectors: list[torch.Tensor] | None = None
+        self._no_jump = self._embed(transformer.time_embed_r, torch.zeros(1, device=device))
+
+    def __call__(self, latents: torch.Tensor, t: "float | torch.Tensor", r: torch.Tensor | None = None) -> torch.Tensor:
+        """Velocity at flow time `t`, one for all items or one for each [B]. `r`: where a jump lands; t unless given."""
+        return self._forward(latents, t, r, self._cross)
+
+    def null(self, latents: torch.Tensor, t: "float | torch.Tensor") -> torch.Tensor:
+        """Velocity without text, lyrics and timbre.
+
+        The null condition is one vector all along, so whatever attends to it receives the same value: the whole
+        cross-attention is a constant of the layer.
+        """
+        vectors = self._constants()
+        return self._forward(latents, t, None, lambda stream, number: vectors[number])
+
+    def with_null(self, latents: torch.Tensor, t: "float | torch.Tensor") -> tuple[torch.Tensor, torch.Tensor]:
+        """Velocities with the condition and without it, [B, C, T] each, in one pass over the weights."""
+        items = len(latents)
+        vectors = self._constants()
+
+        def cross(stream: torch.Tensor, number: int) -> torch.Tensor:
+            told = self._cross(stream[:items], number)
+            return torch.cat([told, vectors[number].expand_as(told)])
+
+        t = torch.as_tensor(t, dtype=torch.float32).reshape(-1)
+        made = self._forward(torch.cat([latents, latents]), t.repeat(2) if len(t) > 1 else t, None, cross)
+        return made[:items], made[items:]
+
+    def _constants(self) -> list[torch.Tensor]:
+        """What each layer's cross-attention gives under the null condition, [1, 1, hidden]."""
+        if self._null_vectors is None:
+            states = self.transformer.condition_embedder(self._null_states)
+            self._null_vectors = [_null_vector(layer.block.cross_attn, states) for layer in self._layers]
+        return self._null_vectors
+
+    def _check(self, condition: "Condition") -> None:
+        config = self.transformer.config
+        got = condition.states.shape[-1], condition.context.shape[1]
+        expected = (
+            config.encoder_hidden_size or config.hidden_size,
+            config.in_channels - config.audio_acoustic_hidden_dim,
+        )
+        if got != expected:
+            raise UserError(
+                f"condition: got states of width {got[0]} and {got[1]} channels of context, expected {expected[0]} and "
+                f"{expected[1]}; a stage takes the condition that its own model's encoder made"
+            )
+
+    def _own(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to(self.device, self.dtype)
+
+    def _embed(self, embedding: torch.nn.Module, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        # t is float32 up to the sinusoid: bfloat16 would round 1000 t to multiples of four radians.
+        frequencies = embedding.time_sinusoid(t * embedding.scale).to(self.dtype)
+        state = embedding.linear_2(embedding.act1(embedding.linear_1(frequencies)))
+        return state, embedding.time_proj(embedding.act2(state)).unflatten(1, (6, -1))
+
+    def _forward(self, latents: torch.Tensor, t, r, cross: Cross) -> torch.Tensor:
+        if latents.shape[-1] != self.frames:
+            raise UserError(f"latents: got {latents.shape[-1]} frames, expected {self.frames} as in their condition")
+        t = torch.as_tensor(t, dtype=torch.float32, device=self.device).reshape(-1)
+        state, shifts = self._embed(self.transformer.time_embed, t)
+        jump, jump_shifts = self._no_jump if r is None else self._embed(self.transformer.time_embed_r, t - r.to(t))
+        stream = self._patches(latents)
+        for number in range(len(self._layers)):
+            stream = self._block(stream, number, shifts + jump_shifts, cross)
+        shift, scale = (self.transformer.scale_shift_table.to(stream) + (state + jump)[:, None]).chunk(2, dim=1)
+        stream = modulated(self.transformer.norm_out, stream, shift, scale).to(self.dtype)
+        return self.transformer.proj_out_conv(stream.transpose(1, 2))[..., : self.frames].to(latents)
+
+    def _patches(self, latents: torch.Tensor) -> torch.Tensor:
+        latents = functional.pad(self._own(latents), (0, self._padding))
+        context = self._context.repeat(len(latents) // len(self._context), 1, 1)
+        channels = torch.cat([context, latents], dim=1)
+        # A transposed view would stay one through all layers, and each matrix product would copy its weights for it.
+        return self.transformer.proj_in_conv(channels).transpose(1, 2).contiguous()
+
+    def _block(self, stream: torch.Tensor, number: int, shifts: torch.Tensor, cross: Cross) -> torch.Tensor:
+        block, window = self._layers[number].block, self._layers[number].window
+        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = (block.scale_shift_table.to(stream) + shifts).chunk(6, 1)
+        moved = modulated(block.self_attn_norm, stream, shift, scale).to(self.dtype)
+        stream = torch.addcmul(stream, self_attention(block.self_attn, moved, self._rotary, window), gate)
+        stream = stream + cross(stream, number)
+        moved = modulated(block.mlp_norm, stream, mlp_shift, mlp_scale).to(self.dtype)
+        return torch.addcmul(stream, block.mlp(moved), mlp_gate)
+
+    def _cross(self, stream: torch.Tensor, number: int) -> torch.Tensor:
+        layer = self._layers[number]
+        attn = layer.block.cross_attn
+        asking = attn.to_q(normed(layer.block.cross_attn_norm, stream).to(self.dtype))
+        queries = normed(attn.norm_q, heads(asking, attn.head_dim)).transpose(1, 2)
+        keys, values = (part.expand(len(stream), -1, -1, -1) for part in (layer.keys, layer.values))
+        return out(attn, attend(queries, keys, values))
+
+
+def _layer(block: torch.nn.Module, window: Window | None, states: torch.Tensor) -> _Layer:
+    attn = block.cross_attn
+    keys = attn.norm_k(heads(attn.to_k(states), attn.head_dim))
+    return _Layer(block, window, keys.transpose(1, 2), heads(attn.to_v(states), attn.head_dim).transpose(1, 2))
+
+
+def _null_vector(attn: torch.nn.Module, states: torch.Tensor) -> torch.Tensor:
+    values = heads(attn.to_v(states), attn.head_dim).transpose(1, 2)  # [1, K, 1, D]
+    return out(attn, values.repeat_interleave(attn.heads // attn.kv_heads, dim=1))

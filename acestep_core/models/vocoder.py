@@ -1,0 +1,238 @@
+"""Latents [B, C, T] <-> waveform [B, channels, N], through an Oobleck autoencoder, tile by tile.
+
+Each tile is computed with as many neighbouring frames as can reach into it, a number that follows from the network's
+layers; most of those reach through the first layers only, and the others, which cost the most, do without. So tiles
+leave no seam, memory does not grow with the song, and music can be heard while the rest is decoded.
+"""
+
+import copy
+import logging
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional
+
+from ..audio.waveform import Waveform, convert
+from ..errors import UserError, is_out_of_memory
+from ..nn.oobleck import Oobleck
+from ..nn.tiling import (
+    Context,
+    decoder_context,
+    decoder_cuts,
+    decoder_uncut,
+    encoder_context,
+    evened,
+    pass_bytes,
+    roomy_tile_frames,
+    tile_frames,
+    widest,
+)
+from ..spec import LatentSpec
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderOobleck
+
+logger = logging.getLogger(__name__)
+
+LEAST_TILE_FRAMES = 16
+
+
+class Vocoder:
+    """An Oobleck autoencoder as a vocoder. It takes the weights and lays them out anew; `vae` itself is left alone.
+
+    `latents`: how latents lie in time. `channels`: of a waveform. `tile_frames`: how much is done at once.
+    """
+
+    def __init__(self, vae: "AutoencoderOobleck", tile_frames: int | None = None):
+        self.network = Oobleck(vae)
+        self.ratios = tuple(vae.config.downsampling_ratios)
+        hop = math.prod(self.ratios)
+        self.latents = LatentSpec(vae.config.decoder_input_channels, hop, vae.config.sampling_rate)
+        self.channels: int = vae.config.audio_channels
+        self._tile_frames, self._limit_bytes = tile_frames, math.inf
+        self._frame_numbers = hop * widest(self.ratios, vae.config.decoder_channels, vae.config.channel_multiples)
+        self.decode_context = decoder_context(self.ratios)
+        self.encode_context = encoder_context(self.ratios)
+
+    def tiled(self, tile_frames: int) -> "Vocoder":
+        """The same network, so many frames at once."""
+        other = copy.copy(self)
+        other._tile_frames = tile_frames
+        return other
+
+    def within(self, limit_bytes: float) -> "Vocoder":
+        """The same network, whose tiles grow only as far as torch then holds no more of a GPU, models and all."""
+        other = copy.copy(self)
+        other._limit_bytes = limit_bytes
+        return other
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In which it computes, but for the snakes."""
+        return next(self.network.parameters()).dtype
+
+    @property
+    def tile_frames(self) -> int:
+        """How many frames are done at once, at least: more where a GPU has memory to spare, unless told."""
+        return self._tile_frames or tile_frames(
+            self.latents.samples_per_frame, self.dtype.itemsize, cut=not self._on_gpu
+        )
+
+    def small_tiled(self) -> "Vocoder":
+        """The same network in the small tiles of a memory plan."""
+        return self.tiled(tile_frames(self.latents.samples_per_frame, self.dtype.itemsize, small=True))
+
+    def to(self, device: "torch.device | str | None" = None, dtype: torch.dtype | None = None) -> "Vocoder":
+        """The same vocoder; its network moves in place."""
+        self.network.to(device=device, dtype=dtype)
+        return self
+
+    def samples(self, frames: int) -> int:
+        """How many samples so many frames decode to: one less a layer where a ratio is odd."""
+        for ratio in reversed(self.ratios):
+            frames = (frames - 1) * ratio - 2 * math.ceil(ratio / 2) + 2 * ratio
+        return frames
+
+    def frames(self, samples: int) -> int:
+        """How many whole frames so many samples encode to."""
+        for ratio in self.ratios:
+            samples = (samples + 2 * math.ceil(ratio / 2) - 2 * ratio) // ratio + 1
+        return max(samples, 0)
+
+    def decode(self, latents: torch.Tensor, tell: Callable[[float], None] = lambda seconds: None) -> Waveform:
+        """Latents [B, C, T] -> waveform [B, channels, N], float32 on the CPU. Raises UserError for foreign latents.
+
+        `tell` hears how many seconds there are, each time there are more.
+        """
+        self._check(latents)
+        whole, start = torch.empty(len(latents), self.channels, self.samples(latents.shape[-1])), 0
+        if self._on_gpu:
+            whole.zero_()  # its pages, by many threads, before the one that copies meets them
+        for chunk in self._decoded(latents):
+            whole[..., start : start + chunk.shape[-1]] = chunk
+            start += chunk.shape[-1]
+            tell(start / self.latents.sample_rate_hz)
+        return Waveform(whole, self.latents.sample_rate_hz)
+
+    def decode_chunks(self, latents: torch.Tensor) -> Iterator[Waveform]:
+        """What `decode` gives, piece by piece in order, each as soon as it is ready."""
+        self._check(latents)
+        for chunk in self._decoded(latents):
+            yield Waveform(chunk.cpu(), self.latents.sample_rate_hz)
+
+    def _check(self, latents: torch.Tensor) -> None:
+        if latents.shape[1] != self.latents.channels or latents.shape[-1] == 0:
+            raise UserError(
+                f"latents [B, C, T]: got {list(latents.shape)}, this vocoder takes {self.latents.channels} channels; "
+                "take the vocoder of the family that made the latents"
+            )
+
+    def _decoded(self, latents: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Pieces [B, channels, n] in order, on the network's own device."""
+        frames, hop = latents.shape[-1], self.latents.samples_per_frame
+        # Context is little of a GPU's large tiles, whose one length is worth more.
+        cuts = decoder_uncut if self._on_gpu else decoder_cuts
+
+        def make(tile: _Tile) -> torch.Tensor:
+            # Odd ratios end a song some samples early.
+            last = tile.core.stop * hop if tile.core.stop < frames else self.samples(frames)
+            kept = cuts(self.ratios, tile.span, slice(tile.core.start * hop, last))
+            return self._each(self.network.decoder, latents[..., tile.span], kept)
+
+        for _, wave in self._tiles(make, frames, self.decode_context):
+            yield wave
+
+    def encode(
+        self,
+        wave: Waveform,
+        generator: torch.Generator | None = None,
+        tell: Callable[[float], None] = lambda seconds: None,
+    ) -> torch.Tensor:
+        """Waveform of any rate and channels -> latents [B, C, T] float32 on the CPU.
+
+        With a CPU generator they are drawn from the distribution that the encoder gives, without it they are its mean.
+        Samples that do not fill a frame are left off. `tell` hears how many seconds are read, each time there are more.
+        Raises UserError for less than a frame.
+        """
+        wave = convert(wave, self.latents.sample_rate_hz, self.channels)
+        samples, hop = wave.samples, self.latents.samples_per_frame
+        frames = self.frames(samples.shape[-1])
+        if frames == 0:
+            raise UserError(f"waveform: got {samples.shape[-1]} samples, expected at least one frame, {hop}")
+
+        def make(tile: _Tile) -> torch.Tensor:
+            last = tile.span.stop * hop if tile.span.stop < frames else None
+            return self._each(self.network.encoder, samples[..., tile.span.start * hop : last])
+
+        parts = []
+        for tile, made in self._tiles(make, frames, self.encode_context):
+            first = tile.core.start - tile.span.start
+            parts.append(made[..., first : first + tile.core.stop - tile.core.start])
+            tell(self.latents.seconds(tile.core.stop))
+        mean, scale = torch.cat(parts, dim=-1).cpu().chunk(2, dim=1)
+        if generator is None:
+            return mean.contiguous()
+        return mean + (functional.softplus(scale) + 1e-4) * torch.randn(mean.shape, generator=generator)
+
+    def _tiles(
+        self, make: "Callable[[_Tile], torch.Tensor]", frames: int, context: Context
+    ) -> "Iterator[tuple[_Tile, torch.Tensor]]":
+        """Each tile with what is made of it; smaller tiles where memory runs out."""
+        start, size = 0, self._tile_to_begin_with(frames)
+        while start < frames:
+            tile = _tile(start, size, frames, context, even=self._on_gpu)
+            try:
+                made = make(tile)
+            except RuntimeError as error:
+                if not is_out_of_memory(error) or size <= LEAST_TILE_FRAMES:
+                    raise
+                size = max(LEAST_TILE_FRAMES, size // 2)
+                logger.warning("vocoder: out of memory, going on with tiles of %d frames", size)
+                continue
+            yield tile, made
+            start = tile.core.stop
+
+    def _each(self, network: torch.nn.Module, batch: torch.Tensor, *more) -> torch.Tensor:
+        # One item after the other: less memory, and an item does not depend on its neighbours.
+        weight = next(network.parameters())
+        with torch.no_grad():
+            return torch.cat([network(item[None].to(weight), *more).float() for item in batch])
+
+    def _tile_to_begin_with(self, frames: int) -> int:
+        if self._tile_frames or not self._on_gpu:
+            return self.tile_frames
+        held = torch.cuda.memory_allocated(self._device)
+        kept = torch.cuda.memory_reserved(self._device) - held  # for torch's next tensors
+        free = min(torch.cuda.mem_get_info(self._device)[0] + kept, self._limit_bytes - held)
+        each = self.dtype.itemsize
+        frame_bytes = pass_bytes(self._frame_numbers, each)
+        size = roomy_tile_frames(self.tile_frames, frame_bytes, self.latents.samples_per_frame, each, free)
+        return evened(size, frames)
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self._device.type == "cuda"
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+
+@dataclass(frozen=True)
+class _Tile:
+    core: slice  # the frames a tile is for
+    span: slice  # the frames it is computed with
+
+
+def _tile(start: int, core: int, frames: int, context: Context, even: bool) -> _Tile:
+    """`even`: computed with more beside it where that makes it as long as the others."""
+    end = min(start + core, frames)
+    first, last = max(start - context.before, 0), min(end + context.after, frames)
+    if even:
+        whole = min(context.before + core + context.after, frames)
+        first = min(first, frames - whole)
+        last = first + whole
+    return _Tile(slice(start, end), slice(first, last))

@@ -1,0 +1,1 @@
+"""Layers and number formats: attention, norms, convolutions in tiles, GPU kernels, weights in 8 bits."""

@@ -1,0 +1,33 @@
+"""State of a training that may be stopped at any moment: written whole or not at all, read back to the step."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from ..errors import UserError
+
+
+def save_state(path: Path, **state) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half_written = path.with_suffix(".tmp")
+    torch.save(state, half_written)
+    os.replace(half_written, path)
+
+
+def load_state(path: Path) -> dict | None:
+    return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+
+
+def finished_state(path: Path, phase: str) -> dict:
+    """The state that a phase behind this one left. Raises UserError where it left none."""
+    state = load_state(path)
+    if state is None:
+        raise UserError(f"{path} is missing: the phase {phase} comes first; run it with --only {phase}")
+    return state
+
+
+def warm_then_cool(step: int, steps: int, warm: int = 100, cool: float = 0.25) -> float:
+    """Share of the peak learning rate: a linear start, a plateau, a linear end over the last `cool` of all steps."""
+    end = min(1.0, max(0.02, (steps - step) / (cool * steps)))
+    return min(1.0, (step + 1) / warm) * end
