@@ -2,7 +2,8 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import audio, dataset, host, latents, load, lora, reference, song, stages, training, vocoder
+from . import audio, dataset, latents, load, lora, reference, song, stages, training, vocoder
+from .host import locations, routes
 
 NODES = (
     load.LoadCascade,
@@ -30,8 +31,8 @@ NODES = (
 
 class AceStepExtension(ComfyExtension):
     async def on_load(self):
-        host.offer_models_folder()
-        host.serve("/acestep-cascade/stretch", stages.answer_stretch)
+        locations.offer_models_folder()
+        routes.serve("/acestep-cascade/stretch", stages.answer_stretch)
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return list(NODES)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from comfy_api.latest import io
 
-from ..acestep_core.audio import waveform as sound_files
+from ..acestep_core import audio as sound_files
 from ..acestep_core.audio.envelope import FPS, FRAMES_MOST, MEASURES, envelope
 from ..acestep_core.audio.formats import FORMATS, LOSSY
 from ..acestep_core.audio.song_tags import ARTIST, song_tags
@@ -15,7 +15,8 @@ from ..acestep_core.audio.spectrogram import SIZE_PX, spectrogram
 from ..acestep_core.audio.waveform import Waveform
 from ..acestep_core.errors import AceStepError
 from ..acestep_core.spec import LOUDNESS_LUFS
-from . import host
+from .host import locations, messages, widgets
+from .host.workflow import workflow_tags
 from .sound import STAMP, waveform_of
 from .types import SongSocket
 
@@ -39,7 +40,7 @@ class Wish:
 
 def wished(prefix: str, format: dict, loudness: dict) -> Wish:
     """From a node's widgets. Raises UserError."""
-    format, loudness = host.chosen("format", format, FORMATS), host.chosen("loudness", loudness, LOUDNESSES)
+    format, loudness = widgets.chosen("format", format, FORMATS), widgets.chosen("loudness", loudness, LOUDNESSES)
     return Wish(prefix, format["format"], format.get("bit_depth"), loudness.get("lufs"))
 
 
@@ -48,7 +49,7 @@ def save(wave: Waveform, tags: list[dict[str, str]], wish: Wish) -> list[Path]:
     paths = []
     for item in range(len(wave)):
         try:
-            path = host.output_path(wish.prefix, wish.format, item)
+            path = locations.output_path(wish.prefix, wish.format, item)
             paths.append(sound_files.write(path, _mastered(wave[item], wish), wish.format, wish.bit_depth, tags[item]))
         except (AceStepError, OSError) as exc:
             rest = range(item, len(wave))
@@ -69,7 +70,7 @@ def _keep(waves: list[Waveform], tags: list[dict[str, str]]) -> str:
     try:
         for wave, own in zip(waves, tags, strict=True):
             # wav with floats holds whatever there is: any rate, any number of channels, any level.
-            paths.append(str(sound_files.write(host.kept_path("wav"), wave, "wav", "32f", own)))
+            paths.append(str(sound_files.write(locations.kept_path("wav"), wave, "wav", "32f", own)))
     except (AceStepError, OSError):
         return "ComfyUI still holds the song: mend this and queue again, and only saving is done anew"
     return f"The song is kept as {', '.join(paths)} until ComfyUI ends; or mend this and queue again"
@@ -155,20 +156,20 @@ class SaveAudio(io.ComfyNode):
         # DynamicCombos come unasked, and only where the choice is one of theirs; they are taken by keyword, since
         # ComfyUI leaves the inside of those that are named before the star unchecked.
         for name, given, options in (("format", format, FORMATS), ("loudness", loudness, LOUDNESSES)):
-            if wrong := host.check_choice(name, given, options):
+            if wrong := widgets.check_choice(name, given, options):
                 return wrong
         # What comes through a link arrives as None, and is checked when the node runs.
-        return True if filename_prefix is None else host.check_prefix(filename_prefix) or True
+        return True if filename_prefix is None else locations.check_prefix(filename_prefix) or True
 
     @classmethod
     def execute(
         cls, audio, filename_prefix, format, loudness, title="", artist="", song=None, audioUI=None
     ) -> io.NodeOutput:
         wish = wished(filename_prefix, format, loudness)
-        with host.notes_on(cls.hidden.unique_id):
-            wave, workflow = waveform_of(audio), host.workflow_tags(cls.hidden)
+        with messages.notes_on(cls.hidden.unique_id):
+            wave, workflow = waveform_of(audio), workflow_tags(cls.hidden)
             tags = [{**own, **workflow} for own in tags_of(audio, song, title, artist)]
-            return io.NodeOutput(ui={"audio": [host.saved(path) for path in save(wave, tags, wish)]})
+            return io.NodeOutput(ui={"audio": [locations.saved(path) for path in save(wave, tags, wish)]})
 
 
 # ---- pictures --------------------------------------------------------------------------------------------------------

@@ -10,9 +10,9 @@ from ..acestep_core.checkpoints.locate import state_of
 from ..acestep_core.errors import UserError
 from ..acestep_core.training import common
 from ..acestep_core.training.dataset import Dataset, read_dataset
-from . import host
+from .host import locations, messages, widgets
 from .lora import CATEGORY
-from .types import DatasetSocket, Lesson
+from .types import DatasetSocket, LabelledDataset
 
 DEMO, FOLDER = SOURCES = "demo clips", "folder"
 DEMO_FOLDER, DEMO_GENRE, DEMO_SECONDS = "acestep-demo-clips", "chiptune", 12.0
@@ -33,7 +33,7 @@ _demo = _Demo()
 
 def demo_state() -> str:
     """Another one whenever clips that were played are gone, so that they are played again."""
-    if _demo.played and len(list(host.clips_folder(DEMO_FOLDER).glob("*.flac"))) < len(DEMO_SEEDS):
+    if _demo.played and len(list(locations.clips_folder(DEMO_FOLDER).glob("*.flac"))) < len(DEMO_SEEDS):
         _demo.played, _demo.times_gone = False, _demo.times_gone + 1
     return f"{DEMO} {_demo.times_gone}"
 
@@ -42,8 +42,8 @@ def demo_clips(node_id: str) -> Path:
     """A folder of short clips in a style that the embedded models do not know, played where it is not there yet."""
     from ..acestep_core.band.folder import write_clips
 
-    folder = host.clips_folder(DEMO_FOLDER)
-    progress = host.Progress(node_id, len(DEMO_SEEDS))
+    folder = locations.clips_folder(DEMO_FOLDER)
+    progress = messages.Progress(node_id, len(DEMO_SEEDS))
     for number, _ in enumerate(write_clips(folder, DEMO_SEEDS, DEMO_SECONDS, DEMO_GENRE), start=1):
         progress.report(number, f"the band plays clip {number} of {len(DEMO_SEEDS)}")
     _demo.played = True
@@ -128,22 +128,22 @@ class LoraDataset(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, *, clips=None):
-        return host.check_choice("clips", clips, SOURCES) or True
+        return widgets.check_choice("clips", clips, SOURCES) or True
 
     @classmethod
     def fingerprint_inputs(cls, clips, trigger):
         if not isinstance(clips, dict) or (clips["clips"] == FOLDER and clips["folder"] is None):
             return FOLDER  # through a link, whose own changes ComfyUI knows
         try:
-            return demo_state() if clips["clips"] == DEMO else str(_state(host.clips_folder(clips["folder"])))
+            return demo_state() if clips["clips"] == DEMO else str(_state(locations.clips_folder(clips["folder"])))
         except UserError as exc:
             return str(exc)
 
     @classmethod
     def execute(cls, clips, trigger) -> io.NodeOutput:
-        trigger, clips = trigger.strip() or None, host.chosen("clips", clips, SOURCES)
-        folder = demo_clips(cls.hidden.unique_id) if clips["clips"] == DEMO else host.clips_folder(clips["folder"])
-        lesson = Lesson(read_clips(folder, trigger), trigger)
+        trigger, clips = trigger.strip() or None, widgets.chosen("clips", clips, SOURCES)
+        folder = demo_clips(cls.hidden.unique_id) if clips["clips"] == DEMO else locations.clips_folder(clips["folder"])
+        lesson = LabelledDataset(read_clips(folder, trigger), trigger)
         report = "\n".join(described(lesson.dataset))
-        host.say(report, cls.hidden.unique_id)
+        messages.say(report, cls.hidden.unique_id)
         return io.NodeOutput(lesson, report)

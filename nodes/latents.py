@@ -13,7 +13,7 @@ from comfy_api.latest import io
 
 from ..acestep_core.audio.waveform import Waveform
 from ..acestep_core.errors import UserError
-from . import host
+from .host import devices, messages
 from .sound import waveform_of
 from .types import SongSocket, VocoderHandle, VocoderSocket
 
@@ -114,7 +114,7 @@ class EmptyLatent(io.ComfyNode):
 def encode(handle: VocoderHandle, wave: Waveform, node_id: str) -> torch.Tensor:
     """Latents [1, C, T] of a waveform."""
     handle.network.load(handle.activation_bytes)
-    return handle.vocoder.encode(wave, tell=host.told_seconds(node_id, wave.seconds))
+    return handle.vocoder.encode(wave, tell=messages.told_seconds(node_id, wave.seconds))
 
 
 class EncodeAudio(io.ComfyNode):
@@ -137,6 +137,6 @@ class EncodeAudio(io.ComfyNode):
     @classmethod
     def execute(cls, vocoder: VocoderHandle, audio) -> io.NodeOutput:
         wave = waveform_of(audio)
-        with host.notes_on(cls.hidden.unique_id):
-            samples = host.Room().spared(lambda: encode(vocoder, wave, cls.hidden.unique_id))
+        with messages.notes_on(cls.hidden.unique_id):
+            samples = devices.NodeOomFallback().with_fallback(lambda: encode(vocoder, wave, cls.hidden.unique_id))
         return io.NodeOutput(to_latent(Latents(samples, seconds=wave.seconds)))

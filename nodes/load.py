@@ -10,9 +10,10 @@ from ..acestep_core.checkpoints.checkpoint import read_checkpoint
 from ..acestep_core.checkpoints.locate import LocalModel, state_of
 from ..acestep_core.checkpoints.registry import KNOWN, STAGE, TEXT, VOCODER
 from ..acestep_core.errors import AceStepError
-from ..acestep_core.memory.needs import ALL, LONG_SECONDS, NETWORKS, Needs, cascade_needs, lone_needs
+from ..acestep_core.memory.needs import LONG_SECONDS, Needs, cascade_needs, lone_needs
+from ..acestep_core.memory.plan import ALL, NETWORKS
 from ..acestep_core.nn.quantise import QUANTISED
-from . import host
+from .host import devices, locations, messages
 from .types import Encoder, EncoderHandle, Model, ModelHandle, VocoderHandle, VocoderSocket
 
 CATEGORY = "ACE-Step/loaders"
@@ -25,7 +26,7 @@ _MARK = re.compile(r" \(download, [\d.]+ [GM]B\)$")
 
 def choices(kind: str) -> list[str]:
     """Names for a list: what is here, then known models that would be fetched, marked so with their size."""
-    here, absent = host.models_shelf().offered(kind)
+    here, absent = locations.models_shelf().offered(kind)
     return [*here, *(f"{model.name} (download, {_size(model.size_bytes)})" for model in absent)]
 
 
@@ -40,7 +41,7 @@ def plain(choice: str) -> str:
 
 def check(kind: str, *wanted: str | None) -> bool | str:
     """True, or why one of these choices cannot be loaded."""
-    shelf = host.models_shelf()
+    shelf = locations.models_shelf()
     fetchable = {model.name for model in shelf.absent(kind)}
     for choice in wanted:
         # What comes through a link arrives as None, and is checked when the node runs.
@@ -54,7 +55,7 @@ def check(kind: str, *wanted: str | None) -> bool | str:
 
 def fingerprint(kind: str, *wanted: str | None) -> str:
     """Changes whenever a file of one of these models does."""
-    shelf = host.models_shelf()
+    shelf = locations.models_shelf()
     here = shelf.here(kind)
     names = [plain(choice) for choice in wanted if choice is not None]
     states = {name: state_of(shelf.find(name, kind).path) if name in here else () for name in names}
@@ -63,10 +64,10 @@ def fingerprint(kind: str, *wanted: str | None) -> str:
 
 def fetched(choice: str, kind: str, node_id: str) -> LocalModel:
     """The model behind a choice, downloaded first where it is not here."""
-    shelf, name = host.models_shelf(), plain(choice)
+    shelf, name = locations.models_shelf(), plain(choice)
     if name in {model.name for model in shelf.absent(kind)}:
         _download(name, node_id)
-        found = host.models_shelf().find(name, kind)
+        found = locations.models_shelf().find(name, kind)
         _as_fetched[name] = state_of(found.path)
         return found
     return shelf.find(name, kind)
@@ -79,13 +80,13 @@ _as_fetched: dict[str, tuple] = {}
 def _download(name: str, node_id: str) -> None:
     from ..acestep_core.checkpoints.hub import download
 
-    progress = host.Progress(node_id, max(1, KNOWN[name].size_bytes // 10**6))
+    progress = messages.Progress(node_id, max(1, KNOWN[name].size_bytes // 10**6))
 
     def report(state):
         done, total = state.done_bytes // 10**6, state.total_bytes // 10**6
         progress.report(done, f"{name}: {done:,} of {total:,} MB")
 
-    download(name, report, host.models_shelf().own[0])
+    download(name, report, locations.models_shelf().own[0])
 
 
 def load_model(
@@ -100,13 +101,13 @@ def load_model(
     kind = None if quantised == NONE else quantised
     check_quantise(kind)
     parameters = read_checkpoint(local.path).part("transformer").parameters
-    folders = host.models_shelf().all_folders
-    with host.weights_for_all():
-        model = load_stage_model(local.path, dtype=host.stage_dtype(dtype, parameters), folders=folders)
+    folders = locations.models_shelf().all_folders
+    with devices.weights_for_all():
+        model = load_stage_model(local.path, dtype=devices.stage_dtype(dtype, parameters), folders=folders)
         if kind:
             quantise(model.transformer, kind, torch.device("cpu"))
     model = dataclasses.replace(model, name=local.name)
-    parts = (host.manage(network, "stage") for network in (model.transformer, model.condition_encoder))
+    parts = (devices.manage(network, "stage") for network in (model.transformer, model.condition_encoder))
     return ModelHandle(model, *parts, preview)
 
 
@@ -114,32 +115,32 @@ def load_encoder(local: LocalModel, dtype: str) -> EncoderHandle:
     from ..acestep_core.checkpoints.load import load_text_encoder
     from ..acestep_core.checkpoints.text_cache import text_cache
 
-    checkpoint, folders = read_checkpoint(local.path), host.models_shelf().all_folders
-    dtype = host.stage_dtype(dtype, checkpoint.part("text_encoder").parameters)
-    with host.weights_for_all():
+    checkpoint, folders = read_checkpoint(local.path), locations.models_shelf().all_folders
+    dtype = devices.stage_dtype(dtype, checkpoint.part("text_encoder").parameters)
+    with devices.weights_for_all():
         encoder = load_text_encoder(local.path, dtype=dtype, folders=folders)
-    network = host.manage(encoder.model, "text")
+    network = devices.manage(encoder.model, "text")
     return EncoderHandle(encoder, network, text_cache(checkpoint, network.patcher.load_device, dtype))
 
 
 def load_vocoder(local: LocalModel, dtype: str = AUTO) -> VocoderHandle:
     from ..acestep_core.checkpoints.load import load_vocoder as load
 
-    with host.weights_for_all():
-        vocoder = load(local.path, dtype=host.vocoder_dtype(dtype))
-    return VocoderHandle(vocoder, host.manage(vocoder.network, "vocoder"))
+    with devices.weights_for_all():
+        vocoder = load(local.path, dtype=devices.vocoder_dtype(dtype))
+    return VocoderHandle(vocoder, devices.manage(vocoder.network, "vocoder"))
 
 
 def tell_memory(needs: Needs, node_id: str) -> None:
     """What a song takes, on the node, before anything is loaded."""
     sizes = {holds: f"{size / 1e9:.1f} GB" for holds, size in needs.sizes().items()}
     least = f"{sizes[NETWORKS]} for a song of {LONG_SECONDS:g} s, one network at a time"
-    host.say(f"{least}; {sizes[ALL]} where all of them stay", node_id)
+    messages.say(f"{least}; {sizes[ALL]} where all of them stay", node_id)
 
 
 def _each(dtype: str, local: LocalModel) -> int | None:
     """Bytes of a number of a model's weights at a widget's dtype, None where the file decides."""
-    chosen = host.stage_dtype(dtype, read_checkpoint(local.path).part("transformer").parameters)
+    chosen = devices.stage_dtype(dtype, read_checkpoint(local.path).part("transformer").parameters)
     return chosen and chosen.itemsize
 
 
@@ -159,7 +160,7 @@ def find_parts(l: str, m: str, s: str, text: str, vocoder: str, node_id: str) ->
         name: None if choice == AUTO else _reference(fetched(choice, kind, node_id))
         for name, choice, kind in (("text", text, TEXT), ("vocoder", vocoder, VOCODER))
     }
-    return find_cascade(**stages, **parts, folders=host.models_shelf().all_folders)
+    return find_cascade(**stages, **parts, folders=locations.models_shelf().all_folders)
 
 
 def _reference(local: LocalModel):
@@ -258,9 +259,9 @@ class LoadCascade(io.ComfyNode):
 
     @classmethod
     def execute(cls, l, m, s, text_encoder, vocoder, dtype, vocoder_dtype=AUTO, quantise=NONE) -> io.NodeOutput:  # noqa: E741
-        with host.notes_on(cls.hidden.unique_id):
+        with messages.notes_on(cls.hidden.unique_id):
             found = find_parts(l, m, s, text_encoder, vocoder, cls.hidden.unique_id)
-            vocoder_each = host.vocoder_dtype(vocoder_dtype).itemsize
+            vocoder_each = devices.vocoder_dtype(vocoder_dtype).itemsize
             needs = cascade_needs(found, _each(dtype, found.stages[0]), False, quantise != NONE, vocoder_each)
             tell_memory(needs, cls.hidden.unique_id)
             return io.NodeOutput(*load_cascade(found, dtype, vocoder_dtype, quantise))
@@ -290,7 +291,7 @@ class LoadStageModel(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, dtype, quantise=NONE) -> io.NodeOutput:
-        with host.notes_on(cls.hidden.unique_id):
+        with messages.notes_on(cls.hidden.unique_id):
             local = fetched(model, STAGE, cls.hidden.unique_id)
             needs = lone_needs(read_checkpoint(local.path), _each(dtype, local), quantise != NONE)
             tell_memory(needs, cls.hidden.unique_id)

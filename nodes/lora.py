@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from ..acestep_core.checkpoints.locate import state_of
 from ..acestep_core.errors import UserError
 from ..acestep_core.lora.find import list_adapters, why_not
-from . import host
+from .host import devices, locations, messages
 from .types import AdapterSocket, Model, ModelHandle, TrainedAdapter
 
 CATEGORY = "ACE-Step/lora"
@@ -20,7 +20,7 @@ NOT_CONNECTED = object()  # ComfyUI tells a node that is asked beforehand None f
 
 
 def choices() -> list[str]:
-    return [NONE, *list_adapters(host.adapter_folders())]
+    return [NONE, *list_adapters(locations.adapter_folders())]
 
 
 def chosen(name: str) -> Path | None:
@@ -29,7 +29,7 @@ def chosen(name: str) -> Path | None:
     """
     if name == NONE:
         return None
-    folders = host.adapter_folders()
+    folders = locations.adapter_folders()
     here = list_adapters(folders)
     if name not in here:
         if wrong := why_not(name, folders):
@@ -53,7 +53,7 @@ def check(name: str | None, trained: object) -> bool | str:
 
 def fingerprint(name: str | None) -> str:
     """Changes whenever a file of the adapter does."""
-    place = list_adapters(host.adapter_folders()).get(name)
+    place = list_adapters(locations.adapter_folders()).get(name)
     return str((name, place and state_of(place)))
 
 
@@ -80,15 +80,15 @@ def dress(handle: ModelHandle, place: Path, strength: float) -> tuple[ModelHandl
     from torch import nn
 
     from ..acestep_core.lora.adapter import read_adapter
-    from ..acestep_core.lora.apply import Dressed, wear
+    from ..acestep_core.lora.apply import Dressed, apply_adapter
 
-    with host.weights_for_all():
-        model, report = wear(handle.model, read_adapter(place), strength)
+    with devices.weights_for_all():
+        model, report = apply_adapter(handle.model, read_adapter(place), strength)
     if model is handle.model:  # strength 0
         return handle, report.lines
     layers = (model.transformer.get_submodule(path) for path in report.matched)
     branches = nn.ModuleList(layer.branches[-1] for layer in layers if isinstance(layer, Dressed))
-    worn = (*handle.worn, host.manage(branches, "stage"))
+    worn = (*handle.worn, devices.manage(branches, "stage"))
     return dataclasses.replace(handle, model=model, worn=worn), report.lines
 
 
@@ -135,7 +135,7 @@ class ApplyLora(io.ComfyNode):
         if place is None:
             return io.NodeOutput(model, "no adapter")
         worn, lines = dress(model, place, strength)
-        host.say("\n".join(lines), cls.hidden.unique_id)
+        messages.say("\n".join(lines), cls.hidden.unique_id)
         return io.NodeOutput(worn, "\n".join(lines))
 
 
@@ -165,7 +165,7 @@ class LoraInfo(io.ComfyNode):
     @classmethod
     def execute(cls, adapter, trained: TrainedAdapter | None = None) -> io.NodeOutput:
         info = describe(trained.place if trained else chosen(adapter))
-        host.say(info, cls.hidden.unique_id)
+        messages.say(info, cls.hidden.unique_id)
         return io.NodeOutput(info)
 
 

@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..acestep_core.errors import UserError
 from ..acestep_core.models.reference import TIMBRE_SECONDS, Reference, continuation, timbre_reference
-from . import host
+from .host import devices, messages
 from .sound import waveform_of
 from .types import ReferenceSocket, VocoderHandle, VocoderSocket
 
@@ -17,7 +17,7 @@ def add(before: Reference | None, heard: VocoderHandle, audio: dict, use: str, n
     """A reference with one clip more."""
     before, clip = before or Reference(), waveform_of(audio)
     heard.network.load(heard.activation_bytes)
-    tell = host.told_seconds(node_id, TIMBRE_SECONDS if use == TIMBRE else clip.seconds)
+    tell = messages.told_seconds(node_id, TIMBRE_SECONDS if use == TIMBRE else clip.seconds)
     if use == TIMBRE:
         return dataclasses.replace(before, timbre=(*before.timbre, *timbre_reference(heard.vocoder, [clip], tell)))
     if before.source is not None:
@@ -56,5 +56,9 @@ class ReferenceEncode(io.ComfyNode):
 
     @classmethod
     def execute(cls, vocoder: VocoderHandle, audio, use, reference=None) -> io.NodeOutput:
-        with host.notes_on(cls.hidden.unique_id):
-            return io.NodeOutput(host.Room().spared(lambda: add(reference, vocoder, audio, use, cls.hidden.unique_id)))
+        with messages.notes_on(cls.hidden.unique_id):
+            return io.NodeOutput(
+                devices.NodeOomFallback().with_fallback(
+                    lambda: add(reference, vocoder, audio, use, cls.hidden.unique_id)
+                )
+            )

@@ -3,12 +3,12 @@
 from comfy_api.latest import io
 
 from ..acestep_core.errors import UserError
-from ..acestep_core.memory.needs import STAGE_MEANS
+from ..acestep_core.memory.plan import STAGE_MEANS
 from ..acestep_core.models.text_encoder import TextStates
 from ..acestep_core.prompt import lyrics_prompt, text_prompt
 from ..acestep_core.song import INSTRUMENTAL, LANGUAGES, UNKNOWN_LANGUAGE, Song
 from ..acestep_core.spec import DEFAULT_SECONDS, MAX_BPM, MAX_SECONDS, MIN_BPM, MIN_SECONDS
-from . import host
+from .host import devices, messages
 from .types import Encoder, EncoderHandle, SongSocket, Text
 
 AUTO = "auto"
@@ -29,7 +29,9 @@ def states_of(handle: EncoderHandle, song: Song) -> TextStates:
 
     def read() -> TextStates:
         cache = handle.cache
-        return host.Room().spared(lambda: cache.get(prompts, encode) if cache else encode(), STAGE_MEANS)
+        return devices.NodeOomFallback().with_fallback(
+            lambda: cache.get(prompts, encode) if cache else encode(), STAGE_MEANS
+        )
 
     return handle.texts.get(prompts, read)
 
@@ -120,5 +122,5 @@ class TextEncode(io.ComfyNode):
 
     @classmethod
     def execute(cls, text_encoder: EncoderHandle, song: Song) -> io.NodeOutput:
-        with host.notes_on(cls.hidden.unique_id):
+        with messages.notes_on(cls.hidden.unique_id):
             return io.NodeOutput(states_of(text_encoder, song))

@@ -16,7 +16,8 @@ from ..acestep_core.models.condition import Condition, encode_condition
 from ..acestep_core.models.defaults import VariantDefaults
 from ..acestep_core.models.reference import Reference
 from ..acestep_core.spec import MAX_SEED
-from . import host, load
+from . import load
+from .host import devices, locations, messages, widgets
 from .latents import Latents, of_latent, to_latent
 from .types import Model, ModelHandle, ReferenceSocket, Text
 
@@ -32,7 +33,7 @@ PREVIEW_SECONDS = 3.0
 
 def plan(handle: ModelHandle, slot: int, latents: Latents, wish: dict) -> Stage:
     """The Stage that a node's widgets and its latents ask for. Raises UserError."""
-    own, asked = handle.model.defaults, host.chosen("stretch", wish["stretch"], STRETCHES)
+    own, asked = handle.model.defaults, widgets.chosen("stretch", wish["stretch"], STRETCHES)
     _check_most(wish["steps"], wish["shift"])
     at = 1.0 if latents.empty else latents.t
     times = stretch(
@@ -56,7 +57,7 @@ def _check_most(steps: int, shift: float) -> None:
 
 
 def _guidance(asked: dict) -> Guidance | None:
-    kind = host.chosen("guidance", asked, GUIDANCES)["guidance"]
+    kind = widgets.chosen("guidance", asked, GUIDANCES)["guidance"]
     return None if kind == AUTO else Guidance(kind, asked.get("scale", 1.0))
 
 
@@ -67,15 +68,15 @@ def play(handle: ModelHandle, stage: Stage, latents: Latents, text, reference, s
     seeds = item_seeds(seed, len(latents.samples))
     frames = latents.samples.shape[-1]
     kept = reference.source.kept(frames) if reference and reference.source else None
-    looks = len(latents.samples) * stage.guidance.looks
-    room = host.Room(looks)
+    passes = len(latents.samples) * stage.guidance.forward_passes
+    room = devices.NodeOomFallback(passes)
 
     def steps() -> Iterator[Step]:
         condition, at_once = _condition(handle, text, frames, reference), 1 if room.plan.splits else None
-        handle.load_transformer(handle.activation_bytes(frames, at_once or looks))
+        handle.load_transformer(handle.activation_bytes(frames, at_once or passes))
         yield from run([stage], latents.samples, [condition], seeds, kept=kept, at=latents.t or 0.0, at_once=at_once)
 
-    for step in room.steps_spared(steps):
+    for step in room.steps_with_fallback(steps):
         report(step)
     models = tuple(dict.fromkeys((*latents.models, handle.model.name)))
     made_from = latents.seeds if latents.t and latents.seeds else seeds  # of the stage that began the song
@@ -121,7 +122,7 @@ CONDITION_ACTIVATION_BYTES = 512 << 20
 
 def reporter(handle: ModelHandle, slot: int, stage: Stage, node_id: str) -> Callable[[Step], None]:
     """Tells a node's user after each step where the stage is, and shows how the song begins."""
-    progress = host.Progress(node_id, stage.steps)
+    progress = messages.Progress(node_id, stage.steps)
 
     def report(step: Step) -> None:
         picture = (lambda: _picture(handle, step)) if handle.preview and handle.preview.network.is_in_place else None
@@ -144,7 +145,7 @@ def _picture(handle: ModelHandle, step: Step):
         if not is_out_of_memory(exc):
             raise
         return None
-    return picture(heard, width=host.PREVIEW_PIXELS, height=host.PREVIEW_PIXELS // 2)
+    return picture(heard, width=messages.PREVIEW_PIXELS, height=messages.PREVIEW_PIXELS // 2)
 
 
 def answer_stretch(query: dict) -> dict:
@@ -169,7 +170,7 @@ def answer_stretch(query: dict) -> dict:
 
 def _defaults(name: str) -> VariantDefaults:
     """Of a model that is here, or that Run would fetch."""
-    shelf = host.models_shelf()
+    shelf = locations.models_shelf()
     fetched = {model.name: model.variant for model in shelf.absent(STAGE)}
     return VARIANTS[fetched[name]] if name in fetched else read_checkpoint(shelf.find(name, STAGE).path).defaults
 
@@ -282,16 +283,16 @@ class _StageNode(io.ComfyNode):
     def validate_inputs(cls, *, stretch=None, guidance=None):
         # By keyword, so that ComfyUI checks the inside of both; one that it does not know arrives as None.
         for name, given, options in (("stretch", stretch, STRETCHES), ("guidance", guidance, GUIDANCES)):
-            if wrong := host.check_choice(name, given, options):
+            if wrong := widgets.check_choice(name, given, options):
                 return wrong
         return True
 
     @classmethod
     def execute(cls, model, text, latent, seed, reference=None, **wish) -> io.NodeOutput:
         latents = of_latent(latent)
-        with host.notes_on(cls.hidden.unique_id):
+        with messages.notes_on(cls.hidden.unique_id):
             stage = plan(model, cls.SLOT, latents, wish)
-            host.note(stage.notes(), cls.hidden.unique_id)
+            messages.note(stage.notes(), cls.hidden.unique_id)
             report = reporter(model, cls.SLOT, stage, cls.hidden.unique_id)
             return io.NodeOutput(*map(to_latent, play(model, stage, latents, text, reference, seed, report)))
 

@@ -18,9 +18,9 @@ from ..acestep_core.errors import CheckpointError, UserError
 from ..acestep_core.lora.facts import TRAINING, TRIGGER_WORDS
 from ..acestep_core.training import common
 from ..acestep_core.training.folders import folders
-from ..acestep_core.training.loss_plot import MEAN_STEPS, curve_of, picture
+from ..acestep_core.training.loss_plot import MEAN_STEPS, loss_plot_of, picture
 from ..acestep_core.training.settings import LoraSettings, Rhythm
-from . import host
+from .host import devices, locations, messages, widgets
 from .lora import CATEGORY
 from .song import TEXT_ACTIVATION_BYTES
 from .training_settings import MEMORIES, STRETCHES, how_inputs, settings_of
@@ -29,7 +29,7 @@ from .types import (
     DatasetSocket,
     Encoder,
     EncoderHandle,
-    Lesson,
+    LabelledDataset,
     Model,
     ModelHandle,
     TrainedAdapter,
@@ -63,7 +63,7 @@ def places(name: str) -> tuple[Path, Path]:
     if wrong := check_name(name):
         raise UserError(wrong)
     name = name.strip().removesuffix(".safetensors")
-    return host.new_adapter(name), host.training_folder(name)
+    return locations.new_adapter(name), locations.training_folder(name)
 
 
 def marks(target: Path) -> dict[str, str]:
@@ -121,7 +121,7 @@ class Wish:
 
 
 def train(
-    model: ModelHandle, encoder: EncoderHandle, vocoder: VocoderHandle, lesson: Lesson, wish: Wish
+    model: ModelHandle, encoder: EncoderHandle, vocoder: VocoderHandle, lesson: LabelledDataset, wish: Wish
 ) -> tuple[Path, "Board"]:
     """The adapter's file, and its curve. What was done of it before is not done again. Raises UserError."""
     from ..acestep_core.training.lora import Trainer
@@ -131,68 +131,70 @@ def train(
     target, work = places(wish.name)
     if not work.is_dir():
         check_free(target, None)  # what can be told before the clips are prepared
-    pieces = prepare(model, encoder, vocoder, lesson, wish)
+    examples = prepare(model, encoder, vocoder, lesson, wish)
     songs = own_songs(model, encoder, vocoder, wish) if wish.settings.preserve else ()
-    load(model, vocoder, pieces, wish)
+    load(model, vocoder, examples, wish)
     facts = {TRIGGER_WORDS: lesson.trigger}
-    trainer = Trainer(model.model, pieces, vocoder.vocoder, work, wish.settings, wish.rhythm, facts, songs=songs)
+    trainer = Trainer(model.model, examples, vocoder.vocoder, work, wish.settings, wish.rhythm, facts, songs=songs)
     check_free(target, trainer.identity)
     board = Board(trainer, wish.node_id)
     if not trainer.step and (learnt := learnt_before(target, work, wish.settings.steps)):
-        host.say(f"{learnt} steps were learnt before; the training's folder is gone, its curve with it", wish.node_id)
+        messages.say(
+            f"{learnt} steps were learnt before; the training's folder is gone, its curve with it", wish.node_id
+        )
         return target, board
     teach(trainer, board)
-    host.say(f"{target.parent.name}/{target.name}: {trainer.step} steps learnt", wish.node_id)
+    messages.say(f"{target.parent.name}/{target.name}: {trainer.step} steps learnt", wish.node_id)
     return trainer.finish(target), board
 
 
-def prepare(model, encoder, vocoder, lesson: Lesson, wish: Wish) -> list:
-    """The pieces of the clips; what is left out is noted on the node."""
+def prepare(model, encoder, vocoder, lesson: LabelledDataset, wish: Wish) -> list:
+    """The examples of the clips; what is left out is noted on the node."""
     from ..acestep_core.training.prepare import Preparation
 
     networks = (vocoder.network, encoder.network, model.condition_encoder)
-    host.load_together(networks, max(vocoder.activation_bytes, TEXT_ACTIVATION_BYTES))
+    devices.load_together(networks, max(vocoder.activation_bytes, TEXT_ACTIVATION_BYTES))
     of = len(lesson.dataset.clips)
-    progress = host.Progress(wish.node_id, of)
-    cache = host.training_folder(PREPARED)
+    progress = messages.Progress(wish.node_id, of)
+    cache = locations.training_folder(PREPARED)
     preparation = Preparation(model.model, encoder.encoder, vocoder.vocoder, cache, wish.settings.crop_seconds)
-    pieces, left_out = common.gather(
+    examples, left_out = common.gather(
         preparation,
         lesson.dataset,
         lesson.trigger,
         lambda number: progress.report(number, f"prepared clip {number} of {of}"),
     )
-    host.note(tuple(map(common.left_out_line, left_out)), wish.node_id)
-    return pieces
+    messages.note(tuple(map(common.left_out_line, left_out)), wish.node_id)
+    return examples
 
 
 def own_songs(model: ModelHandle, encoder: EncoderHandle, vocoder: VocoderHandle, wish: Wish) -> list:
     """Songs that the model makes by itself, to which it is held."""
     from ..acestep_core.training.captions import own_songs
-    from ..acestep_core.training.generated_clips import made_pieces
+    from ..acestep_core.training.generated_clips import generated_examples
 
     seconds, frames = wish.settings.crop_seconds, vocoder.vocoder.latents.frames(wish.settings.crop_seconds)
     wanted, made = own_songs(None, model.model.defaults.variant, seconds), []
     networks = (encoder.network, model.condition_encoder, model.transformer)
-    host.load_together(networks, max(model.activation_bytes(frames), TEXT_ACTIVATION_BYTES))
-    progress, cache = host.Progress(wish.node_id, len(wanted)), host.training_folder(PREPARED)
-    for piece in made_pieces(model.model, encoder.encoder, wanted, frames, wish.settings.seed, cache):
-        made.append(piece)
+    devices.load_together(networks, max(model.activation_bytes(frames), TEXT_ACTIVATION_BYTES))
+    progress, cache = messages.Progress(wish.node_id, len(wanted)), locations.training_folder(PREPARED)
+    for example in generated_examples(model.model, encoder.encoder, wanted, frames, wish.settings.seed, cache):
+        made.append(example)
         progress.report(len(made), f"made song {len(made)} of {len(wanted)} of the model's own")
     return made
 
 
-def load(model: ModelHandle, vocoder: VocoderHandle, pieces: list, wish: Wish) -> None:
+def load(model: ModelHandle, vocoder: VocoderHandle, examples: list, wish: Wish) -> None:
     """The transformer on its device, and the vocoder where there are previews, with room for what training takes; the
     text encoder goes where ComfyUI needs its memory.
     """
     from ..acestep_core.training.memory_needs import training_bytes
 
-    longest = max(piece.latents.shape[-1] for piece in pieces)
+    longest = max(example.latents.shape[-1] for example in examples)
     frames = min(longest, vocoder.vocoder.latents.frames(wish.settings.crop_seconds))
     needed = training_bytes(model.model.transformer, wish.settings, frames)
     if wish.rhythm.preview:
-        host.load_together((model.transformer, vocoder.network), max(needed, vocoder.activation_bytes))
+        devices.load_together((model.transformer, vocoder.network), max(needed, vocoder.activation_bytes))
     else:
         model.transformer.load(needed)
 
@@ -200,19 +202,19 @@ def load(model: ModelHandle, vocoder: VocoderHandle, pieces: list, wish: Wish) -
 def teach(trainer, board: "Board") -> None:
     """The steps that are left. Cancel keeps what was learnt, and nothing of it stays on the base."""
     settings, pace = trainer.settings, common.Pace(trainer.step)
-    host.say("\n".join(common.outline(trainer)), board.node_id)
-    progress = host.Progress(board.node_id, settings.steps)
+    messages.say("\n".join(common.outline(trainer)), board.node_id)
+    progress = messages.Progress(board.node_id, settings.steps)
     try:
         for learnt in trainer.run():
             board.show(at_once=learnt.preview is not None or learnt.step == learnt.of)
             progress.report(learnt.step, pace.line(learnt))
-    except host.Cancelled:
+    except messages.Cancelled:
         trainer.save()
-        host.say(f"kept at step {trainer.step} of {settings.steps}; Run goes on from there", board.node_id)
+        messages.say(f"kept at step {trainer.step} of {settings.steps}; Run goes on from there", board.node_id)
         raise
     finally:
         trainer.model.transformer.eval()  # it shares its layers with what was taught
-        host.free_unused()
+        devices.free_unused()
 
 
 class Board:
@@ -226,7 +228,7 @@ class Board:
         now = time.monotonic()
         if at_once or now - self._shown >= SHOW_SECONDS:
             self._shown = now
-            host.show(EVENT, self.view())
+            messages.show(EVENT, self.view())
 
     def view(self) -> dict:
         """All that is drawn, so that a page that comes later misses nothing."""
@@ -239,7 +241,7 @@ class Board:
             "points": curve.points,
             "held_out": curve.held_out,
             "ends": curve.ends,
-            "previews": [host.saved(path) for path in self._previews()],
+            "previews": [locations.saved(path) for path in self._previews()],
         }
 
     def image(self) -> torch.Tensor:
@@ -254,7 +256,7 @@ class Board:
         return [*of_steps[:-1], *others, *of_steps[-1:]]
 
     def _curve(self):
-        return curve_of(self._trainer.losses.read())
+        return loss_plot_of(self._trainer.losses.read())
 
 
 # ---- the node --------------------------------------------------------------------------------------------------------
@@ -289,7 +291,7 @@ class TrainLora(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, name, *, memory=None, stretch=None):
         for asked, given, options in (("memory", memory, MEMORIES), ("stretch", stretch, STRETCHES)):
-            if wrong := host.check_choice(asked, given, options):
+            if wrong := widgets.check_choice(asked, given, options):
                 return wrong
         return True if name is None else check_name(name) or True  # None comes through a link
 
@@ -299,7 +301,7 @@ class TrainLora(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, text_encoder, vocoder, dataset, name, preview_every, save_every, measure_every, **how):
-        with host.notes_on(cls.hidden.unique_id):
+        with messages.notes_on(cls.hidden.unique_id):
             rhythm = Rhythm(save_every, measure_every, preview_every)
             wish = Wish(name, settings_of(model, how), rhythm, cls.hidden.unique_id)
             path, board = train(model, text_encoder, vocoder, dataset, wish)

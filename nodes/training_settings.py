@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from ..acestep_core.checkpoints.registry import KNOWN
 from ..acestep_core.training import common
 from ..acestep_core.training.settings import KINDS, PRESETS, TARGETS, TINY, LoraSettings, Rhythm, preset
-from . import host
+from .host import devices, widgets
 from .types import ModelHandle
 
 AUTO, CUSTOM, TINY_PRESET = "auto", "custom", "tiny"
@@ -21,8 +21,8 @@ def settings_of(handle: ModelHandle, wish: dict) -> LoraSettings:
     """What the widgets ask for of this model; 0 and auto are the preset's. Raises UserError."""
     from ..acestep_core.training.objective import flow_times
 
-    memory = host.chosen("memory", wish["memory"], MEMORIES)
-    stretch = host.chosen("stretch", wish["stretch"], STRETCHES)
+    memory = widgets.chosen("memory", wish["memory"], MEMORIES)
+    stretch = widgets.chosen("stretch", wish["stretch"], STRETCHES)
     given = {name: wish[name] for name in ("steps", "dropout", "warm_up", "weight_decay", "clip", "hold_out", "seed")}
     given |= {name: wish[name] for name in ("learning_rate", "accumulate") if wish[name]}
     given |= {"alpha": wish["alpha"] or None, "targets": TARGETS_OF[wish["targets"]], "kind": wish["kind"]}
@@ -44,7 +44,7 @@ def _preset(handle: ModelHandle, choice: str, given: dict) -> LoraSettings:
         return LoraSettings(**{**TINY, **given})
     if choice == CUSTOM:
         return LoraSettings(**given)
-    size = host.device_gigabytes() if choice == AUTO else int(choice.split()[0])
+    size = devices.device_gigabytes() if choice == AUTO else int(choice.split()[0])
     return preset(max(size, min(PRESETS)), **given)
 
 

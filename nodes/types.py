@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
 
-from ..acestep_core.memory.lru import Recent
+from ..acestep_core.memory.lru import LruCache
 
 if TYPE_CHECKING:
     from ..acestep_core.checkpoints.text_cache import TextCache
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..acestep_core.models.text_encoder import TextEncoder
     from ..acestep_core.models.vocoder import Vocoder
     from ..acestep_core.training.dataset import Dataset
-    from .host import Managed
+    from .host.devices import Managed
 
 Model = io.Custom("ACESTEP_MODEL")
 Encoder = io.Custom("ACESTEP_TEXT_ENCODER")
@@ -61,7 +61,7 @@ class EncoderHandle(Handle):
     encoder: "TextEncoder"
     network: "Managed"
     cache: "TextCache | None" = None
-    texts: Recent = field(default_factory=lambda: Recent(REMEMBERED_TEXTS))
+    texts: LruCache = field(default_factory=lambda: LruCache(REMEMBERED_TEXTS))
 
     @property
     def networks(self):
@@ -79,16 +79,18 @@ class ModelHandle(Handle):
     condition_encoder: "Managed"
     preview: VocoderHandle | None = None
     worn: "tuple[Managed, ...]" = ()
-    conditions: Recent = field(default_factory=lambda: Recent(REMEMBERED_CONDITIONS))  # of texts, lengths, references
+    conditions: LruCache = field(
+        default_factory=lambda: LruCache(REMEMBERED_CONDITIONS)
+    )  # of texts, lengths, references
 
     @property
     def networks(self):
         return (self.transformer, self.condition_encoder, *self.worn)
 
-    def activation_bytes(self, frames: int, looks: int = 1) -> float:
-        """Of so many looks at once: a few streams [B, N, hidden], the widest layer's [B, N, inter], in float32."""
+    def activation_bytes(self, frames: int, passes: int = 1) -> float:
+        """Of so many passes at once: a few streams [B, N, hidden], the widest layer's [B, N, inter], in float32."""
         config = self.model.transformer.config
-        return 4 * looks * frames / config.patch_size * (8 * config.hidden_size + 3 * config.intermediate_size)
+        return 4 * passes * frames / config.patch_size * (8 * config.hidden_size + 3 * config.intermediate_size)
 
     def load_transformer(self, activation_bytes: float) -> None:
         """The transformer and what it wears, on the device where they compute."""
@@ -98,7 +100,7 @@ class ModelHandle(Handle):
 
 
 @dataclass(frozen=True)
-class Lesson:
+class LabelledDataset:
     """Clips to learn from, and the word that every caption of theirs begins with."""
 
     dataset: "Dataset"

@@ -5,7 +5,7 @@ from comfy_api.latest import io
 
 from ..acestep_core.audio.waveform import Waveform
 from ..acestep_core.generation.cascade import finished
-from . import host
+from .host import devices, messages
 from .latents import of_latent
 from .sound import to_audio
 from .types import ReferenceSocket, VocoderHandle, VocoderSocket
@@ -15,14 +15,14 @@ TO_FINISH = "let a last stage finish it (end 0), or take the stage's x0"
 
 def decode(handle: VocoderHandle, latents: torch.Tensor, node_id: str) -> Waveform:
     """Latents [B, C, T] -> waveform [B, channels, N], by a smaller plan where memory runs out."""
-    room = host.Room()
-    return room.spared(lambda: _decode(handle, latents, node_id, room.plan.small_tiles))
+    room = devices.NodeOomFallback()
+    return room.with_fallback(lambda: _decode(handle, latents, node_id, room.plan.small_tiles))
 
 
 def _decode(handle: VocoderHandle, latents: torch.Tensor, node_id: str, small_tiles: bool) -> Waveform:
     vocoder = handle.vocoder.small_tiled() if small_tiles else handle.vocoder
     handle.network.load(handle.activation_bytes)
-    return vocoder.decode(latents, host.told_seconds(node_id, vocoder.latents.seconds(latents.shape[-1])))
+    return vocoder.decode(latents, messages.told_seconds(node_id, vocoder.latents.seconds(latents.shape[-1])))
 
 
 class Vocode(io.ComfyNode):
@@ -50,8 +50,8 @@ class Vocode(io.ComfyNode):
     @classmethod
     def execute(cls, vocoder: VocoderHandle, latent, reference=None) -> io.NodeOutput:
         latents = of_latent(latent)
-        with host.notes_on(cls.hidden.unique_id):
+        with messages.notes_on(cls.hidden.unique_id):
             if latents.t:
-                host.note((f"the latent is at t = {latents.t:.4g}, half made: {TO_FINISH}",), cls.hidden.unique_id)
+                messages.note((f"the latent is at t = {latents.t:.4g}, half made: {TO_FINISH}",), cls.hidden.unique_id)
             wave = finished(decode(vocoder, latents.samples, cls.hidden.unique_id), latents.seconds, reference)
         return io.NodeOutput(to_audio(wave, latents.seeds, latents.models))

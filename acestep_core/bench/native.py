@@ -71,12 +71,12 @@ def extrapolated(whole: Ratio, layers_alone: Ratio, layers: int) -> Ratio:
     """The same step of a network as deep as the published one: its layers are all alike, and ours does nothing else. Of
     `layers_alone` only the ratio counts, for between two rows a machine may change its speed.
     """
-    deeper = published.LAYERS["2B"] / layers
+    deeper = published.layers_of("2B") / layers
     ours = whole.ours_seconds * deeper
     theirs = whole.theirs_seconds + layers_alone.ratio * whole.ours_seconds * (deeper - 1)
     return replace(
         whole,
-        name=f"{whole.name}, extrapolated to {published.LAYERS['2B']} layers",
+        name=f"{whole.name}, extrapolated to {published.layers_of('2B')} layers",
         ours_seconds=ours,
         theirs_seconds=theirs,
         ratio=round(theirs / ours, 3),

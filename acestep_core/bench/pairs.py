@@ -13,7 +13,7 @@ import torch
 from ..checkpoints.variants import VARIANTS
 from ..generation.cascade import Cascade
 from ..models.condition import Condition
-from ..models.cuda_graph import replayed
+from ..models.cuda_graph import with_cuda_graph
 from ..models.stage_model import StageModel
 from ..models.text_encoder import TextEncoder
 from ..models.velocity import prepare
@@ -51,7 +51,7 @@ class Drawn:
 
     def ours(self, transformer) -> Run:
         """A step of ours with it, as one of many."""
-        velocity = replayed(prepare(transformer, self.condition), sys.maxsize)
+        velocity = with_cuda_graph(prepare(transformer, self.condition), sys.maxsize)
         for _ in range(SETTLED_AFTER if self.latents.is_cuda else 0):
             velocity(self.latents, T)
         return lambda: velocity(self.latents, T)

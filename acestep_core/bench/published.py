@@ -8,39 +8,23 @@ from collections.abc import Callable
 
 import torch
 
+from ..checkpoints import geometry
 from ..spec import PUBLISHED_LATENTS
 
 SEED = 0
-VOCODER_RATIOS = (2, 4, 4, 6, 10)
-# What differs from diffusers' defaults, which are the published 2B; S is the student that `train distill` makes of it.
-WIDTHS = {
-    "2B": {},
-    "XL": {
-        "hidden_size": 2560,
-        "intermediate_size": 9728,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "encoder_hidden_size": 2048,
-    },
-    "S": {"hidden_size": 1280, "intermediate_size": 4096, "encoder_hidden_size": 2048},
-}
-LAYERS = {"2B": 24, "XL": 32, "S": 24}
-TEXT_LAYERS = 28
-# Qwen3-Embedding-0.6B.
-TEXT_ENCODER = {
-    "hidden_size": 1024,
-    "intermediate_size": 3072,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-}
+
+
+def layers_of(width: str) -> int:
+    """Layers of a published transformer."""
+    return geometry.TRANSFORMERS[width.lower()].arguments["num_hidden_layers"]
 
 
 def transformer(width: str, layers: int | None, device: torch.device, dtype: torch.dtype):
     from diffusers import AceStepTransformer1DModel
 
-    geometry = WIDTHS[width] | {"num_hidden_layers": layers or LAYERS[width]}
-    return _made(lambda: AceStepTransformer1DModel(**geometry), SEED, device, dtype)
+    sizes = dict(geometry.TRANSFORMERS[width.lower()].arguments)
+    sizes["num_hidden_layers"] = layers or sizes["num_hidden_layers"]
+    return _made(lambda: AceStepTransformer1DModel(**sizes), SEED, device, dtype)
 
 
 def condition_encoder(device: torch.device, dtype: torch.dtype):
@@ -53,17 +37,24 @@ def condition_encoder(device: torch.device, dtype: torch.dtype):
 def text_encoder(layers: int | None, vocabulary: int, device: torch.device, dtype: torch.dtype):
     from transformers import Qwen3Config, Qwen3Model
 
-    config = Qwen3Config(vocab_size=vocabulary, num_hidden_layers=layers or TEXT_LAYERS, **TEXT_ENCODER)
+    sizes = dict(geometry.TEXT_ENCODER.arguments)
+    sizes["num_hidden_layers"] = layers or sizes["num_hidden_layers"]
+    config = Qwen3Config(vocab_size=vocabulary, **sizes)
     return _made(lambda: Qwen3Model(config), SEED + 2, device, dtype)
 
 
 def vae(device: torch.device, dtype: torch.dtype):
     from diffusers import AutoencoderOobleck
 
-    geometry = {"downsampling_ratios": list(VOCODER_RATIOS), "sampling_rate": PUBLISHED_LATENTS.sample_rate_hz}
+    ratios = list(geometry.VOCODER.arguments["downsampling_ratios"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # it uses torch's older weight norm
-        return _made(lambda: AutoencoderOobleck(**geometry), SEED, device, dtype)
+        return _made(
+            lambda: AutoencoderOobleck(downsampling_ratios=ratios, sampling_rate=PUBLISHED_LATENTS.sample_rate_hz),
+            SEED,
+            device,
+            dtype,
+        )
 
 
 def _made(make: Callable[[], torch.nn.Module], seed: int, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:

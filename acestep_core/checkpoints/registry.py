@@ -6,6 +6,9 @@ A new model is one more row.
 
 from dataclasses import dataclass
 
+from . import geometry
+from .geometry import STAGE_PARAMETERS, TEXT_ENCODER
+
 STAGE, TEXT, VOCODER = "stage", "text", "vocoder"
 
 _BUNDLE = "ACE-Step/Ace-Step1.5"
@@ -15,8 +18,8 @@ _TEXT_FILES = ("config.json", "model*.safetensors", "tokenizer.json", "tokenizer
 _VAE_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 _PIPELINE_FILES = ("model_index.json", "*/*.json", "*/*.safetensors")
 
-_PARAMETERS_2B, _PARAMETERS_XL = 2_393_872_518, 4_987_310_726
-_PARAMETERS_TEXT, _PARAMETERS_VAE = 595_776_512, 168_695_426
+_PARAMETERS_2B, _PARAMETERS_XL = STAGE_PARAMETERS["2b"], STAGE_PARAMETERS["xl"]
+_PARAMETERS_TEXT, _PARAMETERS_VAE = TEXT_ENCODER.parameters, geometry.VOCODER.parameters
 _BYTES_2B, _BYTES_XL_F32, _BYTES_XL_BF16 = 4_787_825_604, 19_950_000_000, 9_974_700_000
 _BYTES_TEXT, _BYTES_VAE, _BYTES_SILENCE = 1_191_588_248, 337_431_732, 3_841_000
 

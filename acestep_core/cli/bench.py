@@ -170,7 +170,7 @@ def _against_comfyui(arguments, lengths, row, layers: int | None, device, dtype)
         alone = row(f"decoder, {seconds:g} s", decoder, of="ComfyUI")
         whole = row(f"step, {seconds:g} s", step, of="ComfyUI", same=False)
         yield from (alone, whole)
-        if layers is not None and layers < published.LAYERS["2B"]:
+        if layers is not None and layers < published.layers_of("2B"):
             yield native.extrapolated(whole, alone, layers)
 
 

@@ -14,7 +14,7 @@ from ..audio.song_tags import song_tags
 from ..checkpoints.cascade_models import CASCADES
 from ..console import Clock, Console
 from ..errors import UserError
-from ..generation.settings import MODEL_OPTIONS, Making, models_of, read_song
+from ..generation.settings import MODEL_OPTIONS, GenerationSettings, models_of, read_song
 from ..lora.find import Lora, find_adapter
 from ..song import Song, check_seed, check_text
 from ..spec import DEFAULT_SECONDS, LOUDNESS_LUFS, MAX_BPM, MAX_SECONDS, MIN_BPM, MIN_SECONDS
@@ -34,7 +34,7 @@ class Order:
     """One file to be made."""
 
     song: Song
-    making: Making
+    making: GenerationSettings
     path: Path
 
 
@@ -149,13 +149,13 @@ def _orders(arguments: argparse.Namespace) -> list[Order]:
     return orders
 
 
-def _wishes(arguments: argparse.Namespace) -> list[tuple[Song, Making, str | None]]:
+def _wishes(arguments: argparse.Namespace) -> list[tuple[Song, GenerationSettings, str | None]]:
     sources = [name for name in ("song", "songs", "from_file") if getattr(arguments, name)]
     if len(sources) > 1:
         raise UserError("give one of --song, --songs and --from")
     if arguments.songs:
         return _songs(arguments)
-    given, making = {}, Making()
+    given, making = {}, GenerationSettings()
     if arguments.song:
         given = asdict(_song_in(_text(arguments.song), arguments.song))
     elif arguments.from_file:
@@ -185,7 +185,7 @@ def _song_in(source: str | dict, where: str) -> Song:
         raise UserError(f"{where}: {exc}") from exc
 
 
-def _songs(arguments: argparse.Namespace) -> list[tuple[Song, Making, str | None]]:
+def _songs(arguments: argparse.Namespace) -> list[tuple[Song, GenerationSettings, str | None]]:
     wishes = []
     for number, line in enumerate(_text(arguments.songs).split("\n"), start=1):
         if not line.strip():
@@ -198,7 +198,7 @@ def _songs(arguments: argparse.Namespace) -> list[tuple[Song, Making, str | None
             song = _overridden(asdict(Song.from_json(fields_given)), arguments)
             if not isinstance(extra["output"], str | None):
                 raise TypeError(f"output: got {extra['output']!r}, expected the name of a file in quotes")
-            making = _changed(Making(seed=extra["seed"]), arguments)
+            making = _changed(GenerationSettings(seed=extra["seed"]), arguments)
         except (ValueError, AttributeError, TypeError) as exc:
             raise UserError(f"{arguments.songs} line {number}: {exc}") from exc
         wishes.append((song, making, extra["output"]))
@@ -217,8 +217,8 @@ def _overridden(given: dict, arguments: argparse.Namespace) -> Song:
     return song
 
 
-def _changed(making: Making, arguments: argparse.Namespace) -> Making:
-    asked = {field.name: getattr(arguments, field.name) for field in fields(Making)}
+def _changed(making: GenerationSettings, arguments: argparse.Namespace) -> GenerationSettings:
+    asked = {field.name: getattr(arguments, field.name) for field in fields(GenerationSettings)}
     if asked["reference"] is not None:
         asked["reference"] = tuple(map(_whole, asked["reference"]))
     asked |= {name: _whole(asked[name]) for name in (*MODEL_OPTIONS, "continue_from") if asked[name]}
@@ -306,7 +306,7 @@ def _make(orders: list[Order], arguments: argparse.Namespace, console: Console):
         _save(order, wave, cascade, arguments, console, clock)
 
 
-def _load(making: Making, arguments: argparse.Namespace):
+def _load(making: GenerationSettings, arguments: argparse.Namespace):
     from ..checkpoints.cascade_models import find_cascade
 
     found = find_cascade(**making.parts)  # a model that is not here is told before torch is loaded

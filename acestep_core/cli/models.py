@@ -37,7 +37,8 @@ def models(arguments: argparse.Namespace, console: Console):
 
 
 def _show_memory(console: Console):
-    from ..memory.needs import CARDS_GB, LONG_SECONDS, TOLD, overview
+    from ..memory.needs import CARDS_GB, LONG_SECONDS, overview
+    from ..memory.plan import TOLD
 
     needs = overview()
     width = max(map(len, needs))
@@ -52,11 +53,11 @@ def _show_memory(console: Console):
 
 def _models_as_json(rows, console: Console):
     from ..checkpoints.registry import STAGE
-    from ..memory.needs import PUBLISHED_TRANSFORMERS, overview, published_needs
+    from ..memory.needs import PUBLISHED_FAMILIES, overview, published_needs
 
     for row in rows:
         shown = {**asdict(row), "here": row.here and str(row.here)}
-        if STAGE in row.kinds and row.family in PUBLISHED_TRANSFORMERS:
+        if STAGE in row.kinds and row.family in PUBLISHED_FAMILIES:
             shown |= _memory_as_json(published_needs((row.family,)))
         console.result(json.dumps(shown))
     for name, needs in overview().items():

@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace, console: Console):
     if dataset is None:
         variant = checkpoint.defaults.variant
         songs = songs_to_make(arguments.captions, arguments.made, variant, settings.crop_seconds)
-    from ..training.distributed import Team
+    from ..training.distributed import ProcessGroup
     from ..training.objective import flow_times
     from ..training.optimisers import optimiser_class
 
@@ -116,14 +116,14 @@ def run(arguments: argparse.Namespace, console: Console):
     optimiser_class(settings.optimiser)
     flow_times(found.defaults[0], settings.start, settings.end, taught=True)
     console.busy("loading models ...")
-    team = Team.of_this_process(cpu=arguments.device == "cpu")
-    console.quiet = console.quiet or not team.leads
-    trainer = _distiller(found, dataset or songs, target, settings, every, arguments, team, console)
+    group = ProcessGroup.of_this_process(cpu=arguments.device == "cpu")
+    console.quiet = console.quiet or not group.leads
+    trainer = _distiller(found, dataset or songs, target, settings, every, arguments, group, console)
     _say(trainer, console)
     follow(trainer, console)
-    if team.leads:
+    if group.leads:
         console.result(f"{trainer.finish(target)}  {trainer.step} steps")
-    team.part()
+    group.part()
 
 
 def _settings(arguments: argparse.Namespace) -> DistillSettings:
@@ -150,33 +150,33 @@ def songs_to_make(captions: str | None, count: int, variant: str, seconds: float
     return in_turn(lasting(read_songs(captions), seconds), count)
 
 
-def _distiller(found, source, target: Path, settings, every, arguments, team, console: Console):
+def _distiller(found, source, target: Path, settings, every, arguments, group, console: Console):
     """Everything loaded and what is learnt from prepared."""
     import torch
 
     from ..checkpoints.load import load_stage_model, load_text_encoder, load_vocoder
     from ..nn.dtypes import pick_device, pick_dtype
     from ..training.distillation import Distiller
-    from ..training.generated_clips import made_pieces
+    from ..training.generated_clips import generated_examples
     from ..training.prepare import Preparation
 
     work = target.with_name(f"{target.name}.training")
-    device = torch.device(team.device or pick_device(arguments.device))
+    device = torch.device(group.device or pick_device(arguments.device))
     dtype = pick_dtype(arguments.dtype or ("bf16" if device.type == "cuda" else "fp32"))
     at = {"device": device, "dtype": dtype}
     model = replace(load_stage_model(found.stages[0].path, **at), name=found.stages[0].name)
     vocoder = load_vocoder(found.vocoder.path, device=device, dtype=torch.float32)
     text = load_text_encoder(found.text.path, **at)
     cache = Path(arguments.cache).expanduser() if arguments.cache else work / "cache"
-    pieces = []
+    examples = []
     if isinstance(source, list):
         frames = vocoder.latents.frames(settings.crop_seconds)
-        for piece in made_pieces(model, text, source, frames, settings.seed, cache):
-            pieces.append(piece)
-            console.busy(f"made song {len(pieces)} of {len(source)}")
+        for example in generated_examples(model, text, source, frames, settings.seed, cache):
+            examples.append(example)
+            console.busy(f"made song {len(examples)} of {len(source)}")
     else:
         preparation = Preparation(model, text, vocoder, cache, settings.crop_seconds)
-        pieces, left_out = gather(preparation, source, None, lambda number: console.busy(f"prepared clip {number}"))
+        examples, left_out = gather(preparation, source, None, lambda number: console.busy(f"prepared clip {number}"))
         for line in (*map(left_out_line, left_out), *(f"note: {note}" for note in source.notes)):
             console.note(line)
         del preparation
@@ -186,7 +186,7 @@ def _distiller(found, source, target: Path, settings, every, arguments, team, co
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     console.busy("cutting the teacher ...")
-    return Distiller(model, pieces, vocoder.latents, work, settings, dtype, every, team)
+    return Distiller(model, examples, vocoder.latents, work, settings, dtype, every, group)
 
 
 def _say(trainer, console: Console):

@@ -157,15 +157,15 @@ def run(arguments: argparse.Namespace, console: Console):
     optimiser_class(settings.optimiser)
     flow_times(found.defaults[0], settings.start, settings.end, settings.all_times)
     console.busy("loading models ...")
-    from ..training.distributed import Team
+    from ..training.distributed import ProcessGroup
 
-    team = Team.of_this_process(cpu=arguments.device == "cpu")
-    console.quiet = console.quiet or not team.leads
-    trainer = _trainer(found, dataset, wanted, target, settings, every, arguments, team, console)
+    group = ProcessGroup.of_this_process(cpu=arguments.device == "cpu")
+    console.quiet = console.quiet or not group.leads
+    trainer = _trainer(found, dataset, wanted, target, settings, every, arguments, group, console)
     follow(trainer, console)
-    if team.leads:
+    if group.leads:
         console.result(f"{trainer.finish(target)}  {trainer.step} steps, {_best(trainer)}")
-    team.part()
+    group.part()
 
 
 def _target(output: str) -> Path:
@@ -178,7 +178,7 @@ def _target(output: str) -> Path:
     return target
 
 
-def _trainer(found, dataset: Dataset, wanted, target: Path, settings, every, arguments, team, console: Console):
+def _trainer(found, dataset: Dataset, wanted, target: Path, settings, every, arguments, group, console: Console):
     """Everything loaded, the clips prepared, and said what will be done."""
     import torch
 
@@ -190,7 +190,7 @@ def _trainer(found, dataset: Dataset, wanted, target: Path, settings, every, arg
     from ..training.preview import Fellows, fellows_of
 
     work = target.with_name(f"{target.name}.training")
-    device = torch.device(team.device or pick_device(arguments.device))
+    device = torch.device(group.device or pick_device(arguments.device))
     at = {"device": device, "dtype": settled(device, pick_dtype(arguments.dtype))}
     model = replace(load_stage_model(found.stages[0].path, **at), name=found.stages[0].name)
     model.transformer.to("cpu")  # so that the others have a small device's memory for themselves
@@ -198,12 +198,12 @@ def _trainer(found, dataset: Dataset, wanted, target: Path, settings, every, arg
     text = load_text_encoder(found.text.path, **at)
     cache = Path(arguments.cache).expanduser() if arguments.cache else work / "cache"
     preparation = Preparation(model, text, vocoder, cache, settings.crop_seconds)
-    pieces = _pieces(preparation, dataset, arguments.trigger, console)
+    examples = _pieces(preparation, dataset, arguments.trigger, console)
     # Only the transformer, and the vocoder where there are previews, are needed from here on.
     fellows = Fellows()
-    if every.preview and team.leads:
-        piece = shown_piece(pieces, settings)
-        fellows = fellows_of(found.stages[0], found.defaults[0].boundaries, piece, text, **at)
+    if every.preview and group.leads:
+        example = shown_piece(examples, settings)
+        fellows = fellows_of(found.stages[0], found.defaults[0].boundaries, example, text, **at)
     frames = vocoder.latents.frames(settings.crop_seconds)
     songs = _own_songs(model, text, wanted, frames, settings.seed, cache, device, console) if wanted else ()
     del preparation, text
@@ -213,7 +213,7 @@ def _trainer(found, dataset: Dataset, wanted, target: Path, settings, every, arg
         vocoder.to("cpu")
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    trainer = Trainer(model, pieces, vocoder, work, settings, every, {TRIGGER_WORDS: arguments.trigger}, team, songs)
+    trainer = Trainer(model, examples, vocoder, work, settings, every, {TRIGGER_WORDS: arguments.trigger}, group, songs)
     trainer.fellows = fellows
     _say(trainer, console)
     return trainer
@@ -221,11 +221,11 @@ def _trainer(found, dataset: Dataset, wanted, target: Path, settings, every, arg
 
 def _own_songs(model, text, wanted, frames: int, seed: int, cache: Path, device, console: Console) -> list:
     """Pieces that the model makes by itself, for which the whole of it is on the device."""
-    from ..training.generated_clips import made_pieces
+    from ..training.generated_clips import generated_examples
 
     model.transformer.to(device)
     songs = []
-    for song in made_pieces(model, text, wanted, frames, seed, cache):
+    for song in generated_examples(model, text, wanted, frames, seed, cache):
         songs.append(song)
         console.busy(f"made song {len(songs)} of {len(wanted)} of the model's own")
     return songs
@@ -233,14 +233,14 @@ def _own_songs(model, text, wanted, frames: int, seed: int, cache: Path, device,
 
 def _pieces(preparation, dataset: Dataset, trigger: str | None, console: Console) -> list:
     of = len(dataset.clips)
-    pieces, left_out = gather(
+    examples, left_out = gather(
         preparation, dataset, trigger, lambda number: console.busy(f"prepared clip {number} of {of}")
     )
     for left in left_out:
         console.note(left_out_line(left))
     for note in dataset.notes:
         console.note(f"note: {note}")
-    return pieces
+    return examples
 
 
 def _say(trainer, console: Console):

@@ -11,7 +11,7 @@ from ..band.voices import RATE_HZ
 from ..flow.stages import noise
 from ..generation.cascade import TEXT, VOCODER, Cascade
 from ..lora.adapter import read_adapter
-from ..lora.apply import wear
+from ..lora.apply import apply_adapter
 from ..models.condition import encode_condition
 from ..models.velocity import prepare
 from ..tiny_recipe.spectral import mel_distance_db
@@ -46,7 +46,7 @@ def measure(adapter: Path, strength: float, songs: int, seconds: float, genre: s
         **losses(cascade, style, adapter, strength),
         "songs of the style, distance to it: before": frechet(real, before),
         "songs of the style, distance to it: after": frechet(real, after),
-        "its own clips through the vocoder, distance to it": frechet(real, through(cascade.parts[VOCODER], real)),
+        "its own clips through the vocoder, distance to it": frechet(real, through(cascade.pool[VOCODER], real)),
         "songs of other styles, distance to real: before": frechet(real_others, others_before),
         "songs of other styles, distance to real: after": frechet(real_others, others_after),
         "songs of other styles, change at one seed (dB)": mel_distance(others_before, others_after),
@@ -66,10 +66,10 @@ def _as_asked(kind: str, asked: list[Truth], before: list, after: list) -> dict[
 @torch.no_grad()
 def losses(cascade: Cascade, asked: list[Truth], adapter: Path, strength: float) -> dict[str, float]:
     """Mean flow-matching loss of L on its own stretch, on the clips, without the adapter and with it."""
-    model, text, vocoder = (cascade.parts[part] for part in (cascade.stages[0], TEXT, VOCODER))
+    model, text, vocoder = (cascade.pool[part] for part in (cascade.stages[0], TEXT, VOCODER))
     stretch = own_stretch(LoraSettings(), "L", model.defaults)
     times = flow_times(model.defaults, stretch.start, stretch.end).spread(MEASURED_TIMES)
-    dressed, _ = wear(model, read_adapter(adapter), strength)
+    dressed, _ = apply_adapter(model, read_adapter(adapter), strength)
     sums = {"before": 0.0, "after": 0.0}
     for number, wish in enumerate(asked):
         music = vocoder.encode(_waveform(wish.wave))

@@ -93,10 +93,10 @@ class _Bench:
 
         times = flow_times(self.teacher.defaults, self.start, self.end).spread(TIMES)
         losses = []
-        for number, piece in enumerate(self.judged):
-            music = piece.latents
+        for number, example in enumerate(self.judged):
+            music = example.latents
             with torch.no_grad():
-                condition = piece.condition(self.teacher, music.shape[-1])
+                condition = example.condition(self.teacher, music.shape[-1])
                 student, teacher = (prepare(net, condition) for net in (network, self.teacher.transformer))
                 for index, t in enumerate(times):
                     draw = torch.Generator().manual_seed(seed_of("judged", number, index))

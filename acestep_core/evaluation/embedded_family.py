@@ -102,7 +102,7 @@ def ceiling(truths: list[Truth]) -> dict:
 
 @torch.no_grad()
 def vocoder_figures(cascade: Cascade, truths: list[Truth]) -> dict:
-    vocoder = cascade.parts[VOCODER]
+    vocoder = cascade.pool[VOCODER]
     distance, pitch, keys, loudness = [], [], [], []
     for asked in truths:
         real = asked.wave[None]
@@ -155,12 +155,12 @@ def determinism(cascade: Cascade, asked: Truth, first: torch.Tensor, settings: d
 @torch.no_grad()
 def losses(cascade: Cascade, truths: list[Truth], count: int = 12) -> dict:
     """Flow-matching loss of every stage model on every stretch of t that a stage plays, on held-out clips."""
-    vocoder, text = cascade.parts[VOCODER], cascade.parts[TEXT]
+    vocoder, text = cascade.pool[VOCODER], cascade.pool[TEXT]
     stretches = [(stage.times[0], stage.times[-1]) for _, stage in cascade.plan()]
     middles = (np.arange(MEASURED_TIMES) + 0.5) / MEASURED_TIMES
     figures = {}
     for letter, where in zip("LMS", cascade.stages):
-        model, sums = cascade.parts[where], {stretch: [] for stretch in stretches}
+        model, sums = cascade.pool[where], {stretch: [] for stretch in stretches}
         for number, asked in enumerate(truths[:count]):
             music = vocoder.encode(Waveform(asked.wave[None], RATE_HZ))
             velocity = prepare(model.transformer, encode_condition(model, text.encode(asked.song), music.shape[-1]))
@@ -183,11 +183,11 @@ def distances(cascade: Cascade, truths: list[Truth], settings: dict, console, co
     truths = truths[:count]
     real = [asked.wave for asked in truths]
     plans = [stage for _, stage in cascade.plan(**settings)]
-    costs = [_cost(cascade.parts[where]) for where in cascade.stages]
+    costs = [_cost(cascade.pool[where]) for where in cascade.stages]
     budget = sum(cost * stage.steps for cost, stage in zip(costs, plans))
     figures = {f"{DISTANCE}L→M→S": frechet(real, [make(cascade, a, n, **settings) for n, a in enumerate(truths)])}
     for letter, where, cost in zip("LMS", cascade.stages, costs):
-        alone = Cascade([cascade.parts[where]], cascade.parts[TEXT], cascade.parts[VOCODER])
+        alone = Cascade([cascade.pool[where]], cascade.pool[TEXT], cascade.pool[VOCODER])
         steps = max(1, round(budget / cost))
         rest = {name: value for name, value in settings.items() if name == "guidance"}
         songs = [make(alone, asked, number, steps=(steps,), **rest) for number, asked in enumerate(truths)]

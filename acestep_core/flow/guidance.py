@@ -113,13 +113,13 @@ class Guidance:
             raise UserError(f"guidance interval: got {low:g} to {high:g}, expected 0 <= low <= high <= 1")
 
     @property
-    def looks(self) -> int:
+    def forward_passes(self) -> int:
         """How often a song is looked at in a step: with its condition, and where there is guidance without it too."""
         return 2 if self.kind != "none" and self.scale > 1 else 1
 
     def applies(self, t: float) -> bool:
         low, high = self.interval
-        return self.looks > 1 and low - SAME_TIME <= t <= high + SAME_TIME
+        return self.forward_passes > 1 and low - SAME_TIME <= t <= high + SAME_TIME
 
 
 class Guided:

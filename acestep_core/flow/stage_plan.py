@@ -19,7 +19,7 @@ Guidances = float | str | Guidance | Sequence[float | str | Guidance] | None
 
 
 @dataclass(frozen=True)
-class Settings:
+class SamplingSettings:
     """What a user may change in a run; None leaves it to the checkpoints.
 
     `steps` is the number in all or one number a stage, `boundaries` the flow times of the hand-overs,
@@ -57,7 +57,7 @@ class StagePlan:
         return len(self.times) - 1
 
 
-def plan(defaults: Sequence[VariantDefaults], settings: Settings) -> tuple[StagePlan, ...]:
+def plan(defaults: Sequence[VariantDefaults], settings: SamplingSettings) -> tuple[StagePlan, ...]:
     """One StagePlan for each of `defaults`. Raises UserError.
 
     Given only numbers of steps, the run's own table (the first stage's shift) is cut after so many steps. Otherwise
@@ -147,7 +147,7 @@ def _steps_between(own: VariantDefaults, start: float, end: float) -> int:
     return max(1, round(own.steps * share))
 
 
-def _counts(defaults: Sequence[VariantDefaults], settings: Settings) -> tuple[int, ...] | None:
+def _counts(defaults: Sequence[VariantDefaults], settings: SamplingSettings) -> tuple[int, ...] | None:
     steps, stages = settings.steps, len(defaults)
     if steps is None:
         return None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..errors import UserError
-from ..models.cuda_graph import replayed
+from ..models.cuda_graph import with_cuda_graph
 from ..models.kept import Kept
 from ..models.velocity import Velocity, prepare
 from . import schedule
@@ -69,7 +69,7 @@ class Stage:
                 f"{self.model.name} is a turbo model and will be asked at times it was not taught, t = {shown}; "
                 f"it knows {valid}."
             )
-        if self.distilled and self.guidance.looks > 1:
+        if self.distilled and self.guidance.forward_passes > 1:
             notes.append(
                 f"{self.model.name} is a turbo model, made to run without guidance; {self.guidance.kind} "
                 f"{self.guidance.scale:g} doubles its time and overdoes its sound."
@@ -226,7 +226,7 @@ def _run_stage(
 ) -> Iterator[Step]:
     with torch.no_grad():
         velocity = prepare(stage.model.transformer, condition() if callable(condition) else condition)
-    velocity = replayed(velocity, stage.steps * (2 if stage.solver == "heun" else 1))
+    velocity = with_cuda_graph(velocity, stage.steps * (2 if stage.solver == "heun" else 1))
     latents = latents.to(velocity.device)
     guided = Guided(_InTurn(velocity, at_once) if at_once else velocity, stage.guidance)
     fresh = _noise_maker(latents, stage.start, seeds, "sde")

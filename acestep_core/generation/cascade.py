@@ -23,15 +23,16 @@ from ..checkpoints.cascade_models import CascadeModels, find_cascade
 from ..checkpoints.checkpoint import read_checkpoint
 from ..checkpoints.locate import state_of
 from ..errors import UserError
-from ..flow.stage_plan import Settings, StagePlan, plan
+from ..flow.stage_plan import SamplingSettings, StagePlan, plan
 from ..flow.stages import Stage, Step, item_seeds, noise, run
-from ..lora.apply import layer_shapes, wear
+from ..lora.apply import apply_adapter, layer_shapes
 from ..lora.bases import Shapes, shapes_of_part
 from ..lora.find import Lora
-from ..lora.stage_adapters import Outfit, outfits
-from ..memory.lru import Recent
-from ..memory.model_pool import TEXT, VOCODER, Form, Parts
-from ..memory.needs import PARTS, PLANS, STAGE_MEANS, Plan, free_bytes
+from ..lora.stage_adapters import StageAdapters, stage_adapters
+from ..memory.free import free_bytes
+from ..memory.lru import LruCache
+from ..memory.model_pool import TEXT, VOCODER, ModelPool, Precision
+from ..memory.plan import PARTS, PLANS, STAGE_MEANS, Plan
 from ..models.condition import Condition, encode_condition
 from ..models.kept import Kept
 from ..models.reference import ContinuationSource, Reference, check_longer, continuation, splice, timbre_reference
@@ -58,13 +59,13 @@ class Cascade:
 
     def __init__(self, stages: Sequence[StageModel], text: TextEncoder, vocoder: Vocoder):
         """A cascade of parts that the caller already has, in the order in which they play."""
-        self.parts = Parts({**dict(enumerate(stages)), TEXT: text, VOCODER: vocoder})
+        self.pool = ModelPool({**dict(enumerate(stages)), TEXT: text, VOCODER: vocoder})
         self.stages = tuple(range(len(stages)))  # where each stage's model lies on the shelf
         self.defaults = tuple(stage.defaults for stage in stages)
         self.models: CascadeModels | None = None
         # Two songs that differ by their seeds alone need no encoder for the second.
-        self._texts, self._conditions = Recent(REMEMBERED_TEXTS), Recent(REMEMBERED_CONDITIONS)
-        self._heard = Recent(1)
+        self._texts, self._conditions = LruCache(REMEMBERED_TEXTS), LruCache(REMEMBERED_CONDITIONS)
+        self._heard = LruCache(1)
 
     @classmethod
     def load(
@@ -99,13 +100,13 @@ class Cascade:
         found = models if isinstance(models, CascadeModels) else find_cascade(models, **slots)
         device = pick_device(device)
         vocoder_dtype = pick_dtype(vocoder_dtype, "vocoder dtype", VOCODER_DTYPES) or torch.float32
-        form = Form(pick_dtype(dtype), vocoder_dtype, quantise)
+        form = Precision(pick_dtype(dtype), vocoder_dtype, quantise)
         cascade = cls((), None, None)
         cascade.models, cascade.defaults = found, found.defaults
         cascade.stages = tuple(str(model.path) for model in found.stages)
         limit_bytes = free_bytes(device) if memory_gb is None else memory_gb * 1e9
         first = Plan(PARTS) if offload else PLANS[0]
-        cascade.parts = Parts.of(found, device, form, limit_bytes, first, text_cache)
+        cascade.pool = ModelPool.of(found, device, form, limit_bytes, first, text_cache)
         return cascade
 
     @torch.no_grad()
@@ -122,7 +123,7 @@ class Cascade:
     ) -> Waveform:
         """`count` songs [count, 2, N] from seeds `seed`, `seed` + 1, ...
 
-        `settings`: steps, boundaries, solver, guidance (see Settings). `reference`: clips whose timbre the song takes.
+        `settings`: steps, boundaries, solver, guidance: see SamplingSettings. `reference`: clips whose timbre it takes.
         `continue_from`: a clip that the song begins with. `lora`: adapters that the stages wear, such as
         "warm.safetensors:0.8", or "L=warm.safetensors" for one stage. Raises UserError before anything is made.
         """
@@ -152,64 +153,68 @@ class Cascade:
         if not isinstance(count, int) or count < 1:
             raise UserError(f"count: got {count!r}, expected a whole number of at least 1")
         seeds = item_seeds(check_seed(seed, count), count)
-        worn = self.outfits(lora, [where for where, _ in stages])
+        worn = self.stage_adapters(lora, [where for where, _ in stages])
         heard = self.hear(reference, continue_from)
         frames = self.latents.frames(song.seconds)
         kept = _kept(heard, frames, [stage.steps for _, stage in stages])
-        self.parts.settle(song.seconds, count * max(stage.guidance.looks for _, stage in stages))
-        self.parts.read_ahead(stages[0][0])
+        self.pool.settle(song.seconds, count * max(stage.guidance.forward_passes for _, stage in stages))
+        self.pool.read_ahead(stages[0][0])
         prompts = text_prompt(song), lyrics_prompt(song)
-        text = self.parts.spared(lambda: self._texts.get(prompts, lambda: self.parts.text_states(song)), STAGE_MEANS)
+        text = self.pool.with_fallback(
+            lambda: self._texts.get(prompts, lambda: self.pool.text_states(song)), STAGE_MEANS
+        )
         latents = noise(seeds, self.latents.channels, frames)
         for index, (where, stage) in enumerate(stages):
-            self.parts.read_ahead(stages[index + 1][0] if index + 1 < len(stages) else VOCODER)
+            self.pool.read_ahead(stages[index + 1][0] if index + 1 < len(stages) else VOCODER)
             play = partial(self._play, where, stage, worn[index], latents, seeds, text, heard, kept[index])
-            for step in self.parts.steps_spared(play):
+            for step in self.pool.steps_with_fallback(play):
                 yield dataclasses.replace(step, stage=index)
             latents = step.latents
 
-    def _play(self, where, stage: StagePlan, outfit: Outfit, latents, seeds, text, heard, kept) -> Iterator[Step]:
+    def _play(
+        self, where, stage: StagePlan, outfit: StageAdapters, latents, seeds, text, heard, kept
+    ) -> Iterator[Step]:
         # A run of its own: when it ends, nothing here holds its model any longer.
         frames = latents.shape[-1]
 
         def encode() -> Condition:
-            return encode_condition(self.parts.network(where, "condition_encoder"), text, frames, heard)
+            return encode_condition(self.pool.network(where, "condition_encoder"), text, frames, heard)
 
         condition = self._conditions.get((where, text, frames, heard), encode)
-        model = self.parts.network(where, "transformer")
+        model = self.pool.network(where, "transformer")
         for adapter, strength in outfit:
-            model, report = wear(model, adapter, strength)
+            model, report = apply_adapter(model, adapter, strength)
             for note in report.lines[1:]:
                 logger.warning(note)
         run_through = Stage(model, times=stage.times, solver=stage.solver, guidance=stage.guidance)
         for note in run_through.notes():
             logger.warning(note)
-        at_once = 1 if self.parts.plan.splits else None
+        at_once = 1 if self.pool.plan.splits else None
         yield from run([run_through], latents, [condition], seeds, kept=kept, at_once=at_once)
 
     def plan(self, **settings) -> list[tuple[Any, StagePlan]]:
         """Where each stage's model lies, and what it does. A lone model plays as many stages as the settings say."""
-        wish = Settings(**settings)
+        wish = SamplingSettings(**settings)
         repeat = wish.stages if len(self.stages) == 1 else 1
         return list(zip(self.stages * repeat, plan(self.defaults * repeat, wish), strict=True))
 
-    def outfits(self, lora: Loras, stages: Sequence | None = None) -> list[Outfit]:
+    def stage_adapters(self, lora: Loras, stages: Sequence | None = None) -> list[StageAdapters]:
         """The adapters of each stage, read and held against its model's shapes. Raises UserError."""
         stages = self.stages if stages is None else stages
         asked = _several(lora, Lora | str | Path)
-        return outfits(asked, [self._layers(where) for where in stages]) if asked else [()] * len(stages)
+        return stage_adapters(asked, [self._layers(where) for where in stages]) if asked else [()] * len(stages)
 
     def _layers(self, where) -> tuple[str, Shapes]:
         """A stage model's name and its layers; of one that lies on disk the headers tell them."""
         if isinstance(where, str):
             name = self.models.stages[self.stages.index(where)].name
             return name, shapes_of_part(read_checkpoint(where).part("transformer"))
-        return self.parts[where].name, layer_shapes(self.parts[where])
+        return self.pool[where].name, layer_shapes(self.pool[where])
 
     @property
     def latents(self) -> LatentSpec:
         """How this cascade's latents lie in time."""
-        return self.parts.latents
+        return self.pool.latents
 
     @torch.no_grad()
     def hear(
@@ -243,13 +248,13 @@ class Cascade:
 
     def _timbre(self, clips: Sequence[Clip]) -> tuple[torch.Tensor, ...]:
         waves = [_clip(clip) for clip in clips]
-        return self.parts.spared(lambda: timbre_reference(self.parts.vocoder, waves))
+        return self.pool.with_fallback(lambda: timbre_reference(self.pool.vocoder, waves))
 
     def _source(self, clip: Clip, seconds: float | None) -> ContinuationSource:
         wave = _clip(clip)
         if seconds is not None:
             check_longer(seconds, wave.seconds)
-        return self.parts.spared(lambda: continuation(self.parts.vocoder, wave))
+        return self.pool.with_fallback(lambda: continuation(self.pool.vocoder, wave))
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor, song: Song | None = None, reference: Reference | None = None) -> Waveform:
@@ -257,7 +262,7 @@ class Cascade:
 
         A continued clip is put back as it was, so there the level stays and only what would clip is held.
         """
-        wave = self.parts.spared(lambda: self.parts.vocoder.decode(latents))
+        wave = self.pool.with_fallback(lambda: self.pool.vocoder.decode(latents))
         return finished(wave, song and song.seconds, reference)
 
 

@@ -13,7 +13,7 @@ MODEL_OPTIONS = ("models", "l", "m", "s", "text_encoder", "vocoder")
 
 
 @dataclass(frozen=True)
-class Making:
+class GenerationSettings:
     """Everything besides the song that decides how it sounds, as the user asked it: what goes into the tags."""
 
     seed: int | None = None
@@ -66,7 +66,7 @@ class Making:
         return {name: value for name, value in asdict(self).items() if value not in (None, ())}
 
 
-def read_song(path: str) -> tuple[Song, Making]:
+def read_song(path: str) -> tuple[Song, GenerationSettings]:
     """The Song of a file that `generate` made, and how it was made. Raises UserError for any other file."""
     tags = read_tags(path)
     if SONG_TAG not in tags:
@@ -74,7 +74,7 @@ def read_song(path: str) -> tuple[Song, Making]:
     try:
         given = json.loads(tags.get(SETTINGS_TAG, "{}"))
         asked = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-        return Song.from_json(tags[SONG_TAG]), Making(**asked)
+        return Song.from_json(tags[SONG_TAG]), GenerationSettings(**asked)
     except (ValueError, TypeError, AttributeError) as exc:
         raise UserError(f"{path}: its tags cannot be read ({exc}); a newer version may have made it") from exc
 

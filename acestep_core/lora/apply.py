@@ -54,7 +54,7 @@ class Report:
         return first, f"{self.adapter}: {len(self.unmatched)} keys belong to no layer of the model: {shown}{more}"
 
 
-def wear(model: "StageModel", adapter: Adapter, strength: float = 1.0) -> tuple["StageModel", Report]:
+def apply_adapter(model: "StageModel", adapter: Adapter, strength: float = 1.0) -> tuple["StageModel", Report]:
     """The model wearing one more adapter, and what matched. Raises UserError where it was trained on another base.
 
     The model that was given stays as it is and shares all its weights with the new one.

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from functools import cache
 
 from ..checkpoints.checkpoint import Part
+from ..checkpoints.geometry import TRANSFORMERS
 from ..checkpoints.locate import TINY_FOLDER
 from ..checkpoints.weights import read_json
 from ..errors import UserError
+from ..spec import PUBLISHED_LATENTS
 from .layouts import is_known
 
 Shapes = Mapping[str, tuple[int, int]]
@@ -30,8 +32,8 @@ class Base:
     inner: int  # of the MLP
     layers: int
     states: int  # width of the condition encoder
-    patch: int = 2
-    channels: int = 192  # latents, context and mask
+    patch: int
+    channels: int  # latents, context and mask
 
     def shape(self, path: str) -> tuple[int, int] | None:
         """Of the layer at that path in diffusers' transformer; None where it has no such layer."""
@@ -61,24 +63,23 @@ class Base:
         return shapes.get(projection)
 
 
-_PUBLISHED = (
-    Base("2B (acestep-v15-turbo, -sft, -base)", 2048, 2048, 1024, 6144, 24, 2048),
-    Base("XL (acestep-v15-xl-turbo, -sft, -base)", 2560, 4096, 1024, 9728, 32, 2048),
-)
+PUBLISHED_CHANNELS = 3 * PUBLISHED_LATENTS.channels  # latents, context and mask
+_PUBLISHED = {"2b": "2B (acestep-v15-turbo, -sft, -base)", "xl": "XL (acestep-v15-xl-turbo, -sft, -base)"}
 
 
 @cache
 def known_bases() -> tuple[Base, ...]:
     """The published families and the embedded models."""
-    tiny = (_of_config(f"tiny-{folder.name}", read_json(folder / "config.json")) for folder in _tiny_folders())
-    return (*_PUBLISHED, *tiny)
+    published = (_base(name, TRANSFORMERS[family].arguments) for family, name in _PUBLISHED.items())
+    tiny = (_base(f"tiny-{folder.name}", read_json(folder / "config.json")) for folder in _tiny_folders())
+    return (*published, *tiny)
 
 
 def _tiny_folders():
     return (TINY_FOLDER / slot for slot in "lms" if (TINY_FOLDER / slot / "config.json").is_file())
 
 
-def _of_config(name: str, config: Mapping) -> Base:
+def _base(name: str, config: Mapping) -> Base:
     head = config["head_dim"]
     return Base(
         name,
@@ -89,7 +90,7 @@ def _of_config(name: str, config: Mapping) -> Base:
         layers=config["num_hidden_layers"],
         states=config.get("encoder_hidden_size") or config["hidden_size"],
         patch=config["patch_size"],
-        channels=config["in_channels"],
+        channels=config.get("in_channels", PUBLISHED_CHANNELS),
     )
 
 

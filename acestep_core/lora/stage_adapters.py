@@ -12,10 +12,10 @@ from .scales import NOWHERE
 
 logger = logging.getLogger(__name__)
 
-Outfit = tuple[tuple[Adapter, float], ...]
+StageAdapters = tuple[tuple[Adapter, float], ...]
 
 
-def outfits(asked: "Iterable[Lora | str | Path]", stages: Sequence[tuple[str, Shapes]]) -> list[Outfit]:
+def stage_adapters(asked: "Iterable[Lora | str | Path]", stages: Sequence[tuple[str, Shapes]]) -> list[StageAdapters]:
     """Adapters and strengths for each stage, given by its model's name and layers. Raises UserError.
 
     An adapter asked for one stage must fit it. One asked for all is worn wherever it fits, since the models of a

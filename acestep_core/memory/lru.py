@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
 
-class Recent:
+class LruCache:
     """Holds so many results; the one that was not asked for longest goes first."""
 
     def __init__(self, most: int):

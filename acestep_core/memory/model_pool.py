@@ -22,13 +22,15 @@ from ..models.text_encoder import TextEncoder, TextStates
 from ..models.vocoder import Vocoder
 from ..nn.dtypes import computes, warn_if_emulated
 from ..nn.quantise import quantise
-from ..nn.streamed_linear import fetch_layers
+from ..nn.streamed_linear import stream_layers
 from ..prompt import lyrics_prompt, text_prompt
 from ..song import Song
 from ..spec import LatentSpec
+from .free import free_main_memory
 from .malloc import return_freed_memory
-from .needs import ALL, LAYERS, LONG_SECONDS, NETWORKS, PLANS, Needs, Plan, cascade_needs, free_main_memory
-from .oom_fallback import Sparing
+from .needs import LONG_SECONDS, Needs, cascade_needs
+from .oom_fallback import OomFallback
+from .plan import ALL, LAYERS, NETWORKS, PLANS, Plan
 
 if TYPE_CHECKING:
     from ..checkpoints.cascade_models import CascadeModels
@@ -39,7 +41,7 @@ TEXT, VOCODER = "text", "vocoder"
 
 
 @dataclass(frozen=True)
-class Form:
+class Precision:
     """How networks lie in memory: the dtype of stages and text encoder (None as their files hold them), that of the
     vocoder, and "int8" or "fp8" for the weights of transformers.
     """
@@ -49,8 +51,8 @@ class Form:
     quantised: str | None = None
 
 
-class Parts(Sparing):
-    """Parts by key: stages' models by any key of the caller's, TEXT and VOCODER. `plan` says how they are held.
+class ModelPool(OomFallback):
+    """Models by key: stages' models by any key of the caller's, TEXT and VOCODER. `plan` says how they are held.
 
     Only what has a loader can be let go of; parts that the caller brought stay.
     """
@@ -72,16 +74,16 @@ class Parts(Sparing):
     def of(
         found: "CascadeModels",
         device: torch.device,
-        form: Form,
+        form: Precision,
         limit_bytes: float,
         first: Plan = PLANS[0],
         keeps_text: bool = True,
-    ) -> "Parts":
+    ) -> "ModelPool":
         """Those of models on disk, none of them loaded; stages by their path. `keeps_text`: whether text states are
         kept on disk.
         """
         needs, form = _needs(found, device, form, limit_bytes)
-        parts = Parts({}, needs, limit_bytes, first)
+        parts = ModelPool({}, needs, limit_bytes, first)
         for path, name in {str(model.path): model.name for model in found.stages}.items():
             load = partial(parts._stage, path, name, device, form)
             parts._loaders |= {path: load} | {(path, only): partial(load, only) for only in STAGE_PARTS}
@@ -93,7 +95,9 @@ class Parts(Sparing):
         parts._files[VOCODER] = found.vocoder.path, ("vae",)
         return parts
 
-    def _stage(self, path: str, name: str, device: torch.device, form: Form, only: str | None = None) -> StageModel:
+    def _stage(
+        self, path: str, name: str, device: torch.device, form: Precision, only: str | None = None
+    ) -> StageModel:
         fetches, has_transformer = self.plan.holds == LAYERS, only != "condition_encoder"
         # Its weights come to the device in their last form only.
         by_way = has_transformer and (fetches or form.quantised)
@@ -106,7 +110,7 @@ class Parts(Sparing):
             on = torch.device("cpu") if fetches else device
             quantise(model.transformer, form.quantised, on)
         if fetches:
-            return dataclasses.replace(model, transformer=fetch_layers(model.transformer, device))
+            return dataclasses.replace(model, transformer=stream_layers(model.transformer, device))
         return model.to(device)
 
     # ---- what is asked for -------------------------------------------------------------------------------------------
@@ -160,14 +164,14 @@ class Parts(Sparing):
 
     # ---- plans -------------------------------------------------------------------------------------------------------
 
-    def settle(self, seconds: float, looks: int) -> None:
-        """Chooses the plan for steps of so many looks, and says so where it is not the one asked for."""
-        self.looks = looks
+    def settle(self, seconds: float, passes: int) -> None:
+        """Chooses the plan for steps of so many passes, and says so where it is not the one asked for."""
+        self.passes = passes
         if self._needs is None:
             return
-        plan = self._needs.choose(self._limit_bytes, seconds, looks, self._first) or PLANS[-1]
+        plan = self._needs.choose(self._limit_bytes, seconds, passes, self._first) or PLANS[-1]
         if plan != self.plan and plan != self._first:
-            needed, free = self._needs.peak(plan, seconds, looks) / 1e9, self._limit_bytes / 1e9
+            needed, free = self._needs.peak(plan, seconds, passes) / 1e9, self._limit_bytes / 1e9
             logger.warning("%s: this song takes about %.1f GB, and there are %.1f GB", plan, needed, free)
         self._use(plan)
 
@@ -184,7 +188,9 @@ class Parts(Sparing):
         self._first = plan  # what was learnt is kept
 
 
-def _needs(found: "CascadeModels", device: torch.device, form: Form, limit_bytes: float) -> tuple[Needs, Form]:
+def _needs(
+    found: "CascadeModels", device: torch.device, form: Precision, limit_bytes: float
+) -> tuple[Needs, Precision]:
     """What the models need, and their form: as asked; else as the device computes fast, where that fits into it."""
     on_cpu = device.type == "cpu"
 

@@ -1,4 +1,4 @@
-"""Passes of a stage recorded once as a CUDA graph and replayed, where a GPU computes faster than Python can launch.
+"""Forward passes of a stage, recorded once as a CUDA graph and replayed where a GPU is faster than Python launches.
 
 That is so with short songs on large GPUs and with adapters, which launch much for little. A replay runs the kernels
 that a pass runs, so the numbers are the same to the bit.
@@ -14,7 +14,7 @@ from contextvars import ContextVar
 import torch
 
 from ..nn.quantise import stored
-from ..nn.streamed_linear import Fetched
+from ..nn.streamed_linear import StreamedLinear
 from .velocity import Velocity
 
 logger = logging.getLogger(__name__)
@@ -37,14 +37,14 @@ def launched() -> Iterator[None]:
         _launches.reset(before)
 
 
-def replayed(velocity: Velocity, passes: int) -> "Velocity | Replayed":
+def with_cuda_graph(velocity: Velocity, passes: int) -> "Velocity | CudaGraphVelocity":
     """The velocity of a stage of so many passes, which records itself where that will pay."""
     on_nvidia = velocity.device.type == "cuda" and torch.version.hip is None
-    fetches = any(isinstance(module, Fetched) for module in velocity.transformer.modules())
-    return Replayed(velocity, passes) if on_nvidia and not fetches else velocity
+    fetches = any(isinstance(module, StreamedLinear) for module in velocity.transformer.modules())
+    return CudaGraphVelocity(velocity, passes) if on_nvidia and not fetches else velocity
 
 
-class Replayed:
+class CudaGraphVelocity:
     """velocity(latents, t) and its kin. The first pass of each kind is made as ever, the second timed too."""
 
     def __init__(self, velocity: Velocity, passes: int):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from diffusers import AceStepTransformer1DModel
 
 
-class Fetched(nn.Linear):
+class StreamedLinear(nn.Linear):
     """A Linear, x [..., in] -> [..., out], computed where x is. Its weight and bias move with no module."""
 
     def __init__(self, layer: nn.Linear):
@@ -27,9 +27,9 @@ class Fetched(nn.Linear):
         return functional.linear(x, weight, bias)
 
 
-def fetch_layers(transformer: "AceStepTransformer1DModel", device: torch.device) -> "AceStepTransformer1DModel":
+def stream_layers(transformer: "AceStepTransformer1DModel", device: torch.device) -> "AceStepTransformer1DModel":
     """The same transformer, changed in place: its matrices stay where they are, all else goes to the device."""
     linears = [path for path, module in transformer.named_modules() if type(module) is nn.Linear]
     for path in linears:
-        replace(transformer, path, Fetched(transformer.get_submodule(path)))
+        replace(transformer, path, StreamedLinear(transformer.get_submodule(path)))
     return transformer.to(device)

@@ -1,7 +1,7 @@
 """Packages that others import wherever they are installed, and that a song has no use for: scipy is a tenth of the time
 of a short one from a shell.
 
-Whoever looks for a package that is spared takes the path that it has for machines without it, and keeps to it. So only
+Whoever passes for a package that is spared takes the path that it has for machines without it, and keeps to it. So only
 a process that does nothing but make songs may spare one.
 """
 

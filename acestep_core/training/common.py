@@ -1,4 +1,4 @@
-"""What the command line and the node share of a training: pieces of a folder, a model's own stretch, and what is told
+"""What the command line and the node share of a training: examples of a folder, a model's own stretch, and what is told
 beforehand and after each step. No torch.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..models.defaults import VariantDefaults
     from .loop import Learnt, Loop
     from .lora import Trainer
-    from .prepare import Piece, Preparation
+    from .prepare import Example, Preparation
 
 SLOTS = "LMS"
 REASONS_SHOWN = 3  # where no clip is left
@@ -45,19 +45,19 @@ def own_stretch(settings: LoraSettings, slot: str, defaults: "VariantDefaults") 
 
 def gather(
     preparation: "Preparation", dataset: Dataset, trigger: str | None, report: Callable[[int], object]
-) -> "tuple[list[Piece], list[LeftOut]]":
-    """The pieces of a folder, and every clip that is left out. `report` hears the number of each clip that is done.
+) -> "tuple[list[Example], list[LeftOut]]":
+    """The examples of a folder, and every clip that is left out. `report` hears the number of each clip that is done.
 
     Raises UserError where none is left.
     """
-    pieces, left_out = [], list(dataset.left_out)
+    examples, left_out = [], list(dataset.left_out)
     for number, made in enumerate(preparation.run(dataset, trigger), start=1):
-        (left_out if isinstance(made, LeftOut) else pieces).append(made)
+        (left_out if isinstance(made, LeftOut) else examples).append(made)
         report(number)
-    if not pieces:
+    if not examples:
         reasons = "; ".join(map(left_out_line, left_out[:REASONS_SHOWN]))
         raise UserError(f"{dataset.folder}: none of its {len(left_out)} clips can be learnt from; {reasons}")
-    return pieces, left_out
+    return examples, left_out
 
 
 def left_out_line(left: LeftOut) -> str:
@@ -92,7 +92,7 @@ def outline(trainer: "Trainer") -> tuple[str, ...]:
 
 def material(trainer: "Loop") -> str:
     """What is learnt from."""
-    seconds = sum(trainer.latents.seconds(piece.latents.shape[-1]) for piece in trainer.learnt_from)
+    seconds = sum(trainer.latents.seconds(example.latents.shape[-1]) for example in trainer.learnt_from)
     held_out = len(trainer.held_out)
     return f"clips: {len(trainer.learnt_from)} to learn from, {seconds / 60:.1f} minutes; {held_out} held out"
 
@@ -102,7 +102,7 @@ def _memory(trainer: "Trainer") -> str:
     from .memory_needs import crop_bytes, state_bytes, weights_bytes
 
     base, settings = trainer.model.transformer, trainer.settings
-    frames = min(trainer.crop_frames, max(piece.latents.shape[-1] for piece in trainer.learnt_from))
+    frames = min(trainer.crop_frames, max(example.latents.shape[-1] for example in trainer.learnt_from))
     parts = {
         "the base": weights_bytes(base),
         "the adapter with its optimiser": state_bytes(base, settings),
@@ -147,7 +147,7 @@ def follow(trainer: "Loop", console: Console) -> None:
             is_more = step.held_out is not None or files
             say = console.note if is_more or step.step % TELL_EVERY_STEPS == 0 else console.busy
             say(pace.line(step, *files))
-            if trainer.team.any(bool(asked)):
+            if trainer.group.any(bool(asked)):
                 trainer.save()
                 console.note(f"kept at step {step.step} in {trainer.work}; the same command goes on")
                 raise KeyboardInterrupt

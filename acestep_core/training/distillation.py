@@ -15,10 +15,10 @@ import torch
 
 from ..flow.guidance import Guidance, Guided
 from ..models.velocity import prepare
-from .distributed import Team
+from .distributed import ProcessGroup
 from .loop import Loop
 from .objective import FlowTimes, Learning, flow_times
-from .prepare import Piece
+from .prepare import Example
 from .prune import cut, empty
 from .rng import seed_of, seeded
 from .settings import MUSIC_SHARE, DistillSettings, Rhythm
@@ -43,13 +43,13 @@ class Distiller(Loop):
     def __init__(
         self,
         teacher: "StageModel",
-        pieces: Sequence[Piece],
+        examples: Sequence[Example],
         latents: "LatentSpec",
         work: Path,
         settings: DistillSettings,
         dtype: torch.dtype = torch.float32,
         rhythm: Rhythm = Rhythm(),  # noqa: B008  it is frozen
-        team: Team | None = None,
+        group: ProcessGroup | None = None,
     ):
         settings = settings.for_teacher(teacher.transformer.config)
         settings.check_teacher(teacher.name, teacher.transformer.config, teacher.defaults)
@@ -57,7 +57,7 @@ class Distiller(Loop):
         self.guidance = _guidance(teacher, settings)
         with seeded(seed_of(settings.seed, "start"), torch.device("cpu")):
             network = empty(teacher.transformer, settings.size)
-        super().__init__(teacher, network.train(), pieces, latents, work, settings, rhythm, team)
+        super().__init__(teacher, network.train(), examples, latents, work, settings, rhythm, group)
         if self.step == 0 and settings.begin == "teacher":
             network.load_state_dict(cut(teacher.transformer, settings.size, self._see).state_dict())
 

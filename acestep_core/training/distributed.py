@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from accelerate import PartialState
 
 
-class Team:
+class ProcessGroup:
     """This process among those that were started together; alone where none were."""
 
     def __init__(self, state: "PartialState | None" = None):
@@ -22,13 +22,13 @@ class Team:
         self.index: int = state.process_index if state else 0
 
     @staticmethod
-    def of_this_process(cpu: bool = False) -> "Team":
+    def of_this_process(cpu: bool = False) -> "ProcessGroup":
         """Met by the environment that a launcher sets."""
         if int(os.environ.get("WORLD_SIZE", "1")) < 2:
-            return Team()
+            return ProcessGroup()
         from accelerate import PartialState
 
-        return Team(PartialState(cpu=cpu))
+        return ProcessGroup(PartialState(cpu=cpu))
 
     @property
     def leads(self) -> bool:

@@ -1,4 +1,4 @@
-"""Songs that a stage model makes alone, from noise to music, as pieces to be learnt from: no clips are needed.
+"""Songs that a stage model makes alone, from noise to music, as examples to be learnt from: no clips are needed.
 
 Song i is drawn from (seed, i); each is kept by all that it was made from, so the next training begins at once.
 """
@@ -16,7 +16,7 @@ from ..models.condition import encode_condition
 from ..prompt import lyrics_prompt, text_prompt
 from ..song import Song
 from ..system.files import write_whole
-from .prepare import Piece, digest, fingerprint
+from .prepare import Example, digest, fingerprint
 from .rng import seed_of
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 @torch.inference_mode(False)  # what is made in it could never be learnt from
-def made_pieces(
+def generated_examples(
     model: "StageModel", text: "TextEncoder", songs: Sequence[Song], frames: int, seed: int, cache: Path
-) -> Iterator[Piece]:
-    """A piece of so many latent frames for each song, made as the model's checkpoint has it run alone."""
+) -> Iterator[Example]:
+    """An example of so many latent frames for each song, made as the model's checkpoint has it run alone."""
     networks = model.transformer, model.condition_encoder, text.model
     maker, dtypes = " ".join(map(fingerprint, networks)), " ".join(str(network.dtype) for network in networks)
     for number, song in enumerate(songs):
@@ -43,7 +43,7 @@ def made_pieces(
             made = _make(model, text, song, frames, own)
             file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(file, save(dict(zip(("latents", "states"), made, strict=True))))
-        yield Piece(file, song, *made, key)
+        yield Example(file, song, *made, key)
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """The steps of a training, whatever it is that learns: exactly the same ones, however often they are stopped.
 
-Whatever is drawn for item k of step s (the piece, where it is cut, flow time, noise) follows from (seed, s, k) alone.
+Whatever is drawn for item k of step s (the example, where it is cut, flow time, noise) follows from (seed, s, k) alone.
 
 Work folder: step-000250/ is what was made by then, with the optimiser's state beside it, best-000200/ what had the
 lowest loss on the clips held out, losses.csv every step's loss.
@@ -23,12 +23,12 @@ from safetensors import SafetensorError, safe_open
 
 from ..checkpoints.save import write_tensors
 from ..errors import AceStepError, UserError, is_out_of_memory
-from .distributed import Team
+from .distributed import ProcessGroup
 from .folders import folders, whole
-from .loss_log import Losses
+from .loss_log import LossLog
 from .objective import flow_times
 from .optimisers import optimiser_class
-from .prepare import Piece, fingerprint
+from .prepare import Example, fingerprint
 from .rng import seed_of
 from .settings import Course, Rhythm
 
@@ -41,8 +41,8 @@ logger = logging.getLogger(__name__)
 
 STATE_FILE = "state.safetensors"
 STEP = "step"  # the optimisers' own name of the number of steps
-MEASURED_TIMES = 4  # of each piece held out
-FEWEST_TO_HOLD_OUT = 4  # with fewer pieces than this all are learnt from
+MEASURED_TIMES = 4  # of each example held out
+FEWEST_TO_HOLD_OUT = 4  # with fewer examples than this all are learnt from
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Learnt:
     of: int
     loss: float
     learning_rate: float
-    held_out: float | None = None  # loss on the pieces held out, where it was measured
+    held_out: float | None = None  # loss on the examples held out, where it was measured
     preview: Path | None = None  # a song by what was learnt ...
     without: Path | None = None  # ... and the same one without
     saved: Path | None = None
@@ -62,9 +62,9 @@ class Learnt:
 class Loop(ABC):
     """One training in one work folder; it goes on from the last checkpoint there.
 
-    `model`: whose words the pieces' states are, at whose times it is learnt, and which makes this training another
-    one where it is another. `network`: what learns, by its parameters that want gradients, float32. `team`: the
-    processes that learn together, the leading one of which measures and saves. `others`: what a training draws from
+    `model`: whose words the examples' states are, at whose times it is learnt, and which makes this training another
+    one where it is another. `network`: what learns, by its parameters that want gradients, float32. `group`: the
+    processes that learn together, the leading one of which measures and saves. `others`: what a training rng from
     besides, which makes it another one too. Raises UserError where the folder holds
     another training.
     """
@@ -76,29 +76,29 @@ class Loop(ABC):
         self,
         model: "StageModel",
         network: torch.nn.Module,
-        pieces: Sequence[Piece],
+        examples: Sequence[Example],
         latents: "LatentSpec",
         work: Path,
         settings: Course,
         rhythm: Rhythm,
-        team: Team | None = None,
-        others: Sequence[Piece] = (),
+        group: ProcessGroup | None = None,
+        others: Sequence[Example] = (),
     ):
-        if not pieces:
+        if not examples:
             raise UserError("clips: none is left to learn from; expected at least one")
         self.model, self.network, self.latents = model, network, latents
         self.work, self.settings, self.rhythm = work, settings, rhythm
-        self.team = team or Team()
+        self.group = group or ProcessGroup()
         self.times = self.flow_times()
-        self.learnt_from, self.held_out = divided(pieces, settings)
+        self.learnt_from, self.held_out = divided(examples, settings)
         self.crop_frames = latents.frames(settings.crop_seconds)
-        # A long piece is drawn as often as there are crops in it.
-        crops = (-(-piece.latents.shape[-1] // self.crop_frames) for piece in self.learnt_from)
-        self._pool = [piece for piece, count in zip(self.learnt_from, crops) for _ in range(count)]
+        # A long example is drawn as often as there are crops in it.
+        crops = (-(-example.latents.shape[-1] // self.crop_frames) for example in self.learnt_from)
+        self._pool = [example for example, count in zip(self.learnt_from, crops) for _ in range(count)]
         self.base_hash = fingerprint(model.transformer)
         self._about = {
             "base hash": self.base_hash,
-            "clips": _data_hash([*pieces, *others]),
+            "clips": _data_hash([*examples, *others]),
             "settings": asdict(settings),
         }
         self.device = next(network.parameters()).device
@@ -108,7 +108,7 @@ class Loop(ABC):
         )
         self.step, self.best = 0, math.inf
         self._resume()
-        self.losses = Losses(work / "losses.csv", self.step) if self.team.leads else None
+        self.losses = LossLog(work / "losses.csv", self.step) if self.group.leads else None
 
     # ---- what a training is --------------------------------------------------------------------------------------
 
@@ -135,7 +135,7 @@ class Loop(ABC):
         return None
 
     def _drawing(self, seed: int) -> AbstractContextManager:
-        """Around one item's forward and backward pass, for what the network itself draws."""
+        """Around one item's forward and backward pass, for what the network itself rng."""
         return nullcontext()
 
     # ---- steps -------------------------------------------------------------------------------------------------------
@@ -177,16 +177,16 @@ class Loop(ABC):
                 self._gradients(0)
             seconds = started.seconds
         self.optimiser.zero_grad()
-        return seconds * -(-self.settings.accumulate // self.team.size)
+        return seconds * -(-self.settings.accumulate // self.group.size)
 
     @torch.inference_mode(False)
     def _learn(self, rate: float) -> float:
-        items = range(self.team.index, self.settings.accumulate, self.team.size)
+        items = range(self.group.index, self.settings.accumulate, self.group.size)
         loss = torch.tensor(float(sum(self._gradients(item) for item in items)), device=self.device)
         for parameter in self.parameters.values():  # a null condition leaves some layers out; AdamW would skip them
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        self.team.add_up([loss, *(parameter.grad for parameter in self.parameters.values())])
+        self.group.add_up([loss, *(parameter.grad for parameter in self.parameters.values())])
         loss = float(loss)
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip))
         if not math.isfinite(loss) or not math.isfinite(norm):
@@ -210,19 +210,19 @@ class Loop(ABC):
         return float(loss.detach())
 
     def _drawn(self, seed: int, position: int) -> "tuple[Condition, torch.Tensor, torch.Tensor, float]":
-        """What is learnt at a place in the order of the pieces: condition, music and noise [1, C, T], flow time."""
+        """What is learnt at a place in the order of the examples: condition, music and noise [1, C, T], flow time."""
         draw = torch.Generator().manual_seed(seed)
-        piece = self._piece(position)
-        first, frames = piece.cut(self.crop_frames, float(torch.rand((), generator=draw, dtype=torch.double)))
+        example = self._piece(position)
+        first, frames = example.cut(self.crop_frames, float(torch.rand((), generator=draw, dtype=torch.double)))
         share, told_nothing = torch.rand(2, generator=draw, dtype=torch.double).tolist()
-        noise = torch.randn(1, piece.latents.shape[1], frames, generator=draw)
-        condition = piece.condition(self.model, frames)
+        noise = torch.randn(1, example.latents.shape[1], frames, generator=draw)
+        condition = example.condition(self.model, frames)
         if told_nothing < self.times.null_share:
             condition = replace(condition, states=condition.null)
-        return condition, piece.latents[..., first : first + frames], noise, self.times.at(share)
+        return condition, example.latents[..., first : first + frames], noise, self.times.at(share)
 
-    def _piece(self, position: int) -> Piece:
-        """The pieces in an order of its own every time they have all been there."""
+    def _piece(self, position: int) -> Example:
+        """The examples in an order of its own every time they have all been there."""
         epoch, place = divmod(position, len(self._pool))
         order = torch.Generator().manual_seed(seed_of(self.settings.seed, "epoch", epoch))
         return self._pool[int(torch.randperm(len(self._pool), generator=order)[place])]
@@ -230,7 +230,7 @@ class Loop(ABC):
     # ---- what is told and kept ---------------------------------------------------------------------------------------
 
     def _told(self, loss: float, rate: float) -> Learnt:
-        if not self.team.leads:
+        if not self.group.leads:
             return Learnt(self.step, self.settings.steps, loss, rate)
         last = self.step == self.settings.steps
         held_out = self.measure() if self._due(self.rhythm.measure) or last else None
@@ -257,7 +257,7 @@ class Loop(ABC):
 
     @torch.no_grad()
     def measure(self) -> float | None:
-        """Mean loss on the pieces held out, always at the same times under the same noise; None where there are none.
+        """Mean loss on the examples held out, always at the same times under the same noise; None where there are none.
 
         Raises nothing where it is no number: the next step does.
         """
@@ -265,13 +265,13 @@ class Loop(ABC):
             return None
         losses = []
         self.network.eval()
-        for number, piece in enumerate(self.held_out):
-            first, frames = piece.cut(self.crop_frames, 0.5)
-            condition = piece.condition(self.model, frames)
+        for number, example in enumerate(self.held_out):
+            first, frames = example.cut(self.crop_frames, 0.5)
+            condition = example.condition(self.model, frames)
             for index, t in enumerate(self.times.spread(MEASURED_TIMES)):
                 draw = torch.Generator().manual_seed(seed_of("held out", number, index))
-                noise = torch.randn(1, piece.latents.shape[1], frames, generator=draw)
-                losses.append(float(self._loss(condition, piece.latents[..., first : first + frames], noise, t)))
+                noise = torch.randn(1, example.latents.shape[1], frames, generator=draw)
+                losses.append(float(self._loss(condition, example.latents[..., first : first + frames], noise, t)))
         self.network.train()
         return sum(losses) / len(losses)
 
@@ -286,7 +286,7 @@ class Loop(ABC):
     def save(self) -> Path:
         """A checkpoint of this step, whole or not at all, by the process that leads; of older ones the last stay."""
         folder = self.work / f"step-{self.step:06}"
-        if folder.is_dir() or not self.team.leads:
+        if folder.is_dir() or not self.group.leads:
             return folder
         with whole(folder) as aside:
             self.keep(aside)
@@ -354,21 +354,21 @@ def _aside(tensor: torch.Tensor) -> torch.Tensor:
 # ---- clips -----------------------------------------------------------------------------------------------------------
 
 
-def shown_piece(pieces: Sequence[Piece], settings: Course) -> Piece:
+def shown_piece(examples: Sequence[Example], settings: Course) -> Example:
     """The one whose song is made for previews."""
-    learnt_from, held_out = divided(pieces, settings)
+    learnt_from, held_out = divided(examples, settings)
     return (held_out or learnt_from)[0]
 
 
-def divided(pieces: Sequence[Piece], settings: Course) -> tuple[list[Piece], list[Piece]]:
-    """Pieces to learn from, and pieces to measure with."""
-    if not settings.hold_out or len(pieces) < FEWEST_TO_HOLD_OUT:
-        return list(pieces), []
-    count = max(1, min(round(settings.hold_out * len(pieces)), len(pieces) - 1))
-    order = torch.randperm(len(pieces), generator=torch.Generator().manual_seed(seed_of(settings.seed, "held out")))
+def divided(examples: Sequence[Example], settings: Course) -> tuple[list[Example], list[Example]]:
+    """Examples to learn from, and examples to measure with."""
+    if not settings.hold_out or len(examples) < FEWEST_TO_HOLD_OUT:
+        return list(examples), []
+    count = max(1, min(round(settings.hold_out * len(examples)), len(examples) - 1))
+    order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed_of(settings.seed, "held out")))
     held = set(order[:count].tolist())
-    return [p for i, p in enumerate(pieces) if i not in held], [pieces[i] for i in sorted(held)]
+    return [p for i, p in enumerate(examples) if i not in held], [examples[i] for i in sorted(held)]
 
 
-def _data_hash(pieces: Sequence[Piece]) -> str:
-    return hashlib.sha256(" ".join(piece.key for piece in pieces).encode()).hexdigest()[:32]
+def _data_hash(examples: Sequence[Example]) -> str:
+    return hashlib.sha256(" ".join(example.key for example in examples).encode()).hexdigest()[:32]

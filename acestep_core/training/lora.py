@@ -1,4 +1,4 @@
-"""Teaches an adapter: pieces -> a LoRA of one stage model, by the steps of `loop.py`.
+"""Teaches an adapter: examples -> a LoRA of one stage model, by the steps of `loop.py`.
 
 The base's weights are never changed; the adapter's own are float32, whatever the base is. Every checkpoint is a PEFT
 adapter; previews/ in the work folder is the song of a clip held out, with what was learnt and without.
@@ -15,18 +15,18 @@ import torch
 from .. import audio
 from ..errors import UserError
 from ..lora.adapter import Adapter
-from ..lora.apply import wear
+from ..lora.apply import apply_adapter
 from ..lora.deltas import Delta, Kronecker, LowRank
 from ..lora.facts import BASE, BASE_HASH, TRAINING
 from ..lora.save import save_adapter
 from ..nn.module_tree import share
 from ..nn.quantise import unquantised
 from ..system.torchaudio_import import settle_torchaudio
-from .distributed import Team
+from .distributed import ProcessGroup
 from .folders import folders
 from .loop import Loop
 from .objective import Learning, flow_loss
-from .prepare import Piece
+from .prepare import Example
 from .preview import Fellows, Preview
 from .prior_preservation import ends, turn
 from .rng import seed_of, seeded
@@ -54,14 +54,14 @@ class Trainer(Loop):
     def __init__(
         self,
         model: "StageModel",
-        pieces: Sequence[Piece],
+        examples: Sequence[Example],
         vocoder: "Vocoder",
         work: Path,
         settings: LoraSettings,
         rhythm: Rhythm = Rhythm(),  # noqa: B008  it is frozen
         facts: Mapping[str, object] | None = None,
-        team: Team | None = None,
-        songs: Sequence[Piece] = (),
+        group: ProcessGroup | None = None,
+        songs: Sequence[Example] = (),
     ):
         if settings.preserve and not songs:
             raise UserError(f"preserve: got {settings.preserve:g} and no songs, expected some of {model.name}'s own")
@@ -71,8 +71,8 @@ class Trainer(Loop):
             )
         self.vocoder, self._dtype, self.songs = vocoder, model.transformer.dtype, tuple(songs)
         network = adapted(model.transformer, settings)
-        super().__init__(model, network, pieces, vocoder.latents, work, settings, rhythm, team, self.songs)
-        if self.step == 0 and self.team.leads:
+        super().__init__(model, network, examples, vocoder.latents, work, settings, rhythm, group, self.songs)
+        if self.step == 0 and self.group.leads:
             self._forget_previews()
         self.facts = {BASE: model.name, BASE_HASH: self.base_hash, TRAINING: self.identity, **(facts or {})}
 
@@ -81,7 +81,7 @@ class Trainer(Loop):
         at = torch.tensor([t], device=self.device)
         return flow_loss(velocity, music.to(self.device), noise.to(self.device), at).mean()
 
-    def _piece(self, position: int) -> Piece:
+    def _piece(self, position: int) -> Example:
         number, is_own = turn(position, self.settings.preserve)
         return self.songs[number % len(self.songs)] if is_own else super()._piece(number)
 
@@ -92,8 +92,8 @@ class Trainer(Loop):
         return condition, music, noise, t
 
     def _drawing(self, seed: int) -> AbstractContextManager:
-        draws = self.settings.dropout or self.settings.kind == "lokr"  # PEFT's LoKr draws even without dropout
-        return seeded(seed, self.device) if draws else nullcontext()
+        rng = self.settings.dropout or self.settings.kind == "lokr"  # PEFT's LoKr rng even without dropout
+        return seeded(seed, self.device) if rng else nullcontext()
 
     def _forget_previews(self) -> None:
         """Those of a training that kept no step: its settings, which the song without follows too, may be others."""
@@ -102,16 +102,16 @@ class Trainer(Loop):
             file.unlink(missing_ok=True)
 
     def preview(self) -> tuple[Path, Path]:
-        """The song of a piece with and without the adapter, which is made once, as files."""
-        piece = (self.held_out or self.learnt_from)[0]
-        frames = min(piece.latents.shape[-1], self.crop_frames)
-        preview = Preview(self.model, piece, frames, self.vocoder, self.settings, self.fellows)
+        """The song of an example with and without the adapter, which is made once, as files."""
+        example = (self.held_out or self.learnt_from)[0]
+        frames = min(example.latents.shape[-1], self.crop_frames)
+        preview = Preview(self.model, example, frames, self.vocoder, self.settings, self.fellows)
         folder = self.work / "previews"
         folder.mkdir(parents=True, exist_ok=True)
         without = folder / WITHOUT
         if not without.is_file():
             audio.write(without, preview.play(self.model))
-        worn, _ = wear(self.model, self.adapter())
+        worn, _ = apply_adapter(self.model, self.adapter())
         return audio.write(folder / f"step-{self.step:06}.flac", preview.play(worn)), without
 
     def adapter(self) -> Adapter:

@@ -8,7 +8,7 @@ HEAD = "step,loss,learning_rate,held_out"
 MEAN_STEPS = 20  # whose mean is told: single steps differ by their flow times more than by what was learnt
 
 
-class Losses:
+class LossLog:
     """The lines of a file, up to the step at which a training goes on; what was told of later steps is forgotten."""
 
     def __init__(self, file: Path, step: int):

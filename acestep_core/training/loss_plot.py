@@ -1,4 +1,4 @@
-"""The loss of a training as a curve: numbers for whoever draws, and a picture. Steps run to the right, loss upwards."""
+"""The loss of a training as a curve: numbers for whoever rng, and a picture. Steps run to the right, loss upwards."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ LOSS, MEAN, HELD_OUT = (70, 84, 120), (79, 141, 245), (240, 160, 30)
 
 
 @dataclass(frozen=True)
-class Curve:
+class LossPlot:
     """`points`: (step, loss, mean loss of the steps before), at most POINTS_MOST of them; `held_out`: (step, loss)."""
 
     points: tuple[tuple[int, float, float], ...]
@@ -31,8 +31,8 @@ class Curve:
         return max(0.0, low - air), high + air
 
 
-def curve_of(rows: Sequence[tuple[int, float, float, float | None]]) -> Curve:
-    """From the rows of `Losses`."""
+def loss_plot_of(rows: Sequence[tuple[int, float, float, float | None]]) -> LossPlot:
+    """From the rows of `LossLog`."""
     points, total = [], 0.0
     for index, (step, loss, _, _) in enumerate(rows):
         total += loss - (rows[index - MEAN_STEPS][1] if index >= MEAN_STEPS else 0.0)
@@ -40,10 +40,10 @@ def curve_of(rows: Sequence[tuple[int, float, float, float | None]]) -> Curve:
     every = -(-len(points) // POINTS_MOST) or 1
     kept = points[::-1][::every][::-1]  # the last one always
     held_out = [(step, value) for step, _, _, value in rows if value is not None and math.isfinite(value)]
-    return Curve(tuple(kept), tuple(held_out))
+    return LossPlot(tuple(kept), tuple(held_out))
 
 
-def picture(curve: Curve, steps: int, width: int = 1024, height: int = 512) -> "Image.Image":
+def picture(curve: LossPlot, steps: int, width: int = 1024, height: int = 512) -> "Image.Image":
     """The curve over all the steps that there are to be."""
     from PIL import Image, ImageDraw, ImageFont
 

@@ -37,7 +37,7 @@ class FlowTimes:
     null_share: float = NULL_SHARE
 
     def at(self, share: float) -> float:
-        """The time below which `share` (0 to 1) of all draws lie: a uniform number becomes a draw."""
+        """The time below which `share` (0 to 1) of all rng lie: a uniform number becomes a draw."""
         if self.table:
             return sorted(self.table)[min(int(share * len(self.table)), len(self.table) - 1)]
         low, high = (_NORMAL.cdf(_logit(t)) for t in (self.end, self.start))

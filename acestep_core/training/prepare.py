@@ -41,7 +41,7 @@ READ_OF_A_TENSOR = 256  # elements, evenly spaced: enough to tell two trainings 
 
 
 @dataclass(frozen=True, eq=False)
-class Piece:
+class Example:
     """A clip ready to be learnt from."""
 
     path: Path
@@ -56,7 +56,7 @@ class Piece:
         return cut(self.latents.shape[-1], longest, share, self.bars)
 
     def condition(self, model: "StageModel", frames: int) -> Condition:
-        """The piece's words over so many frames of new music."""
+        """The example's words over so many frames of new music."""
         return over_new_music(model, self.states, frames)
 
 
@@ -67,7 +67,7 @@ def over_new_music(model: "StageModel", states: torch.Tensor, frames: int) -> Co
 
 
 class Preparation:
-    """Makes pieces of clips with one model, text encoder and vocoder, or reads those that were made before.
+    """Makes examples of clips with one model, text encoder and vocoder, or reads those that were made before.
 
     `crop_seconds`: the longest stretch that a step learns from, hence the longest song that the words speak of.
     """
@@ -80,15 +80,15 @@ class Preparation:
         self._reader = digest(fingerprint(text.model), fingerprint(model.condition_encoder), model.silence)
         self._dtypes = f"{text.model.dtype} {model.condition_encoder.null_condition_emb.dtype}"
 
-    def run(self, dataset: Dataset, trigger: str | None = None) -> Iterator[Piece | LeftOut]:
+    def run(self, dataset: Dataset, trigger: str | None = None) -> Iterator[Example | LeftOut]:
         """One of the two for each clip, in order. A clip that cannot be learnt from never stops the others."""
         for clip in dataset.clips:
             try:
-                yield self.piece(clip, trigger)
+                yield self.example(clip, trigger)
             except UserError as exc:
                 yield LeftOut(clip.path, str(exc))
 
-    def piece(self, clip: Clip, trigger: str | None = None) -> Piece:
+    def example(self, clip: Clip, trigger: str | None = None) -> Example:
         """Raises UserError for a clip that is silent, clipped, too short or no sound at all."""
         try:
             sound = digest(clip.path.read_bytes())
@@ -102,7 +102,7 @@ class Preparation:
         said = digest(self._reader, text_prompt(song).encode(), lyrics_prompt(song).encode())
         states = self._kept("states", digest(said, self._dtypes), lambda: self._read(song))
         bars = bars_of(song, self.vocoder.latents, heard.beat, heard.first_beat)
-        return Piece(clip.path, song, latents, states, digest(encoded, said, repr(bars)), bars)
+        return Example(clip.path, song, latents, states, digest(encoded, said, repr(bars)), bars)
 
     def _heard(self, clip: Clip, sound: str, seconds: float) -> Heard:
         """What is measured of a clip: what its words leave out, and the beat of one that will be cut."""
@@ -167,7 +167,7 @@ def fingerprint(network: torch.nn.Module) -> str:
 
 
 def digest(*parts: "str | bytes | torch.Tensor") -> str:
-    """Of all parts and where each one ends, for names of files and keys of pieces."""
+    """Of all parts and where each one ends, for names of files and keys of examples."""
     made = hashlib.sha256()
     for part in parts:
         if isinstance(part, torch.Tensor):

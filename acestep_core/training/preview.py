@@ -1,4 +1,4 @@
-"""The same song with and without what a model has learnt: what its cascade makes of a piece's words, from one seed.
+"""The same song with and without what a model has learnt: what its cascade makes of an example's words, from one seed.
 
 A model that was made for one stage of a cascade plays that stage, and its fellows the others. Any other model plays
 the whole song, and wears what it learns on the stretch that it is taught.
@@ -13,11 +13,11 @@ import torch
 
 from ..audio.waveform import Waveform
 from ..checkpoints.cascade_models import CASCADES, find_cascade
-from ..flow.stage_plan import Settings, plan
+from ..flow.stage_plan import SamplingSettings, plan
 from ..flow.stages import Stage, noise, run
 from ..generation.cascade import finished
 from ..models.condition import Condition, encode_condition
-from .prepare import Piece, over_new_music
+from .prepare import Example, over_new_music
 from .settings import Course
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Fellows:
     after: tuple[Player, ...] = ()
 
 
-def fellows_of(model: "LocalModel", boundaries: Sequence[float] | None, piece: Piece, text: "TextEncoder", **at):
+def fellows_of(model: "LocalModel", boundaries: Sequence[float] | None, example: Example, text: "TextEncoder", **at):
     """Those of a known model that was made for one stage of a cascade; else none.
 
     `boundaries`: of the cascade it was made for. They stay in the main memory until they play. `at`: device and dtype
@@ -65,37 +65,37 @@ def fellows_of(model: "LocalModel", boundaries: Sequence[float] | None, piece: P
         return Fellows()
     players = []
     for found in find_cascade(name).stages:
-        players.append(None if found.name == model.name else _player(found, piece, text, **at))
+        players.append(None if found.name == model.name else _player(found, example, text, **at))
     place = players.index(None)
     return Fellows(tuple(players[:place]), tuple(players[place + 1 :]))
 
 
-def _player(found: "LocalModel", piece: Piece, text: "TextEncoder", **at) -> Player:
+def _player(found: "LocalModel", example: Example, text: "TextEncoder", **at) -> Player:
     from ..checkpoints.load import load_stage_model
 
     model = load_stage_model(found.path, **at)
     with torch.no_grad():
-        states = encode_condition(model, text.encode(piece.song), 1).states.cpu()
+        states = encode_condition(model, text.encode(example.song), 1).states.cpu()
     for network in (model.transformer, model.condition_encoder):
         network.to("cpu")
     return Player(model, states)
 
 
 class Preview:
-    """One song of a piece's words, so many frames long."""
+    """One song of an example's words, so many frames long."""
 
     def __init__(
-        self, model: "StageModel", piece: Piece, frames: int, vocoder: "Vocoder", settings: Course, fellows: Fellows
+        self, model: "StageModel", example: Example, frames: int, vocoder: "Vocoder", settings: Course, fellows: Fellows
     ):
-        self._piece, self._frames, self._vocoder, self._seed = piece, frames, vocoder, settings.seed
+        self._piece, self._frames, self._vocoder, self._seed = example, frames, vocoder, settings.seed
         boundaries = None
         if fellows == Fellows():
-            bare, edges = Player(model, piece.states), (settings.start, settings.end)
+            bare, edges = Player(model, example.states), (settings.start, settings.end)
             fellows = Fellows((bare,) * (settings.start < 1), (bare,) * (settings.end > 0))
             boundaries = tuple(edge for edge in edges if 0 < edge < 1) or None
         self._fellows = fellows
         models = [player.model for player in self._players(model)]
-        self._plan = plan([one.defaults for one in models], Settings(boundaries=boundaries))
+        self._plan = plan([one.defaults for one in models], SamplingSettings(boundaries=boundaries))
 
     def _players(self, model: "StageModel") -> tuple[Player, ...]:
         return (*self._fellows.before, Player(model, self._piece.states), *self._fellows.after)

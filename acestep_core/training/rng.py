@@ -13,7 +13,7 @@ def seed_of(*parts: object) -> int:
 
 @contextmanager
 def seeded(seed: int, device: torch.device):
-    """Draws that nobody hands a generator, made from a seed; the draws of others go on as if nothing had been."""
+    """Draws that nobody hands a generator, made from a seed; the rng of others go on as if nothing had been."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield

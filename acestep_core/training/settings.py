@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from ..checkpoints.geometry import TRANSFORMERS
 from ..errors import UserError
 
 if TYPE_CHECKING:
@@ -120,6 +121,12 @@ class Size:
     heads: int
     kv_heads: int
 
+    @staticmethod
+    def of(config: Mapping) -> "Size":
+        """Of a transformer, told by its config."""
+        names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
+        return Size(*(config[name] for name in names))
+
     def __post_init__(self):
         for name, value in asdict(self).items():
             if value < 1:
@@ -127,13 +134,7 @@ class Size:
 
     def check_within(self, teacher: Mapping) -> None:
         """Raises UserError where it is larger than a teacher, told by its config, or groups its heads otherwise."""
-        limits = {
-            "hidden": teacher["hidden_size"],
-            "intermediate": teacher["intermediate_size"],
-            "layers": teacher["num_hidden_layers"],
-            "heads": teacher["num_attention_heads"],
-            "kv_heads": teacher["num_key_value_heads"],
-        }
+        limits = asdict(Size.of(teacher))
         for name, most in limits.items():
             if getattr(self, name) > most:
                 raise UserError(
@@ -149,7 +150,7 @@ class Size:
 
 # Hidden size of a teacher -> the student made of it unless told: the 782 M S of the published M, and the tiny one.
 STUDENTS: Mapping[int, Size] = MappingProxyType(
-    {2048: Size(1280, 4096, 24, 16, 8), 192: Size(128, 384, 6, 2, 1)},
+    {2048: Size.of(TRANSFORMERS["s"].arguments), 192: Size(128, 384, 6, 2, 1)},
 )
 
 

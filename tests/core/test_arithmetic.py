@@ -60,11 +60,11 @@ def test_cards_before_ampere_have_no_bf16(monkeypatch, capability, hip, has):
 def test_files_in_bf16_run_as_the_cpu_computes_fast(halved, cpu, caplog):
     cpu(WITH)
     natively = Cascade.load(halved, device="cpu")
-    assert natively.parts[natively.stages[0]].transformer.dtype == torch.bfloat16 and not caplog.records
+    assert natively.pool[natively.stages[0]].transformer.dtype == torch.bfloat16 and not caplog.records
     cpu(WITHOUT)
     widened = Cascade.load(halved, device="cpu")
-    assert widened.parts[widened.stages[0]].transformer.dtype == torch.float32
-    assert widened.parts[parts.TEXT].model.dtype == torch.float32
+    assert widened.pool[widened.stages[0]].transformer.dtype == torch.float32
+    assert widened.pool[parts.TEXT].model.dtype == torch.float32
     assert "files are in bf16, for which this device has no instructions: they run in fp32" in caplog.text
     song = Song("lo-fi beat", seconds=10)
     asked = Cascade.load(halved, device="cpu", dtype="fp32").generate(song, seed=5)
@@ -73,11 +73,11 @@ def test_files_in_bf16_run_as_the_cpu_computes_fast(halved, cpu, caplog):
 
 def test_files_in_bf16_stay_so_where_fp32_does_not_fit(halved, cpu, caplog):
     cpu(WITHOUT)
-    needs = Cascade.load(halved, device="cpu").parts._needs
+    needs = Cascade.load(halved, device="cpu").pool._needs
     limit = needs.peak(parts.PLANS[-1], parts.LONG_SECONDS) - 1
     caplog.clear()
     cascade = Cascade.load(halved, device="cpu", memory_gb=limit / 1e9)
-    assert cascade.parts[cascade.stages[0]].transformer.dtype == torch.bfloat16
+    assert cascade.pool[cascade.stages[0]].transformer.dtype == torch.bfloat16
     assert [record.getMessage() for record in caplog.records] == [
         "this CPU has no instructions for bfloat16, so fp32 is several times faster"
     ]
@@ -86,7 +86,7 @@ def test_files_in_bf16_stay_so_where_fp32_does_not_fit(halved, cpu, caplog):
 def test_what_is_asked_for_is_done_and_said(tiny_family, cpu, caplog):
     cpu(WITHOUT)
     asked = Cascade.load(tiny_family, device="cpu", dtype="fp16", vocoder_dtype="bf16")
-    assert asked.parts[asked.stages[0]].transformer.dtype == torch.float16
+    assert asked.pool[asked.stages[0]].transformer.dtype == torch.float16
     assert [record.getMessage().split(", so")[0] for record in caplog.records] == [
         "this CPU has no instructions for bfloat16",
         "this CPU has no instructions for float16",

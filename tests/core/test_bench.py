@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from acestep_pack.acestep_core.bench import contender, native, pairs, published, ratio, resident
+from acestep_pack.acestep_core.checkpoints import geometry
+from acestep_pack.acestep_core.checkpoints.geometry import Geometry
 from acestep_pack.acestep_core.cli import bench as command
 from acestep_pack.acestep_core.cli import parser as cli
 from acestep_pack.acestep_core.models import cuda_graph as replay
@@ -34,8 +36,10 @@ def small(monkeypatch):
 
     text = {"hidden_size": 24, "intermediate_size": 32, "num_attention_heads": 2, "num_key_value_heads": 1}
     monkeypatch.setattr(contender, "MATRIX", 64)
-    monkeypatch.setattr(published, "WIDTHS", {"2B": SMALL, **dict.fromkeys(("XL", "S"), OTHER)})
-    monkeypatch.setattr(published, "TEXT_ENCODER", {**text, "head_dim": 12})
+    sizes = {"2b": SMALL, "xl": OTHER, "s": OTHER}
+    published_sizes = {name: Geometry(0, {**size, "num_hidden_layers": 24}) for name, size in sizes.items()}
+    monkeypatch.setattr(geometry, "TRANSFORMERS", published_sizes)
+    monkeypatch.setattr(geometry, "TEXT_ENCODER", Geometry(0, {**text, "head_dim": 12, "num_hidden_layers": 28}))
     monkeypatch.setattr(published, "condition_encoder", small_condition_encoder)
     monkeypatch.setattr("diffusers.AutoencoderOobleck", small_vocoder)
     monkeypatch.setattr(command, "STEP_SECONDS", {"2B": ((1.0, 30.0), (31.0,)), "XL": ((), (1.0,)), "S": ((), ())})
@@ -133,7 +137,7 @@ def test_flops_of_passes_that_a_gpu_replays_are_counted(monkeypatch):
             return latents @ self.weight
 
     monkeypatch.setattr(replay, "_Kind", Recorded)
-    velocity, latents = replay.Replayed(Linear(), 9), torch.ones(4, 8)
+    velocity, latents = replay.CudaGraphVelocity(Linear(), 9), torch.ones(4, 8)
     run = contender.Contender(lambda side: lambda: velocity(latents, 0.5), "ours", CPU, torch.float32, "inference_mode")
     made, flop = run.counted()
     assert flop == 2 * 4 * 8 * 8 and (made == 8).all()

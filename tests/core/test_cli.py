@@ -355,8 +355,8 @@ def test_loudness_is_met(generate):
 
 def test_a_song_spares_imports_until_they_are_needed(tiny_family, tmp_path):
     entry = (
-        "import sys; from acestep_core import __main__; from acestep_core.cli import generate as commands; play = commands._play\n"
-        "commands._play = lambda *given: (play(*given), print(sys.modules['scipy']))[0]\n"
+        "import sys\nfrom acestep_core import __main__\nfrom acestep_core.cli import generate\nplay = generate._play\n"
+        "generate._play = lambda *given: (play(*given), print(sys.modules['scipy']))[0]\n"
         "sys.exit(__main__.command())"
     )
     asked = ["generate", "x", "-o", "a.wav", "--seconds", "10", "--loudness", "-23", "--models", str(tiny_family)]

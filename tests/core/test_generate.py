@@ -107,7 +107,7 @@ def test_offload_holds_one_part_at_a_time_and_makes_the_same_song(tiny_family, m
     sparing = Cascade.load(tiny_family, device="cpu", offload=True)
     assert torch.equal(sparing.generate(SONG, seed=5).samples, made.samples)
     assert most[0] <= 2  # the one at work, and the one that is being loaded in its place
-    assert len(sparing.parts._held) == 1
+    assert len(sparing.pool._held) == 1
 
 
 def test_a_reference_changes_the_song(cascade, made, tmp_path):
@@ -184,13 +184,13 @@ def test_the_vocoder_has_a_dtype_of_its_own(tiny_family, dtype):
     whole, half = (Cascade.load(tiny_family, device="cpu", dtype=dtype, vocoder_dtype=own) for own in (None, "bf16"))
     *_, last = whole.iterate(SONG, seed=5)
     exact, near = (cascade.decode(last.latents, SONG).samples for cascade in (whole, half))
-    weights = [next(cascade.parts["vocoder"].network.parameters()).dtype for cascade in (whole, half)]
+    weights = [next(cascade.pool["vocoder"].network.parameters()).dtype for cascade in (whole, half)]
     assert weights == [torch.float32, torch.bfloat16]
     assert -60 < 20 * torch.log10((near - exact).norm() / exact.norm()) < -35
 
 
 def test_parts_that_one_already_has_make_a_cascade(cascade, made):
-    own = Cascade([cascade.parts[where] for where in cascade.stages], cascade.parts["text"], cascade.parts["vocoder"])
+    own = Cascade([cascade.pool[where] for where in cascade.stages], cascade.pool["text"], cascade.pool["vocoder"])
     assert torch.equal(own.generate(SONG, seed=5).samples, made.samples)
 
 
@@ -204,6 +204,6 @@ def test_a_folder_named_as_a_known_model_is_the_folder(tiny_family, monkeypatch,
 
 def test_models_keep_the_names_under_which_they_were_found():
     cascade = Cascade.load("tiny", device="cpu")
-    assert [cascade.parts[where].name for where in cascade.stages] == ["tiny-l", "tiny-m", "tiny-s"]
+    assert [cascade.pool[where].name for where in cascade.stages] == ["tiny-l", "tiny-m", "tiny-s"]
     with pytest.raises(UserError, match="got a whole cascade and l too"):
         Cascade.load(cascade.models, l="tiny-m")

@@ -21,7 +21,7 @@ from acestep_pack.acestep_core.flow.guidance import Guidance
 from acestep_pack.acestep_core.flow.schedule import TURBO_TIMES, split, times, turbo_nearest
 from acestep_pack.acestep_core.flow.stages import Stage, noise, run
 from acestep_pack.acestep_core.lora.adapter import read_adapter
-from acestep_pack.acestep_core.lora.apply import wear
+from acestep_pack.acestep_core.lora.apply import apply_adapter
 from acestep_pack.acestep_core.lora.save import save_adapter
 from acestep_pack.acestep_core.models.condition import Condition, context, encode_timbre, pack_condition
 from acestep_pack.acestep_core.models.kept import Kept
@@ -276,7 +276,7 @@ def test_adapter(load, case, tmp_path):
     for file in adapter_files(case, tmp_path):
         adapter = read_adapter(file)
         for strength, name in zip(case["params"]["strengths"], ("with_adapter", "half_strength")):
-            worn, report = wear(model, adapter, strength)
+            worn, report = apply_adapter(model, adapter, strength)
             assert report.matched and not report.unmatched
             assert_near(velocity_of(worn, tensors), tensors[f"out.{name}"], FORWARD)
     assert torch.equal(velocity_of(model, tensors), before)

@@ -8,9 +8,9 @@ from acestep_pack.acestep_core.bench.contender import Contender
 from acestep_pack.acestep_core.checkpoints.load import load_stage_model, load_vocoder
 from acestep_pack.acestep_core.checkpoints.locate import TINY_FOLDER
 from acestep_pack.acestep_core.generation.cascade import Cascade
-from acestep_pack.acestep_core.memory.needs import LAYERS
+from acestep_pack.acestep_core.memory.plan import LAYERS
 from acestep_pack.acestep_core.models.condition import Condition
-from acestep_pack.acestep_core.models.cuda_graph import Replayed, replayed
+from acestep_pack.acestep_core.models.cuda_graph import CudaGraphVelocity, with_cuda_graph
 from acestep_pack.acestep_core.models.velocity import prepare
 from acestep_pack.acestep_core.nn import attention
 from acestep_pack.acestep_core.nn import rms_norm as norms
@@ -127,7 +127,7 @@ def velocity_of(frames=120):
 
 def recorded(velocity, passes=99):
     """With what a machine decides that launches slower than it computes."""
-    made = Replayed(velocity, passes)
+    made = CudaGraphVelocity(velocity, passes)
     made._kinds = _Waiting(made._kinds)
     return made
 
@@ -166,7 +166,7 @@ def test_operations_of_what_is_recorded_are_counted():
 
 def test_the_machine_decides_and_few_passes_are_never_recorded():
     velocity, latents = velocity_of(frames=16)
-    records = Replayed(velocity, 9)
+    records = CudaGraphVelocity(velocity, 9)
     for _ in range(4):
         records(latents, 0.5)
     assert next(iter(records._kinds.values()))._graph is not None  # a network so small launches slower than it computes
@@ -194,7 +194,7 @@ def test_what_cannot_be_recorded_is_launched():
     assert next(iter(records._kinds.values()))._graph is None
     assert torch.randn(3, device=GPU).isfinite().all()  # which a broken recording would forbid
     hook.remove()
-    assert torch.equal(replayed(velocity, 8)(latents, 0.5), velocity(latents, 0.5))
+    assert torch.equal(with_cuda_graph(velocity, 8)(latents, 0.5), velocity(latents, 0.5))
 
 
 # ---- songs -----------------------------------------------------------------------------------------------------------
@@ -218,7 +218,7 @@ def test_songs_are_those_of_a_cpu_by_every_plan(songs, how):
     else:
         assert all(torch.allclose(song, songs, **NEAR_SONG) for song in made)
     if "memory_gb" in how:
-        assert cascade.parts.plan.holds == LAYERS
+        assert cascade.pool.plan.holds == LAYERS
 
 
 def test_a_song_goes_on_where_memory_runs_out(caplog):

@@ -5,7 +5,7 @@ import torch
 from acestep_pack.acestep_core.checkpoints.load import load_stage_model
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.lora.adapter import Adapter, LowRank, read_adapter
-from acestep_pack.acestep_core.lora.apply import wear
+from acestep_pack.acestep_core.lora.apply import apply_adapter
 from core_tests.lora_material import CONV, LAYERS, PEFT, lora, write
 from safetensors.torch import load_file, save_file
 
@@ -30,7 +30,7 @@ def test_a_base_is_known_by_its_shapes():
     with pytest.raises(
         UserError, match=r"test was trained on tiny-l, not on tiny-m: layers.0.self_attn.to_q is \[384, 256\]"
     ):
-        wear(tiny["m"], lora(tiny["l"]))
+        apply_adapter(tiny["m"], lora(tiny["l"]))
 
 
 def test_what_does_not_match_is_told_key_by_key(model):
@@ -39,10 +39,10 @@ def test_what_does_not_match_is_told_key_by_key(model):
         | load_file(write(model, "lora_te_block", "lora_down.weight", "lora_up.weight", name="b.safetensors")),
         "c.safetensors",
     )
-    worn, report = wear(model, read_adapter("c.safetensors"))
+    worn, report = apply_adapter(model, read_adapter("c.safetensors"))
     assert report.matched == (LAYERS[0],) and len(report.unmatched) == 2
     assert "2 keys belong to no layer of the model: lora_te_block.lora_down.weight" in report.lines[1]
     with pytest.raises(
         UserError, match="b adapts no layer that m has: its first is lora_te_block, expected one such as"
     ):
-        wear(model, read_adapter("b.safetensors"))
+        apply_adapter(model, read_adapter("b.safetensors"))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from acestep_pack.acestep_core.checkpoints.load import load_stage_model
 from acestep_pack.acestep_core.lora.adapter import read_adapter
-from acestep_pack.acestep_core.lora.apply import wear
+from acestep_pack.acestep_core.lora.apply import apply_adapter
 from core_tests.lora_material import CONV, LAYERS, differ, near, velocity
 from safetensors.torch import save_file
 
@@ -30,7 +30,7 @@ def test_peft_saves_it_and_we_wear_the_same(model, tmp_path, options):
     theirs.save_pretrained(tmp_path / "adapter")
     expected = velocity(dataclasses.replace(model, transformer=theirs.base_model.model.eval()))
     adapter = read_adapter(tmp_path / "adapter")
-    near(velocity(wear(model, adapter)[0]), expected)
+    near(velocity(apply_adapter(model, adapter)[0]), expected)
     differ(expected, velocity(model))
     assert adapter.scale_source == "adapter_config.json"
 
@@ -43,7 +43,7 @@ def test_pefts_own_lokr_is_worn_the_same(model, tmp_path, rank, options):
     theirs = peft.get_peft_model(copy.deepcopy(model.transformer), config)
     theirs.save_pretrained(tmp_path / "lokr")
     expected = velocity(dataclasses.replace(model, transformer=theirs.base_model.model.eval()))
-    near(velocity(wear(model, read_adapter(tmp_path / "lokr"))[0]), expected)
+    near(velocity(apply_adapter(model, read_adapter(tmp_path / "lokr"))[0]), expected)
     differ(expected, velocity(model))
 
 
@@ -70,6 +70,6 @@ def test_lycoris_trains_it_and_we_wear_the_same(model, algorithm, by_rows):
     save_file(saved, "lycoris.safetensors")
     expected = velocity(dataclasses.replace(model, transformer=transformer.eval()))
     adapter = read_adapter("lycoris.safetensors")
-    near(velocity(wear(model, adapter)[0]), expected)
+    near(velocity(apply_adapter(model, adapter)[0]), expected)
     differ(expected, velocity(model))
     assert adapter.layout == "lycoris" and set(adapter.modules) == {*LAYERS, CONV}

@@ -9,7 +9,7 @@ import torch
 from acestep_pack.acestep_core.checkpoints.load import load_stage_model
 from acestep_pack.acestep_core.errors import AceStepError, UserError
 from acestep_pack.acestep_core.lora.adapter import Adapter, read_adapter
-from acestep_pack.acestep_core.lora.apply import wear
+from acestep_pack.acestep_core.lora.apply import apply_adapter
 from acestep_pack.acestep_core.lora.save import save_adapter
 from core_tests.lora_material import CONV, LAYERS, dora, draw, hadamard, kronecker, lora, low_rank, near, velocity
 from safetensors import SafetensorError
@@ -44,7 +44,7 @@ def test_pefts_lokr_saved_by_us_is_pefts_again(model, tmp_path, rank, options):
         near(layer.get_delta_weight("default"), adapter.modules[path].weight(), 1e-6)
     again = read_adapter(save_adapter(adapter, tmp_path / "ours"))
     assert adapter.layout == again.layout == "peft" and again.kind == "LoKr"
-    near(velocity(wear(model, again)[0]), velocity(wear(model, adapter)[0]), 1e-6)
+    near(velocity(apply_adapter(model, again)[0]), velocity(apply_adapter(model, adapter)[0]), 1e-6)
     # PEFT makes layers of the same shapes from our settings and fills every one of them.
     names = peft.LoKrConfig.from_pretrained(tmp_path / "ours")
     renamed = {"layers.0.self_attn.q_proj": paths[0], "layers.1.cross_attn.o_proj": paths[1], paths[2]: paths[2]}
@@ -83,7 +83,7 @@ def test_peft_reads_what_we_save(model):
     theirs = peft.PeftModel.from_pretrained(ours, str(folder))
     attention.to_q = attention.q_proj
     near(
-        velocity(wear(model, adapter)[0]),
+        velocity(apply_adapter(model, adapter)[0]),
         velocity(dataclasses.replace(model, transformer=theirs.base_model.model.eval())),
     )
 
@@ -98,7 +98,7 @@ def test_a_lokr_of_a_convolution_is_what_peft_trained(model, rank):
             parameter.data = draw(*parameter.shape)
     theirs.save_pretrained("theirs")
     near(
-        velocity(wear(model, read_adapter("theirs"))[0]),
+        velocity(apply_adapter(model, read_adapter("theirs"))[0]),
         velocity(dataclasses.replace(model, transformer=theirs.base_model.model)),
     )
 
@@ -118,7 +118,7 @@ def test_diffusers_reads_what_we_save(model, magnitude):
     )
     AceStepLoraLoaderMixin.load_lora_into_transformer(state, transformer, metadata=metadata)
     expected = velocity(dataclasses.replace(model, transformer=transformer.eval()))
-    near(velocity(wear(model, adapter)[0]), expected)
+    near(velocity(apply_adapter(model, adapter)[0]), expected)
     read = read_adapter(file)
     assert read.layout == "diffusers" and read.scale_source == "its metadata" and read.scales == (1.5,)
 

@@ -10,7 +10,7 @@ from acestep_pack.acestep_core.cli import parser as cli
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.generation.cascade import Cascade
 from acestep_pack.acestep_core.lora.adapter import read_adapter
-from acestep_pack.acestep_core.lora.apply import wear
+from acestep_pack.acestep_core.lora.apply import apply_adapter
 from acestep_pack.acestep_core.lora.find import Lora
 from acestep_pack.acestep_core.lora.save import save_adapter
 from acestep_pack.acestep_core.song import Song
@@ -50,12 +50,12 @@ def test_in_a_mixed_cascade_it_is_worn_where_it_fits(tiny_family, model, tmp_pat
     cascade = Cascade.load(None, device="cpu")
     tiny = load_stage_model("tiny-m")
     file = save_adapter(lora(tiny), tmp_path / "a.safetensors", "comfyui")
-    assert [len(outfit) for outfit in cascade.outfits([file])] == [0, 1, 0]
+    assert [len(outfit) for outfit in cascade.stage_adapters([file])] == [0, 1, 0]
     assert "a was trained on another base than tiny-l, which goes without" in caplog.text
     with pytest.raises(UserError, match="a was trained on tiny-m, not on tiny-l"):
-        cascade.outfits([f"L={file}"])
+        cascade.stage_adapters([f"L={file}"])
     with pytest.raises(UserError, match="b was trained on another transformer, 32 wide, not on tiny-l"):
-        cascade.outfits([save_adapter(lora(model), tmp_path / "b.safetensors", "comfyui")])
+        cascade.stage_adapters([save_adapter(lora(model), tmp_path / "b.safetensors", "comfyui")])
 
 
 @pytest.fixture
@@ -97,7 +97,11 @@ def test_show_and_convert(model, command):
         and told["scale from"] == "alpha in its tensors"
         and told["facts"] == {"trigger words": "neon"}
     )
-    near(velocity(wear(model, read_adapter("a"))[0]), velocity(wear(model, read_adapter("b.safetensors"))[0]), 1e-5)
+    near(
+        velocity(apply_adapter(model, read_adapter("a"))[0]),
+        velocity(apply_adapter(model, read_adapter("b.safetensors"))[0]),
+        1e-5,
+    )
     save_adapter(dora(model, lora(model)), "d")
     assert (
         "note: ComfyUI's own loaders rescale a DoRA"

@@ -11,22 +11,15 @@ from acestep_pack.acestep_core.checkpoints.load import load_stage_model
 from acestep_pack.acestep_core.checkpoints.save import save_stage_model
 from acestep_pack.acestep_core.errors import AceStepError, UserError, is_out_of_memory
 from acestep_pack.acestep_core.generation.cascade import Cascade
+from acestep_pack.acestep_core.memory import free
 from acestep_pack.acestep_core.memory import model_pool as parts
 from acestep_pack.acestep_core.memory import needs as memory
-from acestep_pack.acestep_core.memory.needs import (
-    ALL,
-    LAYERS,
-    NETWORKS,
-    PARTS,
-    PLANS,
-    Plan,
-    cascade_needs,
-    published_needs,
-)
+from acestep_pack.acestep_core.memory.needs import cascade_needs, published_needs
+from acestep_pack.acestep_core.memory.plan import ALL, LAYERS, NETWORKS, PARTS, PLANS, Plan
 from acestep_pack.acestep_core.models.velocity import Velocity
 from acestep_pack.acestep_core.models.vocoder import Vocoder
 from acestep_pack.acestep_core.nn import triton_ops as fused
-from acestep_pack.acestep_core.nn.streamed_linear import Fetched, fetch_layers
+from acestep_pack.acestep_core.nn.streamed_linear import StreamedLinear, stream_layers
 from acestep_pack.acestep_core.song import Song
 from core_tests.out_of_memory import runs_out
 
@@ -72,16 +65,16 @@ def test_weights_are_counted_as_they_will_lie(tiny_family):
     short = 100  # frames, less than a tile: half the numbers, but a snake stays in float32
     assert halved.one_tile(short, False) == vocoder.one_tile(short, False) * 2 / 3
     assert needs.peak(PLANS[0], 10) - cascade_needs(found, vocoder_each=2).peak(PLANS[0], 10) >= 2 * vocoder.parameters
-    assert needs.latents == Cascade.load(tiny_family, device="cpu").parts[parts.VOCODER].latents
+    assert needs.latents == Cascade.load(tiny_family, device="cpu").pool[parts.VOCODER].latents
 
 
 def test_what_a_container_leaves(tmp_path):
-    assert memory._left_in_container(tmp_path) == []
+    assert free._left_in_container(tmp_path) == []
     for name, text in (("memory.max", "1000"), ("memory.current", "700"), ("memory.stat", "anon 5\ninactive_file 200")):
         (tmp_path / name).write_text(text)
-    assert memory._left_in_container(tmp_path) == [500]
+    assert free._left_in_container(tmp_path) == [500]
     (tmp_path / "memory.max").write_text("max\n")
-    assert memory._left_in_container(tmp_path) == []
+    assert free._left_in_container(tmp_path) == []
 
 
 # ---- what is held ----------------------------------------------------------------------------------------------------
@@ -91,7 +84,7 @@ def test_what_a_container_leaves(tmp_path):
 def test_a_song_is_the_same_in_any_memory(gigabytes, holds, tiny_family, made, caplog):
     cascade = Cascade.load(tiny_family, device="cpu", memory_gb=gigabytes)
     assert torch.allclose(cascade.generate(SONG, seed=5).samples, made.samples, atol=1e-5)  # tiles differ by noise
-    assert cascade.parts.plan.holds == holds
+    assert cascade.pool.plan.holds == holds
     assert ("this song takes about" in caplog.text) == (holds != ALL)
 
 
@@ -106,7 +99,7 @@ def test_networks_apart_are_never_together(tiny_family, made, monkeypatch):
 
     monkeypatch.setattr(parts, "load_stage_model", load)
     cascade = Cascade.load(tiny_family, device="cpu")
-    cascade.parts._first = cascade.parts.plan = Plan(NETWORKS)
+    cascade.pool._first = cascade.pool.plan = Plan(NETWORKS)
     assert torch.equal(cascade.generate(SONG, seed=5).samples, made.samples)
     assert seen == [["AceStepConditionEncoder"], ["AceStepTransformer1DModel"]] * 3
     again = cascade.generate(SONG, seed=5)  # its conditions are remembered
@@ -117,9 +110,9 @@ def test_fetched_layers_stay_where_they_are_and_compute_the_same(tiny_family):
     model = load_stage_model(tiny_family / "l")
     layer = model.transformer.layers[0].self_attn.to_q
     x = torch.randn(3, layer.in_features)
-    fetched = fetch_layers(model.transformer, torch.device("meta"))
+    fetched = stream_layers(model.transformer, torch.device("meta"))
     kept = fetched.layers[0].self_attn.to_q
-    assert isinstance(kept, Fetched) and kept.weight is layer.weight and kept.weight.device.type == "cpu"
+    assert isinstance(kept, StreamedLinear) and kept.weight is layer.weight and kept.weight.device.type == "cpu"
     assert torch.equal(kept(x), layer(x))
     assert {parameter.device.type for parameter in fetched.parameters()} == {"meta"}
 
@@ -137,9 +130,9 @@ def test_a_stage_goes_on_by_a_smaller_plan_and_no_step_comes_twice(tiny_family, 
     assert [str(line.message) for line in caplog.records] == [
         f"out of memory, going on so: {plan}" for plan in (Plan(PARTS), Plan(NETWORKS))
     ]
-    assert cascade.parts.plan.holds == NETWORKS
+    assert cascade.pool.plan.holds == NETWORKS
     cascade.generate(SONG, seed=6)
-    assert cascade.parts.plan.holds == NETWORKS and len(caplog.records) == 2  # what was learnt is kept
+    assert cascade.pool.plan.holds == NETWORKS and len(caplog.records) == 2  # what was learnt is kept
 
 
 def test_a_batch_too_large_goes_through_one_by_one(tiny_family, monkeypatch, caplog):
@@ -148,16 +141,16 @@ def test_a_batch_too_large_goes_through_one_by_one(tiny_family, monkeypatch, cap
     cascade = Cascade.load(tiny_family, device="cpu")
     split = cascade.generate(SONG, seed=5, count=3)
     assert torch.allclose(split.samples, whole.samples, atol=1e-4)
-    assert cascade.parts.plan == Plan(ALL, splits=True) and "one look at one song at a time" in caplog.text
-    own = Cascade([cascade.parts[w] for w in cascade.stages], cascade.parts["text"], cascade.parts["vocoder"])
+    assert cascade.pool.plan == Plan(ALL, splits=True) and "one look at one song at a time" in caplog.text
+    own = Cascade([cascade.pool[w] for w in cascade.stages], cascade.pool["text"], cascade.pool["vocoder"])
     assert torch.equal(own.generate(SONG, seed=5, count=3).samples, split.samples)
 
 
 def test_a_vocoder_gets_the_memory_that_models_held(tiny_family, made, monkeypatch):
     cascade = Cascade.load(tiny_family, device="cpu")
-    runs_out(monkeypatch, Vocoder, "decode", lambda *_: cascade.parts.plan.holds == ALL)
+    runs_out(monkeypatch, Vocoder, "decode", lambda *_: cascade.pool.plan.holds == ALL)
     assert torch.allclose(cascade.generate(SONG, seed=5).samples, made.samples, atol=1e-5)
-    assert cascade.parts.plan == Plan(PARTS) and list(cascade.parts._held) == [parts.VOCODER]
+    assert cascade.pool.plan == Plan(PARTS) and list(cascade.pool._held) == [parts.VOCODER]
 
 
 def test_want_of_memory_is_never_taken_for_want_of_kernels(monkeypatch):
@@ -181,7 +174,7 @@ def test_what_fits_in_no_way_is_told(tiny_family, monkeypatch):
 
 def test_memory_runs_out_on_any_device(tiny_family, made, monkeypatch, caplog):
     def too_much(*_):
-        if cascade.parts.plan.holds == ALL:
+        if cascade.pool.plan.holds == ALL:
             torch.empty(1 << 60, dtype=torch.uint8)  # a CPU says so in an error of no class of its own
         return forward(*_)
 
@@ -195,10 +188,10 @@ def test_memory_runs_out_on_any_device(tiny_family, made, monkeypatch, caplog):
 
 
 def test_clips_get_the_memory_that_models_held(tiny_family, monkeypatch):
-    runs_out(monkeypatch, Vocoder, "encode", lambda *_: cascade.parts.plan.holds == ALL)
+    runs_out(monkeypatch, Vocoder, "encode", lambda *_: cascade.pool.plan.holds == ALL)
     cascade = Cascade.load(tiny_family, device="cpu")
     tone = Waveform(0.4 * torch.sin(torch.arange(32000) * 0.1).expand(1, 2, -1).clone(), 16000)
-    assert cascade.hear([tone]).timbre and cascade.parts.plan == Plan(PARTS)
+    assert cascade.hear([tone]).timbre and cascade.pool.plan == Plan(PARTS)
 
 
 def test_what_comes_by_way_of_the_cpu_keeps_the_dtype_of_its_file(tiny_family, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from acestep_pack.acestep_core.checkpoints.variants import VARIANTS
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.flow.guidance import Guidance
-from acestep_pack.acestep_core.flow.stage_plan import Settings, plan, stretch
+from acestep_pack.acestep_core.flow.stage_plan import SamplingSettings, plan, stretch
 from acestep_pack.acestep_core.models.defaults import VariantDefaults
 
 SCHEDULES = json.loads((Path(__file__).parents[1] / "golden" / "prompts_and_schedules.json").read_text())["schedules"]
@@ -22,30 +22,30 @@ def joined(stages):
 
 
 def test_three_turbo_stages_are_the_turbo_table_cut_after_three_and_six_steps():
-    stages = plan([TURBO] * 3, Settings())
+    stages = plan([TURBO] * 3, SamplingSettings())
     assert [stage.steps for stage in stages] == [3, 3, 2]
     assert joined(stages) == pytest.approx(TURBO_TABLE, abs=1e-12)
-    assert joined(stages) == joined(plan([TURBO], Settings()))  # to the bit
+    assert joined(stages) == joined(plan([TURBO], SamplingSettings()))  # to the bit
 
 
 @pytest.mark.parametrize("steps, counts", [((3, 3, 2), [3, 3, 2]), (8, [3, 3, 2]), (16, [6, 6, 4]), (3, [1, 1, 1])])
 def test_steps_alone_cut_the_runs_own_table(steps, counts):
-    stages = plan([TURBO] * 3, Settings(steps=steps))
-    one = plan([TURBO], Settings(steps=sum(counts)))
+    stages = plan([TURBO] * 3, SamplingSettings(steps=steps))
+    one = plan([TURBO], SamplingSettings(steps=sum(counts)))
     assert [stage.steps for stage in stages] == counts
     assert joined(stages) == joined(one)
 
 
 def test_boundaries_may_be_given_alone_or_with_steps():
-    alone = plan([TURBO] * 3, Settings(boundaries=(0.9, 0.3)))
+    alone = plan([TURBO] * 3, SamplingSettings(boundaries=(0.9, 0.3)))
     assert [(s.times[0], s.times[-1]) for s in alone] == [(1.0, 0.9), (0.9, 0.3), (0.3, 0.0)]
     assert [s.steps for s in alone] == [2, 5, 1]
-    both = plan([TURBO] * 3, Settings(steps=(1, 2, 3), boundaries=(0.9, 0.3)))
+    both = plan([TURBO] * 3, SamplingSettings(steps=(1, 2, 3), boundaries=(0.9, 0.3)))
     assert [s.steps for s in both] == [1, 2, 3]
 
 
 def test_each_model_spends_its_own_steps_and_guidance_on_its_stretch():
-    stages = plan([BASE, TURBO, TURBO], Settings())
+    stages = plan([BASE, TURBO, TURBO], SamplingSettings())
     assert [s.steps for s in stages] == [8, 3, 2]  # a sixth of base's fifty, at its own shift
     assert stages[0].guidance == Guidance("apg", 7.0)
     assert stages[1].guidance == Guidance()
@@ -53,23 +53,23 @@ def test_each_model_spends_its_own_steps_and_guidance_on_its_stretch():
 
 def test_what_the_checkpoint_says_of_its_cascade_counts():
     own = VariantDefaults("tiny", 20, 2.0, boundaries=(0.7, 0.4), cascade_steps=(4, 5, 6))
-    stages = plan([own] * 3, Settings())
+    stages = plan([own] * 3, SamplingSettings())
     assert [s.steps for s in stages] == [4, 5, 6] and stages[1].times[0] == 0.7
-    assert [s.steps for s in plan([own], Settings())] == [20]
-    assert len(plan([own] * 2, Settings())) == 2
+    assert [s.steps for s in plan([own], SamplingSettings())] == [20]
+    assert len(plan([own] * 2, SamplingSettings())) == 2
 
 
 def test_guidance_goes_to_the_stages_made_for_it():
-    stages = plan([BASE, TURBO, TURBO], Settings(guidance=4))
+    stages = plan([BASE, TURBO, TURBO], SamplingSettings(guidance=4))
     assert [s.guidance.scale for s in stages] == [4, 1, 1]
-    assert plan([BASE], Settings(guidance=1))[0].guidance == Guidance()
-    assert [s.guidance for s in plan([BASE, TURBO], Settings(guidance=("cfg:3", 2)))] == [
+    assert plan([BASE], SamplingSettings(guidance=1))[0].guidance == Guidance()
+    assert [s.guidance for s in plan([BASE, TURBO], SamplingSettings(guidance=("cfg:3", 2)))] == [
         Guidance("cfg", 3.0),
         Guidance("apg", 2.0),
     ]
-    assert [s.guidance.scale for s in plan([TURBO] * 2, Settings(guidance="adg:3"))] == [3, 3]
+    assert [s.guidance.scale for s in plan([TURBO] * 2, SamplingSettings(guidance="adg:3"))] == [3, 3]
     kept = Guidance("apg", 5.0, (0.2, 0.8))
-    assert plan([BASE], Settings(guidance=kept))[0].guidance == kept
+    assert plan([BASE], SamplingSettings(guidance=kept))[0].guidance == kept
 
 
 @pytest.mark.parametrize(
@@ -90,19 +90,19 @@ def test_guidance_goes_to_the_stages_made_for_it():
 )
 def test_a_wish_that_cannot_be_met_is_told(settings, message):
     with pytest.raises(UserError, match=message):
-        plan([TURBO] * 3, Settings(**settings))
+        plan([TURBO] * 3, SamplingSettings(**settings))
 
 
 def test_where_models_know_other_times_the_next_ones_is_that_of_the_hand_over():
-    found = plan((VARIANTS["base"], VARIANTS["turbo"]), Settings(boundaries=(0.8333,), steps=(4, 4)))
+    found = plan((VARIANTS["base"], VARIANTS["turbo"]), SamplingSettings(boundaries=(0.8333,), steps=(4, 4)))
     assert found[0].times[-1] == found[1].times[0] != 0.8333
 
 
 def test_times_near_a_taught_one_become_it():
-    stages = plan([TURBO] * 3, Settings(boundaries=(0.8333, 0.5)))
+    stages = plan([TURBO] * 3, SamplingSettings(boundaries=(0.8333, 0.5)))
     assert stages[0].times[-1] == stages[1].times[0] == next(t for t in TURBO.valid_times if abs(t - 0.8333) < 1e-3)
     free = dataclasses.replace(TURBO, valid_times=None)
-    assert plan([free] * 3, Settings(boundaries=(0.8333, 0.5)))[0].times[-1] == 0.8333
+    assert plan([free] * 3, SamplingSettings(boundaries=(0.8333, 0.5)))[0].times[-1] == 0.8333
 
 
 # ---- a stage by itself -----------------------------------------------------------------------------------------------
@@ -111,7 +111,7 @@ def test_times_near_a_taught_one_become_it():
 @pytest.mark.parametrize("own", [TINY, TURBO, BASE, VARIANTS["turbo-shift1"]], ids=lambda own: own.variant)
 def test_stages_in_the_three_slots_are_the_cascade(own):
     """To the bit, whether a stage is told where its latents are or goes by its slot."""
-    together = [stage.times for stage in plan([own] * 3, Settings())]
+    together = [stage.times for stage in plan([own] * 3, SamplingSettings())]
     assert [stretch(own, slot) for slot in range(3)] == together
     ats = (1.0, *(times[-1] for times in together))
     assert [stretch(own, slot, at=ats[slot]) for slot in range(3)] == together
@@ -147,7 +147,7 @@ def test_finished_music_begins_where_the_slot_does():
 
 def test_a_stage_off_its_place_spends_as_many_steps_as_the_model_would():
     assert len(stretch(TINY, 0, at=0.7)) - 1 == 6  # of 19 steps at shift 3 as many lie between 0.7 and 0.3
-    assert stretch(TINY, 2, start=1.0, end=0.0) == plan([TINY], Settings())[0].times
+    assert stretch(TINY, 2, start=1.0, end=0.0) == plan([TINY], SamplingSettings())[0].times
     assert len(stretch(BASE, 1, start=0.5, end=0.4)) - 1 == 5
     assert len(stretch(TINY, 0, start=0.301)) - 1 == 1
 
@@ -161,7 +161,7 @@ def test_what_a_user_says_counts():
 
 def test_a_cascade_of_another_length_has_places_of_its_own():
     two = [stretch(TINY, slot, slots=2) for slot in range(2)]
-    assert two == [stage.times for stage in plan([TINY] * 2, Settings())]
+    assert two == [stage.times for stage in plan([TINY] * 2, SamplingSettings())]
 
 
 def test_a_typed_time_near_a_taught_one_becomes_it():

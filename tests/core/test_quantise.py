@@ -10,7 +10,7 @@ from acestep_pack.acestep_core.checkpoints.locate import TINY_FOLDER
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.generation.cascade import Cascade
 from acestep_pack.acestep_core.lora.adapter import read_adapter
-from acestep_pack.acestep_core.lora.apply import wear
+from acestep_pack.acestep_core.lora.apply import apply_adapter
 from acestep_pack.acestep_core.models.condition import Condition
 from acestep_pack.acestep_core.models.velocity import prepare
 from acestep_pack.acestep_core.nn.quantise import QUANTISED, quantise, stored
@@ -52,7 +52,7 @@ def test_adapters_are_worn_over_weights_in_8_bits(base, adapter):
     for change in (lambda network: None, lambda network: quantise(network, "int8", CPU)):
         model = load_stage_model(golden)
         change(model.transformer)
-        model, _ = wear(model, read_adapter(golden / adapter))
+        model, _ = apply_adapter(model, read_adapter(golden / adapter))
         layers.append(model.transformer.layers[0].self_attn.to_q)
     x = torch.randn(1, 3, layers[0].in_features, generator=torch.Generator().manual_seed(0))
     exact, rounded = (layer(x) for layer in layers)

@@ -4,14 +4,14 @@ import pytest
 import torch
 from acestep_pack.acestep_core import Cascade, Song, audio
 from acestep_pack.acestep_core.generation import cascade as generate
-from acestep_pack.acestep_core.memory.lru import Recent
+from acestep_pack.acestep_core.memory.lru import LruCache
 from acestep_pack.acestep_core.models import condition
 from acestep_pack.acestep_core.models.text_encoder import TextEncoder
 from acestep_pack.acestep_core.models.vocoder import Vocoder
 
 
 def test_the_least_wanted_goes_first():
-    made, recent = [], Recent(2)
+    made, recent = [], LruCache(2)
 
     def get(key):
         return recent.get(key, lambda: made.append(key) or key)

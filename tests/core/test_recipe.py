@@ -263,7 +263,7 @@ def test_the_recipe_writes_a_cascade_that_plays(trained):
     work, family, _ = trained
     cascade = Cascade.load(family, device="cpu", dtype="fp32")
     assert cascade.latents == LatentSpec(8, 240, RATE_HZ)
-    assert [cascade.parts[where].family for where in cascade.stages] == ["xl", "2b", "2b"]
+    assert [cascade.pool[where].family for where in cascade.stages] == ["xl", "2b", "2b"]
     assert [one.cascade_steps for one in cascade.defaults] == [export.CASCADE_STEPS] * 3
     assert {one.guidance_kind for one in cascade.defaults} == {export.GUIDANCE_KIND}
     song = Song("happy house with drums", bpm=120, seconds=10)
@@ -280,14 +280,14 @@ def test_the_family_holds_what_was_learnt_in_half_precision(trained):
         assert {tensor.dtype for tensor in weights.values()} == {torch.float16}
     cascade = Cascade.load(family, device="cpu", dtype="fp32")
     average = checkpointing.load_state(work / "l.pt")["average"]
-    network = cascade.parts[cascade.stages[0]].transformer
+    network = cascade.pool[cascade.stages[0]].transformer
     for name, value in network.state_dict().items():
         close(value, average[f"transformer.{name}"], 1e-3)
-    assert cascade.parts[TEXT].tokenizer("happy house").input_ids == language.new_tokenizer()("happy house").input_ids
+    assert cascade.pool[TEXT].tokenizer("happy house").input_ids == language.new_tokenizer()("happy house").input_ids
     vae, scale = export.load_vocoder(work), export.latent_scale(export.load_vocoder(work), work)
     wave = torch.from_numpy(clips.load(work / "clips" / "0_0.5s.npy") / np.float32(32_767))[None]
-    close(cascade.parts[VOCODER].encode(Waveform(wave, RATE_HZ)), scale * vae.encode(wave).latent_dist.mean, 0.02)
-    assert cascade.parts[cascade.stages[0]].silence.shape == (1, 8, 100)
+    close(cascade.pool[VOCODER].encode(Waveform(wave, RATE_HZ)), scale * vae.encode(wave).latent_dist.mean, 0.02)
+    assert cascade.pool[cascade.stages[0]].silence.shape == (1, 8, 100)
 
 
 def test_latents_have_a_deviation_of_one_and_their_clips_are_gone(trained):

@@ -29,7 +29,7 @@ def states(number=0, words=3):
 
 
 def text_of(family, song=SONG, **more):
-    return Cascade.load(family, device="cpu", **more).parts.text_states(song)
+    return Cascade.load(family, device="cpu", **more).pool.text_states(song)
 
 
 def test_a_caption_read_before_loads_no_text_encoder(tiny_family, loads):

@@ -17,7 +17,7 @@ from acestep_pack.acestep_core.generation.cascade import Cascade
 from acestep_pack.acestep_core.models.velocity import prepare
 from acestep_pack.acestep_core.song import Song
 from acestep_pack.acestep_core.training.distillation import Distiller
-from acestep_pack.acestep_core.training.prepare import Piece
+from acestep_pack.acestep_core.training.prepare import Example
 from acestep_pack.acestep_core.training.prune import cut, kept_layers
 from acestep_pack.acestep_core.training.settings import DistillSettings, Rhythm, Size
 
@@ -32,15 +32,15 @@ def distiller(tiny_family, tmp_path):
 
     def make(folder="work", rhythm=Rhythm(save=2, measure=2), dtype=torch.float32, size=SMALL, **changed):  # noqa: B008
         draw = torch.Generator().manual_seed(1)
-        pieces = [
-            Piece(Path(f"{i}.wav"), Song("x"), torch.randn(1, 8, 60, generator=draw),
+        examples = [
+            Example(Path(f"{i}.wav"), Song("x"), torch.randn(1, 8, 60, generator=draw),
                   torch.randn(1, 6, 32, generator=draw), str(i))
             for i in range(5)
         ]  # fmt: skip
         wish = {"steps": 4, "accumulate": 2, "warm_up": 1, "learning_rate": 3e-3, "crop_seconds": 1.0, "start": 0.5}
         wish["match"] = "teacher"
         settings = DistillSettings(size=size, **{**wish, **changed})
-        return Distiller(teacher, pieces, vocoder.latents, tmp_path / folder, settings, dtype, rhythm)
+        return Distiller(teacher, examples, vocoder.latents, tmp_path / folder, settings, dtype, rhythm)
 
     return make
 

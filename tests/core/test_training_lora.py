@@ -16,15 +16,15 @@ from acestep_pack.acestep_core.checkpoints.variants import VARIANTS as VARIANTS_
 from acestep_pack.acestep_core.console import Clock
 from acestep_pack.acestep_core.errors import AceStepError, UserError
 from acestep_pack.acestep_core.lora import adapter as adapters
-from acestep_pack.acestep_core.lora.apply import wear
+from acestep_pack.acestep_core.lora.apply import apply_adapter
 from acestep_pack.acestep_core.models.condition import Condition
 from acestep_pack.acestep_core.models.velocity import prepare
 from acestep_pack.acestep_core.song import Song
 from acestep_pack.acestep_core.training.bars import Bars
 from acestep_pack.acestep_core.training.folders import folders
 from acestep_pack.acestep_core.training.lora import Trainer, adapted
-from acestep_pack.acestep_core.training.loss_log import Losses
-from acestep_pack.acestep_core.training.prepare import Piece
+from acestep_pack.acestep_core.training.loss_log import LossLog
+from acestep_pack.acestep_core.training.prepare import Example
 from acestep_pack.acestep_core.training.settings import KINDS, LoraSettings, Rhythm, preset
 from core_tests.out_of_memory import runs_out
 from safetensors.torch import load_file
@@ -41,13 +41,13 @@ def trainer(tiny_family, tmp_path):
     def make(folder="work", settings=SETTINGS, rhythm=RHYTHM, facts=None, count=5, frames=60, **changed):
         draw = torch.Generator().manual_seed(1)
         with torch.inference_mode(False):  # as a Preparation makes them
-            pieces = [
-                Piece(Path(f"{i}.wav"), Song("x"), torch.randn(1, 8, frames, generator=draw),
+            examples = [
+                Example(Path(f"{i}.wav"), Song("x"), torch.randn(1, 8, frames, generator=draw),
                       torch.randn(1, 6, 32, generator=draw), str(i))
                 for i in range(count)
             ]  # fmt: skip
         settings = dataclasses.replace(settings, **changed)
-        return Trainer(model, pieces, vocoder, tmp_path / folder, settings, rhythm, facts)
+        return Trainer(model, examples, vocoder, tmp_path / folder, settings, rhythm, facts)
 
     return make
 
@@ -73,7 +73,7 @@ def test_a_resumed_training_is_an_unbroken_one_to_the_bit(trainer, changed):
     told = [(it.step, it.loss, it.learning_rate, it.held_out) for it in unbroken.run()]
     stopped = trainer("b", **changed)
     first = [(it.step, it.loss, it.learning_rate, it.held_out) for it in islice(stopped.run(), 3)]
-    torch.manual_seed(123)  # nobody else's draws matter
+    torch.manual_seed(123)  # nobody else's rng matter
     resumed = trainer("b", **changed)
     assert resumed.step == 2  # where the last checkpoint is
     rest = [(it.step, it.loss, it.learning_rate, it.held_out) for it in resumed.run()]
@@ -85,13 +85,13 @@ def test_a_resumed_training_is_an_unbroken_one_to_the_bit(trainer, changed):
 
 
 def test_a_line_cut_short_by_a_crash_is_forgotten(tmp_path):
-    losses = Losses(tmp_path / "losses.csv", 0)
+    losses = LossLog(tmp_path / "losses.csv", 0)
     for step in (1, 2, 3):
         losses.add(step, 0.1 * step, 1e-4, None)
     with open(losses.file, "a") as file:
         file.write("4,0.")
-    assert Losses(losses.file, 3).read() == [(1, 0.1, 1e-4, None), (2, 0.2, 1e-4, None), (3, 0.1 * 3, 1e-4, None)]
-    assert Losses(losses.file, 2).read()[-1][0] == 2 and Losses(losses.file, 0).read() == []
+    assert LossLog(losses.file, 3).read() == [(1, 0.1, 1e-4, None), (2, 0.2, 1e-4, None), (3, 0.1 * 3, 1e-4, None)]
+    assert LossLog(losses.file, 2).read()[-1][0] == 2 and LossLog(losses.file, 0).read() == []
 
 
 def test_it_learns_and_the_base_stays(trainer):
@@ -108,14 +108,14 @@ def test_the_saved_adapter_worn_is_what_was_taught(trainer, tmp_path, changed):
     list(one.run())
     peft = adapters.read_adapter(one.finish(tmp_path / "made"))
     comfyui = adapters.read_adapter(one.finish(tmp_path / "made.safetensors"))
-    piece = one.learnt_from[0]
-    condition = piece.condition(one.model, 60)
+    example = one.learnt_from[0]
+    condition = example.condition(one.model, 60)
     with torch.no_grad():
-        taught = prepare(one.network.eval(), condition)(piece.latents, 0.5)
-        base = prepare(one.model.transformer, condition)(piece.latents, 0.5)
+        taught = prepare(one.network.eval(), condition)(example.latents, 0.5)
+        base = prepare(one.model.transformer, condition)(example.latents, 0.5)
         for read in (peft, comfyui):
             assert read.scales == (2.0,) and read.ranks == (2,)
-            worn = prepare(wear(one.model, read)[0].transformer, condition)(piece.latents, 0.5)
+            worn = prepare(apply_adapter(one.model, read)[0].transformer, condition)(example.latents, 0.5)
             torch.testing.assert_close(worn, taught, rtol=0, atol=1e-5 * float(taught.abs().max()))
     assert float((taught - base).abs().max()) > 1e-3
     assert peft.facts["trigger words"] == "zzt" and peft.facts["base"] == one.model.name
@@ -128,8 +128,8 @@ def test_a_loss_that_is_no_number_stops_with_advice_and_spoils_nothing(trainer):
     steps = one.run()
     list(islice(steps, 2))
     kept = weights(one)
-    for piece in one.learnt_from:
-        piece.latents.fill_(torch.nan)
+    for example in one.learnt_from:
+        example.latents.fill_(torch.nan)
     with pytest.raises(AceStepError, match="step 3: the loss is no number any more .* lower learning rate than 0.01"):
         next(steps)
     assert same(weights(one), kept) and one.step == 2
@@ -286,7 +286,7 @@ def test_every_piece_is_drawn_as_often_as_there_are_crops_in_it(trainer):
 
 def test_a_step_learns_whole_bars(trainer, monkeypatch):
     one = trainer(frames=100, hold_out=0.0)
-    one._pool = [dataclasses.replace(piece, bars=Bars(15.5, 3.0)) for piece in one._pool]
+    one._pool = [dataclasses.replace(example, bars=Bars(15.5, 3.0)) for example in one._pool]
     crops = []
     loss = one._loss
     monkeypatch.setattr(

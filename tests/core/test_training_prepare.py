@@ -10,7 +10,7 @@ from acestep_pack.acestep_core.models.condition import encode_condition
 from acestep_pack.acestep_core.nn.quantise import quantise
 from acestep_pack.acestep_core.training import dataset, prepare
 from acestep_pack.acestep_core.training.dataset import LeftOut, read_dataset
-from acestep_pack.acestep_core.training.prepare import Piece, Preparation, check_sound, fingerprint
+from acestep_pack.acestep_core.training.prepare import Example, Preparation, check_sound, fingerprint
 
 RATE_HZ = 16_000
 
@@ -41,7 +41,7 @@ def folder(tmp_path):
 def test_clips_that_teach_nothing_are_left_out_with_the_reason(preparation, folder):
     made = list(preparation.run(read_dataset(folder), "zzt"))
     reasons = {it.path.stem: it.reason for it in made if isinstance(it, LeftOut)}
-    assert [it.path.stem for it in made if isinstance(it, Piece)] == ["good"]
+    assert [it.path.stem for it in made if isinstance(it, Example)] == ["good"]
     assert reasons["quiet"] == "is silent; expected music" and reasons["short"].startswith("is 1.0 s long, expected")
     assert reasons["torn"].startswith("is clipped in") and "is not sound that can be read" in reasons["no"]
 
@@ -53,12 +53,12 @@ def test_a_loud_bass_is_not_taken_for_clipping():
 
 
 def test_a_piece_is_the_vocoders_latents_and_the_models_own_condition(preparation, folder):
-    piece = next(iter(preparation.run(read_dataset(folder), "zzt")))
-    assert piece.song.caption == "zzt, good house" and piece.song.seconds == 10
-    assert piece.latents.shape == (1, 8, 116) and piece.latents.dtype == torch.float32
+    example = next(iter(preparation.run(read_dataset(folder), "zzt")))
+    assert example.song.caption == "zzt, good house" and example.song.seconds == 10
+    assert example.latents.shape == (1, 8, 116) and example.latents.dtype == torch.float32
     with torch.no_grad():
-        whole = encode_condition(preparation.model, preparation.text.encode(piece.song), 40)
-    made = piece.condition(preparation.model, 40)
+        whole = encode_condition(preparation.model, preparation.text.encode(example.song), 40)
+    made = example.condition(preparation.model, 40)
     for name in ("states", "null", "context"):
         assert torch.equal(getattr(made, name), getattr(whole, name))
 
@@ -68,15 +68,15 @@ def test_what_was_made_is_read_again_and_what_changed_is_made_anew(preparation, 
     with monkeypatch.context() as patch:
         patch.setattr(preparation, "_encode", None)
         patch.setattr(preparation, "_read", None)
-        again = preparation.piece(read_dataset(folder).clips[0])
+        again = preparation.example(read_dataset(folder).clips[0])
     assert torch.equal(again.latents, first.latents) and torch.equal(again.states, first.states)
     (folder / "good.txt").write_text("other words")
-    other = preparation.piece(read_dataset(folder).clips[0])
+    other = preparation.example(read_dataset(folder).clips[0])
     assert torch.equal(other.latents, first.latents) and other.key != first.key
     assert other.states.shape != first.states.shape
     damaged = next((preparation.cache / "latents").iterdir())
     damaged.write_bytes(damaged.read_bytes()[:100])
-    assert torch.equal(preparation.piece(read_dataset(folder).clips[0]).latents, first.latents)
+    assert torch.equal(preparation.example(read_dataset(folder).clips[0]).latents, first.latents)
 
 
 def test_what_is_not_told_is_measured_once_and_what_is_told_stays(preparation, folder, monkeypatch):
@@ -88,23 +88,23 @@ def test_what_is_not_told_is_measured_once_and_what_is_told_stays(preparation, f
 
     monkeypatch.setattr(prepare, "hear", heard)
     for _ in range(2):
-        piece = preparation.piece(read_dataset(folder).clips[0])
-    assert (piece.song.bpm, piece.song.key) == (120, "D minor") and asked == [None]
-    assert piece.bars.length == pytest.approx(2.0 * 100 / 3) and piece.bars.first == pytest.approx(20 / 3)
+        example = preparation.example(read_dataset(folder).clips[0])
+    assert (example.song.bpm, example.song.key) == (120, "D minor") and asked == [None]
+    assert example.bars.length == pytest.approx(2.0 * 100 / 3) and example.bars.first == pytest.approx(20 / 3)
     (folder / "good.txt").write_text("caption: good house\nbpm: 90\n")
-    piece = preparation.piece(read_dataset(folder).clips[0])
-    assert (piece.song.bpm, piece.song.key) == (90, "D minor") and asked == [None, 90]
+    example = preparation.example(read_dataset(folder).clips[0])
+    assert (example.song.bpm, example.song.key) == (90, "D minor") and asked == [None, 90]
     (folder / "good.txt").write_text("caption: good house\nbpm: auto\nkey: C\n")
-    piece = preparation.piece(read_dataset(folder).clips[0])
-    assert (piece.song.bpm, piece.song.key) == (None, "C major") and asked == [None, 90]
+    example = preparation.example(read_dataset(folder).clips[0])
+    assert (example.song.bpm, example.song.key) == (None, "C major") and asked == [None, 90]
 
 
 def test_without_librosa_what_is_not_told_is_left_to_the_model_and_one_note_says_so(preparation, folder, monkeypatch):
     monkeypatch.setattr(dataset, "can_hear", lambda: False)
     monkeypatch.setattr(prepare, "can_hear", lambda: False)
     found = read_dataset(folder)
-    piece = preparation.piece(found.clips[0])
-    assert (piece.song.bpm, piece.song.key, piece.bars) == (None, None, None)
+    example = preparation.example(found.clips[0])
+    assert (example.song.bpm, example.song.key, example.bars) == (None, None, None)
     assert (
         len(found.notes) == 1
         and found.notes[0].startswith("5 of 5 clips tell no bpm or no key")
@@ -118,8 +118,8 @@ def test_without_librosa_what_is_not_told_is_left_to_the_model_and_one_note_says
 def test_what_a_host_makes_in_inference_mode_can_be_learnt_from(preparation, folder):
     with torch.inference_mode():
         for _ in range(2):  # made, then read
-            piece = next(iter(preparation.run(read_dataset(folder))))
-            assert not piece.latents.is_inference() and not piece.states.is_inference()
+            example = next(iter(preparation.run(read_dataset(folder))))
+            assert not example.latents.is_inference() and not example.states.is_inference()
 
 
 def test_a_fingerprint_tells_weights_apart_and_not_their_dtype():
@@ -160,12 +160,12 @@ def test_weights_in_torchaos_8_bits_have_a_fingerprint(tiny_family):
 
 def test_words_read_at_another_dtype_are_others_and_the_piece_stays(preparation, folder):
     clip = read_dataset(folder).clips[0]
-    pieces = [preparation.piece(clip)]
+    examples = [preparation.example(clip)]
     for network in (preparation.text.model, preparation.model.condition_encoder):
         network.to(dtype=torch.bfloat16)
         again = Preparation(preparation.model, preparation.text, preparation.vocoder, preparation.cache, 12)
-        pieces.append(again.piece(clip))
-    assert len({piece.key for piece in pieces}) == 1
+        examples.append(again.example(clip))
+    assert len({example.key for example in examples}) == 1
     assert len(list((preparation.cache / "states").iterdir())) == 3
-    assert [piece.states.dtype for piece in pieces] == [torch.float32, torch.float32, torch.bfloat16]
-    assert not torch.equal(pieces[0].states, pieces[1].states)
+    assert [example.states.dtype for example in examples] == [torch.float32, torch.float32, torch.bfloat16]
+    assert not torch.equal(examples[0].states, examples[1].states)

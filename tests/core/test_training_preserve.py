@@ -11,9 +11,9 @@ from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.models.velocity import prepare
 from acestep_pack.acestep_core.song import Song
 from acestep_pack.acestep_core.training.captions import STYLES, own_songs
-from acestep_pack.acestep_core.training.generated_clips import made_pieces
+from acestep_pack.acestep_core.training.generated_clips import generated_examples
 from acestep_pack.acestep_core.training.lora import Trainer
-from acestep_pack.acestep_core.training.prepare import Piece
+from acestep_pack.acestep_core.training.prepare import Example
 from acestep_pack.acestep_core.training.prior_preservation import turn
 from acestep_pack.acestep_core.training.settings import LoraSettings, Rhythm
 
@@ -31,7 +31,7 @@ def trainer(tiny_family, tmp_path):
         draw = torch.Generator().manual_seed(1)
         shapes = (1, 8, 60), (1, 6, 32)  # of latents and states
         drawn = [
-            Piece(Path(name), Song("x"), *(torch.randn(shape, generator=draw) for shape in shapes), name)
+            Example(Path(name), Song("x"), *(torch.randn(shape, generator=draw) for shape in shapes), name)
             for name in f"abc{names}"
         ]
         settings = dataclasses.replace(SETTINGS, **changed)
@@ -102,11 +102,11 @@ def test_what_makes_no_sense_is_said(trainer):
 
 def test_songs_made_at_another_dtype_are_others_and_the_piece_stays(tiny_family, tmp_path):
     model, text = load_stage_model(tiny_family / "s"), load_text_encoder(tiny_family / "text_encoder")
-    pieces = [*made_pieces(model, text, [Song("x")], 20, 1, tmp_path)]
+    examples = [*generated_examples(model, text, [Song("x")], 20, 1, tmp_path)]
     for network in (model.transformer, model.condition_encoder, text.model):
         network.to(dtype=torch.bfloat16)
-        pieces += made_pieces(model, text, [Song("x")], 20, 1, tmp_path)
-    assert len({piece.key for piece in pieces}) == 1 and len({piece.path for piece in pieces}) == 4
+        examples += generated_examples(model, text, [Song("x")], 20, 1, tmp_path)
+    assert len({example.key for example in examples}) == 1 and len({example.path for example in examples}) == 4
 
 
 def test_the_songs_are_a_files_the_bands_or_many_styles(tmp_path):

@@ -133,7 +133,7 @@ def test_a_model_that_knows_the_music_loses_nothing(cascade, truths, monkeypatch
     from acestep_pack.acestep_core.audio.waveform import Waveform
     from acestep_pack.acestep_core.flow.stages import noise as start
 
-    music = cascade.parts[VOCODER].encode(Waveform(truths[0].wave[None], 48_000))
+    music = cascade.pool[VOCODER].encode(Waveform(truths[0].wave[None], 48_000))
     velocity = start([0], *music.shape[1:]) - music
     monkeypatch.setattr(verdict, "prepare", lambda network, condition: lambda x, t: velocity)
     figures = verdict.losses(cascade, truths[:1])

@@ -24,7 +24,7 @@ def _import_comfyui() -> str | None:
     try:
         from comfy.cli_args import args
 
-        args.cpu = True  # before anything else of ComfyUI looks for a device
+        args.cpu = True  # before anything else of ComfyUI passes for a device
         importlib.import_module("comfy_api.latest")
         importlib.import_module("server")
     except (ImportError, OSError, RuntimeError) as exc:  # torchaudio and torchvision fail in their own ways
@@ -103,19 +103,19 @@ def said(monkeypatch) -> list[str]:
 def comfy_models(tmp_path, monkeypatch) -> Path:
     """ComfyUI's models folder, below a folder of the test's own, with the pack's folder in it."""
     import folder_paths
-    from acestep_pack.nodes import host
+    from acestep_pack.nodes.host import locations
 
     models = tmp_path / "models"
     own = {name: ([], extensions) for name, (_, extensions) in folder_paths.folder_names_and_paths.items()}
     for name in ("diffusion_models", "checkpoints", "text_encoders", "vae", "loras"):
         (models / name).mkdir(parents=True)
         own[name][0].append(str(models / name))
-    own.pop(host.MODELS_FOLDER, None)
+    own.pop(locations.MODELS_FOLDER, None)
     monkeypatch.setattr(folder_paths, "folder_names_and_paths", own)
     monkeypatch.setattr(folder_paths, "models_dir", str(models))
     monkeypatch.delenv("ACESTEP_MODELS", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    host.offer_models_folder()
-    (models / host.MODELS_FOLDER).mkdir()
+    locations.offer_models_folder()
+    (models / locations.MODELS_FOLDER).mkdir()
     return models

@@ -5,8 +5,8 @@ import re
 
 import pytest
 import torch
+from acestep_pack.acestep_core import audio as sound_files
 from acestep_pack.acestep_core.audio import formats
-from acestep_pack.acestep_core.audio import waveform as sound_files
 from acestep_pack.acestep_core.audio.formats import FORMATS
 from acestep_pack.acestep_core.audio.waveform import Waveform
 from acestep_pack.acestep_core.errors import AceStepError, UserError

@@ -18,7 +18,8 @@ from acestep_pack.acestep_core.checkpoints.layouts import original_name
 from acestep_pack.acestep_core.checkpoints.registry import KNOWN, STAGE, TEXT, VOCODER
 from acestep_pack.acestep_core.errors import AceStepError
 from acestep_pack.acestep_core.spec import PUBLISHED_LATENTS
-from acestep_pack.nodes import host, load, stages
+from acestep_pack.nodes import load, stages
+from acestep_pack.nodes.host import devices, locations
 from comfyui_tests import published
 from safetensors.torch import save_file
 
@@ -300,13 +301,13 @@ def test_the_vocoder_is_in_full_precision_unless_comfyui_is_told_otherwise(
 )
 def test_auto_is_fp32_on_a_cpu_without_bf16_where_it_fits(has_bf16, free, dtype, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has_bf16}, raising=False)
-    monkeypatch.setattr(host, "free_main_memory", lambda: free)
-    assert host.stage_dtype("auto", 1000) is dtype
+    monkeypatch.setattr(devices, "free_main_memory", lambda: free)
+    assert devices.stage_dtype("auto", 1000) is dtype
 
 
 def test_a_dtype_that_the_cpu_emulates_is_said(monkeypatch, caplog):
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
-    assert (host.stage_dtype("bf16", 1000), host.vocoder_dtype("bf16")) == (torch.bfloat16, torch.bfloat16)
+    assert (devices.stage_dtype("bf16", 1000), devices.vocoder_dtype("bf16")) == (torch.bfloat16, torch.bfloat16)
     assert [record.getMessage()[:41] for record in caplog.records] == ["this CPU has no instructions for bfloat16"] * 2
 
 
@@ -379,7 +380,7 @@ def test_a_model_of_full_size_is_listed_and_described_by_its_header_alone(comfy_
     before = bytes_read()
     assert "acestep_v1.5_xl_sft_bf16" in load.choices(STAGE)
     assert validated(load.LoadCascade, l="acestep_v1.5_xl_sft_bf16 (download, 10.0 GB)") is True
-    described = read_checkpoint(host.models_shelf().find("acestep_v1.5_xl_sft_bf16", STAGE).path)
+    described = read_checkpoint(locations.models_shelf().find("acestep_v1.5_xl_sft_bf16", STAGE).path)
     told = stages.answer_stretch({"slot": "L", "model": "acestep_v1.5_xl_sft_bf16"})
     assert bytes_read() - before < 20e6
     assert described.part("transformer").parameters == 4_168_897_088

@@ -12,7 +12,8 @@ from acestep_pack.acestep_core.models.reference import Reference
 from acestep_pack.acestep_core.models.text_encoder import TextEncoder
 from acestep_pack.acestep_core.models.velocity import Velocity
 from acestep_pack.acestep_core.models.vocoder import Vocoder
-from acestep_pack.nodes import host, latents, load, reference, song, stages, vocoder
+from acestep_pack.nodes import latents, load, reference, song, stages, vocoder
+from acestep_pack.nodes.host import devices, messages
 from core_tests.out_of_memory import runs_out
 
 AUTO = {
@@ -113,19 +114,19 @@ def test_notes_stay_on_a_stage_while_it_reports(graph, said):
 
 def test_pictures_are_left_out_where_they_are_slow(graph, monkeypatch):
     made, seconds = [], [0.0]
-    monkeypatch.setattr(stages, "_picture", lambda *_: made.append(host.time.sleep(seconds[0])))
-    monkeypatch.setattr(host.Progress, "_last_picture_seconds", 0.0)
+    monkeypatch.setattr(stages, "_picture", lambda *_: made.append(messages.time.sleep(seconds[0])))
+    monkeypatch.setattr(messages.Progress, "_last_picture_seconds", 0.0)
     graph.stage(0, graph.empty(), **QUICK)
     assert made
     seconds[0] = 0.01
-    monkeypatch.setattr(host, "QUICK_PICTURE_SECONDS", 0.0)
-    monkeypatch.setattr(host, "PREVIEW_SHARE", 1e-4)
+    monkeypatch.setattr(messages, "QUICK_PICTURE_SECONDS", 0.0)
+    monkeypatch.setattr(messages, "PREVIEW_SHARE", 1e-4)
     for _ in range(2):
         made.clear()
         graph.stage(0, graph.empty(), **QUICK)
     assert made == []
-    monkeypatch.setattr(host.Managed, "is_in_place", False)
-    monkeypatch.setattr(host, "QUICK_PICTURE_SECONDS", 9.0)
+    monkeypatch.setattr(devices.Managed, "is_in_place", False)
+    monkeypatch.setattr(messages, "QUICK_PICTURE_SECONDS", 9.0)
     graph.stage(0, graph.empty(), **QUICK)
     assert made == []
 
@@ -144,11 +145,11 @@ def test_encoding_is_told_and_can_be_cancelled(graph, said, monkeypatch):
     assert said[-1] == "1 of 1 s"
 
     def stop():
-        raise host.Cancelled
+        raise messages.Cancelled
 
-    monkeypatch.setattr(host.management, "throw_exception_if_processing_interrupted", stop)
+    monkeypatch.setattr(messages.management, "throw_exception_if_processing_interrupted", stop)
     for node, more in ((latents.EncodeAudio, {}), (reference.ReferenceEncode, {"use": "timbre"})):
-        with pytest.raises(host.Cancelled):
+        with pytest.raises(messages.Cancelled):
             graph.run(node, vocoder=graph.vocoder, audio=wave, **more)
     with pytest.raises(UserError, match="audio: holds no sound, its length is 0"):
         graph.run(latents.EncodeAudio, vocoder=graph.vocoder, audio={**wave, "waveform": torch.zeros(1, 2, 0)})
@@ -244,7 +245,7 @@ def test_weights_can_be_trained_upon_though_nodes_run_in_inference_mode(graph):
 def put_out(monkeypatch) -> list:
     """How often every model was put out."""
     times = []
-    monkeypatch.setattr(host.management, "unload_all_models", lambda: times.append(1))
+    monkeypatch.setattr(messages.management, "unload_all_models", lambda: times.append(1))
     return times
 
 

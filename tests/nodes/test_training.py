@@ -12,7 +12,8 @@ from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.lora.adapter import read_adapter
 from acestep_pack.acestep_core.training.memory_needs import adapter_parameters, training_bytes
 from acestep_pack.acestep_core.training.settings import LoraSettings
-from acestep_pack.nodes import dataset, host, load, lora, training, training_settings
+from acestep_pack.nodes import dataset, load, lora, training, training_settings
+from acestep_pack.nodes.host import locations, messages
 from safetensors.torch import load_file, save_file
 
 RATE_HZ = 48000
@@ -55,7 +56,7 @@ def clips(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def loaded():
-    host.offer_models_folder()
+    locations.offer_models_folder()
     with torch.inference_mode():
         return {
             "model": load.load_model(load.fetched("tiny-s", "stage", "1"), "auto"),
@@ -86,7 +87,7 @@ def cancel(monkeypatch):
                 management.interrupt_current_processing(True)
 
         monkeypatch.setattr(training, "SHOW_SECONDS", 0.0)
-        monkeypatch.setattr(host, "show", show)
+        monkeypatch.setattr(messages, "show", show)
 
     yield at
     management.interrupt_current_processing(False)
@@ -123,7 +124,8 @@ def test_a_trained_adapter_is_worn_and_the_base_stays_as_it_was(train, loaded, r
     (view,) = made.ui[training.VIEW]
     assert (view["step"], view["of"], len(view["points"])) == (2, 2, 2)
     files = [
-        host.training_folder("style").parents[1] / file["subfolder"] / file["filename"] for file in view["previews"]
+        locations.training_folder("style").parents[1] / file["subfolder"] / file["filename"]
+        for file in view["previews"]
     ]
     assert files and all(audio.read(file).seconds > 2 for file in files)
 
@@ -131,7 +133,7 @@ def test_a_trained_adapter_is_worn_and_the_base_stays_as_it_was(train, loaded, r
 def test_it_is_held_to_songs_of_its_own_which_are_made_once(train, few_own_songs, monkeypatch, said):
     train(name="plain")
     train(name="held", preserve=0.5)
-    made = list((host.training_folder(training.PREPARED) / "made").iterdir())
+    made = list((locations.training_folder(training.PREPARED) / "made").iterdir())
     assert len(made) == few_own_songs
     assert any(f"50% of the crops from {few_own_songs} songs of its own" in line for line in said)
     monkeypatch.setattr("acestep_pack.acestep_core.training.generated_clips._make", None)  # none may be made again
@@ -141,10 +143,10 @@ def test_it_is_held_to_songs_of_its_own_which_are_made_once(train, few_own_songs
 def test_cancel_keeps_what_was_learnt_and_run_goes_on_exactly(train, cancel, said):
     whole = weights(train(name="whole", steps=4).args[1])
     cancel(2)
-    with pytest.raises(host.Cancelled):
+    with pytest.raises(messages.Cancelled):
         train(steps=4)
     assert said[-1] == "kept at step 2 of 4; Run goes on from there"
-    assert not host.new_adapter("style").exists()
+    assert not locations.new_adapter("style").exists()
     cancel(None)
     assert same(weights(train(steps=4).args[1]), whole)
 
@@ -155,7 +157,7 @@ def test_a_finished_training_is_done_at_once_and_more_steps_go_on(train, monkeyp
         patched.setattr("acestep_pack.acestep_core.training.loop.Loop._learn", None)  # no step may be made
         train()
     train(steps=3)
-    rows = (host.training_folder("style") / "losses.csv").read_text().splitlines()
+    rows = (locations.training_folder("style") / "losses.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["step", "1", "2", "3"]
 
 
@@ -164,10 +166,10 @@ def test_an_adapter_of_another_training_is_never_replaced(train):
     kept = path.read_bytes()
     with pytest.raises(UserError, match="other seed"):
         train(seed=1)
-    host.training_folder("style").rename(host.training_folder("moved"))
+    locations.training_folder("style").rename(locations.training_folder("moved"))
     with pytest.raises(UserError, match="is there already and comes from another training; choose another name"):
         train(seed=1)
-    foreign = host.new_adapter("foreign")
+    foreign = locations.new_adapter("foreign")
     save_file(load_file(path), foreign)
     unmarked = foreign.read_bytes()
     with pytest.raises(UserError, match="choose another name"):
@@ -178,7 +180,7 @@ def test_an_adapter_of_another_training_is_never_replaced(train):
 def test_an_adapter_is_handed_on_when_its_trainings_folder_is_gone(train, monkeypatch, said):
     path = Path(train(steps=3).args[1])
     kept = path.read_bytes()
-    shutil.rmtree(host.training_folder("style"))
+    shutil.rmtree(locations.training_folder("style"))
     with pytest.raises(UserError, match="3 steps were learnt, and they cannot become 5, for what is kept of the train"):
         train(steps=5)
     monkeypatch.setattr("acestep_pack.acestep_core.training.loop.Loop._learn", None)  # no step may be made
@@ -196,7 +198,7 @@ def test_fewer_steps_than_were_learnt_are_told(train, said):
 def test_an_impossible_stretch_is_told_before_clips_are_prepared(train):
     with pytest.raises(UserError, match="got start 0.5 and end 0.5"):
         train(stretch={"stretch": "custom", "start": 0.5, "end": 0.5})
-    assert not host.training_folder(training.PREPARED).exists()
+    assert not locations.training_folder(training.PREPARED).exists()
 
 
 def test_an_adapter_that_was_deleted_is_written_anew(train):
@@ -314,7 +316,7 @@ def test_a_folder_that_may_not_be_read_is_told(folder, message, run_node, comfy_
 def test_whole_paths_are_for_those_at_the_machine_itself(clips, run_node, comfy_folders, said, monkeypatch):
     assert told(run_node, clips)[1].startswith("2 clips")
     for listens in ("0.0.0.0,::", "127.0.0.1,192.168.0.2"):
-        monkeypatch.setattr(host.args, "listen", listens)
+        monkeypatch.setattr(locations.args, "listen", listens)
         with pytest.raises(UserError, match="--listen"):
             told(run_node, clips)
 

@@ -21,8 +21,9 @@ from acestep_pack.acestep_core.nn.quantise import unquantised
 from acestep_pack.acestep_core.prompt import lyrics_prompt, text_prompt
 from acestep_pack.acestep_core.song import Song
 from acestep_pack.acestep_core.training.dataset import read_dataset
-from acestep_pack.nodes import audio, dataset, host, latents, load, lora, reference, song, stages, training, vocoder
-from acestep_pack.nodes.types import Handle, Lesson
+from acestep_pack.nodes import audio, dataset, latents, load, lora, reference, song, stages, training, vocoder
+from acestep_pack.nodes.host import locations
+from acestep_pack.nodes.types import Handle, LabelledDataset
 from comfy_api.latest import io
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -206,7 +207,7 @@ CHANGES = {
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
     """What nodes are connected to: the embedded cascade, and a second of music that is no song of its."""
-    host.offer_models_folder()
+    locations.offer_models_folder()
     with torch.inference_mode():
         loaded = {
             "model": load.load_model(load.fetched("tiny-m", "stage", "1"), "auto"),
@@ -222,7 +223,7 @@ def parts(tmp_path_factory):
             "text": loaded["text_encoder"].encoder.encode(asked),
             "latent": latents.to_latent(latents.Latents(torch.randn(1, 8, 200))),
             "audio": sound,
-            "dataset": Lesson(read_dataset(some_clips(tmp_path_factory.mktemp("clips"), wave, 4))),
+            "dataset": LabelledDataset(read_dataset(some_clips(tmp_path_factory.mktemp("clips"), wave, 4))),
         }
 
 
@@ -312,7 +313,7 @@ def test_every_widget_changes_something(node, run_node, parts, said, comfy_folde
     def outcome(given):
         shutil.rmtree(comfy_folders / "output", ignore_errors=True)
         for name in ("style", "other"):
-            host.new_adapter(name).unlink(missing_ok=True)
+            locations.new_adapter(name).unlink(missing_ok=True)
         made = run_node(node, **links, **given)
         files = sorted(path for path in (comfy_folders / "output").rglob("*") if path.is_file())
         return [seen(made.result or (), comfy_folders), [(file.name, content(file)) for file in files]]

@@ -1,0 +1,37 @@
+"""The memory that a device, this machine or the container around this process could still give, in bytes."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+FREE_SHARE = 0.9  # of what is free; the rest is lost between the blocks of an allocator
+
+
+def free_bytes(device: "torch.device") -> float:
+    """What may be taken of a device's memory, as far as it tells; infinite where it does not."""
+    import torch
+
+    if device.type == "cuda":
+        return FREE_SHARE * torch.cuda.mem_get_info(device)[0]
+    if device.type == "mps":
+        return FREE_SHARE * (torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
+    return free_main_memory()
+
+
+def free_main_memory() -> float:
+    """Bytes that this machine, or the container around this process, could still give."""
+    import psutil
+
+    return min([psutil.virtual_memory().available, *_left_in_container()])
+
+
+def _left_in_container(folder: Path = Path("/sys/fs/cgroup")) -> list[int]:
+    try:
+        limit, used = ((folder / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+    except OSError:
+        return []
+    cached = int(stat.get("active_file", 0)) + int(stat.get("inactive_file", 0))  # given up when it is needed
+    return [int(limit) - int(used) + cached] if limit.isdigit() else []

@@ -1,0 +1,126 @@
+"""Networks under ComfyUI's memory management: each sits in a ModelPatcher, is asked for before every use, and may be
+evicted between two uses.
+"""
+
+from dataclasses import dataclass
+
+import comfy.model_management as management
+import comfy.model_patcher
+import torch
+
+from ...acestep_core.memory.free import free_main_memory
+from ...acestep_core.memory.oom_fallback import OomFallback
+from ...acestep_core.memory.plan import LAYERS, Plan
+from ...acestep_core.nn.dtypes import settled, warn_if_emulated
+from ...acestep_core.nn.quantise import stored
+
+SHARE_OF_A_NETWORK = 0.3  # of free memory: others of a cascade follow, and a song's own work
+
+
+class _Holder(torch.nn.Module):
+    """ModelPatcher writes a module's `device`, which networks of diffusers and transformers only let it read."""
+
+    def __init__(self, network: torch.nn.Module):
+        super().__init__()
+        self.network, self.device = network, None
+
+
+def weights_for_all() -> torch.inference_mode:
+    """Nodes run in inference mode; weights that are loaded or moved in it could never be trained upon."""
+    return torch.inference_mode(False)
+
+
+class _Patcher(comfy.model_patcher.ModelPatcher):
+    """Plain layers, which are on a device whole or not at all: `size` is what they take there. ComfyUI would sum up
+    what a state dict says it holds, which is wrong of weights in 8 bits.
+    """
+
+    def loaded_size(self) -> int:
+        return self.size if super().loaded_size() else 0
+
+    def partially_unload(self, device_to, memory_to_free=0, force_patch_weights=False) -> int:
+        """Bytes freed: none, so that ComfyUI puts the whole network out."""
+        return 0
+
+
+@dataclass(frozen=True)
+class Managed:
+    """A network under ComfyUI's memory management."""
+
+    patcher: comfy.model_patcher.ModelPatcher
+
+    def load(self, activation_bytes: float) -> None:
+        """Puts the network whole on the device it computes on, with so much memory free beside it. Before every use:
+        whatever was loaded since may have put it out.
+        """
+        load_together((self,), activation_bytes)
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether it is where it computes, and not where it rests."""
+        return next(self.patcher.model.parameters()).device.type == self.patcher.load_device.type
+
+
+def load_together(networks: "tuple[Managed, ...]", activation_bytes: float) -> None:
+    """As Managed.load, for several that are used by turns: none of them puts another one out."""
+    patchers = [network.patcher for network in networks]
+    # Plain layers cannot be split between devices, hence the full load.
+    with weights_for_all():
+        management.load_models_gpu(patchers, memory_required=activation_bytes, force_full_load=True)
+
+
+def manage(network: torch.nn.Module, kind: str) -> Managed:
+    """A network that lies on the CPU -> one that ComfyUI places. `kind`: "stage", "text" or "vocoder"."""
+    device, rest = {
+        "stage": (management.get_torch_device, management.unet_offload_device),
+        "text": (management.text_encoder_device, management.text_encoder_offload_device),
+        "vocoder": (management.vae_device, management.vae_offload_device),
+    }[kind]
+    # ComfyUI counts what a state dict holds; adapters are buffers that no state dict holds.
+    size = sum(part.nbytes for weight in (*network.parameters(), *network.buffers()) for part in stored(weight))
+    # Not CoreModelPatcher: its dynamic form would keep plain layers in video memory beside an image model.
+    return Managed(_Patcher(_Holder(network.eval()), device(), rest(), size))
+
+
+def free_unused() -> None:
+    """Gives memory that nothing holds any more back to the device."""
+    management.soft_empty_cache()
+
+
+class NodeOomFallback(OomFallback):
+    """A node's work: where memory runs out, every other model is put out first, then it goes on by a smaller plan."""
+
+    def can_use(self, plan: Plan) -> bool:
+        return plan.holds != LAYERS  # ComfyUI places whole networks
+
+    def make_room(self, plan: Plan) -> None:
+        with weights_for_all():
+            management.unload_all_models()
+        management.soft_empty_cache()
+
+
+def device_gigabytes() -> int:
+    """Memory of the device that stages compute on: a GPU's own, else the machine's."""
+    return round(management.get_total_memory(management.get_torch_device()) / 2**30)
+
+
+def stage_dtype(name: str, parameters: int) -> torch.dtype | None:
+    """The dtype of a widget; "auto" is what ComfyUI computes image models in. On a CPU it is what the file holds, or
+    float32 where the CPU has no instructions for bfloat16 and there is memory enough.
+    """
+    named = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}.get(name)
+    device = management.get_torch_device()
+    if named is None and not management.is_device_cpu(device):
+        return management.unet_dtype(device, parameters, supported_dtypes=[torch.bfloat16, torch.float32])
+    fits = parameters * torch.float32.itemsize <= free_main_memory() * SHARE_OF_A_NETWORK
+    return settled(device, named, fits)
+
+
+def vocoder_dtype(name: str) -> torch.dtype:
+    """The dtype of a widget; "auto" is float32, or what ComfyUI was started with for VAEs (--bf16-vae)."""
+    if name == "auto":
+        asked = management.vae_dtype(management.vae_device())
+        return asked if asked == torch.bfloat16 else torch.float32
+    dtype = torch.bfloat16 if name == "bf16" else torch.float32
+    warn_if_emulated(management.vae_device(), dtype)
+    return dtype

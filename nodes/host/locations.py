@@ -1,0 +1,114 @@
+"""ComfyUI's folders: where models, adapters, clips and trainings lie, and where files of results are written."""
+
+import os
+from pathlib import Path
+
+import folder_paths
+from comfy.cli_args import args
+
+from ...acestep_core.checkpoints.choices import FOLDERS_OF_KIND, Shelf
+from ...acestep_core.errors import UserError
+
+MODELS_FOLDER = "acestep"
+KEPT = "acestep_kept"
+TRAININGS = "acestep-training"  # below the output folder, from where the front end plays previews
+
+
+def offer_models_folder() -> None:
+    """A models folder of our own, beside those that a user's extra_model_paths.yaml has already named."""
+    known, _ = folder_paths.folder_names_and_paths.get(MODELS_FOLDER, ([], set()))
+    default = str(Path(folder_paths.models_dir) / MODELS_FOLDER)
+    paths = [*known, *([] if default in known else [default])]
+    folder_paths.folder_names_and_paths[MODELS_FOLDER] = (paths, {".safetensors"})
+
+
+def models_shelf() -> Shelf:
+    """Where this ComfyUI keeps models of each kind; ours first, and downloads go there."""
+    own = [Path(folder) for folder in folder_paths.get_folder_paths(MODELS_FOLDER)]
+    kinds = {kind: _folders(names) for kind, names in FOLDERS_OF_KIND.items()}
+    return Shelf(tuple(own), kinds)
+
+
+def adapter_folders() -> tuple[Path, ...]:
+    """Where this ComfyUI keeps LoRAs."""
+    return _folders(("loras",))
+
+
+def new_adapter(name: str) -> Path:
+    """The file that an adapter of this name is written to: in the first of ComfyUI's loras folders."""
+    return adapter_folders()[0] / f"{name}.safetensors"
+
+
+def training_folder(name: str) -> Path:
+    """What is kept of a training."""
+    return Path(folder_paths.get_output_directory()) / TRAININGS / name
+
+
+def clips_folder(name: str) -> Path:
+    """A folder of a user's clips: below ComfyUI's input folder, or named in full where this ComfyUI serves none but its
+    own machine. Raises UserError.
+    """
+    name, inputs = name.strip(), Path(folder_paths.get_input_directory())
+    path = Path(name).expanduser()
+    if not name:
+        raise UserError(f"folder: is empty, expected the name of a folder below {inputs}, or a whole path")
+    if name.startswith(("//", "\\\\")):  # asking for it would hand a stranger's server the user's credentials
+        raise UserError(f"folder: got {name!r}, which is on another machine; copy the clips to this one")
+    if path.is_absolute():
+        if not _serves_its_own_machine():
+            raise UserError(
+                f"folder: got the whole path {name!r}, which is read only where ComfyUI listens to its own machine "
+                f"alone (no --listen); put or link the folder into {inputs}"
+            )
+        return path
+    if path.anchor or ".." in path.parts:
+        raise UserError(f"folder: got {name!r}, which is outside {inputs}; give a folder below it, or a whole path")
+    return inputs / path
+
+
+def _serves_its_own_machine() -> bool:
+    return all(
+        address.strip() in ("localhost", "::1") or address.strip().startswith("127.")
+        for address in args.listen.split(",")
+    )
+
+
+def _folders(names: tuple[str, ...]) -> tuple[Path, ...]:
+    known = [name for name in names if name in folder_paths.folder_names_and_paths]
+    return tuple(dict.fromkeys(Path(folder) for name in known for folder in folder_paths.get_folder_paths(name)))
+
+
+def check_prefix(prefix: str) -> str | None:
+    """Why files cannot be named so, if they cannot."""
+    if not prefix.strip() or prefix.endswith(("/", "\\")) or "\0" in prefix:
+        return f"filename_prefix: got {prefix!r}, expected the beginning of a file's name, such as audio/song"
+    folder = os.path.join(folder_paths.get_output_directory(), os.path.dirname(os.path.normpath(prefix)))
+    if not folder_paths.is_within_directory(folder_paths.get_output_directory(), folder):
+        return f"filename_prefix: got {prefix!r}, which is outside ComfyUI's output folder; give a name below it"
+    return None
+
+
+def output_path(prefix: str, extension: str, item: int) -> Path:
+    """A file below the output folder that is not there yet; its folder is made. Raises UserError, OSError."""
+    wrong = check_prefix(prefix)
+    if wrong:
+        raise UserError(wrong)
+    # Put in before ComfyUI counts the files of that name, so that each item has its own count.
+    return _next(prefix.replace("%batch_num%", str(item)), extension, folder_paths.get_output_directory())
+
+
+def kept_path(extension: str) -> Path:
+    """A file in the temp folder, which ComfyUI empties when it starts and ends."""
+    return _next(KEPT, extension, folder_paths.get_temp_directory())
+
+
+def _next(prefix: str, extension: str, folder: str) -> Path:
+    where, name, count, _, _ = folder_paths.get_save_image_path(prefix, folder)
+    return Path(where) / f"{name}_{count:05}.{extension}"
+
+
+def saved(path: Path) -> dict[str, str]:
+    """A file below the output folder, as results name it."""
+    below = path.relative_to(folder_paths.get_output_directory())
+    folder = "" if below.parent == Path() else str(below.parent)
+    return {"filename": below.name, "subfolder": folder, "type": "output"}
