@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from acestep_pack.acestep_core.cli import build_parser
+from acestep_pack.acestep_core.cli.parser import build_parser
 
 ROOT = Path(__file__).resolve().parents[2]
 README, GUIDES, HELP = ROOT / "README.md", ROOT / "web/docs/guides", ROOT / "web/docs"
@@ -78,6 +78,24 @@ def test_links_of_help_pages_lead_to_guides_that_the_viewer_lists():
     for page in HELP.glob("*.md"):
         for link in links(page):
             assert link.startswith(VIEWER) and link.removeprefix(VIEWER) in listed, f"{page.name}: {link}"
+
+
+def test_the_guide_to_the_code_names_files_and_functions_that_are_there():
+    guide = (GUIDES / "how_it_is_built.md").read_text(encoding="utf-8")
+    sources = [*ROOT.glob("acestep_core/**/*.py"), *ROOT.glob("nodes/**/*.py")]
+    code = "\n".join(source.read_text(encoding="utf-8") for source in sources)
+    files = re.findall(r"`([\w/]+\.py)`", guide)
+    functions = re.findall(r"`(?:\w+\.)?(\w+)\(\)`|`Cascade\.(\w+)`", guide)
+    assert files and functions
+    assert [file for file in files if not ((ROOT / file).is_file() or (ROOT / "acestep_core" / file).is_file())] == []
+    assert [one for pair in functions for one in pair if one and not re.search(rf"def {one}\(", code)] == []
+
+
+def test_the_guide_to_the_code_has_every_room():
+    guide = (GUIDES / "how_it_is_built.md").read_text(encoding="utf-8")
+    rooms = re.findall(r"^- `(\w+)` — ", guide, re.MULTILINE)
+    folders = [file.parent.name for file in ROOT.glob("acestep_core/*/__init__.py")]
+    assert sorted(rooms) == sorted(folders)
 
 
 def test_the_readme_links_to_every_guide():
