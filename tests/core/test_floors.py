@@ -83,7 +83,10 @@ def test_the_library_knows_nothing_of_comfyui():
         path.relative_to(CORE)
         for path in CORE.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Import) and hosts & {name.name.split(".")[0] for name in node.names}
-        or isinstance(node, ast.ImportFrom) and not node.level and node.module.split(".")[0] in hosts
+        if isinstance(node, ast.Import)
+        and hosts & {name.name.split(".")[0] for name in node.names}
+        or isinstance(node, ast.ImportFrom)
+        and not node.level
+        and node.module.split(".")[0] in hosts
     ]
     assert named == []

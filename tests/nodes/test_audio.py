@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 from acestep_pack.acestep_core import audio as sound_files
-from acestep_pack.acestep_core.audio import formats
+from acestep_pack.acestep_core.audio import files, formats
 from acestep_pack.acestep_core.audio.formats import FORMATS
 from acestep_pack.acestep_core.audio.waveform import Waveform
 from acestep_pack.acestep_core.errors import AceStepError, UserError
@@ -197,14 +197,14 @@ def test_a_song_with_a_bad_name_is_kept(save, comfy_folders):
 
 def fail_on(monkeypatch, *fails):
     """The disk is full for files whose path has one of these in it."""
-    write = formats.write_whole
+    write = files.write_whole
 
     def full(path, data):
         if any(word in str(path) for word in fails):
             raise AceStepError(f"{path}: could not be written (No space left on device); free space")
         write(path, data)
 
-    monkeypatch.setattr(sound_files, "write_whole", full)
+    monkeypatch.setattr(files, "write_whole", full)
 
 
 def test_a_full_disk_loses_no_song_and_keeps_what_is_saved(save, comfy_folders, monkeypatch):
