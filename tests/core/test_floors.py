@@ -1,4 +1,4 @@
-"""The house: imports of `acestep_core` go down one list of floors, which stands in the guide that tells how it is built."""
+"""Imports of `acestep_core` go down one list of floors, which stands in the guide that tells how it is built."""
 
 import ast
 import re
