@@ -1,4 +1,4 @@
-"""Clips -> what a model is shown of them: timbre latents, music to keep and go on from, semantic hints of a source.
+"""Clips -> a Reference: timbre latents of clips, and the latents of a clip to continue.
 
 Latents are [B, C, T]. Timbre is the style of a clip: three 10 s segments of it, encoded. A continuation keeps the
 frames of a clip and makes new ones after them, as a repaint does with any window.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .vocoder import Vocoder
 
 SILENT_PEAK_DBFS = -60.0
-ENCODING_SEED = 0  # models are trained on drawn latents, not on means; one fixed draw keeps a clip the same clip
+ENCODING_SEED = 0  # models are trained on sampled latents, not on means; a fixed seed gives a clip the same latents
 
 BLEND_SECONDS = 1.0
 CROSSFADE_SECONDS = 0.05
@@ -29,7 +29,7 @@ CROSSFADE_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class ContinuationSource:
-    """A clip to begin with: its latents [1, C, K] and the very samples [1, channels, N] that they stand for."""
+    """A clip to continue: its latents [1, C, K] and the samples [1, channels, N] that they encode."""
 
     latents: torch.Tensor
     waveform: Waveform
@@ -38,7 +38,7 @@ class ContinuationSource:
     crossfade_seconds: float = CROSSFADE_SECONDS
 
     def kept(self, frames: int) -> Kept:
-        """What a song of so many frames keeps. Raises UserError if it is no longer than the clip."""
+        """The Kept of a song of `frames` frames. Raises UserError unless the song is longer than the clip."""
         clip_frames = self.latents.shape[-1]
         each = self.waveform.seconds / clip_frames
         check_longer(frames * each, clip_frames * each)
@@ -48,7 +48,7 @@ class ContinuationSource:
 
 
 def check_longer(song_seconds: float, clip_seconds: float) -> None:
-    """Raises UserError unless a song is longer than the clip that it goes on from."""
+    """Checks that a song is longer than the clip that it continues. Raises UserError."""
     if song_seconds <= clip_seconds:
         raise UserError(
             f"continuation: the song is {song_seconds:.1f} s and the clip {clip_seconds:.1f} s; ask for a longer song, "
@@ -58,7 +58,7 @@ def check_longer(song_seconds: float, clip_seconds: float) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """All that a song is to be like: timbre latents [1, C, F], one a clip, and a clip to go on from.
+    """The encoded clips of a song: timbre latents [1, C, F], one a clip, and a clip to continue.
 
     Equal only to itself.
     """
@@ -72,7 +72,7 @@ def timbre_reference(
 ) -> tuple[torch.Tensor, ...]:
     """Timbre latents [1, C, F] of each clip (30 s), of any length, rate and channel count. Raises UserError.
 
-    `tell` hears how many seconds of each are read.
+    `tell` is called with the seconds encoded so far of each.
     """
     items = [clip[i] for clip in clips for i in range(len(clip))]
     heard = (_heard(vocoder, clip, f"reference clip {i + 1}") for i, clip in enumerate(items))
@@ -80,7 +80,7 @@ def timbre_reference(
 
 
 def fit_timbre(latents: torch.Tensor, frames: int) -> torch.Tensor:
-    """Timbre latents [1, C, F] as the [1, C, frames] that a model takes: each segment shortened, or all repeated."""
+    """Timbre latents [1, C, F] fitted to the [1, C, frames] of a model: segments shortened, or all repeated."""
     repeats = math.ceil(frames / latents.shape[-1])
     latents = latents.repeat(1, 1, repeats)
     cuts = [frames * i // TIMBRE_SEGMENTS for i in range(TIMBRE_SEGMENTS + 1)]
@@ -91,10 +91,10 @@ def fit_timbre(latents: torch.Tensor, frames: int) -> torch.Tensor:
 def continuation(
     vocoder: "Vocoder", clip: Waveform, tell: Callable[[float], None] = lambda seconds: None
 ) -> ContinuationSource:
-    """A clip [1, channels, N] as the beginning of a song; what is less than a frame at its end is left off.
+    """A clip [1, channels, N] as the beginning of a song; an incomplete frame at its end is dropped.
 
-    `tell` hears how many seconds are read. Raises UserError for silence, for more than one item and for less than a
-    frame.
+    `tell` is called with the seconds encoded so far. Raises UserError for silence, for more than one item and for
+    less than a frame.
     """
     if len(clip) != 1:
         raise UserError(f"continuation: got a batch of {len(clip)} clips, expected one")
@@ -108,7 +108,7 @@ def continuation(
 
 
 def splice(reference: Reference, song: Waveform) -> Waveform:
-    """The song with the kept clip's own samples at its beginning, crossfaded just before they end."""
+    """The song with the clip's own samples at its beginning, crossfaded at the end of the clip."""
     if reference.source is None:
         return song
     clip = reference.source.waveform
