@@ -183,7 +183,7 @@ def _trainer(found, dataset: Dataset, wanted, target: Path, settings, every, arg
     import torch
 
     from ..checkpoints.load import load_stage_model, load_text_encoder, load_vocoder
-    from ..nn.dtypes import pick_device, pick_dtype
+    from ..nn.dtypes import pick_device, pick_dtype, suitable_dtype
     from ..training.loop import shown_piece
     from ..training.lora import Trainer
     from ..training.prepare import Preparation
