@@ -3,7 +3,6 @@
 import json
 
 import pytest
-
 from acestep_pack.acestep_core.errors import AceStepError, CheckpointError, UserError
 from acestep_pack.acestep_core.json_text import JSON_BYTES_MAX, parse_json, parse_json_object, read_json_object
 
