@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..errors import CheckpointError
 from .registry import KNOWN, STAGE, TEXT, VOCODER, KnownModel, known_model
-from .weights import WEIGHT_NAMES, partial_downloads, read_json
+from .weights import WEIGHT_NAMES, partial_downloads, shards_of
 
 ENVIRONMENT = "ACESTEP_MODELS"
 TINY_FOLDER = Path(__file__).resolve().parents[1] / "tiny"
@@ -143,10 +143,10 @@ def is_pipeline(place: Path) -> bool:
 
 def _has_all_shards(index: Path) -> bool:
     try:
-        shards = read_json(index).get("weight_map")
+        files = set(shards_of(index).values())
     except CheckpointError:
         return False  # damaged, as a download that broke off leaves it
-    return isinstance(shards, dict) and all((index.parent / shard).is_file() for shard in shards.values())
+    return all(file.is_file() for file in files)
 
 
 def _row(known: KnownModel, place: Path | None) -> ModelRow:
