@@ -5,6 +5,7 @@ import secrets
 from pathlib import Path
 
 from ..errors import AceStepError, UserError
+from .folders import user_path
 
 
 def write_whole(path: Path, data: bytes):
@@ -38,7 +39,7 @@ def check_destination(path: "str | os.PathLike") -> Path:
 
 
 def existing(path: "str | os.PathLike") -> Path:
-    path = Path(path).expanduser()
+    path = user_path(path)
     if not path.is_file():
         raise UserError(f"{path}: {'is a folder' if path.is_dir() else 'does not exist'}, expected an audio file")
     return path

@@ -8,6 +8,7 @@ from comfy.cli_args import args
 
 from ...acestep_core.checkpoints.choices import FOLDERS_OF_KIND, Shelf
 from ...acestep_core.errors import UserError
+from ...acestep_core.system.folders import user_path
 
 MODELS_FOLDER = "acestep"
 KEPT = "acestep_kept"
@@ -49,7 +50,7 @@ def clips_folder(name: str) -> Path:
     own machine. Raises UserError.
     """
     name, inputs = name.strip(), Path(folder_paths.get_input_directory())
-    path = Path(name).expanduser()
+    path = user_path(name)
     if not name:
         raise UserError(f"folder: is empty, expected the name of a folder below {inputs}, or a whole path")
     if name.startswith(("//", "\\\\")):  # asking for it would hand a stranger's server the user's credentials
