@@ -70,7 +70,7 @@ def run_tests(python: Path, arguments: list[str]) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--torch", metavar="VERSION", help="default: the lowest CPU build that pip finds, else the floor")
+    parser.add_argument("--torch", metavar="VERSION", help="default: the lowest CPU build that pip finds")
     parser.add_argument("--keep", metavar="FOLDER", type=Path, help="keep the environment here")
     parser.add_argument("pytest", nargs="*", help="arguments of pytest; default: -q -n 2")
     chosen = parser.parse_args()

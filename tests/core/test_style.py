@@ -22,6 +22,7 @@ def small(monkeypatch):
     monkeypatch.setattr(likeness, "make", lambda *given, **more: whole(*given, steps=(1, 1, 1), **more))
 
 
+@pytest.mark.slow
 def test_a_style_is_learnt_and_what_it_did_is_told(small, tmp_path, capsys):
     asked = ["bench", "lora", "--work", str(tmp_path), "--clips", "4", "--songs", "2", "--json", "--quiet"]
     assert main(asked) == OK
