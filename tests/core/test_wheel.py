@@ -14,7 +14,8 @@ import soundfile
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-PUBLISHED = ("acestep_core", "pyproject.toml", "requirements.txt", "README.md", "LICENSE")
+PACKAGE = ROOT / "acestep_core"
+BESIDE_IT = ("pyproject.toml", "requirements.txt", "README.md", "LICENSE")
 OFFLINE = ["--no-index", "--no-deps", "--disable-pip-version-check", "--quiet"]
 
 pytestmark = pytest.mark.slow
@@ -30,9 +31,9 @@ def run(*command, folder, **environment):
 def source(tmp_path_factory):
     """What the sdist holds, laid out; made in a copy, for setuptools writes beside what it reads."""
     folder = tmp_path_factory.mktemp("source")
-    for name in PUBLISHED:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, folder / name, **({"ignore": _caches} if copy is shutil.copytree else {}))
+    shutil.copytree(PACKAGE, folder / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in BESIDE_IT:
+        shutil.copy(ROOT / name, folder)
     build = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
     run(sys.executable, "-c", build, folder / "dist", folder=folder)
     (sdist,) = (folder / "dist").glob("*.tar.gz")
@@ -40,9 +41,6 @@ def source(tmp_path_factory):
         packed.extractall(folder / "unpacked", filter="data")
     (unpacked,) = (folder / "unpacked").iterdir()
     return unpacked
-
-
-_caches = shutil.ignore_patterns("__pycache__")
 
 
 @pytest.fixture(scope="module")
@@ -69,19 +67,19 @@ def test_the_wheel_holds_the_library_whole_and_nothing_else(wheel):
     assert wheel.name == f"acestep_cascade-{PROJECT['version']}-py3-none-any.whl"
     with zipfile.ZipFile(wheel) as packed:
         held = {name for name in packed.namelist() if ".dist-info/" not in name}
-    assert held == files(ROOT / "acestep_core")
+    assert held == files(PACKAGE)
 
 
 def test_the_sdist_holds_what_the_project_is_built_from(source):
-    assert files(ROOT / "acestep_core") <= {name.split("/", 1)[1] for name in files(source)}
-    for name in PUBLISHED[1:]:
+    assert files(PACKAGE) <= {name.split("/", 1)[1] for name in files(source)}
+    for name in BESIDE_IT:
         assert (source / name).read_bytes() == (ROOT / name).read_bytes()
 
 
 def test_the_wheel_makes_a_song(installed, tmp_path):
     alone = {"PYTHONPATH": str(installed), "HF_HUB_OFFLINE": "1"}
     where = run(sys.executable, "-c", "import acestep_core; print(acestep_core.__file__)", folder=tmp_path, **alone)
-    assert Path(where.strip()).parent == installed / "acestep_core"
+    assert Path(where.strip()).parent == installed / PACKAGE.name
     asked = ["generate", "lo-fi beat", "--seconds", "10", "--seed", "3", "-o", "song.flac"]
     run(sys.executable, "-m", "acestep_core", *asked, folder=tmp_path, **alone)
     samples, rate_hz = soundfile.read(tmp_path / "song.flac")
