@@ -39,6 +39,12 @@ def test_requirements_are_lower_bounds():
     assert PROJECT["tool"]["setuptools"]["dynamic"]["dependencies"] == {"file": ["requirements.txt"]}
 
 
+def test_the_changelog_knows_the_projects_version():
+    changelog = (ROOT / "web" / "docs" / "guides" / "CHANGELOG.md").read_text(encoding="utf-8")
+    versions = re.findall(r"^## \[(.+?)\]", changelog, re.MULTILINE)
+    assert versions[0] == "Unreleased" and versions[1] == PROJECT["project"]["version"]
+
+
 def test_every_requirement_has_a_tested_version():
     pinned = {line.split("==")[0] for line in lines("tests/constraints.txt")}
     needed = REQUIREMENTS + PROJECT["project"]["optional-dependencies"]["test"]
