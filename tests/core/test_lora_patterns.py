@@ -79,9 +79,7 @@ def test_a_pattern_that_could_take_long_is_refused(model, tmp_path, key, where):
     write(model, PEFT, name=tmp_path / "f" / "adapter_model.safetensors")
     config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, where: {key: 2}}
     (tmp_path / "f" / "adapter_config.json").write_text(json.dumps(config))
-    with pytest.raises(
-        UserError, match=rf"adapter_config.json: {where}: has the pattern {re.escape(repr(key[:80]))}, exp"
-    ):
+    with pytest.raises(UserError, match=re.escape(f"adapter_config.json: {where}: has the pattern {key[:80]!r}, ")):
         read_adapter("f")
 
 
