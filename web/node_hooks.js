@@ -1,0 +1,77 @@
+// Hooks that several of the pack's scripts share: after a method of a node type, with the results of a run, and the
+// size of a node and of its widgets.
+
+import { app } from "../../scripts/app.js";
+import { nodeByLocator, nodeByPath } from "./graph_links.js";
+
+const LIVE_TEXT = "$$node-text-preview"; // core's widget of progress text
+
+export const rootGraph = () => app.rootGraph ?? app.graph;
+
+/** The node that an execution id of the server's names, or null. */
+export const runningNode = (path) => nodeByPath(rootGraph(), path);
+
+/** The nodes of the workflow, those inside subgraphs as well. */
+export function allNodes() {
+  const graphs = [rootGraph(), ...(rootGraph()?.subgraphs?.values() ?? [])];
+  return graphs.flatMap((graph) => graph?.nodes ?? []);
+}
+
+/** Calls `then` with the node as `this` after a method of a node type, whether the type has one or not. */
+export function after(nodeType, method, then) {
+  const before = nodeType.prototype[method];
+  nodeType.prototype[method] = function (...given) {
+    const result = before?.apply(this, given);
+    then.apply(this, given);
+    return result;
+  };
+}
+
+/**
+ * Hooks of an extension that shows results: `show(node, output, isNew)` is called after a run of one of the pack's
+ * nodes, and when outputs come back: another workflow's tab, a run of the history.
+ */
+export function resultHooks(show) {
+  return {
+    beforeRegisterNodeDef(nodeType, { name }) {
+      if (!name.startsWith("AceStep")) return;
+      after(nodeType, "onExecuted", function (output) {
+        show(this, output ?? {}, true);
+      });
+    },
+    onNodeOutputsUpdated(outputs) {
+      for (const [locator, output] of Object.entries(outputs)) {
+        const node = nodeByLocator(rootGraph(), locator);
+        if (node && output) show(node, output, false);
+      }
+    },
+  };
+}
+
+/** A DOM widget of a height that may change. It holds no value: a saved workflow does not know of it. */
+export function addFixedWidget(node, name, type, element, height) {
+  const options = { serialize: false, hideOnZoom: false, margin: 10, getMinHeight: height, getMaxHeight: height };
+  const widget = node.addDOMWidget(name, type, element, options);
+  widget.serialize = false;
+  return widget;
+}
+
+/** Makes a node high enough for its widgets; a node is never made smaller than a user has drawn it. */
+export function grow(node) {
+  const [width, height] = node.size;
+  node.setSize([width, Math.max(height, node.computeSize()[1])]);
+  node.setDirtyCanvas?.(true, true);
+}
+
+/** Hides or shows a widget in both renderers; its value stays. */
+export function setHidden(widget, hidden) {
+  widget.hidden = hidden; // the classic renderer reads this one,
+  widget.options.hidden = hidden; // Nodes 2.0 that one,
+  if (widget._state?.options) widget._state.options.hidden = hidden; // and is redrawn through its own copy
+}
+
+/** Takes away the progress text of a job that has ended; the older front end leaves it on the node. */
+export function removeLiveText(node) {
+  const live = node.widgets?.find((widget) => widget.name === LIVE_TEXT);
+  if (live) node.removeWidget(live);
+}
