@@ -65,9 +65,11 @@ export function grow(node) {
 
 /** Hides or shows a widget in both renderers; its value stays. */
 export function setHidden(widget, hidden) {
-  widget.hidden = hidden; // the classic renderer reads this one,
-  widget.options.hidden = hidden; // Nodes 2.0 that one,
-  if (widget._state?.options) widget._state.options.hidden = hidden; // and is redrawn through its own copy
+  // Nodes 2.0 reads the options, and draws anew only if they are set through its own reactive copy, and there first.
+  const options = widget._state?.options ?? widget.options;
+  options.hidden = hidden;
+  widget.options.hidden = hidden;
+  widget.hidden = hidden; // the classic renderer
 }
 
 /** Takes away the progress text of a job that has ended; the older front end leaves it on the node. */

@@ -2,41 +2,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { asleep, inputIndex, isFed, nodeByLocator, nodeByPath, outermost, source, targets } from "../../web/graph_links.js";
+import { graphOf } from "./graph.mjs";
 
 const LATENT = "LATENT";
-
-/** A link whose fields are accessors and whose ids are strings, as in the newest front end. */
-class Link {
-  #ends;
-  constructor(ends) {
-    this.#ends = ends;
-  }
-  get origin_id() {
-    return String(this.#ends[0]);
-  }
-  get origin_slot() {
-    return this.#ends[1];
-  }
-  get target_id() {
-    return String(this.#ends[2]);
-  }
-  get target_slot() {
-    return this.#ends[3];
-  }
-}
-
-/** A graph of nodes {id: {type, in: {name: type}, out, mode, subgraph}} and links [from, slot, to, slot]. */
-function graphOf(nodes, links) {
-  const graph = { id: `graph ${Object.keys(nodes)}`, links: new Map(), subgraphs: new Map() };
-  const slots = (declared = {}) => Object.entries(declared).map(([name, type]) => ({ name, type }));
-  graph.nodes = Object.entries(nodes).map(([id, { type, in: taken, out: given, mode = 0, subgraph }]) => ({
-    ...{ id: Number(id), type, mode, subgraph, graph },
-    ...{ inputs: slots(taken), outputs: slots(given) },
-  }));
-  graph.getNodeById = (id) => graph.nodes.find((node) => node.id === id) ?? null;
-  links.forEach((ends, id) => graph.links.set(id, new Link(ends)));
-  return graph;
-}
 
 const stage = { type: "Stage", in: { model: "MODEL", latent: LATENT }, out: { latent: LATENT, x0: LATENT } };
 const ends = (found) => found.map(({ node, slot }) => [node.id, slot]);
