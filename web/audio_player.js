@@ -2,9 +2,9 @@
 // which the node has as well (its AUDIO_UI input: core's own code needs that) and which is hidden here.
 
 import { app } from "../../scripts/app.js";
-import { api } from "../../scripts/api.js";
 import { html, passWheel } from "./elements.js";
 import { addFixedWidget, after, grow, resultHooks, setHidden } from "./node_hooks.js";
+import { ask } from "./server.js";
 import { SoundGroup, TOOLS_HEIGHT } from "./sound_group.js";
 import { Row, ROW_HEIGHT } from "./sound_row.js";
 import { letterOf, takeText } from "./waveform.js";
@@ -82,11 +82,7 @@ class Player {
 
 /** Copies a preview to the output folder; the name of the file there. */
 async function keepFile({ filename, subfolder }) {
-  const body = JSON.stringify({ filename, subfolder });
-  const headers = { "Content-Type": "application/json" };
-  const response = await api.fetchApi("/acestep-cascade/keep", { method: "POST", headers, body });
-  const kept = await response.json();
-  if (!response.ok) throw new Error(kept.error ?? `the server answered ${response.status}`);
+  const kept = await ask("keep", { body: { filename, subfolder } });
   return [kept.subfolder, kept.filename].filter(Boolean).join("/");
 }
 

@@ -1,11 +1,11 @@
 // The start and end of every stage. The server does the arithmetic (GET /acestep-cascade/stretch), the graph says what it
 // is asked with.
 
-import { api } from "../../scripts/api.js";
 import { mismatches, timesQuery } from "./flow_time.js";
 import { asleep } from "./graph_links.js";
 import { goesToVocoder, hasClip, latentKind, line, modelOf } from "./stage_graph.js";
 import { slotOf, stageBefore, stagesAfter, valueOf } from "./stage_graph.js";
+import { ask } from "./server.js";
 
 const ERROR_KEPT_MS = 2000;
 const ANSWERS_KEPT = 500;
@@ -30,11 +30,9 @@ function answer(query) {
 
 async function fetchTimes(query) {
   try {
-    const response = await api.fetchApi(`/acestep-cascade/stretch?${query}`);
-    const body = await response.json();
-    return response.ok ? body : { error: body.error ?? `the server answered ${response.status}` };
-  } catch {
-    return { error: "no answer from the server" };
+    return await ask(`stretch?${query}`);
+  } catch ({ message }) {
+    return { error: message };
   }
 }
 
