@@ -2,7 +2,7 @@
 // which the node has as well (its AUDIO_UI input: core's own code needs that) and which is hidden here.
 
 import { app } from "../../scripts/app.js";
-import { html, passWheel } from "./elements.js";
+import { FONT_CSS, html, passWheel } from "./elements.js";
 import { addFixedWidget, after, grow, resultHooks, setHidden } from "./node_hooks.js";
 import { ask } from "./server.js";
 import { SoundGroup, TOOLS_HEIGHT } from "./sound_group.js";
@@ -15,7 +15,7 @@ const CORE_WIDGET = "audioUI";
 const ROWS_SHOWN = 6; // of more a part of the next one is seen, and they scroll
 
 const PLAYER_CSS =
-  "box-sizing:border-box;display:flex;flex-direction:column;font:11px/14px system-ui,sans-serif;overflow:hidden;" +
+  `${FONT_CSS}box-sizing:border-box;display:flex;flex-direction:column;overflow:hidden;` +
   "color:var(--descrip-text);user-select:none;";
 
 const players = new Map(); // node -> Player

@@ -1,12 +1,12 @@
-// A known model that is not here is downloaded on Run only if a user of this ComfyUI has chosen it; a workflow that names
-// it is not enough. Choosing "(download, ...)" on a loader says so to the server; for a choice that a workflow brought
-// along a button stands on the node.
+// A known model that is not here is downloaded on Run only if a user of this ComfyUI has chosen it; a workflow that
+// names it is not enough. Choosing "(download, ...)" on a loader says so to the server; for a choice that a workflow
+// brought along a button stands on the node.
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { html, passWheel } from "./elements.js";
+import { BUTTON_CSS, FONT_CSS, html, passWheel, WARNING } from "./elements.js";
 import { inputIndex, isFed } from "./graph_links.js";
-import { addFixedWidget, after, grow, setHidden } from "./node_hooks.js";
+import { addFixedWidget, after, grow, onSet, setHidden } from "./node_hooks.js";
 import { ask } from "./server.js";
 import { valueOf, widgetOf } from "./stage_graph.js";
 
@@ -20,10 +20,10 @@ const MARK = / \(download, [\d.]+ [GM]B\)$/;
 const SETTLE_MS = 300;
 const ROW_HEIGHT = 22;
 
-const LIST_CSS = "display:flex;flex-direction:column;gap:2px;font:11px/14px system-ui,sans-serif;overflow:hidden";
-const BUTTON_CSS =
-  "flex:0 0 20px;padding:0 8px;border-radius:5px;cursor:pointer;font:inherit;text-align:left;overflow:hidden;" +
-  "text-overflow:ellipsis;white-space:nowrap;border:1px solid #f0a01e;background:var(--comfy-input-bg);color:var(--input-text);";
+const LIST_CSS = `${FONT_CSS}display:flex;flex-direction:column;gap:2px;overflow:hidden`;
+const ALLOW_CSS =
+  `${BUTTON_CSS}flex:0 0 20px;padding:0 8px;border-radius:5px;border-color:${WARNING};text-align:left;` +
+  "overflow:hidden;text-overflow:ellipsis;white-space:nowrap;";
 
 const offers = new Map(); // loader node -> Offer
 
@@ -57,7 +57,7 @@ class Offer {
   button(name, size) {
     const textContent = `allow download of ${name} (${size})`;
     const title = `${name} is not here. Run downloads ${size} if you allow it.`;
-    const button = html("button", BUTTON_CSS, { type: "button", textContent, title });
+    const button = html("button", ALLOW_CSS, { type: "button", textContent, title });
     button.addEventListener("click", () => allow(name));
     return button;
   }
@@ -86,12 +86,10 @@ async function refresh() {
 function watchChoice(node, name) {
   const widget = widgetOf(node, name);
   if (!widget) return;
-  const { callback } = widget;
-  widget.callback = function (value, ...given) {
+  onSet(widget, (value) => {
     if (MARK.test(value) && !isFed(node, inputIndex(node, name))) allow(value);
     else refreshSoon();
-    return callback?.call(this, value, ...given);
-  };
+  });
 }
 
 app.registerExtension({

@@ -1,8 +1,18 @@
 // The picture of a stage on its node: which share of the flow time it runs, beside the shares of its neighbours, with a
 // warning where they do not meet. Where start and end are the user's own they can be dragged, or moved by arrow keys.
 
-import { html, svg } from "./elements.js";
-import { currentStep, dragged, mismatchText, percent, rescaled, shareText, span, ticks, timeText } from "./flow_time.js";
+import { FONT_CSS, html, legible, svg, WARNING } from "./elements.js";
+import {
+  currentStep,
+  dragged,
+  mismatchText,
+  percent,
+  rescaled,
+  shareText,
+  span,
+  ticks,
+  timeText,
+} from "./flow_time.js";
 
 export const HEIGHT = 62;
 const BAR_HEIGHT = 24; // letters above, ticks below
@@ -10,18 +20,17 @@ const NEAR_PX = 6; // a handle that is let go nearer than that to a neighbour's 
 const KEY_STEP = 0.01; // arrow keys; a tenth of it with Shift
 
 const COLOURS = { L: "#4f8df5", M: "#a678ee", S: "#2bb59b" };
-const WARNING = "#f0a01e";
-const legible = (colour) => `color-mix(in srgb, ${colour} 65%, var(--input-text))`; // as text, on dark and on light
 
 const ONE_LINE = { display: "block", whiteSpace: "nowrap", textAlign: "center" };
 const TWO_LINES = { display: "-webkit-box", whiteSpace: "normal", textAlign: "left" };
 
 const STRIP_CSS =
   `box-sizing:border-box;height:${HEIGHT}px;padding:1px 0;display:flex;flex-direction:column;gap:3px;overflow:hidden;` +
-  "font:11px/14px system-ui,sans-serif;color:var(--descrip-text);user-select:none;";
+  `${FONT_CSS}color:var(--descrip-text);user-select:none;`;
 const HANDLE_CSS =
   `position:absolute;top:0;width:11px;height:${BAR_HEIGHT}px;margin-left:-5.5px;cursor:ew-resize;touch-action:none;` +
-  "border-radius:3px;background:linear-gradient(to right,transparent 3px,#0008 3px 4px,#fff 4px 7px,#0008 7px 8px,transparent 8px);";
+  "border-radius:3px;" +
+  "background:linear-gradient(to right,transparent 3px,#0008 3px 4px,#fff 4px 7px,#0008 7px 8px,transparent 8px);";
 
 function row(...children) {
   const element = html("div", "display:flex;justify-content:space-between;gap:8px;line-height:14px;max-height:28px");

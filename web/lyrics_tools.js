@@ -1,12 +1,12 @@
-// Below the lyrics of a Song: buttons that insert a section at the cursor, and a count of the lyrics' tokens, of which the
-// models read 2,048. Where the server cannot count, nothing stands there.
+// Below the lyrics of a Song: buttons that insert a section at the cursor, and a count of the lyrics' tokens, of which
+// the models read 2,048. Where the server cannot count, nothing stands there.
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { html, passWheel } from "./elements.js";
+import { BUTTON_CSS, FONT_CSS, html, legible, passWheel, WARNING } from "./elements.js";
 import { inputIndex, isFed, targets } from "./graph_links.js";
 import { counterText, SECTIONS, sectionInsertion } from "./lyrics_text.js";
-import { addFixedWidget, after } from "./node_hooks.js";
+import { addFixedWidget, after, onSet } from "./node_hooks.js";
 import { ask } from "./server.js";
 import { loaderOf, valueOf, widgetOf } from "./stage_graph.js";
 
@@ -15,16 +15,16 @@ const HEIGHT = 40;
 const SETTLE_MS = 500; // after the last key
 const LOADERS = ["AceStepLoadCascade", "AceStepLoadTextEncoder"]; // both have a widget text_encoder
 const COUNTED = ["caption", "lyrics", "language", "bpm", "key", "time_signature", "seconds"];
-const WARNING = "color-mix(in srgb, #f0a01e 65%, var(--input-text))";
 
 const TOOLS_CSS =
   `box-sizing:border-box;height:${HEIGHT}px;display:flex;flex-direction:column;justify-content:space-between;` +
-  "font:11px/14px system-ui,sans-serif;color:var(--descrip-text);overflow:hidden;user-select:none;";
+  `${FONT_CSS}color:var(--descrip-text);overflow:hidden;user-select:none;`;
 const BUTTONS_CSS = "display:flex;gap:3px;flex:0 0 auto";
-const BUTTON_CSS =
-  "flex:0 1 auto;min-width:0;overflow:hidden;text-overflow:ellipsis;white-space:nowrap;padding:1px 5px;cursor:pointer;" +
-  "font:inherit;border-radius:9px;border:1px solid var(--border-color);background:var(--comfy-input-bg);color:var(--input-text);";
-const COUNT_CSS = "text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap;overflow:hidden;text-overflow:ellipsis";
+const SECTION_CSS =
+  `${BUTTON_CSS}flex:0 1 auto;min-width:0;overflow:hidden;text-overflow:ellipsis;white-space:nowrap;` +
+  "padding:1px 5px;border-radius:9px;";
+const COUNT_CSS =
+  "text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap;overflow:hidden;text-overflow:ellipsis";
 
 const tools = new Map(); // node -> LyricsTools
 
@@ -42,7 +42,7 @@ class LyricsTools {
 
   button(section) {
     const title = `Insert [${section}] into the lyrics, at the cursor`;
-    const button = html("button", BUTTON_CSS, { type: "button", textContent: section, title });
+    const button = html("button", SECTION_CSS, { type: "button", textContent: section, title });
     button.addEventListener("pointerdown", (event) => event.preventDefault()); // the cursor stays in the lyrics
     button.addEventListener("click", () => insert(this.node, section));
     return button;
@@ -66,7 +66,7 @@ class LyricsTools {
 
   show(count) {
     this.counter.textContent = count?.text ?? "";
-    this.counter.style.color = count?.tooLong ? WARNING : "";
+    this.counter.style.color = count?.tooLong ? legible(WARNING) : "";
     this.counter.title = count?.tooLong ? "What is too long is cut off" : "";
   }
 
@@ -124,12 +124,7 @@ app.registerExtension({
     if (node.comfyClass !== NODE) return;
     tools.set(node, new LyricsTools(node));
     for (const name of ["caption", "lyrics"]) {
-      const widget = widgetOf(node, name);
-      const { callback } = widget;
-      widget.callback = function (...given) {
-        tools.get(node)?.countSoon();
-        return callback?.apply(this, given);
-      };
+      onSet(widgetOf(node, name), () => tools.get(node)?.countSoon());
     }
     tools.get(node).countSoon();
   },

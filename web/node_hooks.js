@@ -2,6 +2,7 @@
 // size of a node and of its widgets.
 
 import { app } from "../../scripts/app.js";
+import { api } from "../../scripts/api.js";
 import { nodeByLocator, nodeByPath } from "./graph_links.js";
 
 const LIVE_TEXT = "$$node-text-preview"; // core's widget of progress text
@@ -27,6 +28,21 @@ export function after(nodeType, method, then) {
   };
 }
 
+/** Calls `then` with the value whenever a widget is set by a user or a script, not when a workflow is loaded. */
+export function onSet(widget, then) {
+  const { callback } = widget;
+  widget.callback = function (...given) {
+    const result = callback?.apply(this, given);
+    then(...given);
+    return result;
+  };
+}
+
+/** Calls `then` when a job has ended, whether well or not. */
+export function onJobEnd(then) {
+  for (const end of ["execution_success", "execution_error", "execution_interrupted"]) api.addEventListener(end, then);
+}
+
 /**
  * Hooks of an extension that shows results: `show(node, output, isNew)` is called after a run of one of the pack's
  * nodes, and when outputs come back: another workflow's tab, a run of the history.
@@ -48,9 +64,16 @@ export function resultHooks(show) {
   };
 }
 
-/** A DOM widget of a height that may change. It holds no value: a saved workflow does not know of it. */
+const MARGIN = 10; // at the sides and above
+export const AROUND = MARGIN + 6; // of a widget's height, what is free above and below the element
+
+/**
+ * A DOM widget whose element is `height()` high, which may change. It holds no value: a saved workflow does not know of
+ * it.
+ */
 export function addFixedWidget(node, name, type, element, height) {
-  const options = { serialize: false, hideOnZoom: false, margin: 10, getMinHeight: height, getMaxHeight: height };
+  const place = () => (height() > 0 ? height() + AROUND : 0);
+  const options = { serialize: false, hideOnZoom: false, margin: MARGIN, getMinHeight: place, getMaxHeight: place };
   const widget = node.addDOMWidget(name, type, element, options);
   widget.serialize = false;
   return widget;

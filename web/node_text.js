@@ -3,9 +3,9 @@
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { html, passWheel } from "./elements.js";
-import { addFixedWidget, after, allNodes, removeLiveText } from "./node_hooks.js";
-import { resultHooks, runningNode, setHidden } from "./node_hooks.js";
+import { FONT_CSS, html, passWheel } from "./elements.js";
+import { addFixedWidget, after, allNodes, AROUND, removeLiveText } from "./node_hooks.js";
+import { onJobEnd, resultHooks, runningNode, setHidden } from "./node_hooks.js";
 import { roomBelow, textHeight } from "./text_room.js";
 
 const RESULT = "acestep_text";
@@ -16,7 +16,7 @@ const TITLE_HEIGHT = 30;
 
 // pre-wrap with break-word: lines break between words, and within one only where it is longer than a line.
 const TEXT_CSS =
-  "box-sizing:border-box;padding:3px 6px;font:11px/14px system-ui,sans-serif;color:var(--input-text);" +
+  `${FONT_CSS}box-sizing:border-box;padding:3px 6px;color:var(--input-text);` +
   "background:var(--comfy-input-bg);border-radius:4px;white-space:pre-wrap;overflow-wrap:break-word;" +
   "user-select:text;cursor:text;overflow:auto;";
 
@@ -69,7 +69,8 @@ class NodeText {
   /** Measured beside the page's own elements: a node that is out of sight has no layout. */
   neededHeight() {
     const probe = this.element.cloneNode(true);
-    probe.style.cssText += `;position:absolute;visibility:hidden;height:auto;max-height:none;width:${this.node.size[0] - SIDES}px`;
+    const width = this.node.size[0] - SIDES;
+    probe.style.cssText += `;position:absolute;visibility:hidden;height:auto;max-height:none;width:${width}px`;
     document.body.append(probe);
     const needed = probe.offsetHeight;
     probe.remove();
@@ -82,7 +83,7 @@ class NodeText {
     const boxOf = ({ pos, size }) => [pos[0], pos[1] - TITLE_HEIGHT, size[0], size[1] + TITLE_HEIGHT];
     const others = (node.graph?.nodes ?? []).filter((other) => other !== node);
     const spare = Math.max(0, node.size[1] - node.computeSize()[1]);
-    return spare + roomBelow(boxOf(node), others.map(boxOf));
+    return spare + roomBelow(boxOf(node), others.map(boxOf)) - AROUND;
   }
 
   /** Ctrl+A marks this text alone; the graph's own keys do not act while the text has the focus. */
@@ -112,6 +113,12 @@ function settle(node) {
   if (height < node.size[1]) node.setSize([node.size[0], height]);
 }
 
+function settleAll() {
+  for (const node of allNodes()) {
+    if (heights.has(node)) settle(node);
+  }
+}
+
 const hooks = resultHooks((node, output, isNew) => {
   if (isNew) settle(node);
   if (output[RESULT]) show(node, output[RESULT][0].lines);
@@ -125,10 +132,7 @@ app.registerExtension({
       const node = runningNode(detail.node);
       if (node) show(node, detail.lines);
     });
-    for (const end of ["execution_success", "execution_error", "execution_interrupted"]) {
-      // After the front end's own listeners, which may take the live text away themselves.
-      api.addEventListener(end, () => setTimeout(() => allNodes().filter((node) => heights.has(node)).forEach(settle)));
-    }
+    onJobEnd(() => setTimeout(settleAll)); // the front end's own listeners may take the live text away before
   },
   beforeRegisterNodeDef(nodeType, nodeData) {
     hooks.beforeRegisterNodeDef(nodeType, nodeData);

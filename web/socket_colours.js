@@ -1,4 +1,5 @@
-// Colours of the pack's own sockets and of their wires. A colour palette of the user's that names one of the types wins.
+// Colours of the pack's own sockets and of their wires. A colour palette of the user's that names one of the types
+// wins.
 
 import { app } from "../../scripts/app.js";
 import { html } from "./elements.js";

@@ -1,23 +1,24 @@
-// Rows that are compared by ear: one plays at a time, another one goes on where it was, and all have one volume and loop
-// or do not.
+// Rows that are compared by ear: one plays at a time, another one goes on where it was, and all have one volume and
+// loop or do not.
 
-import { html, svg } from "./elements.js";
+import { ACCENT, BUTTON_CSS, html, legible, svg } from "./elements.js";
 import { sameLength, switchedTo } from "./waveform.js";
 
 export const TOOLS_HEIGHT = 24;
 const VOLUME_KEY = "acestep-cascade.volume";
-const LOOP = "M17 2.5 20.5 6 17 9.5V7H7a3 3 0 0 0-3 3v2H2v-2a5 5 0 0 1 5-5h10zM7 21.5 3.5 18 7 14.5V17h10a3 3 0 0 0 3-3v-2h2v2a5 5 0 0 1-5 5H7z";
+const LOOP =
+  "M17 2.5 20.5 6 17 9.5V7H7a3 3 0 0 0-3 3v2H2v-2a5 5 0 0 1 5-5h10z" +
+  "M7 21.5 3.5 18 7 14.5V17h10a3 3 0 0 0 3-3v-2h2v2a5 5 0 0 1-5 5H7z";
 const LOUDSPEAKER = "M4 9v6h4l5 4.5v-15L8 9zm11.5-.8v7.6a4.5 4.5 0 0 0 0-7.6z";
 
 const TOOLS_CSS = `display:flex;align-items:center;gap:8px;height:${TOOLS_HEIGHT}px;flex:0 0 auto`;
-const LOOP_CSS =
-  "display:flex;align-items:center;gap:4px;padding:1px 7px;border-radius:9px;cursor:pointer;font:inherit;" +
-  "border:1px solid var(--border-color);background:var(--comfy-input-bg);color:var(--descrip-text);";
-const VOLUME_CSS = "width:72px;height:14px;margin:0;cursor:pointer;accent-color:#4f8df5";
+const LOOP_CSS = `${BUTTON_CSS}display:flex;align-items:center;gap:4px;padding:1px 7px;border-radius:9px;`;
+const VOLUME_CSS = `width:72px;height:14px;margin:0;cursor:pointer;accent-color:${ACCENT}`;
 
 let sounding = null; // the one row of the page that plays
 
-const icon = (d) => svg("svg", { viewBox: "0 0 24 24", width: 14, height: 14 }, svg("path", { d, fill: "currentColor" }));
+const icon = (d) =>
+  svg("svg", { viewBox: "0 0 24 24", width: 14, height: 14 }, svg("path", { d, fill: "currentColor" }));
 
 function savedVolume() {
   const saved = Number(localStorage.getItem(VOLUME_KEY) ?? 1);
@@ -42,7 +43,7 @@ export class SoundGroup {
     button.addEventListener("click", () => {
       this.loop = !this.loop;
       button.ariaPressed = String(this.loop);
-      button.style.color = this.loop ? "#4f8df5" : "var(--descrip-text)";
+      button.style.color = this.loop ? legible(ACCENT) : "";
       this.tune();
     });
     return button;
@@ -56,7 +57,8 @@ export class SoundGroup {
       localStorage.setItem(VOLUME_KEY, this.slider.value);
       this.tune();
     });
-    for (const kind of ["pointerdown", "keydown"]) this.slider.addEventListener(kind, (event) => event.stopPropagation());
+    for (const kind of ["pointerdown", "keydown"])
+      this.slider.addEventListener(kind, (event) => event.stopPropagation());
     return this.slider;
   }
 
@@ -84,7 +86,8 @@ export class SoundGroup {
 
   /** The row of this group that was played last; or the one of another node that plays now, if it is as long. */
   comparedWith(row) {
-    if (sounding && sounding !== row && sounding.group !== this) return sameLength(sounding.seconds, row.seconds) && sounding;
+    if (sounding && sounding !== row && sounding.group !== this)
+      return sameLength(sounding.seconds, row.seconds) && sounding;
     return this.last !== row && this.last;
   }
 

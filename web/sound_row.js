@@ -2,7 +2,7 @@
 // Keys on the waveform: Space plays, left and right move by seconds, up and down change to the row above or below.
 
 import { api } from "../../scripts/api.js";
-import { html, svg } from "./elements.js";
+import { ACCENT, BUTTON_CSS, html, svg } from "./elements.js";
 import { isSounding } from "./sound_group.js";
 import { barsPath, clock, gain, peaks, secondsAt } from "./waveform.js";
 
@@ -13,15 +13,11 @@ const SKIP_SECONDS = 5; // arrow keys
 
 const PLAY = "M8 5.5v13l10.5-6.5z";
 const PAUSE = "M7 5h3.6v14H7zM13.4 5H17v14h-3.6z";
-const ACCENT = "#4f8df5";
-const BUTTON_CSS =
-  "flex:0 0 auto;width:32px;height:32px;padding:0;border-radius:50%;display:grid;place-items:center;cursor:pointer;" +
-  "border:1px solid var(--border-color);background:var(--comfy-input-bg);color:var(--input-text);";
+const PLAY_CSS =
+  `${BUTTON_CSS}flex:0 0 auto;width:32px;height:32px;padding:0;border-radius:50%;` + "display:grid;place-items:center;";
 
 const CUT_CSS = "overflow:hidden;text-overflow:ellipsis;min-width:0;";
-const KEEP_CSS =
-  "flex:0 0 auto;padding:0 7px;border-radius:8px;cursor:pointer;font:inherit;line-height:14px;" +
-  "border:1px solid var(--border-color);background:var(--comfy-input-bg);color:var(--input-text);";
+const KEEP_CSS = `${BUTTON_CSS}flex:0 0 auto;padding:0 7px;border-radius:8px;`;
 
 let rowNumber = 0;
 let decoding = Promise.resolve(); // one file after another: a long song takes much memory while it is decoded
@@ -48,8 +44,9 @@ async function readPeaks(url, signal) {
 
 export class Row {
   /**
-   * Of a file, in a group. `label` is written beside it, the file's name if nothing else is given; `facts` after it;
-   * `letter` before it. With `keep`, an async function that gives the name of the file that it made, the label is a button.
+   * Of a file, in a group. `label` is written below the waveform, the file's name if nothing else is given; `letter`
+   * before it, `facts` after it. `keep`: an async function that gives the name of the file that it made; then there is
+   * a button for it in the place of the label.
    */
   constructor(file, group, { label = file.filename, letter = "", facts = "", keep = null } = {}) {
     this.group = group;
@@ -67,15 +64,22 @@ export class Row {
 
   build({ filename }, { label, letter, facts, keep }) {
     this.icon = svg("path", { d: PLAY, fill: "currentColor" });
-    this.button = html("button", BUTTON_CSS, { type: "button", title: "Play" });
+    this.button = html("button", PLAY_CSS, { type: "button", title: "Play" });
     this.button.append(svg("svg", { viewBox: "0 0 24 24", width: 20, height: 20 }, this.icon));
     this.wave = this.buildWave(this.label);
     this.name = html("span", CUT_CSS + "flex:1", { textContent: label, title: filename });
     this.facts = html("span", CUT_CSS + "flex:0 1 auto", { textContent: facts, title: facts });
     this.time = html("span", "font-variant-numeric:tabular-nums");
-    this.link = html("a", "color:inherit;text-decoration:none", { href: this.url, download: filename, textContent: "↓" });
+    this.link = html("a", "color:inherit;text-decoration:none", {
+      href: this.url,
+      download: filename,
+      textContent: "↓",
+    });
     this.link.title = this.link.ariaLabel = `Download ${filename}`;
-    const words = html("div", "display:flex;align-items:center;gap:8px;white-space:nowrap;line-height:14px;height:16px");
+    const words = html(
+      "div",
+      "display:flex;align-items:center;gap:8px;white-space:nowrap;line-height:14px;height:16px",
+    );
     if (letter) words.append(html("b", "color:var(--input-text)", { textContent: letter }));
     words.append(...(keep ? [this.buildKeep(keep)] : []), this.name, this.facts, this.time, this.link);
     const right = html("div", "flex:1;min-width:0;display:flex;flex-direction:column;gap:2px");

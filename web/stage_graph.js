@@ -69,7 +69,7 @@ function latentSource(node) {
   return source(node, inputIndex(node, "latent"), handsLatentsOn);
 }
 
-/** What kind of latent comes in: "empty", "stage" (half made), "finished", or undefined where the graph does not say. */
+/** The kind of latent that comes in: "empty", "stage" (half made), "finished"; undefined if the graph does not say. */
 export function latentKind(node) {
   const end = latentSource(node);
   if (!end || asleep(end.node)) return undefined;

@@ -5,7 +5,8 @@ import { api } from "../../scripts/api.js";
 import { passWheel } from "./elements.js";
 import { HEIGHT, Strip } from "./flow_strip.js";
 import { inputIndex, isFed } from "./graph_links.js";
-import { addFixedWidget, after, grow, rootGraph, runningNode, setHidden } from "./node_hooks.js";
+import { addFixedWidget, after, grow, onJobEnd, onSet } from "./node_hooks.js";
+import { rootGraph, runningNode, setHidden } from "./node_hooks.js";
 import { slotOf, widgetOf } from "./stage_graph.js";
 import { forgetAnswers, viewOf } from "./stage_times.js";
 
@@ -44,13 +45,10 @@ function watchWidgets(node) {
   for (const widget of node.widgets ?? []) {
     if (watchedWidgets.has(widget)) continue;
     watchedWidgets.add(widget);
-    const { callback } = widget;
-    widget.callback = function (...given) {
+    onSet(widget, () => {
       refreshSoon();
-      const result = callback?.apply(this, given);
       if (widget.name === START_AND_END && strips.has(node)) fillEnds(node);
-      return result;
-    };
+    });
   }
 }
 
@@ -132,9 +130,7 @@ app.registerExtension({
   setup() {
     api.addEventListener("graphChanged", refreshSoon);
     api.addEventListener("progress_state", onProgress);
-    for (const end of ["execution_success", "execution_error", "execution_interrupted"]) {
-      api.addEventListener(end, () => showRunning(new Map()));
-    }
+    onJobEnd(() => showRunning(new Map()));
   },
   beforeRegisterNodeDef(nodeType, nodeData) {
     if (!nodeData.name.startsWith("AceStep")) return;

@@ -1,5 +1,4 @@
-// The start and end of every stage. The server does the arithmetic (GET /acestep-cascade/stretch), the graph says what it
-// is asked with.
+// The start and end of every stage: the server computes them (GET /acestep-cascade/stretch) from what the graph says.
 
 import { mismatches, timesQuery } from "./flow_time.js";
 import { asleep } from "./graph_links.js";
@@ -37,8 +36,8 @@ async function fetchTimes(query) {
 }
 
 /**
- * The times of a stage: {times, ...}, the server's {error}, or why it is {unknown}. `below` are the stages that wait for
- * it, so that a loop ends.
+ * The times of a stage: {times, ...}, the server's {error}, or why it is {unknown}. `below` are the stages that wait
+ * for it, so that a loop ends.
  */
 async function timesOf(node, below = new Set()) {
   if (asleep(node)) return { unknown: asleep(node) };

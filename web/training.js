@@ -1,10 +1,10 @@
-// Draws on Train LoRA how the loss falls while it trains, and puts a player below it for every preview. The server sends
-// all that is drawn each time, so that a page that is opened later misses nothing.
+// Draws on Train LoRA how the loss falls while it trains, and puts a player below it for every preview. The server
+// sends all that is drawn each time, so that a page that is opened later misses nothing.
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { dotsPath, linePath, lossText, previewLabel } from "./curve.js";
-import { html, passWheel, svg } from "./elements.js";
+import { ACCENT, FONT_CSS, html, legible, passWheel, svg, WARNING } from "./elements.js";
 import { addFixedWidget, after, grow, resultHooks, runningNode } from "./node_hooks.js";
 import { SoundGroup, TOOLS_HEIGHT } from "./sound_group.js";
 import { Row, ROW_HEIGHT } from "./sound_row.js";
@@ -15,13 +15,11 @@ const RESULT = "acestep_training";
 const CURVE_HEIGHT = 118;
 const HEIGHT = CURVE_HEIGHT + 42; // with the words above and below it
 const ROWS_SHOWN = 3; // of more a part of the next one is seen, and they scroll
-const MEAN = "#4f8df5";
-const HELD_OUT = "#f0a01e";
-const legible = (colour) => `color-mix(in srgb, ${colour} 65%, var(--input-text))`; // as text, on dark and on light
+const [MEAN, HELD_OUT] = [ACCENT, WARNING];
 
 const BOARD_CSS =
-  "box-sizing:border-box;display:flex;flex-direction:column;gap:3px;overflow:hidden;" +
-  "font:11px/14px system-ui,sans-serif;color:var(--descrip-text);user-select:none;";
+  `${FONT_CSS}box-sizing:border-box;display:flex;flex-direction:column;gap:3px;overflow:hidden;` +
+  "color:var(--descrip-text);user-select:none;";
 const ROW_CSS = "display:flex;justify-content:space-between;gap:8px;white-space:nowrap;height:14px;flex:0 0 auto";
 const FRAME_CSS = `position:relative;flex:0 0 auto;height:${CURVE_HEIGHT}px`;
 const END_CSS = "position:absolute;left:6px;font-variant-numeric:tabular-nums;pointer-events:none;";
@@ -120,10 +118,12 @@ class Board {
       if (!wanted.has(name)) row.remove();
     }
     const known = this.rows;
-    const made = [...previews].reverse().map((file) => [
-      key(file),
-      known.get(key(file)) ?? new Row(file, this.group, { label: previewLabel(file.filename) }),
-    ]);
+    const made = [...previews]
+      .reverse()
+      .map((file) => [
+        key(file),
+        known.get(key(file)) ?? new Row(file, this.group, { label: previewLabel(file.filename) }),
+      ]);
     if (made.length === known.size && made.every(([name]) => known.has(name))) return;
     this.rows = new Map(made);
     this.group.rows = [...this.rows.values()]; // in the order in which they are drawn

@@ -20,7 +20,10 @@ class Link {
   }
 }
 
-/** A graph of nodes {id: {type, in: {name: type}, out, mode, subgraph, set}} and links [from, slot, to, slot]; `set` are widgets' values. */
+/**
+ * A graph of nodes {id: {type, in: {name: type}, out, mode, subgraph, set}} and links [from, slot, to, slot]; `set` are
+ * the values of widgets.
+ */
 export function graphOf(nodes, links) {
   const graph = { id: `graph ${Object.keys(nodes)}`, links: new Map(), subgraphs: new Map() };
   const slots = (declared = {}) => Object.entries(declared).map(([name, type]) => ({ name, type }));

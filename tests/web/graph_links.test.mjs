@@ -1,7 +1,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { asleep, inputIndex, isFed, nodeByLocator, nodeByPath, outermost, source, targets } from "../../web/graph_links.js";
+import {
+  asleep,
+  inputIndex,
+  isFed,
+  nodeByLocator,
+  nodeByPath,
+  outermost,
+  source,
+  targets,
+} from "../../web/graph_links.js";
 import { graphOf } from "./graph.mjs";
 
 const LATENT = "LATENT";
@@ -86,14 +95,11 @@ test("a loop of reroutes ends", () => {
 /** Stage 1 -> a subgraph 5 that holds stage 9 -> stage 2; the subgraph's second input sets the steps of 9. */
 function nested() {
   const held = { ...stage, in: { ...stage.in, steps: "INT" } };
-  const inner = graphOf(
-    { 9: held },
-    [
-      [-10, 0, 9, 1],
-      [9, 0, -20, 0],
-      [-10, 1, 9, 2],
-    ],
-  );
+  const inner = graphOf({ 9: held }, [
+    [-10, 0, 9, 1],
+    [9, 0, -20, 0],
+    [-10, 1, 9, 2],
+  ]);
   const box = { type: "box", in: { latent: LATENT, steps: "INT" }, out: { latent: LATENT }, subgraph: inner };
   const root = graphOf({ 1: stage, 5: box, 2: stage }, [
     [1, 0, 5, 0],

@@ -40,7 +40,12 @@ function nodes(graph) {
 }
 
 test("a stage has the model of the loader's output, past a LoRA", () => {
-  const [, , m] = nodes(graphOf({ 1: cascade, 2: lora, 3: stage("M") }, [[1, 1, 2, 0], [2, 0, 3, MODEL_IN]]));
+  const [, , m] = nodes(
+    graphOf({ 1: cascade, 2: lora, 3: stage("M") }, [
+      [1, 1, 2, 0],
+      [2, 0, 3, MODEL_IN],
+    ]),
+  );
   assert.deepEqual(modelOf(m), { name: "b" });
   assert.equal(slotOf(m), "M");
 });
@@ -56,7 +61,8 @@ test("a stage without a model, or with one of a node that is not ours, says why"
 test("a widget's value comes from the node, from a primitive, or only from a run", () => {
   const primitive = { type: "PrimitiveInt", out: { INT: "INT" }, set: { value: 12 } };
   const counter = { type: "Counter", out: { INT: "INT" }, set: { value: 5 } };
-  const value = (links) => valueOf(nodes(graphOf({ 1: stage("L", { steps: 3 }), 2: primitive, 3: counter }, links))[0], "steps");
+  const value = (links) =>
+    valueOf(nodes(graphOf({ 1: stage("L", { steps: 3 }), 2: primitive, 3: counter }, links))[0], "steps");
   assert.equal(value([]), 3);
   assert.equal(value([[2, 0, 1, STEPS_IN]]), 12);
   assert.equal(value([[3, 0, 1, STEPS_IN]]), undefined);
@@ -79,7 +85,12 @@ test("the kind of latent that comes in", () => {
 test("the line of stages, past a node that repeats latents, up to the vocoder", () => {
   const repeat = { type: "RepeatLatentBatch", in: { samples: LATENT }, out: { samples: LATENT } };
   const vocode = { type: "AceStepVocode", in: { latent: LATENT }, out: { audio: "AUDIO" } };
-  const links = [[1, 0, 2, 0], [2, 0, 3, LATENT_IN], [3, 0, 4, LATENT_IN], [4, 0, 5, 0]];
+  const links = [
+    [1, 0, 2, 0],
+    [2, 0, 3, LATENT_IN],
+    [3, 0, 4, LATENT_IN],
+    [4, 0, 5, 0],
+  ];
   const [l, , m, s] = nodes(graphOf({ 1: stage("L"), 2: repeat, 3: stage("M"), 4: stage("S"), 5: vocode }, links));
   assert.deepEqual(line(s, stageBefore), [m, l]);
   assert.deepEqual(stagesAfter(l), [m]);
@@ -88,7 +99,10 @@ test("the line of stages, past a node that repeats latents, up to the vocoder", 
 });
 
 test("a bypassed stage is left out of the line, a muted one ends it", () => {
-  const links = [[1, 0, 2, LATENT_IN], [2, 0, 3, LATENT_IN]];
+  const links = [
+    [1, 0, 2, LATENT_IN],
+    [2, 0, 3, LATENT_IN],
+  ];
   const [l, m, s] = nodes(graphOf({ 1: stage("L"), 2: stage("M"), 3: stage("S") }, links));
   m.mode = 4;
   assert.equal(stageBefore(s), l);

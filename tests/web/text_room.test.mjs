@@ -6,11 +6,22 @@ import { roomBelow, textHeight } from "../../web/text_room.js";
 const NODE = [100, 100, 200, 150]; // down to 250
 
 test("the room ends at the nearest node below, less a gap", () => {
-  assert.equal(roomBelow(NODE, [[100, 400, 200, 50], [250, 314, 200, 50]]), 40);
+  assert.equal(
+    roomBelow(NODE, [
+      [100, 400, 200, 50],
+      [250, 314, 200, 50],
+    ]),
+    40,
+  );
 });
 
 test("nodes beside and above do not count", () => {
-  const beside = [[310, 260, 50, 50], [0, 260, 90, 50], [100, 0, 200, 40], [120, 110, 50, 50]];
+  const beside = [
+    [310, 260, 50, 50],
+    [0, 260, 90, 50],
+    [100, 0, 200, 40],
+    [120, 110, 50, 50],
+  ];
   assert.equal(roomBelow(NODE, beside), Infinity);
   assert.equal(roomBelow(NODE, []), Infinity);
 });
