@@ -20,7 +20,7 @@ export function ticks(times, nearest = 0.8) {
   return width / (times.length - 1) < nearest ? [] : times.slice(1, -1).map(percent);
 }
 
-/** What lies between the times at which a latent is given and taken up; null if nothing, or if one is not known. */
+/** The gap or overlap between the end of one stage and the start of the next; null if none, or if one is not known. */
 export function mismatch(given, taken) {
   if (given == null || taken == null || Math.abs(given - taken) <= SAME_TIME) return null;
   return { kind: given > taken ? "gap" : "overlap", from: Math.max(given, taken), to: Math.min(given, taken) };
@@ -61,8 +61,30 @@ export function currentStep(times, value, max) {
   return { number: index + 1, of: steps, from: times[index], to: times[index + 1] };
 }
 
-/** The query of the server's stretch route; what is null or undefined is left out. */
-export function stretchQuery(asked) {
-  const known = Object.entries(asked).filter(([, value]) => value !== null && value !== undefined);
+const LEAST_SHARE = 0.001; // a stage that is dragged keeps so much of the flow time
+const DIGITS = 4; // of the widgets
+
+/**
+ * [start, end] after the handle ("start" or "end") of [start, end] was moved to `t`. It stops at the other handle,
+ * and takes a time out of `meets` that is nearer than `near`.
+ */
+export function dragged([start, end], handle, t, meets = [], near = 0.01) {
+  const [low, high] = handle === "start" ? [end + LEAST_SHARE, 1] : [0, start - LEAST_SHARE];
+  const within = meets.filter((time) => time >= low && time <= high && Math.abs(time - t) < near);
+  const [met] = within.sort((one, other) => Math.abs(one - t) - Math.abs(other - t));
+  const moved = Number(Math.min(high, Math.max(low, met ?? t)).toFixed(DIGITS));
+  return handle === "start" ? [moved, end] : [start, moved];
+}
+
+/** The times of a share's steps, laid between another start and end. */
+export function rescaled(times, [start, end]) {
+  const [first, last] = [times[0], times.at(-1)];
+  const scale = first > last ? (start - end) / (first - last) : 0;
+  return times.map((t, step) => (step ? start - (first - t) * scale : start));
+}
+
+/** The query of the server's route; what is null or undefined is left out. */
+export function timesQuery(settings) {
+  const known = Object.entries(settings).filter(([, value]) => value !== null && value !== undefined);
   return new URLSearchParams(known.map(([key, value]) => [key, String(value)])).toString();
 }

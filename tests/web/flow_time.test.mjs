@@ -3,16 +3,18 @@ import { test } from "node:test";
 
 import {
   currentStep,
+  dragged,
   mismatch,
   mismatches,
   mismatchText,
   percent,
   rangeText,
+  rescaled,
   shareText,
   span,
-  stretchQuery,
   ticks,
-} from "../../web/stretch.js";
+  timesQuery,
+} from "../../web/flow_time.js";
 
 const L = [1, 0.9545, 0.9, 0.8333];
 const M = [0.8333, 0.75, 0.6429, 0.5];
@@ -99,8 +101,32 @@ test("the current step goes from the first to the last, also if progress counts 
 });
 
 test("the query leaves out what is not known and quotes the rest", () => {
-  const query = stretchQuery({ slot: "L", model: "my model (1.2 GB)", steps: 0, start: undefined, at: null });
+  const query = timesQuery({ slot: "L", model: "my model (1.2 GB)", steps: 0, start: undefined, at: null });
   const read = new URLSearchParams(query);
   assert.deepEqual([...read.keys()], ["slot", "model", "steps"]);
   assert.equal(read.get("model"), "my model (1.2 GB)");
+});
+
+test("a handle goes where it is dragged, rounded as the widgets are", () => {
+  assert.deepEqual(dragged([0.8, 0.5], "start", 0.612345), [0.6123, 0.5]);
+  assert.deepEqual(dragged([0.8, 0.5], "end", 0.3), [0.8, 0.3]);
+});
+
+test("a handle stops at the other one and at the ends of the strip", () => {
+  assert.deepEqual(dragged([0.8, 0.5], "start", 0.2), [0.501, 0.5]);
+  assert.deepEqual(dragged([0.8, 0.5], "start", 1.7), [1, 0.5]);
+  assert.deepEqual(dragged([0.8, 0.5], "end", 0.9), [0.8, 0.799]);
+  assert.deepEqual(dragged([0.8, 0.5], "end", -1), [0.8, 0]);
+});
+
+test("a handle takes the nearest time of its neighbours", () => {
+  assert.deepEqual(dragged([0.8, 0.5], "start", 0.895, [0.9, 0.893, 0.1]), [0.893, 0.5]);
+  assert.deepEqual(dragged([0.8, 0.5], "start", 0.85, [0.9]), [0.85, 0.5]);
+  assert.deepEqual(dragged([0.8, 0.5], "end", 0.205, [0.2, 0.9]), [0.8, 0.2]);
+});
+
+test("steps keep their places in a share that is moved", () => {
+  const moved = rescaled([1, 0.75, 0.5], [0.8, 0.4]);
+  assert.ok(moved.every((t, step) => Math.abs(t - [0.8, 0.6, 0.4][step]) < 1e-9));
+  assert.deepEqual(rescaled([0.5, 0.5], [0.9, 0.1])[0], 0.9);
 });
