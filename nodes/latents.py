@@ -34,6 +34,10 @@ class Latents:
     def empty(self) -> bool:
         return self.t is None and not bool(self.samples.any())
 
+    @property
+    def finished(self) -> bool:
+        return self.t is None and not self.empty
+
 
 @dataclass(frozen=True)
 class _Stamp:
@@ -114,7 +118,7 @@ class EmptyLatent(io.ComfyNode):
 def encode(handle: VocoderHandle, wave: Waveform, node_id: str) -> torch.Tensor:
     """Latents [1, C, T] of a waveform."""
     handle.network.load(handle.activation_bytes)
-    return handle.vocoder.encode(wave, tell=messages.told_seconds(node_id, wave.seconds))
+    return handle.vocoder.encode(wave, tell=messages.report_seconds(node_id, wave.seconds))
 
 
 class EncodeAudio(io.ComfyNode):
@@ -132,11 +136,12 @@ class EncodeAudio(io.ComfyNode):
             ],
             outputs=[io.Latent.Output("latent", display_name="latent", tooltip="Finished music (t = 0), for a stage.")],
             hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
     def execute(cls, vocoder: VocoderHandle, audio) -> io.NodeOutput:
         wave = waveform_of(audio)
-        with messages.notes_on(cls.hidden.unique_id):
+        with messages.notes_on(cls.hidden.unique_id) as notes:
             samples = devices.NodeOomFallback().with_fallback(lambda: encode(vocoder, wave, cls.hidden.unique_id))
-        return io.NodeOutput(to_latent(Latents(samples, seconds=wave.seconds)))
+        return io.NodeOutput(to_latent(Latents(samples, seconds=wave.seconds)), ui=notes.ui)

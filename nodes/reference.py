@@ -17,7 +17,7 @@ def add(before: Reference | None, heard: VocoderHandle, audio: dict, use: str, n
     """A reference with one clip more."""
     before, clip = before or Reference(), waveform_of(audio)
     heard.network.load(heard.activation_bytes)
-    tell = messages.told_seconds(node_id, TIMBRE_SECONDS if use == TIMBRE else clip.seconds)
+    tell = messages.report_seconds(node_id, TIMBRE_SECONDS if use == TIMBRE else clip.seconds)
     if use == TIMBRE:
         return dataclasses.replace(before, timbre=(*before.timbre, *timbre_reference(heard.vocoder, [clip], tell)))
     if before.source is not None:
@@ -52,13 +52,13 @@ class ReferenceEncode(io.ComfyNode):
                 ReferenceSocket.Output("reference", display_name="reference", tooltip="For every stage, and Vocode.")
             ],
             hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
     def execute(cls, vocoder: VocoderHandle, audio, use, reference=None) -> io.NodeOutput:
-        with messages.notes_on(cls.hidden.unique_id):
-            return io.NodeOutput(
-                devices.NodeOomFallback().with_fallback(
-                    lambda: add(reference, vocoder, audio, use, cls.hidden.unique_id)
-                )
-            )
+        node_id = cls.hidden.unique_id
+        with messages.notes_on(node_id) as notes:
+            fallback = devices.NodeOomFallback()
+            both = fallback.with_fallback(lambda: add(reference, vocoder, audio, use, node_id))
+            return io.NodeOutput(both, ui=notes.ui)

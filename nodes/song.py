@@ -118,9 +118,10 @@ class TextEncode(io.ComfyNode):
             ],
             outputs=[Text.Output("text", display_name="text", tooltip="For every stage.")],
             hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
     def execute(cls, text_encoder: EncoderHandle, song: Song) -> io.NodeOutput:
-        with messages.notes_on(cls.hidden.unique_id):
-            return io.NodeOutput(states_of(text_encoder, song))
+        with messages.notes_on(cls.hidden.unique_id) as notes:
+            return io.NodeOutput(states_of(text_encoder, song), ui=notes.ui)

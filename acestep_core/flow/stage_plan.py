@@ -80,6 +80,7 @@ def stretch(
     slot: int,
     *,
     at: float | None = None,
+    finished: bool = False,
     start: float | None = None,
     end: float | None = None,
     steps: int | None = None,
@@ -88,12 +89,17 @@ def stretch(
 ) -> tuple[float, ...]:
     """Times of a lone stage that stands in a slot of a cascade (0 is the first), from a checkpoint's own defaults.
 
-    `at`: the time at which its latents are, None where they are finished. What is None follows: the stage begins where
-    the latents are, else where its slot does, and ends where its slot ends. Raises UserError.
+    `at`: the time at which its latents are, None where they are finished or not known. What is None follows: the stage
+    begins where the latents are, else where its slot does, and ends where its slot ends. `finished`: the latents are
+    finished music; a stage that would begin at t = 1, where nothing is left of them, begins in the middle of its slot.
+    Raises UserError.
     """
     edges = (1.0, *(_own(own.boundaries, slots - 1) or _default_boundaries(slots)), 0.0)
-    start = start if start is not None else at if at is not None else edges[slot]
     end = edges[slot + 1] if end is None else end
+    if start is None:
+        start = at if at is not None else edges[slot]
+        if finished and start == 1 > end:
+            start = _middle(stretch(own, slot, end=end, shift=shift, slots=slots))
     if start <= end:
         raise UserError(
             f"stretch: this stage would begin at t = {start:.4g} and end at t = {end:.4g}, but t falls from 1 (noise) "
@@ -106,6 +112,12 @@ def stretch(
         taught = _own(own.cascade_steps, slots) if in_slot else None
         steps = taught[slot] if taught else _steps_between(dataclasses.replace(own, shift=shift), start, end)
     return schedule.snap(schedule.times(steps, shift, start, end), own.valid_times or ())
+
+
+def _middle(table: Sequence[float]) -> float:
+    """The time of a stage's table that is nearest to the middle of the stage, its first and last apart."""
+    middle = (table[0] + table[-1]) / 2
+    return min(table[1:-1] or (middle,), key=lambda t: abs(t - middle))
 
 
 def _tables(defaults, counts, boundaries) -> list[tuple[float, ...]]:
