@@ -1,4 +1,4 @@
-"""What can go wrong, by who can mend it. A message says what was got, what was expected and what to do."""
+"""The errors of this library, by who can mend them. A message says what was got, what was expected and what to do."""
 
 
 class AceStepError(Exception):
@@ -13,12 +13,21 @@ class CheckpointError(UserError):
     """A model file is missing, damaged, foreign or does not fit the others."""
 
 
-# What torch says where it has no class of its own for it: CPUs of Linux and macOS, of Windows, and Apple's GPUs.
+SHOWN_LENGTH = 80
+
+
+def shown(value: object) -> str:
+    """A value as a message quotes it: its repr, cut off after 80 characters."""
+    text = repr(value)
+    return text if len(text) <= SHOWN_LENGTH else f"{text[:SHOWN_LENGTH]}..."
+
+
+# torch's messages where it has no error class for out of memory: CPUs of Linux and macOS, of Windows, Apple's GPUs.
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "MPS backend out of memory")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device, whichever it is, had no memory left."""
+    """Whether an error says that a device had no memory left."""
     import torch
 
     return isinstance(error, torch.OutOfMemoryError) or (

@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from ..errors import CheckpointError
 from ..models.defaults import VariantDefaults
+from ..system.folders import user_path
 from .checkpoint import TEXT_ENCODER_FOLDERS, Checkpoint, read_checkpoint
 from .locate import LocalModel, find, local_models
 from .registry import DEFAULT_TEXT, DEFAULT_VOCODER, STAGE, TEXT, VOCODER
@@ -81,7 +82,7 @@ def _slots(models: str | Path | None) -> tuple[str | Path | None, ...]:
         return (None,) * len(SLOTS)
     if str(models).lower() in CASCADES:
         return CASCADES[str(models).lower()]
-    folder = Path(models).expanduser()
+    folder = user_path(models)
     if all((folder / slot).is_dir() for slot in SLOTS):
         return tuple(folder / slot for slot in SLOTS)
     return (models,)

@@ -4,6 +4,7 @@
 files and all-in-one files, and refuses everything else with the reason.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -85,7 +86,7 @@ class Checkpoint:
 def read_checkpoint(path: Path | str) -> Checkpoint:
     """Checkpoint of a file or folder; reads headers and configs only. Raises CheckpointError."""
     path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):
         raise CheckpointError(f"{path} does not exist; check the path")
     checkpoint = _read_folder(path) if path.is_dir() else _read_file(path)
     if not checkpoint.parts:

@@ -13,7 +13,7 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -63,7 +63,7 @@ def download(
     place = find_here(known, folders)
     if place is not None and is_complete(place):
         return LocalModel(known.name, place, known)
-    target = models_folders(folders)[0] / known.repo.split("/")[1]
+    target = _target(folders) / known.repo.split("/")[1]
     try:
         _fetch_all(known, target, progress or (lambda step: None))
     except _network_errors() as error:
@@ -75,6 +75,13 @@ def download(
             f"{remedy} and run the same command again, it goes on where it ended"
         ) from error
     return find(known.name, known.kinds[0], folders)
+
+
+def _target(folders: Sequence[Path | str]) -> Path:
+    place = next(iter(models_folders(folders)), None)
+    if place is None:
+        raise DownloadError(f"this user has no home folder to download into; name a models folder in {ENVIRONMENT}")
+    return place
 
 
 def _fetch_all(known: KnownModel, target: Path, progress: Callable[[Progress], None]) -> None:

@@ -7,14 +7,14 @@ as `download` puts it (REPOSITORY/...), as a folder or file of its own name, or 
 
 import difflib
 import os
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import CheckpointError
+from ..system.folders import data_folder, user_path
 from .registry import KNOWN, STAGE, TEXT, VOCODER, KnownModel, known_model
-from .weights import WEIGHT_NAMES, partial_downloads, read_json
+from .weights import WEIGHT_NAMES, partial_downloads, shards_of
 
 ENVIRONMENT = "ACESTEP_MODELS"
 TINY_FOLDER = Path(__file__).resolve().parents[1] / "tiny"
@@ -47,22 +47,11 @@ class ModelRow:
     complete: bool  # False: absent or half downloaded
 
 
-def default_models_folder() -> Path:
-    """Where this machine keeps models unless ACESTEP_MODELS says otherwise."""
-    home = Path.home()
-    if sys.platform == "darwin":
-        base = home / "Library" / "Application Support"
-    elif os.name == "nt":
-        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    else:
-        base = Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share")
-    return base / "acestep-cascade" / "models"
-
-
 def models_folders(folders: Sequence[Path | str] = ()) -> list[Path]:
-    """All folders to search, in this order; downloads go into the first."""
-    named = [Path(p).expanduser() for p in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if p]
-    return [*(Path(p).expanduser() for p in folders), *named, default_models_folder()]
+    """All folders to search, in this order; downloads go into the first. Raises UserError for one that is no path."""
+    named = os.environ.get(ENVIRONMENT, "").split(os.pathsep)
+    own = data_folder()
+    return [*(user_path(p) for p in (*folders, *named) if p), *([own / "models"] if own else [])]
 
 
 def find(name_or_path: str | Path, kind: str = STAGE, folders: Sequence[Path | str] = ()) -> LocalModel:
@@ -71,14 +60,14 @@ def find(name_or_path: str | Path, kind: str = STAGE, folders: Sequence[Path | s
     `kind` is what it shall be loaded as: "stage", "text" or "vocoder". A path is taken as it is.
     """
     name = str(name_or_path)
-    given = Path(name).expanduser()
-    is_path = given.exists() and (isinstance(name_or_path, Path) or given.name != name)
+    given = user_path(name)
+    is_path = os.path.exists(given) and (isinstance(name_or_path, Path) or given.name != name)
     known = None if is_path else known_model(_tiny_name(name, kind), kind)
     place = find_here(known, folders) if known else None
     if place is not None:
         return LocalModel(known.name, _usable(place, known), known)
     for path in (given, *(f / n for f in models_folders(folders) for n in (name, f"{name}.safetensors"))):
-        if path.exists():
+        if os.path.exists(path):  # unlike Path.exists, it is False for a name too long for a file
             name = path.stem if path.suffix == ".safetensors" else path.resolve().name
             return LocalModel(name, path.absolute())  # a bare name would be a known model's to whoever reads it next
     raise CheckpointError(_absent(known) if known else _unknown(name, kind))
@@ -143,10 +132,10 @@ def is_pipeline(place: Path) -> bool:
 
 def _has_all_shards(index: Path) -> bool:
     try:
-        shards = read_json(index).get("weight_map")
+        files = set(shards_of(index).values())
     except CheckpointError:
         return False  # damaged, as a download that broke off leaves it
-    return isinstance(shards, dict) and all((index.parent / shard).is_file() for shard in shards.values())
+    return all(file.is_file() for file in files)
 
 
 def _row(known: KnownModel, place: Path | None) -> ModelRow:

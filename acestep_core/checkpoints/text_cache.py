@@ -8,7 +8,6 @@ import hashlib
 import json
 import logging
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,30 +20,14 @@ from ..errors import AceStepError
 from ..models.text_encoder import TextStates
 from ..spec import LYRIC_TOKENS_MAX, TEXT_TOKENS_MAX
 from ..system.files import write_whole
+from ..system.folders import cache_folder
 from .checkpoint import Checkpoint
 
 logger = logging.getLogger(__name__)
 
-ENVIRONMENT = "ACESTEP_CACHE"
-OFF = "off"
 LIMIT_BYTES = 256 << 20
 _FORM = 1  # of the files; another one makes all of them unknown
 _SAMPLES, _SAMPLE_BYTES = 64, 1 << 16
-
-
-def cache_folder() -> Path | None:
-    """Where this user keeps what can be made anew; None where ACESTEP_CACHE is "off"."""
-    named = os.environ.get(ENVIRONMENT)
-    if named:
-        return None if named.lower() == OFF else Path(named).expanduser()
-    home = Path.home()
-    if sys.platform == "darwin":
-        base = home / "Library" / "Caches"
-    elif os.name == "nt":
-        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
-    return base / "acestep-cascade"
 
 
 def fingerprint(encoder: Checkpoint) -> str:

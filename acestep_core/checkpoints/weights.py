@@ -3,17 +3,28 @@
 A header lists every tensor's dtype, shape and place, so a cut-off download shows before a byte of weights is read.
 """
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from ..errors import CheckpointError
+from ..json_text import JSON_BYTES_MAX, parse_json_object, read_json_object
 
 WEIGHT_NAMES = ("model.safetensors", "diffusion_pytorch_model.safetensors")
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle")
 DTYPES = ("F32", "F16", "BF16")
-_HEADER_LIMIT_BYTES = 100_000_000  # safetensors' own
+_BITS = MappingProxyType(
+    {
+        **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0"), 8),
+        **dict.fromkeys(("I16", "U16", "F16", "BF16"), 16),
+        **dict.fromkeys(("I32", "U32", "F32"), 32),
+        **dict.fromkeys(("I64", "U64", "F64", "C64"), 64),
+    }
+)
+_DIMENSION_MAX, _DIMENSIONS_MAX = 2**31 - 1, 8
+_AGAIN = "download it again"
+_NAME_SHOWN = 80
 
 
 @dataclass(frozen=True)
@@ -36,34 +47,66 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """What a safetensors file says of itself beside its tensors. Raises CheckpointError."""
+    """The metadata of a safetensors file: texts by name. Raises CheckpointError."""
     return _read(path)[1]
 
 
 def _read(path: Path) -> tuple[dict[str, TensorInfo], dict[str, str]]:
     _refuse_other_formats(path)
     size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(64)
-        length = int.from_bytes(start[:8], "little")
-        if start[8:9] not in (b"{", b"") or len(start) < 8 or not 2 <= length <= _HEADER_LIMIT_BYTES:
-            raise CheckpointError(_what_is_it(path, start))
-        if length + 8 > size:
-            raise CheckpointError(_cut_off(path, size, f"more than {length + 8:,}"))
-        file.seek(8)
-        text = file.read(length)
-    try:
-        entries = json.loads(text)
-        metadata = dict(entries.pop("__metadata__", None) or {})
-        infos = {n: TensorInfo(path, n, e["dtype"], tuple(e["shape"])) for n, e in entries.items()}
-        end = max((e["data_offsets"][1] for e in entries.values()), default=0)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(_what_is_it(path, start)) from error
-    if size < 8 + length + end:
-        raise CheckpointError(_cut_off(path, size, f"{8 + length + end:,}"))
+    text = _header_text(path, size)
+    entries = parse_json_object(text, f"{path}: the header", CheckpointError, "fetch the file again")
+    metadata = _metadata(path, entries.pop("__metadata__", None))
+    infos, end = {}, 0
+    for name, entry in entries.items():
+        infos[name], entry_end = _tensor_info(path, name, entry)
+        end = max(end, entry_end)
+    if size < 8 + len(text) + end:
+        raise CheckpointError(_cut_off(path, size, f"{8 + len(text) + end:,}"))
     if not infos:
         raise CheckpointError(f"{path} holds no tensors at all; fetch the file again")
     return infos, metadata
+
+
+def _header_text(path: Path, size: int) -> bytes:
+    with path.open("rb") as file:
+        start = file.read(64)
+        length = int.from_bytes(start[:8], "little")
+        if start[8:9] not in (b"{", b"") or len(start) < 8 or not 2 <= length <= JSON_BYTES_MAX:
+            raise CheckpointError(_kind_of(path, start))
+        if length + 8 > size:
+            raise CheckpointError(_cut_off(path, size, f"more than {length + 8:,}"))
+        file.seek(8)
+        return file.read(length)
+
+
+def _metadata(path: Path, value: object) -> dict[str, str]:
+    if not isinstance(value, dict | None) or not all(isinstance(text, str) for text in (value or {}).values()):
+        raise CheckpointError(f"{path}: the metadata in its header are no texts by name; fetch the file again")
+    return value or {}
+
+
+def _tensor_info(path: Path, name: str, entry: object) -> tuple[TensorInfo, int]:
+    """A header's entry, checked, and the byte where its tensor ends."""
+    entry = entry if isinstance(entry, dict) else {}
+    dtype, shape, offsets = (entry.get(key) for key in ("dtype", "shape", "data_offsets"))
+    if not (isinstance(dtype, str) and _are_sizes(shape, _DIMENSION_MAX) and len(shape) <= _DIMENSIONS_MAX):
+        raise CheckpointError(_bad_entry(path, name, "its dtype or shape"))
+    if not (_are_sizes(offsets) and len(offsets) == 2 and offsets[0] <= offsets[1]):
+        raise CheckpointError(_bad_entry(path, name, "its place in the file"))
+    if dtype in _BITS and 8 * (offsets[1] - offsets[0]) != _BITS[dtype] * math.prod(shape):
+        raise CheckpointError(_bad_entry(path, name, f"its size: {dtype} {shape} in {offsets[1] - offsets[0]:,} bytes"))
+    return TensorInfo(path, name, dtype, tuple(shape)), offsets[1]
+
+
+def _are_sizes(value: object, most: int | None = None) -> bool:
+    return isinstance(value, list) and all(
+        type(size) is int and size >= 0 and (most is None or size <= most) for size in value
+    )
+
+
+def _bad_entry(path: Path, name: str, wrong: str) -> str:
+    return f"{path} is damaged: its header is wrong about {name[:_NAME_SHOWN]}, {wrong}; fetch the file again"
 
 
 def read_folder(folder: Path) -> dict[str, TensorInfo]:
@@ -78,19 +121,13 @@ def read_folder(folder: Path) -> dict[str, TensorInfo]:
 
 
 def read_json(path: Path) -> dict:
-    """A JSON object from a file. Raises CheckpointError when there is none."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    """The JSON object in a model's file. Raises CheckpointError where there is none."""
+    if not path.is_file():
         raise CheckpointError(
             f"{path} is missing: a model folder needs it beside its weights; copy it from where the model came from, "
             "or download the model again"
-        ) from None
-    except (ValueError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be read as JSON ({error}); download it again") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path} holds a JSON {type(value).__name__}, expected an object; download it again")
-    return value
+        )
+    return read_json_object(path, CheckpointError, _AGAIN)
 
 
 def partial_downloads(folder: Path) -> list[Path]:
@@ -98,20 +135,33 @@ def partial_downloads(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*.incomplete") if p.is_file())
 
 
-def _read_shards(index: Path) -> dict[str, TensorInfo]:
+def shards_of(index: Path) -> dict[str, Path]:
+    """Tensor's name -> its file, as an index of shards gives them, all beside it. Raises CheckpointError."""
     shards = read_json(index).get("weight_map")
     if not isinstance(shards, dict) or not shards:
-        raise CheckpointError(f"{index} has no weight_map, so it names no files; download it again")
-    missing = sorted({shard for shard in shards.values() if not (index.parent / shard).is_file()})
+        raise CheckpointError(f"{index} has no weight_map, so it names no files; {_AGAIN}")
+    for name, shard in shards.items():
+        if not isinstance(shard, str) or not shard.endswith(".safetensors") or Path(shard).name != shard:
+            raise CheckpointError(
+                f"{index}: weight_map puts {name[:_NAME_SHOWN]} into {str(shard)[:_NAME_SHOWN]!r}, expected the name "
+                f"of a .safetensors file beside it; {_AGAIN}"
+            )
+    return {name: index.parent / shard for name, shard in shards.items()}
+
+
+def _read_shards(index: Path) -> dict[str, TensorInfo]:
+    shards = shards_of(index)
+    files = sorted(set(shards.values()))
+    missing = [file.name for file in files if not file.is_file()]
     if missing:
         raise CheckpointError(
-            f"{index.parent} is half downloaded: {', '.join(missing)} of the {len(set(shards.values()))} files that "
+            f"{index.parent} is half downloaded: {', '.join(missing)} of the {len(files)} files that "
             f"{index.name} names {'is' if len(missing) == 1 else 'are'} missing; download the model again, "
             "what is here will be kept"
         )
     infos: dict[str, TensorInfo] = {}
-    for shard in sorted(set(shards.values())):
-        infos.update(read_header(index.parent / shard))
+    for file in files:
+        infos.update(read_header(file))
     lost = [name for name in shards if name not in infos]
     if lost:
         raise CheckpointError(
@@ -149,7 +199,7 @@ def _cut_off(path: Path, size: int, expected: str) -> str:
     return f"{path} is cut off: it has {size:,} bytes of {expected}; the download broke off, fetch the file again"
 
 
-def _what_is_it(path: Path, start: bytes) -> str:
+def _kind_of(path: Path, start: bytes) -> str:
     kinds = {
         b"version https://git-lfs": "a Git LFS pointer, not the file itself; fetch it with `git lfs pull`",
         b"PK\x03\x04": _PICKLE_ADVICE,

@@ -10,11 +10,11 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..console import Console
 from ..errors import UserError
+from ..system.folders import user_path
 from .parser import add_commands
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace, console: Console):
     if arguments.comfyui:
         from ..bench.native import check_folder
 
-        check_folder(Path(arguments.comfyui).expanduser())
+        check_folder(user_path(arguments.comfyui))
     import torch
 
     from ..nn.dtypes import computes, pick_device
@@ -163,7 +163,7 @@ def _measure(arguments, device, dtype_name: str, mode: str, layers: int | None, 
 def _against_comfyui(arguments, lengths, row, layers: int | None, device, dtype) -> Iterator["Ratio"]:
     from ..bench import native, published
 
-    folder = Path(arguments.comfyui).expanduser().resolve()
+    folder = user_path(arguments.comfyui).resolve()
     for seconds in lengths:
         decoder = partial(native.decoder, folder, layers, seconds, device, dtype)
         step = partial(native.step, folder, layers, seconds, device, dtype)

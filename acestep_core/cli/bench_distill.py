@@ -3,12 +3,12 @@
 import argparse
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ..console import Console
 from ..errors import UserError
 from ..evaluation.distilling import CLIPS, JUDGED, STEPS, TEACHER, judge
+from ..system.folders import user_path
 
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace, console: Console):
         if getattr(arguments, name) < 1:
             raise UserError(f"--{name}: got {getattr(arguments, name)}, expected at least 1")
     with TemporaryDirectory() as temporary:
-        work = Path(arguments.work or temporary).expanduser()
+        work = user_path(arguments.work or temporary)
         rows = judge(work, arguments.clips, arguments.judged, arguments.steps, console)
     if arguments.json:
         console.result(json.dumps(rows))

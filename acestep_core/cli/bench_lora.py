@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from ..console import Console
 from ..errors import UserError
 from ..evaluation.style import CLIPS, PRESERVE, SECONDS, SONGS, STRENGTH, judge
+from ..system.folders import user_path
 from .parser import build_parser
 
 MODEL = "tiny-l"
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace, console: Console):
         if getattr(arguments, name) < 2:
             raise UserError(f"--{name}: got {getattr(arguments, name)}, expected at least 2")
     with TemporaryDirectory() as temporary:
-        work = Path(arguments.work or temporary).expanduser()
+        work = user_path(arguments.work or temporary)
         figures = judge(work, arguments.clips, arguments.songs, arguments.strength, arguments.preserve, console, _train)
     if arguments.json:
         console.result(json.dumps(figures))

@@ -19,6 +19,7 @@ from ..lora.find import Lora, find_adapter
 from ..song import Song, check_seed, check_text
 from ..spec import DEFAULT_SECONDS, LOUDNESS_LUFS, MAX_BPM, MAX_SECONDS, MIN_BPM, MIN_SECONDS
 from ..system.files import check_destination, existing
+from ..system.folders import user_path
 from .arguments import numbers, several, texts
 
 SEEDS_DRAWN_BELOW = 2**32
@@ -234,7 +235,7 @@ def _changed(making: GenerationSettings, arguments: argparse.Namespace) -> Gener
 
 def _whole(name: str) -> str:
     """A path as it is found from any folder; a name is left as it is."""
-    path = Path(name).expanduser()
+    path = user_path(name)
     return str(path.resolve()) if path.exists() and name.lower() not in CASCADES else name
 
 
@@ -251,7 +252,7 @@ def _loras(given: list[str]) -> tuple[str, ...]:
 
 def _text(path: str) -> str:
     try:
-        return Path(path).expanduser().read_text(encoding="utf-8-sig")
+        return user_path(path).read_text(encoding="utf-8-sig")
     except OSError as exc:
         raise UserError(f"{path}: could not be read ({exc.strerror})") from exc
     except UnicodeDecodeError as exc:
@@ -263,12 +264,12 @@ def _path(
 ) -> Path:
     wanted = output or arguments.output
     name = f"{_slug(song.caption)}-{seed}"
-    folder = Path(wanted or ".").expanduser()
+    folder = user_path(wanted or ".")
     if wanted is None or folder.is_dir() or str(wanted).endswith(("/", "\\")):
         path = folder / f"{name}.{arguments.format or DEFAULT_FORMAT}"
         path = _free(path, taken) if wanted is None else path.with_stem(f"song{end}" if end else path.stem)
     else:
-        path = Path(wanted).expanduser()
+        path = user_path(wanted)
         if not path.suffix or (arguments.format and path.suffix.lower()[1:] not in FORMATS):
             path = path.with_name(f"{path.name}.{arguments.format or DEFAULT_FORMAT}")
         path = path.with_stem(path.stem + end)

@@ -12,6 +12,7 @@ from ..console import Clock, Console
 from ..errors import UserError
 from ..flow.stage_plan import stretch
 from ..song import Song
+from ..system.folders import user_path
 from ..training.captions import band_songs, in_turn, lasting, of_a_song, read_songs
 from ..training.common import begun, check_named, follow, gather, left_out_line, lone_stage, material, told
 from ..training.dataset import read_dataset
@@ -83,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
 
 
 def run(arguments: argparse.Namespace, console: Console):
-    target = Path(arguments.student).expanduser()
+    target = user_path(arguments.student)
     check_named(target, arguments.student, "the new model", "my-s")
     if target.is_file():
         raise UserError(f"{target}: is a file, expected a folder for the new model")
@@ -167,7 +168,7 @@ def _distiller(found, source, target: Path, settings, every, arguments, group, c
     model = replace(load_stage_model(found.stages[0].path, **at), name=found.stages[0].name)
     vocoder = load_vocoder(found.vocoder.path, device=device, dtype=torch.float32)
     text = load_text_encoder(found.text.path, **at)
-    cache = Path(arguments.cache).expanduser() if arguments.cache else work / "cache"
+    cache = user_path(arguments.cache) if arguments.cache else work / "cache"
     examples = []
     if isinstance(source, list):
         frames = vocoder.latents.frames(settings.crop_seconds)

@@ -11,6 +11,7 @@ from pathlib import Path
 from ..console import Clock, Console
 from ..errors import UserError
 from ..lora.facts import TRIGGER_WORDS
+from ..system.folders import user_path
 from ..training.captions import own_songs
 from ..training.common import check_named, follow, gather, left_out_line, lone_stage, outline, own_stretch, told
 from ..training.dataset import Dataset, read_dataset
@@ -169,7 +170,7 @@ def run(arguments: argparse.Namespace, console: Console):
 
 
 def _target(output: str) -> Path:
-    target = Path(output).expanduser()
+    target = user_path(output)
     check_named(target, output, "the adapter", "my-style")
     if target.suffix == ".safetensors" and target.is_dir():
         raise UserError(f"{target}: is a folder, expected the name of a file")
@@ -196,7 +197,7 @@ def _trainer(found, dataset: Dataset, wanted, target: Path, settings, every, arg
     model.transformer.to("cpu")  # so that the others have a small device's memory for themselves
     vocoder = load_vocoder(found.vocoder.path, device=device, dtype=torch.float32)
     text = load_text_encoder(found.text.path, **at)
-    cache = Path(arguments.cache).expanduser() if arguments.cache else work / "cache"
+    cache = user_path(arguments.cache) if arguments.cache else work / "cache"
     preparation = Preparation(model, text, vocoder, cache, settings.crop_seconds)
     examples = _pieces(preparation, dataset, arguments.trigger, console)
     # Only the transformer, and the vocoder where there are previews, are needed from here on.

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from .. import audio
+from ..audio.clips import READ_SECONDS
 from ..audio.waveform import Waveform
 from ..checkpoints.cascade_models import CascadeModels, find_cascade
 from ..checkpoints.checkpoint import read_checkpoint
@@ -248,13 +249,19 @@ class Cascade:
 
     def _timbre(self, clips: Sequence[Clip]) -> tuple[torch.Tensor, ...]:
         waves = [_clip(clip) for clip in clips]
-        return self.pool.with_fallback(lambda: timbre_reference(self.pool.vocoder, waves))
+        names = [
+            f"reference clip {number}{_named(clip)}"
+            for number, (clip, wave) in enumerate(zip(clips, waves, strict=True), start=1)
+            for _ in range(len(wave))
+        ]
+        return self.pool.with_fallback(lambda: timbre_reference(self.pool.vocoder, waves, names=names))
 
     def _source(self, clip: Clip, seconds: float | None) -> ContinuationSource:
         wave = _clip(clip)
         if seconds is not None:
             check_longer(seconds, wave.seconds)
-        return self.pool.with_fallback(lambda: continuation(self.pool.vocoder, wave))
+        name = f"the clip to continue{_named(clip)}"
+        return self.pool.with_fallback(lambda: continuation(self.pool.vocoder, wave, name=name))
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor, song: Song | None = None, reference: Reference | None = None) -> Waveform:
@@ -294,4 +301,8 @@ def _several(given, one: type) -> Sequence:
 
 
 def _clip(clip: Clip) -> Waveform:
-    return clip if isinstance(clip, Waveform) else audio.read(clip)
+    return clip if isinstance(clip, Waveform) else audio.read(clip, READ_SECONDS)
+
+
+def _named(clip: Clip) -> str:
+    return "" if isinstance(clip, Waveform) else f" ({clip})"

@@ -1,7 +1,9 @@
 """What an adapter's file tells of itself: trigger words, the base it was trained on, settings of its training."""
 
-import json
 from collections.abc import Mapping
+
+from ..errors import UserError
+from ..json_text import parse_json
 
 TRIGGER_WORDS, BASE, BASE_HASH, TRAINING = "trigger words", "base", "base hash", "training"
 
@@ -40,7 +42,7 @@ def _plain(value: object) -> str:
     """Lists, in JSON or not, as words between commas."""
     if isinstance(value, str) and value.startswith("["):
         try:
-            value = json.loads(value)
-        except ValueError:
+            value = parse_json(value, "metadata")
+        except UserError:  # a text that begins with a bracket
             return value
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

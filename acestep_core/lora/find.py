@@ -5,6 +5,7 @@ caller, then in the folder `loras` of every models folder of this machine (see c
 """
 
 import math
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 from ..checkpoints.locate import models_folders
 from ..checkpoints.weights import PICKLES, read_header
 from ..errors import CheckpointError, UserError
+from ..system.folders import user_path
 from .layouts import CONFIG_FILE, WEIGHTS_FILE, adapts_known
 
 FOLDER = "loras"
@@ -45,7 +47,7 @@ class Lora:
     @classmethod
     def parse(cls, text: str) -> "Lora":
         """From "FILE", "FILE:0.8" or "L=FILE:0.8". A drive's colon, as in C:\\x.safetensors, is part of the file."""
-        staged = None if Path(text).exists() else _STAGE.fullmatch(text)
+        staged = None if os.path.exists(text) else _STAGE.fullmatch(text)
         stage, rest = (staged["stage"].lower(), staged["rest"]) if staged else (None, text)
         if stage and stage not in SLOTS and not stage.isdigit():
             raise UserError(
@@ -56,7 +58,7 @@ class Lora:
             strength = float(end)
         except ValueError:
             file, strength = rest, 1.0
-        if not colon or Path(rest).exists():
+        if not colon or os.path.exists(rest):
             file, strength = rest, 1.0
         if not file.strip():
             raise UserError(f"lora: got {text!r}, expected FILE, FILE:STRENGTH or L=FILE:STRENGTH")
@@ -68,13 +70,13 @@ class Lora:
 
 def find_adapter(name_or_path: str | Path, folders: Sequence[Path | str] = ()) -> Path:
     """The file or folder of an adapter, by path or by name. Raises UserError."""
-    given = Path(name_or_path).expanduser()
+    given = user_path(name_or_path)
     places = _folders(folders)
     for place in (
         given,
         *(folder / n for folder in places for n in (str(name_or_path), f"{name_or_path}.safetensors")),
     ):
-        if place.exists():
+        if os.path.exists(place):  # unlike Path.exists, it is False for a name too long for a file
             return place
     raise UserError(
         f"{name_or_path}: there is no such adapter; searched as a path and by name in "
@@ -127,7 +129,7 @@ def weights_file(path: Path) -> Path:
 
 
 def _folders(folders: Sequence[Path | str]) -> list[Path]:
-    return [*(Path(folder).expanduser() for folder in folders), *(folder / FOLDER for folder in models_folders())]
+    return [*(user_path(folder) for folder in folders), *(folder / FOLDER for folder in models_folders())]
 
 
 def _in_folder(folder: Path) -> Iterator[tuple[str, Path]]:

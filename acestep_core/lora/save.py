@@ -18,6 +18,7 @@ import torch
 from ..checkpoints.layouts import PART_PREFIX, original_name
 from ..checkpoints.save import write_tensors
 from ..errors import UserError
+from ..system.folders import user_path
 from .adapter import Adapter
 from .deltas import Delta, Kronecker, LowRank
 from .layouts import CONFIG_FILE, DIFFUSERS_METADATA, WEIGHTS_FILE
@@ -36,7 +37,7 @@ def save_adapter(
     """
     if layout not in LAYOUTS:
         raise UserError(f"layout: got {layout!r}, expected one of {', '.join(LAYOUTS)}")
-    target = Path(target).expanduser()
+    target = user_path(target)
     facts = {**adapter.facts, **(metadata or {})}
     told = {name: _text(value) for name, value in facts.items() if value not in (None, "")}
     _check_target(target, layout)

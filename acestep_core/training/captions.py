@@ -4,11 +4,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import cycle, islice
-from pathlib import Path
 
 from ..errors import UserError
 from ..song import Song
 from ..spec import MAX_SECONDS, MIN_SECONDS
+from ..system.folders import user_path
 
 # Apart from one another, so that together they stand for what a model knows.
 STYLES = (
@@ -69,7 +69,7 @@ def band_songs(count: int, seconds: float = 30.0) -> list[Song]:
 def read_songs(captions: str) -> list[Song]:
     """The lines of a file, each a caption or a song as JSON. Raises UserError."""
     try:
-        lines = Path(captions).expanduser().read_text(encoding="utf-8-sig").split("\n")
+        lines = user_path(captions).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as exc:
         raise UserError(f"{captions}: could not be read as text ({exc})") from exc
     songs = [_song(line.strip(), f"{captions} line {i}") for i, line in enumerate(lines, start=1) if line.strip()]

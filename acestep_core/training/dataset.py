@@ -18,6 +18,7 @@ from ..audio.beat_and_key import can_hear
 from ..errors import UserError
 from ..song import Song
 from ..spec import MAX_SECONDS, MIN_SECONDS
+from ..system.folders import user_path
 
 _KINDS = "wav flac mp3 ogg opus m4a aac aif aiff wma caf au mka webm mp4 mov mkv"
 CLIP_SUFFIXES = frozenset(f".{kind}" for kind in _KINDS.split())
@@ -88,7 +89,7 @@ def read_dataset(folder: "Path | str", trigger: str | None = None) -> Dataset:
     A clip without any words, or with words that no song has, is left out. Raises UserError for a folder without clips
     or with a table that cannot be read.
     """
-    folder = Path(folder).expanduser()
+    folder = user_path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: is not a folder; expected one with clips and their captions")
     paths = sorted(path for path in folder.rglob("*") if _is_clip(path, folder))

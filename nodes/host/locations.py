@@ -8,6 +8,7 @@ from comfy.cli_args import args
 
 from ...acestep_core.checkpoints.choices import FOLDERS_OF_KIND, Shelf
 from ...acestep_core.errors import UserError
+from ...acestep_core.system.folders import user_path
 from . import names
 
 MODELS_FOLDER = "acestep"
@@ -54,7 +55,7 @@ def clips_folder(name: str) -> Path:
     # Windows takes either slash; opening such a path would hand a stranger's server the user's credentials.
     if name.replace("\\", "/").startswith("//"):
         raise UserError(f"folder: got {name!r}, which is on another machine; copy the clips to this one")
-    path = Path(name).expanduser()
+    path = user_path(name)
     if path.is_absolute():
         if not _serves_its_own_machine():
             raise UserError(
@@ -69,7 +70,7 @@ def clips_folder(name: str) -> Path:
 
 def without_paths(text: str) -> str:
     """The text without this machine's paths: folders of ComfyUI by their names, a home folder as ~."""
-    named = {folder_paths.base_path: "ComfyUI", str(Path.home()): "~", folder_paths.models_dir: "models"}
+    named = {folder_paths.base_path: "ComfyUI", os.path.expanduser("~"): "~", folder_paths.models_dir: "models"}
     for name in ("output", "input", "temp", "user"):
         named[getattr(folder_paths, f"get_{name}_directory")()] = name
     named |= {

@@ -140,6 +140,13 @@ def test_both_kinds_of_clip_in_one_run(cascade):
     assert (one.samples - cascade.generate(SONG, seed=5, continue_from=given).samples).abs().max() > 1e-4
 
 
+def test_a_clip_that_cannot_be_used_is_named(cascade, tmp_path):
+    path = audio.write(tmp_path / "slow.wav", clip(seconds=8, rate=1))
+    for use in ("reference", "continue_from"):
+        with pytest.raises(UserError, match="slow.wav\\) has a sample rate of 1 Hz"):
+            cascade.generate(SONG, **{use: path})
+
+
 @pytest.mark.parametrize(
     "wish, message",
     [

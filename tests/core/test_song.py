@@ -21,6 +21,10 @@ from acestep_pack.acestep_core.song import LANGUAGES, Song
         ("B", "B major"),
         ("bb", "Bb major"),
         ("Ebm", "Eb minor"),
+        ("B-flat Major", "Bb major"),
+        ("F sharp minor", "F# minor"),
+        ("C-Sharp", "C# major"),
+        ("Eb:min", "Eb minor"),
         ("  ", None),
         ("auto", None),
         ("N/A", None),
@@ -42,6 +46,7 @@ def test_time_signature_is_normalised(written, signature):
         ("bpm", 20, "bpm: got 20, expected a number from 30 to 300"),
         ("bpm", 120.5, "whole number"),
         ("bpm", True, "bpm: got True"),
+        ("bpm", 10**400, r"bpm: got 10{79}\.\.\., expected a number"),
         ("bpm", "fast", "bpm: got 'fast'"),
         ("key", "H minor", 'expected a note and a mode, such as "A minor"'),
         ("key", 5, "key: got 5"),
@@ -72,15 +77,74 @@ def test_json_both_ways():
 @pytest.mark.parametrize(
     "source, message",
     [
-        ({"caption": "x", "tempo": 100, "artist": "y"}, "unknown field artist, tempo; the fields are caption, lyrics"),
+        ({"caption": "x", "mood": 100, "artist": "y"}, "unknown field artist, mood; the fields are caption, lyrics"),
         ({"bpm": 100}, "the field caption is missing"),
+        ({"prompt": "a", "caption": "b"}, "got the field caption twice, as prompt and as caption"),
+        ({"caption": "x", "\x1b[2J": 1}, r"unknown field \\x1b\[2j;"),
+        ("[" * 100_000, "cannot be read as JSON"),
+        ('{"caption": "x", "bpm": 1' + "0" * 400 + "}", "cannot be read as JSON"),
         ("[1]", "got a JSON list, expected an object"),
-        ("{", "not JSON"),
+        ("{", "song: cannot be read as JSON"),
     ],
 )
 def test_json_that_is_no_song_is_refused(source, message):
     with pytest.raises(UserError, match=message):
         Song.from_json(source)
+
+
+ORIGINAL = {
+    "think": True,
+    "prompt": "Synthwave, neon",
+    "lyrics": "[Verse]\r\nla\rla",
+    "bpm": 104,
+    "duration": 120,
+    "keyscale": "B-flat Minor",
+    "timesignature": "4",
+    "vocal_language": "en-US",
+    "inference_steps": 8,
+    "lm_temperature": 0.85,
+}
+
+
+def test_a_song_of_the_original_is_read(caplog):
+    song = Song.from_json(ORIGINAL)
+    assert song == Song("Synthwave, neon", "[Verse]\nla\nla", 104, "Bb minor", "4", "en", 120)
+    assert "song: think, inference_steps, lm_temperature: not used" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "given, same",
+    [
+        ({"keyScale": "Am", "Time Signature": "3/4"}, {"key": "A minor", "time_signature": "3"}),
+        ({"audio_duration": -1, "bpm": None, "language": None}, {}),
+        ({"duration": 0, "tempo": 90}, {"bpm": 90}),
+        ({"lyrics": "la", "instrumental": True}, {"lyrics": "[Instrumental]"}),
+        ({"lyrics": "la", "is_instrumental": False}, {"lyrics": "la"}),
+        ({"prompt": "x"}, {}),
+    ],
+)
+def test_other_names_of_fields(given, same):
+    assert Song.from_json({"caption": "x", **given}) == Song("x", **same)
+
+
+@pytest.mark.parametrize(
+    "written, code",
+    [
+        ("English", "en"),
+        ("zh_CN", "zh"),
+        ("Mandarin", "zh"),
+        ("cantonese", "yue"),
+        ("pt-BR", "pt"),
+        ("", "unknown"),
+        ("Haitian Creole", "ht"),
+    ],
+)
+def test_language_is_normalised(written, code):
+    assert Song("x", language=written).language == code
+
+
+def test_line_ends_are_the_same_words():
+    assert Song("a\r\nb", "[Verse]\r\nla\n\rla") == Song("a\nb", "[Verse]\nla\n\nla")
 
 
 def test_fifty_languages_and_unknown():

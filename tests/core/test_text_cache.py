@@ -4,13 +4,13 @@ import shutil
 
 import pytest
 import torch
-from acestep_pack.acestep_core.checkpoints import text_cache
 from acestep_pack.acestep_core.checkpoints.checkpoint import read_checkpoint
-from acestep_pack.acestep_core.checkpoints.text_cache import TextCache, cache_folder, fingerprint
+from acestep_pack.acestep_core.checkpoints.text_cache import TextCache, fingerprint
 from acestep_pack.acestep_core.generation.cascade import Cascade
 from acestep_pack.acestep_core.memory import model_pool as parts
 from acestep_pack.acestep_core.models.text_encoder import TextStates
 from acestep_pack.acestep_core.song import Song
+from acestep_pack.acestep_core.system.folders import cache_folder
 
 SONG = Song("lo-fi beat", lyrics="la la", seconds=10)
 
@@ -62,10 +62,6 @@ def test_who_wants_none_gets_none(tiny_family, loads, tmp_path, monkeypatch):
     assert len(loads) == 2 and not (tmp_path / "cache").exists()
     monkeypatch.setenv("ACESTEP_CACHE", "off")
     assert cache_folder() is None and text_of(tiny_family) and len(loads) == 3
-    monkeypatch.delenv("ACESTEP_CACHE")
-    monkeypatch.setattr(text_cache.sys, "platform", "linux")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache_folder() == tmp_path / "xdg" / "acestep-cascade"
 
 
 def test_a_damaged_file_is_made_anew(tmp_path):
