@@ -50,6 +50,7 @@ class AceStepExtension(ComfyExtension):
         routes.serve("/acestep-cascade/download", model_choice.answer_downloads)
         routes.serve("/acestep-cascade/download", model_choice.answer_allow, "POST")
         routes.serve("/acestep-cascade/keep", song_files.answer_keep, "POST")
+        routes.serve("/acestep-cascade/tokens", song.answer_tokens, "POST")
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return list(NODES)

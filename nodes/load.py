@@ -13,6 +13,7 @@ from ..acestep_core.memory.needs import LONG_SECONDS, Needs, cascade_needs, lone
 from ..acestep_core.memory.plan import ALL, NETWORKS
 from ..acestep_core.nn.quantise import QUANTISED
 from .host import devices, locations, messages
+from .host.workflow import song_seconds
 from .model_choice import AUTO, auto_fingerprint, check, choices, fetched, find_parts, fingerprint, reference_to
 from .types import Encoder, EncoderHandle, Model, ModelHandle, VocoderHandle, VocoderSocket
 
@@ -67,19 +68,12 @@ def load_vocoder(local: LocalModel, dtype: str = AUTO) -> VocoderHandle:
 # ---- memory ----------------------------------------------------------------------------------------------------------
 
 
-def tell_memory(needs: Needs, prompt: dict | None, node_id: str) -> None:
-    """The memory that a song takes, on the node, before anything is loaded."""
-    seconds = longest_song(prompt)
+def show_memory(needs: Needs, prompt: dict | None, node_id: str) -> None:
+    """The memory that the longest song of a node takes (or any long one), as text on it before anything is loaded."""
+    seconds = max(song_seconds(prompt, node_id), default=LONG_SECONDS)
     sizes = {holds: f"{size / 1e9:.1f} GB" for holds, size in needs.sizes(seconds).items()}
     least = f"{sizes[NETWORKS]} for a song of {seconds:g} s, one network at a time"
     messages.keep([f"{least}; {sizes[ALL]} where all of them stay"], node_id)
-
-
-def longest_song(prompt: dict | None) -> float:
-    """Seconds of the longest song of a prompt, of a long one where no Song node says its length."""
-    songs = (node["inputs"] for node in (prompt or {}).values() if node.get("class_type") == "AceStepSong")
-    lengths = (song.get("seconds") for song in songs)  # a link where another node says it
-    return max((seconds for seconds in lengths if isinstance(seconds, int | float)), default=LONG_SECONDS)
 
 
 def _needs_alone(local: LocalModel, dtype: str, quantised: bool) -> Needs:
@@ -205,7 +199,7 @@ class LoadCascade(io.ComfyNode):
             found = find_parts((l, m, s), text_encoder, vocoder, node_id)
             vocoder_each = devices.vocoder_dtype(vocoder_dtype).itemsize
             needs = cascade_needs(found, _each(dtype, found.stages[0]), False, quantise != NONE, vocoder_each)
-            tell_memory(needs, cls.hidden.prompt, node_id)
+            show_memory(needs, cls.hidden.prompt, node_id)
             return io.NodeOutput(*load_cascade(found, dtype, vocoder_dtype, quantise), ui=notes.ui)
 
 
@@ -237,7 +231,7 @@ class LoadStageModel(io.ComfyNode):
         node_id = cls.hidden.unique_id
         with messages.notes_on(node_id) as notes:
             local = fetched(model, STAGE, node_id)
-            tell_memory(_needs_alone(local, dtype, quantise != NONE), cls.hidden.prompt, node_id)
+            show_memory(_needs_alone(local, dtype, quantise != NONE), cls.hidden.prompt, node_id)
             return io.NodeOutput(load_model(local, dtype, quantise), ui=notes.ui)
 
 
