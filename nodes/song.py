@@ -71,10 +71,12 @@ def answer_tokens(query: dict) -> dict:
 
 def _encoder_of(choice: object, model: object) -> LocalModel:
     """The text encoder of a loader's choice, for "auto" that of its stage model, the embedded one for no choice."""
+    shelf = locations.models_shelf()
     if choice == AUTO and isinstance(model, str):
-        return model_choice.cascade_of((model,) * 3, AUTO, AUTO).text
-    chosen = EMBEDDED_TEXT if choice in (None, AUTO) else model_choice.plain(str(choice))
-    return locations.models_shelf().find(chosen, TEXT)
+        found = model_choice.cascade_of((model,) * 3, AUTO, AUTO).text
+        listed = (shelf.find(name, TEXT) for name in shelf.here(TEXT))
+        return next((one for one in listed if one.path == found.path), found)  # by its name in the list
+    return shelf.find(EMBEDDED_TEXT if choice in (None, AUTO) else model_choice.plain(str(choice)), TEXT)
 
 
 class SongNode(io.ComfyNode):

@@ -8,7 +8,7 @@ from ..acestep_core import audio as sound_files
 from ..acestep_core.audio.formats import FORMATS
 from ..acestep_core.audio.waveform import Waveform
 from ..acestep_core.errors import AceStepError, UserError
-from ..acestep_core.system.files import write_whole
+from ..acestep_core.system.files import write_beside
 from .host import locations, widgets
 
 AS_IT_IS, TARGET = LOUDNESSES = ("as it is", "target")
@@ -63,7 +63,7 @@ def _save_item(wave: Waveform, tags: dict[str, str], settings: FileSettings, ite
     else:
         path = locations.output_path(settings.prefix, settings.format, item)
     mastered = _mastered(wave, settings)
-    path = sound_files.write(path, mastered, settings.format, settings.bit_depth, tags)
+    path = sound_files.write(path, mastered, settings.format, settings.bit_depth, tags, replace=False)
     if settings.preview_only:
         _remember(_Preview(path, settings, item))
     return SongFile(path, _loudness(mastered))
@@ -111,9 +111,11 @@ class _Preview:
     def keep(self) -> Path:
         """A copy in the output folder, the same one each time; the preview stays, to be played. Raises AceStepError."""
         if self.kept is None or not self.kept.is_file():
-            target = locations.output_path(self.settings.prefix, self.settings.format, self.item)
-            write_whole(target, self.path.read_bytes())
-            self.kept = target
+            try:
+                target = locations.output_path(self.settings.prefix, self.settings.format, self.item)
+                self.kept = write_beside(target, self.path.read_bytes())
+            except OSError as exc:
+                raise AceStepError(f"{self.settings.prefix}: could not be kept ({exc.strerror or exc})") from exc
         return self.kept
 
 
