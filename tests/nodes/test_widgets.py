@@ -52,6 +52,7 @@ SAVE = {
     "loudness": {"loudness": "as it is"},
     "title": "",
     "artist": "",
+    "preview_only": False,
 }
 CASCADE = {slot: f"tiny-{slot}" for slot in "lms"} | {"text_encoder": "auto", "vocoder": "auto", "dtype": "auto"}
 CASCADE |= {"vocoder_dtype": "auto", "quantise": "none"}
@@ -114,7 +115,7 @@ CHANGES = {
             "bpm": 90,
             "key": "A minor",
             "time_signature": "3/4",
-            "language": "en",
+            "language": "English",
         },
     ),
     song.TextEncode: ({}, {}),
@@ -191,6 +192,7 @@ CHANGES = {
             "loudness.lufs": tuple({"loudness": "target", "lufs": lufs} for lufs in (-20.0, -30.0)),
             "title": "Rain",
             "artist": "Us",
+            "preview_only": True,
         },
     ),
     audio.Spectrogram: (
