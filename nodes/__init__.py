@@ -2,7 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import audio, dataset, latents, load, lora, reference, song, stages, training, vocoder
+from . import audio, dataset, example_clip, latents, load, lora, reference, song, stages, training, vocoder
 from .host import locations, routes
 
 NODES = (
@@ -23,6 +23,7 @@ NODES = (
     stages.StageM,
     stages.StageS,
     vocoder.Vocode,
+    example_clip.ExampleClip,
     audio.SaveAudio,
     audio.Spectrogram,
     audio.Envelope,
