@@ -7,8 +7,8 @@
 // nodes that the front end marks as wrong, errors of page, console and HTTP, and the workflow in both formats. --run
 // presses Run, waits for the end and reports what our widgets showed. --ui, --api and --shot write the last workflow and
 // its picture to files, which is how workflows/ is made.
-// --frame 5,6 frames these nodes in the picture, not the whole graph. A run reports nodes that lay over others meanwhile.
 // Needs playwright-core (NODE_PATH) and a Chromium (CHROMIUM).
+// --frame 5,6 frames these nodes in the picture, not the whole graph. A run reports nodes that lay over others meanwhile.
 import { readFileSync, writeFileSync } from "node:fs"
 import { createRequire } from "node:module"
 import { basename } from "node:path"
@@ -52,6 +52,7 @@ const { values: options, positionals } = parseArgs({
 })
 const [server, ...files] = positionals
 if (!files.length) throw new Error("usage: browser.mjs SERVER_URL WORKFLOW.json...")
+Object.assign(MARGINS, { only: options.frame.split(",").filter(Boolean), ratio: CARD })
 const url = server.replace(/\/$/, "")
 
 const browser = await chromium.launch({
@@ -197,6 +198,20 @@ async function run(page) {
   return { status: "unfinished", seen, overlaps: [...overlaps] }
 }
 
+// "Song 2 over Note 12", of nodes as they are drawn: in Nodes 2.0 they are elements, whose size may be another.
+function overlapping() {
+  const { scale } = window.app.canvas.ds
+  const boxes = window.app.graph._nodes.map((node) => {
+    const element = document.querySelector(`[data-node-id="${node.id}"]`)
+    const drawn = element?.getBoundingClientRect()
+    const [width, height] = drawn ? [drawn.width / scale, drawn.height / scale] : [node.size[0], node.size[1] + 30]
+    return { name: `${node.title} ${node.id}`, x: node.pos[0], y: node.pos[1] - 30, width, height }
+  })
+  const cover = (a, b) =>
+    a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height
+  return boxes.flatMap((a, i) => boxes.slice(i + 1).filter((b) => cover(a, b)).map((b) => `${a.name} over ${b.name}`))
+}
+
 // Adds what the pack's own widgets show now, where it has changed.
 async function look(page, seen) {
   for (const now of await page.evaluate(drawnWidgets)) {
@@ -217,24 +232,9 @@ function drawnWidgets() {
   }))
 }
 
-// "Song 2 over Note 12", of nodes as they are drawn: in Nodes 2.0 they are elements, whose size may be another.
-function overlapping() {
-  const { scale } = window.app.canvas.ds
-  const boxes = window.app.graph._nodes.map((node) => {
-    const element = document.querySelector(`[data-node-id="${node.id}"]`)
-    const drawn = element?.getBoundingClientRect()
-    const [width, height] = drawn ? [drawn.width / scale, drawn.height / scale] : [node.size[0], node.size[1] + 30]
-    return { name: `${node.title} ${node.id}`, x: node.pos[0], y: node.pos[1] - 30, width, height }
-  })
-  const cover = (a, b) =>
-    a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height
-  return boxes.flatMap((a, i) => boxes.slice(i + 1).filter((b) => cover(a, b)).map((b) => `${a.name} over ${b.name}`))
-}
-
 async function picture(page, file) {
   if (options.run) await page.waitForTimeout(7000) // players come, and the word that the job is done goes
-  const only = options.frame.split(",").filter(Boolean)
-  const clip = await page.evaluate(fitView, { ...MARGINS, only, ratio: CARD }) // nodes have grown by what they show
+  const clip = await page.evaluate(fitView, MARGINS) // nodes have grown by what they show
   await page.waitForTimeout(500)
   const jpeg = /\.jpe?g$/.test(file)
   await page.screenshot({ path: file, clip: clip ?? undefined, ...(jpeg ? { type: "jpeg", quality: 80 } : {}) })
