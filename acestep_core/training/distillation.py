@@ -78,9 +78,9 @@ class Distiller(TrainingLoop):
         if share < 1:  # the weighted sum of both squared errors has its minimum at the point between
             target = share * target + (1 - share) * self.teacher_velocity(condition, x_t, t).float()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            velocity = TrainableVelocity(
-                self.network, condition, torch.float32, self.settings.gradient_checkpointing
-            )(x_t, t)
+            velocity = TrainableVelocity(self.network, condition, torch.float32, self.settings.gradient_checkpointing)(
+                x_t, t
+            )
         return (velocity.float() - target).square().mean()
 
     @torch.no_grad()

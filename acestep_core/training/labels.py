@@ -23,7 +23,9 @@ _ALIASES = MappingProxyType(
         **dict.fromkeys(("repeats", "numrepeats"), REPEAT),
     }
 )
-_UNUSED = frozenset(("seconds", "id", "labeled", "raw_lyrics", "formatted_lyrics"))  # beside the fields above, redundant
+_UNUSED = frozenset(
+    ("seconds", "id", "labeled", "raw_lyrics", "formatted_lyrics")
+)  # beside the fields above, redundant
 _TAGGED = MappingProxyType(
     {
         "prepend": lambda tag, caption: f"{tag}, {caption}",

@@ -76,9 +76,7 @@ def _logit(t: float) -> float:
 class TrainableVelocity(Velocity):
     """The velocity with gradients; with gradient checkpointing a layer's activations are computed again for them."""
 
-    def __init__(
-        self, transformer, condition: "Condition", dtype: torch.dtype, gradient_checkpointing: bool = False
-    ):
+    def __init__(self, transformer, condition: "Condition", dtype: torch.dtype, gradient_checkpointing: bool = False):
         super().__init__(transformer, condition, next(transformer.parameters()).device, dtype)
         self._gradient_checkpointing = gradient_checkpointing
 

@@ -165,9 +165,7 @@ def _unused_rows(file: Path, clips: Iterable[str], rows: Mapping, places: Mappin
         ],
         "names {} clips that are not there, first {}": [name for name in left if Path(name).name not in unlabelled],
     }
-    return [
-        f"{file.name} {text.format(len(names), listed(names[:1]))}" for text, names in texts.items() if names
-    ]
+    return [f"{file.name} {text.format(len(names), listed(names[:1]))}" for text, names in texts.items() if names]
 
 
 def _by_bare_name(paths: Iterable[str]) -> dict[str, list[str]]:
