@@ -98,4 +98,3 @@ def _by_parameter(tensors: Mapping[str, torch.Tensor]) -> dict[str, dict[str, to
 def _reason(error: Exception) -> str:
     lines = str(error).splitlines() or [type(error).__name__]
     return f"{lines[0]} is missing" if isinstance(error, KeyError) else lines[0]
-

@@ -15,7 +15,7 @@ def folder_of(tmp_path, **files):
 
 
 def words(dataset):
-    return {clip.path.stem: dict(clip.words) for clip in dataset.clips}
+    return {clip.path.stem: dict(clip.labels) for clip in dataset.clips}
 
 
 def test_words_stand_beside_a_clip_in_any_form(tmp_path):
@@ -73,7 +73,7 @@ def test_bad_words_leave_a_clip_out_and_never_the_others(tmp_path):
     reasons = {one.path.stem: one.reason for one in found.left_out}
     assert reasons["a"] == "has no caption; write one into a.txt, or give all clips a trigger word"
     assert reasons["b"].startswith("bpm: got 9000, expected a number from 30 to 300")
-    assert reasons["c"].startswith("c.json: is not JSON")
+    assert reasons["c"].startswith("c.json: cannot be read as JSON")
 
 
 def test_a_trigger_word_begins_every_caption_and_is_caption_enough(tmp_path):
@@ -84,7 +84,7 @@ def test_a_trigger_word_begins_every_caption_and_is_caption_enough(tmp_path):
 
 def test_what_was_heard_never_replaces_what_a_user_says(tmp_path):
     clip = read_dataset(folder_of(tmp_path, a__wav="", a__txt="caption: x\nbpm: 90")).clips[0]
-    song = clip.song(20, heard={"bpm": 120, "key": "A minor"})
+    song = clip.song(20, measured={"bpm": 120, "key": "A minor"})
     assert (song.bpm, song.key, song.seconds) == (90, "A minor", 20)
 
 
@@ -105,7 +105,7 @@ def test_a_row_speaks_of_one_clip(tmp_path):
     rows = ["b/01.wav,of b", "02.wav,of whom", "x/03.wav,three", "04.wav,four", "x/04.wav,or four"]
     (tmp_path / "table.csv").write_text("\n".join(["file,caption", *rows, "x/03.wav,again", "gone.wav,no"]))
     found = read_dataset(tmp_path)
-    told = {clip.path.relative_to(tmp_path).as_posix(): clip.words["caption"] for clip in found.clips}
+    told = {clip.path.relative_to(tmp_path).as_posix(): clip.labels["caption"] for clip in found.clips}
     assert told == {"b/01.wav": "of b", "a/03.wav": "again"} and len(found.left_out) == 4
     assert found.notes[:3] == (
         "table.csv names 1 clips more than once, of each the last row was read; first x/03.wav",
