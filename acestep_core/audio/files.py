@@ -1,8 +1,11 @@
 """Sound files: read as waveforms [1, channels, N], and written with their tags, whole or not at all."""
 
+import contextlib
 import io
+import logging
+import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,26 +14,28 @@ import numpy as np
 import torch
 
 from ..errors import UserError
-from ..system.files import check_destination, existing, write_whole
+from ..system.files import check_destination, existing, write_beside, write_whole
 from .formats import FORMATS, AudioFormat, choose_format
 from .tags import tagged
 from .waveform import Waveform, convert
 
 if TYPE_CHECKING:
     from av import AudioFrame
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
+    from soundfile import SoundFile
 
+logger = logging.getLogger(__name__)
+
+READ_BLOCK = 1 << 20  # samples
+LOSSLESS = frozenset({"flac", "alac", "wavpack", "tta", "ape"})
 WRITE_BLOCK = 16384  # samples; libsndfile's Vorbis encoder overflows its stack on one large block
 
 
 def fit(wave: Waveform, format: str) -> Waveform:
-    """The same sound at the nearest rate and channel count that a format holds; most keep what they are given."""
-    rates, channels = FORMATS[format].rates_hz, wave.samples.shape[1]
-    if format != "wav":
-        channels = min(channels, 2)
-    rate_hz = wave.sample_rate_hz
-    if rates and rate_hz not in rates:
-        rate_hz = min((rate for rate in rates if rate > rate_hz), default=max(rates))
-    return convert(wave, rate_hz, channels)
+    """The same sound at the nearest rate and channel count that a format holds; most keep the given ones."""
+    channels = wave.samples.shape[1] if format == "wav" else min(wave.samples.shape[1], 2)
+    return convert(wave, FORMATS[format].nearest_rate_hz(wave.sample_rate_hz), channels)
 
 
 def write(
@@ -39,23 +44,33 @@ def write(
     format: str | None = None,
     bit_depth: "str | int | None" = None,
     tags: Mapping[str, object] | None = None,
+    *,
+    replace: bool = True,
 ) -> Path:
-    """Write one item [1, channels, N] as a whole or not at all; `format` is read off the name unless given.
+    """Write one item [1, channels, N] as a whole or not at all, and return the file's path.
 
-    Raises UserError for a format, depth, rate, shape or place that does not do, AceStepError when the disk fails.
+    `format` is read off the name unless given. Without `replace`, a file of that name stays, and the sound goes to the
+    first free one of song_2.flac, song_3.flac, ... Raises UserError for a format, depth, rate, shape or place that does
+    not do, AceStepError when the disk fails.
     """
     name, depth = choose_format(path, format, bit_depth)
     path = check_destination(path)
-    _check_writable(wave, name)
-    data = _encoded(wave, FORMATS[name], depth)
-    if tags:
-        data = tagged(data, name, {str(key).lower(): str(value) for key, value in tags.items()})
+    data = encoded(wave, name, depth, tags)
+    if not replace:
+        return write_beside(path, data)
     write_whole(path, data)
     return path
 
 
+def encoded(wave: Waveform, name: str, depth: str, tags: Mapping[str, object] | None = None) -> bytes:
+    """The bytes of a file of one item [1, channels, N], in a format and a depth of FORMATS. Raises UserError."""
+    _check_writable(wave, name)
+    data = _encoded(wave, FORMATS[name], depth)
+    return tagged(data, name, {str(key).lower(): str(value) for key, value in tags.items()}) if tags else data
+
+
 def check_item(wave: Waveform):
-    """Raises UserError for what is not one item with sound in it."""
+    """Raises UserError unless a waveform is one item with sound in it."""
     items, channels, length = wave.samples.shape
     if items != 1 or length == 0 or channels == 0:
         raise UserError(f"waveform: got shape {list(wave.samples.shape)}, expected one item [1, channels, samples]")
@@ -66,9 +81,7 @@ def check_item(wave: Waveform):
 def _check_writable(wave: Waveform, name: str):
     check_item(wave)
     channels = wave.samples.shape[1]
-    rates = FORMATS[name].rates_hz
-    if rates and wave.sample_rate_hz not in rates:
-        raise UserError(f"{name}: got {wave.sample_rate_hz} Hz, expected one of {', '.join(map(str, rates))}")
+    FORMATS[name].check_rate(wave.sample_rate_hz)
     if channels > 2 and name != "wav":
         raise UserError(f"{name}: got {channels} channels, expected one or two")
 
@@ -89,47 +102,91 @@ def _encoded(wave: Waveform, kind: AudioFormat, depth: str) -> bytes:
     return target.getvalue()
 
 
-def read(path: "str | os.PathLike") -> Waveform:
-    """A file's sound as [1, channels, N]: what soundfile knows, and the sound of any other container through PyAV.
+def read(path: "str | os.PathLike", most_seconds: float = math.inf) -> Waveform:
+    """A file's sound as [1, channels, N]: by soundfile where it can, and of any other container by PyAV.
 
-    Raises UserError for a file that is missing, has no sound or cannot be decoded.
+    Of a clip that is longer than `most_seconds` its beginning is read. A warning is logged for that, and where a part
+    of a damaged file is lost. Raises UserError for a file that is missing, has no sound or cannot be decoded.
     """
     import soundfile
 
     path = existing(path)
     try:
-        rows, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
-        samples = torch.from_numpy(np.ascontiguousarray(rows.T))
-    except soundfile.LibsndfileError:
-        samples, rate_hz = _decode(path)
-    except TypeError as exc:  # soundfile takes a file named .raw for bare samples, and asks the caller for their rate
+        with soundfile.SoundFile(path) as file:
+            wave, more = _samples(file, most_seconds)
+    except soundfile.LibsndfileError:  # of another kind, damaged, or of an unknown length
+        wave, more = _decode(path, most_seconds)
+    except TypeError as exc:  # soundfile takes a file named .raw for bare samples, and needs their rate
         raise UserError(
-            f"{path}: is not sound that can be read (.raw tells no rate); convert it to wav or flac"
+            f"{path}: is not sound that can be read (a .raw file does not name its rate); convert it to wav or flac"
         ) from exc
-    if samples.shape[-1] == 0:
+    if wave.samples.shape[-1] == 0:
         raise UserError(f"{path}: holds no sound")
-    if not torch.isfinite(samples).all():
+    if not torch.isfinite(wave.samples).all():
         raise UserError(f"{path}: has samples that are no numbers (NaN or infinite)")
-    return Waveform(samples[None], rate_hz)
+    if more:
+        logger.warning("%s: only its first %g seconds are read", path.name, most_seconds)
+    return wave
 
 
-def _decode(path: Path) -> tuple[torch.Tensor, int]:
+def _samples(file: "SoundFile", most_seconds: float) -> tuple[Waveform, bool]:
+    """(at most so much of an open file [1, channels, N], whether it goes on). Read in blocks, as headers may lie."""
+    rate_hz, blocks, left = file.samplerate, [], most_seconds * file.samplerate
+    while left > 0 and len(block := file.read(int(min(READ_BLOCK, left)), dtype="float32", always_2d=True)):
+        blocks.append(block)
+        left -= len(block)
+    rows = np.concatenate(blocks) if blocks else np.zeros((0, file.channels), np.float32)
+    wave = Waveform(torch.from_numpy(np.ascontiguousarray(rows.T))[None], rate_hz)
+    return wave, left <= 0 and file.tell() < file.frames
+
+
+def _decode(path: Path, most_seconds: float) -> tuple[Waveform, bool]:
+    """The same by PyAV. Packets that cannot be decoded are left out."""
     import av
 
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             if not container.streams.audio:
                 raise UserError(f"{path}: holds no sound")
-            frames = container.decode(container.streams.audio[0])
+            stream = container.streams.audio[0]
+            frames = _until(_frames(container, stream), most_seconds)
             # Layout and rate of a stream may change midway, as where two files were joined.
             alike = groupby(frames, lambda frame: (frame.format.name, frame.layout.name, frame.sample_rate))
             waves = [Waveform(_planar(run), rate_hz) for (*_, rate_hz), run in alike]
+            expected = _expected_seconds(stream)
     except av.FFmpegError as exc:
         raise UserError(f"{path}: is not sound that can be read ({exc.strerror}); convert it to wav or flac") from exc
     if not waves:
         raise UserError(f"{path}: holds no sound")
     rate_hz, channels = waves[0].sample_rate_hz, waves[0].samples.shape[1]
-    return torch.cat([convert(wave, rate_hz, channels).samples[0] for wave in waves], dim=-1), rate_hz
+    wave = Waveform(torch.cat([convert(one, rate_hz, channels).samples for one in waves], dim=-1), rate_hz)
+    if expected is not None and round((min(expected, most_seconds) - wave.seconds) * rate_hz) > 0:
+        logger.warning("%s: is damaged: %.2f of its %.2f seconds could be read", path.name, wave.seconds, expected)
+    return wave.crop(min(wave.seconds, most_seconds)), wave.seconds > most_seconds
+
+
+def _frames(container: "InputContainer", stream: "AudioStream") -> "Iterator[AudioFrame]":
+    from av import FFmpegError
+
+    for packet in container.demux(stream):
+        with contextlib.suppress(FFmpegError):
+            yield from packet.decode()
+
+
+def _until(frames: "Iterable[AudioFrame]", most_seconds: float) -> "Iterator[AudioFrame]":
+    """Frames of a little more than `most_seconds`, so that the caller sees that there is more."""
+    seconds = 0.0
+    for frame in frames:
+        yield frame
+        seconds += frame.samples / frame.sample_rate
+        if seconds > most_seconds:
+            return
+
+
+def _expected_seconds(stream: "AudioStream") -> float | None:
+    """The length that a file's header promises, where it is exact: lossy formats estimate it."""
+    lossless = stream.codec_context.name in LOSSLESS or stream.codec_context.name.startswith("pcm_")
+    return float(stream.duration * stream.time_base) if lossless and stream.duration else None
 
 
 def _planar(frames: "Iterable[AudioFrame]") -> torch.Tensor:

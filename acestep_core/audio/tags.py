@@ -2,27 +2,49 @@
 
 import io
 import json
+import logging
 import os
+from collections.abc import Mapping
 
 from ..errors import UserError
+from ..json_text import parse_json
 from ..system.files import existing
 from .formats import FORMATS
 
+logger = logging.getLogger(__name__)
+
 _RIFF_NAMES = ("title", "artist", "album", "genre", "date")
-
-
 _RIFF_KEY = "acestep_cascade"  # RIFF INFO has few names, so all tags lie as JSON under this key in its comment
 
 
-def tagged(data: bytes, name: str, tags: dict[str, str]) -> bytes:
-    """The same encoded sound, packet by packet, in a container with tags."""
+def tagged(data: bytes, name: str, tags: Mapping[str, str]) -> bytes:
+    """The same encoded sound in a container with tags.
+
+    A format may hold less than there is, as FLAC, whose tags take 16 MB at most: the largest tags are then left out,
+    and a warning is logged.
+    """
+    import av
+
+    left = dict(tags)
+    while True:
+        try:
+            return _remuxed(data, name, left)
+        except (av.FFmpegError, ValueError):
+            if not left:
+                raise
+        largest = max(left, key=lambda key: len(left[key]))
+        size = len(left.pop(largest)) / 1e6
+        logger.warning("%s: the tag %s is left out, its %.1f MB do not fit into the file", name, largest, size)
+
+
+def _remuxed(data: bytes, name: str, tags: Mapping[str, str]) -> bytes:
     import av
 
     kind, target = FORMATS[name], io.BytesIO()
     named = {kind.tag_names.get(key, key): value for key, value in tags.items()}
     if name == "wav":
         named = {key: value for key, value in tags.items() if key in _RIFF_NAMES}
-        named["comment"] = json.dumps({_RIFF_KEY: tags}, ensure_ascii=False)
+        named["comment"] = json.dumps({_RIFF_KEY: dict(tags)}, ensure_ascii=False)
     with av.open(io.BytesIO(data)) as source, av.open(target, "w", format=kind.muxer) as made:
         stream = made.add_stream_from_template(source.streams.audio[0])
         # Some containers keep tags of the file, Ogg keeps tags of the stream.
@@ -36,12 +58,15 @@ def tagged(data: bytes, name: str, tags: dict[str, str]) -> bytes:
 
 
 def read_tags(path: "str | os.PathLike") -> dict[str, str]:
-    """A file's tags by lower-case name, as `write` was given them. Raises UserError for a file that is no media."""
+    """A file's tags by lower-case name, as `write` was given them. Raises UserError for a file that is no media.
+
+    Bytes that are no UTF-8, as other programs write them into tags, become U+FFFD.
+    """
     path = existing(path)
     import av
 
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             found = dict(container.metadata)
             for stream in container.streams.audio[:1]:
                 found.update(stream.metadata)
@@ -54,8 +79,8 @@ def read_tags(path: "str | os.PathLike") -> dict[str, str]:
 
 def _from_riff(tags: dict[str, str]) -> dict[str, str]:
     try:
-        inner = json.loads(tags.get("comment", ""))
-    except ValueError:
+        inner = parse_json(tags.get("comment", ""), "comment")
+    except UserError:  # a comment of another program
         return tags
     if not isinstance(inner, dict) or not isinstance(inner.get(_RIFF_KEY), dict):
         return tags

@@ -23,6 +23,8 @@ class Waveform:
     def __post_init__(self):
         if self.samples.ndim != 3:
             raise UserError(f"waveform: got shape {list(self.samples.shape)}, expected [batch, channels, samples]")
+        if self.sample_rate_hz < 1:
+            raise UserError(f"waveform: got a sample rate of {self.sample_rate_hz} Hz, expected 1 or more")
 
     @property
     def seconds(self) -> float:

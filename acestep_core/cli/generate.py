@@ -322,7 +322,7 @@ def _load(making: GenerationSettings, arguments: argparse.Namespace):
 
 def _play(cascade, order: Order, console: Console):
     making, clock = order.making, Clock()
-    heard = cascade.hear(making.reference or (), making.continue_from, order.song.seconds)
+    heard = cascade.encode_reference(making.reference or (), making.continue_from, order.song.seconds)
     names = [model.name for model in cascade.models.stages]
     wishes = {"lora": making.lora or (), **making.settings}
     for step in cascade.iterate(order.song, seed=making.seed, reference=heard, **wishes):

@@ -29,7 +29,7 @@ COMMANDS = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """Tells a mistake in one line, not in a page of usage."""
+    """An argparse parser whose errors are one line instead of a page of usage."""
 
     def error(self, message: str):
         raise UserError(f"{message} (see {self.prog} --help)")
@@ -47,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments.run(arguments, console)
     except SystemExit as exc:  # argparse leaves this way after --help and --version
         return int(exc.code or OK)
+    except BrokenPipeError:  # nobody reads the results any longer, as after `| head`
+        return OK
     except UserError as exc:
         console.error(_one_line(exc))
         return MISTAKE
@@ -60,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _notes:
-    """Shows what this library logs for as long as a command runs."""
+    """Shows what this library logs while a command runs."""
 
     def __init__(self, console: Console):
         self._handler = NotesHandler(console)

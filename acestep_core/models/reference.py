@@ -1,4 +1,4 @@
-"""Clips -> what a model is shown of them: timbre latents, music to keep and go on from, semantic hints of a source.
+"""Clips encoded for the models: timbre latents, and a clip that a song begins with.
 
 Latents are [B, C, T]. Timbre is the style of a clip: three 10 s segments of it, encoded. A continuation keeps the
 frames of a clip and makes new ones after them, as a repaint does with any window.
@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from ..audio.waveform import Waveform, convert
+from ..audio.clips import check_clip, in_range, three_segments
+from ..audio.waveform import Waveform
 from ..errors import UserError
-from ..spec import TIMBRE_SECONDS, TIMBRE_SEGMENTS
+from ..spec import MAX_SECONDS, TIMBRE_SECONDS, TIMBRE_SEGMENTS
 from .kept import INJECTION_RATIO, Kept
 
 if TYPE_CHECKING:
     from .vocoder import Vocoder
 
-SILENT_PEAK_DBFS = -60.0
 ENCODING_SEED = 0  # models are trained on drawn latents, not on means; one fixed draw keeps a clip the same clip
 
 BLEND_SECONDS = 1.0
@@ -29,7 +29,7 @@ CROSSFADE_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class ContinuationSource:
-    """A clip to begin with: its latents [1, C, K] and the very samples [1, channels, N] that they stand for."""
+    """A clip to continue: its latents [1, C, K] and the samples [1, channels, N] that they encode."""
 
     latents: torch.Tensor
     waveform: Waveform
@@ -38,7 +38,7 @@ class ContinuationSource:
     crossfade_seconds: float = CROSSFADE_SECONDS
 
     def kept(self, frames: int) -> Kept:
-        """What a song of so many frames keeps. Raises UserError if it is no longer than the clip."""
+        """The part of a song of so many frames that stays the clip. Raises UserError for a song that is too short."""
         clip_frames = self.latents.shape[-1]
         each = self.waveform.seconds / clip_frames
         check_longer(frames * each, clip_frames * each)
@@ -48,7 +48,7 @@ class ContinuationSource:
 
 
 def check_longer(song_seconds: float, clip_seconds: float) -> None:
-    """Raises UserError unless a song is longer than the clip that it goes on from."""
+    """Raises UserError unless a song is longer than the clip that it continues."""
     if song_seconds <= clip_seconds:
         raise UserError(
             f"continuation: the song is {song_seconds:.1f} s and the clip {clip_seconds:.1f} s; ask for a longer song, "
@@ -58,7 +58,7 @@ def check_longer(song_seconds: float, clip_seconds: float) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """All that a song is to be like: timbre latents [1, C, F], one a clip, and a clip to go on from.
+    """The encoded clips of a song: timbre latents [1, C, F], one a clip, and a clip to continue.
 
     Equal only to itself.
     """
@@ -68,19 +68,22 @@ class Reference:
 
 
 def timbre_reference(
-    vocoder: "Vocoder", clips: Sequence[Waveform], tell: Callable[[float], None] = lambda seconds: None
+    vocoder: "Vocoder",
+    clips: Sequence[Waveform],
+    tell: Callable[[float], None] = lambda seconds: None,
+    names: Sequence[str] = (),
 ) -> tuple[torch.Tensor, ...]:
     """Timbre latents [1, C, F] of each clip (30 s), of any length, rate and channel count. Raises UserError.
 
-    `tell` hears how many seconds of each are read.
+    `tell` is called with the seconds of each that are encoded. `names` are the clips' names in messages.
     """
+    names = names or [f"reference clip {i + 1}" for i in range(sum(map(len, clips)))]
     items = [clip[i] for clip in clips for i in range(len(clip))]
-    heard = (_heard(vocoder, clip, f"reference clip {i + 1}") for i, clip in enumerate(items))
-    return tuple(_timbre(vocoder, clip, tell) for clip in heard)
+    return tuple(_timbre(vocoder, clip, name, tell) for clip, name in zip(items, names, strict=True))
 
 
 def fit_timbre(latents: torch.Tensor, frames: int) -> torch.Tensor:
-    """Timbre latents [1, C, F] as the [1, C, frames] that a model takes: each segment shortened, or all repeated."""
+    """Timbre latents [1, C, F] fitted to the [1, C, frames] of a model: segments shortened, or all repeated."""
     repeats = math.ceil(frames / latents.shape[-1])
     latents = latents.repeat(1, 1, repeats)
     cuts = [frames * i // TIMBRE_SEGMENTS for i in range(TIMBRE_SEGMENTS + 1)]
@@ -89,26 +92,31 @@ def fit_timbre(latents: torch.Tensor, frames: int) -> torch.Tensor:
 
 
 def continuation(
-    vocoder: "Vocoder", clip: Waveform, tell: Callable[[float], None] = lambda seconds: None
+    vocoder: "Vocoder",
+    clip: Waveform,
+    tell: Callable[[float], None] = lambda seconds: None,
+    name: str = "the clip to continue",
 ) -> ContinuationSource:
-    """A clip [1, channels, N] as the beginning of a song; what is less than a frame at its end is left off.
+    """A clip [1, channels, N] as the beginning of a song; a part of a frame at its end is left off.
 
-    `tell` hears how many seconds are read. Raises UserError for silence, for more than one item and for less than a
-    frame.
+    `tell` is called with the seconds that are encoded. Raises UserError for silence, for more than one item, for less
+    than a frame, and for a clip that is as long as the longest song.
     """
     if len(clip) != 1:
         raise UserError(f"continuation: got a batch of {len(clip)} clips, expected one")
-    clip = _heard(vocoder, clip, "the clip to continue")
+    check_clip(clip, name)
+    check_longer(MAX_SECONDS, clip.seconds)
+    clip = in_range(clip, vocoder.latents.sample_rate_hz, vocoder.channels, name)
     frames = clip.samples.shape[-1] // vocoder.latents.samples_per_frame
     if frames == 0:
         raise UserError(f"continuation: got a clip of {clip.seconds:.3f} s, expected some seconds of music")
     clip = Waveform(clip.samples[..., : vocoder.latents.samples(frames)], clip.sample_rate_hz)
     blend = min(round(BLEND_SECONDS * vocoder.latents.frames_per_second), frames // 2)
-    return ContinuationSource(_drawn(vocoder, clip, tell), clip, blend_frames=blend)
+    return ContinuationSource(_encoded(vocoder, clip, tell), clip, blend_frames=blend)
 
 
 def splice(reference: Reference, song: Waveform) -> Waveform:
-    """The song with the kept clip's own samples at its beginning, crossfaded just before they end."""
+    """The song with the clip's own samples at its beginning, crossfaded at the end of the clip."""
     if reference.source is None:
         return song
     clip = reference.source.waveform
@@ -126,29 +134,18 @@ def splice(reference: Reference, song: Waveform) -> Waveform:
     return Waveform(made, song.sample_rate_hz)
 
 
-def _heard(vocoder: "Vocoder", clip: Waveform, name: str) -> Waveform:
-    """The clip at the vocoder's rate and channels. Raises UserError where there is nothing to hear."""
-    if clip.samples.shape[-1] == 0 or not bool(clip.samples.isfinite().all()):
-        raise UserError(f"{name} has no samples, or samples that are no numbers; give a file with sound")
-    peak = float(clip.samples.abs().max())
-    if peak < 10 ** (SILENT_PEAK_DBFS / 20):
-        raise UserError(
-            f"{name} is silent (peak {20 * math.log10(max(peak, 1e-9)):.0f} dBFS, expected over "
-            f"{SILENT_PEAK_DBFS:.0f}); leave it out or give one with sound"
-        )
-    return convert(clip, vocoder.latents.sample_rate_hz, vocoder.channels)
-
-
-def _timbre(vocoder: "Vocoder", clip: Waveform, tell: Callable[[float], None]) -> torch.Tensor:
+def _timbre(vocoder: "Vocoder", clip: Waveform, name: str, tell: Callable[[float], None]) -> torch.Tensor:
     spec = vocoder.latents
     segment = spec.samples(spec.frames(TIMBRE_SECONDS / TIMBRE_SEGMENTS))
-    samples, least = clip.samples, TIMBRE_SEGMENTS * segment
-    samples = samples.repeat(1, 1, math.ceil(least / samples.shape[-1]))
+    check_clip(clip, name)
+    clip = three_segments(clip, segment / spec.sample_rate_hz)
+    samples = in_range(clip, spec.sample_rate_hz, vocoder.channels, name).samples
+    samples = samples.repeat(1, 1, math.ceil(TIMBRE_SEGMENTS * segment / samples.shape[-1]))
     length = samples.shape[-1]
     starts = (0, length // TIMBRE_SEGMENTS, length - segment)  # front, middle, back
     segments = torch.cat([samples[..., start : start + segment] for start in starts], dim=-1)
-    return _drawn(vocoder, Waveform(segments, clip.sample_rate_hz), tell)
+    return _encoded(vocoder, Waveform(segments, spec.sample_rate_hz), tell)
 
 
-def _drawn(vocoder: "Vocoder", clip: Waveform, tell: Callable[[float], None]) -> torch.Tensor:
+def _encoded(vocoder: "Vocoder", clip: Waveform, tell: Callable[[float], None]) -> torch.Tensor:
     return vocoder.encode(clip, torch.Generator().manual_seed(ENCODING_SEED), tell)

@@ -1,7 +1,9 @@
 """Files: places where one can be made, files that must be there, and files written whole or not at all."""
 
+import itertools
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import AceStepError, UserError
@@ -23,6 +25,40 @@ def write_whole(path: Path, data: bytes):
         ) from exc
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_beside(path: Path, data: bytes) -> Path:
+    """Write a whole file under the first free name of song.flac, song_2.flac, ... and return it; replaces nothing.
+
+    The name is claimed at the moment of writing, so that programs which run at the same time keep all their files.
+    """
+    part = path.with_name(f".{secrets.token_hex(8)}.part")
+    write_whole(part, data)
+    try:
+        return next(name for name in _numbered(path) if _moved(part, name))
+    except OSError as exc:
+        raise AceStepError(f"{path}: could not be written ({exc.strerror or exc}); give another place") from exc
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    return (path if number == 1 else path.with_stem(f"{path.stem}_{number}") for number in itertools.count(1))
+
+
+def _moved(part: Path, name: Path) -> bool:
+    """Whether the name was free, and the file has it now."""
+    try:
+        os.link(part, name)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links: an empty file holds the name for a moment
+        try:
+            name.touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        os.replace(part, name)
+    return True
 
 
 def check_destination(path: "str | os.PathLike") -> Path:

@@ -151,6 +151,47 @@ def test_every_format_gives_sound_and_tags_back(name, depth, tmp_path):
     assert os.listdir(tmp_path) == [path.name]
 
 
+@pytest.mark.parametrize(
+    "name, rate, fitted",
+    [
+        ("wav", 2_000_000, 768_000),
+        ("flac", 768_000, 655_350),
+        ("flac", 96_001, 96_010),
+        ("flac", 1000, 1000),
+        ("ogg", 200_001, 200_000),
+        ("ogg", 96_000, 96_000),
+        ("mp3", 96_000, 48_000),
+        ("mp3", 1000, 8000),
+        ("opus", 44_100, 48_000),
+    ],
+)
+def test_each_format_has_its_highest_rate(name, rate, fitted, tmp_path):
+    wave = audio.fit(tone(0.05, rate=rate), name)
+    assert wave.sample_rate_hz == fitted and wave.seconds == pytest.approx(0.05, abs=1e-3)
+    made = audio.read(audio.write(tmp_path / f"a.{name}", wave))
+    assert made.sample_rate_hz == (48000 if name == "opus" else fitted)
+
+
+def test_without_replacing_the_next_free_name_is_taken(tmp_path, monkeypatch):
+    first = audio.write(tmp_path / "a.wav", tone(0.1), replace=False)
+    second = audio.write(tmp_path / "a.wav", tone(0.2), replace=False)
+
+    def no_links(*given):
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    third = audio.write(tmp_path / "a.wav", tone(0.3), replace=False)
+    assert [path.name for path in (first, second, third)] == ["a.wav", "a_2.wav", "a_3.wav"]
+    assert sorted(os.listdir(tmp_path)) == ["a.wav", "a_2.wav", "a_3.wav"]
+    assert [round(audio.read(path).seconds, 3) for path in (first, second, third)] == [0.1, 0.2, 0.3]
+
+
+def test_tags_that_are_too_large_for_a_format_are_left_out(tmp_path, caplog):
+    path = audio.write(tmp_path / "a.flac", tone(0.1), tags={"title": "x", "workflow": "w" * (17 << 20)})
+    assert audio.read_tags(path) == {"title": "x"} and audio.read(path).seconds == 0.1
+    assert "flac: the tag workflow is left out, its 17.8 MB do not fit" in caplog.text
+
+
 def test_default_depth_is_24_and_without_tags_there_are_none(tmp_path):
     for name in ("wav", "flac"):
         audio.write(tmp_path / f"a.{name}", tone())
@@ -248,6 +289,10 @@ def nan() -> Waveform:
         ("a.wav", Waveform(torch.zeros(2, 2, 9), 48000), {}, r"got shape \[2, 2, 9\], expected one item"),
         ("a.wav", Waveform(torch.zeros(1, 2, 0), 48000), {}, "expected one item"),
         ("a.opus", tone(rate=44100), {}, "opus: got 44100 Hz, expected one of 8000"),
+        ("a.ogg", tone(0.1, rate=384000), {}, "ogg: got 384000 Hz, expected at most 200000; resample it"),
+        ("a.flac", tone(0.1, rate=768000), {}, "flac: got 768000 Hz, expected at most 655350"),
+        ("a.flac", tone(0.1, rate=96001), {}, "flac: got 96001 Hz, expected whole tens above 65535"),
+        ("a.wav", tone(0.1, rate=800000), {}, "wav: got 800000 Hz, expected at most 768000"),
         ("a.mp3", Waveform(torch.zeros(1, 6, 9), 48000), {}, "got 6 channels, expected one or two"),
         ("no/a.wav", tone(), {}, "is not a folder; create it first"),
         ("folder", tone(), {"format": "wav"}, "is a folder, expected the name of a file"),
@@ -292,6 +337,80 @@ def test_what_cannot_be_read_is_told(reader, tmp_path):
         reader(tmp_path)
     with pytest.raises(UserError, match="text.wav: is (no|not)"):
         reader(tmp_path / "text.wav")
+
+
+def latin(path):
+    """The file with a letter of its title in Latin-1."""
+    path.write_bytes(path.read_bytes().replace("Über".encode(), b"\xdcber "))
+    return path
+
+
+@pytest.mark.parametrize("name", ["wav", "flac"])
+def test_tags_that_are_no_utf_8_are_read_with_replacements(name, tmp_path):
+    path = latin(audio.write(tmp_path / f"a.{name}", tone(0.1), tags={"title": "Über"}))
+    assert audio.read_tags(path)["title"].rstrip() == "\ufffdber"
+    assert audio.read(path).seconds == 0.1
+
+
+def test_a_film_with_foreign_tags_is_read(tmp_path):
+    import av
+
+    path = tmp_path / "clip.mkv"
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("flac", rate=48000, layout="stereo")
+        file.metadata["title"] = "Über"
+        frame = av.AudioFrame.from_ndarray(tone(0.1).samples[0].numpy(), format="fltp", layout="stereo")
+        resampler = av.AudioResampler(format="s16", layout="stereo", rate=48000)
+        frame.sample_rate, frame.pts = 48000, 0
+        for part in resampler.resample(frame):
+            for packet in [*stream.encode(part), *stream.encode(None)]:
+                file.mux(packet)
+    assert audio.read(latin(path)).seconds == pytest.approx(0.1, abs=0.02)
+
+
+def samples_in_header(path, count):
+    """The FLAC file with another number of samples in its header, 36 bits of its STREAMINFO."""
+    data = bytearray(path.read_bytes())
+    data[21] = data[21] & 0xF0 | count >> 32
+    data[22:26] = (count & 0xFFFFFFFF).to_bytes(4, "big")
+    path.write_bytes(data)
+
+
+def noise_flac(path, seconds=2.0):
+    draw = torch.Generator().manual_seed(0)
+    return audio.write(path, Waveform(0.1 * torch.randn(1, 2, round(seconds * 48000), generator=draw), 48000))
+
+
+@pytest.mark.parametrize("count", [0, 2**36 - 1])
+def test_a_flac_that_does_not_know_its_length_is_read(count, tmp_path, caplog):
+    path = noise_flac(tmp_path / "a.flac")
+    whole = audio.read(path)
+    samples_in_header(path, count)
+    assert torch.equal(audio.read(path).samples, whole.samples)
+    assert ("a.flac: is damaged: 2.00 of its 1431655.77 seconds" in caplog.text) == bool(count)
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_what_a_damaged_flac_lost_is_told(cut, tmp_path, caplog):
+    path = noise_flac(tmp_path / "a.flac")
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    path.write_bytes(data[:middle] if cut else data[:middle] + bytes(40) + data[middle + 40 :])
+    seconds = audio.read(path).seconds
+    assert (0.9 < seconds < 1.1) if cut else (1.8 < seconds < 2)
+    assert f"a.flac: is damaged: {seconds:.2f} of its 2.00 seconds could be read" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "unknown.flac"])
+def test_only_the_beginning_of_a_long_clip_is_read(name, tmp_path, caplog):
+    path = noise_flac(tmp_path / name)
+    if name == "unknown.flac":
+        samples_in_header(path, 0)
+    whole = audio.read(path)
+    assert not caplog.text
+    part = audio.read(path, most_seconds=0.5)
+    assert part.seconds == 0.5 and torch.equal(part.samples, whole.samples[..., :24000])
+    assert f"{name}: only its first 0.5 seconds are read" in caplog.text
 
 
 def test_bare_samples_are_told(tmp_path):

@@ -356,14 +356,14 @@ def test_loudness_is_met(generate):
 def test_a_song_spares_imports_until_they_are_needed(tiny_family, tmp_path):
     entry = (
         "import sys\nfrom acestep_core import __main__\nfrom acestep_core.cli import generate\nplay = generate._play\n"
-        "generate._play = lambda *given: (play(*given), print(sys.modules['scipy']))[0]\n"
+        "generate._play = lambda *given: (play(*given), print(sys.modules['scipy'], sys.modules['sklearn']))[0]\n"
         "sys.exit(__main__.command())"
     )
     asked = ["generate", "x", "-o", "a.wav", "--seconds", "10", "--loudness", "-23", "--models", str(tiny_family)]
     run = process(*asked, entry=entry, folder=tmp_path)
     out, err = run.communicate(timeout=120)
     assert run.returncode == 0, err
-    assert out.startswith("None\na.wav  10.0 s of music")
+    assert out.startswith("None None\na.wav  10.0 s of music")
     assert audio.loudness_lufs(audio.read("a.wav"))[0] == pytest.approx(-23, abs=0.2)
 
 
@@ -495,3 +495,44 @@ def test_characters_that_a_pipe_has_no_bytes_for_become_escapes(monkeypatch):
     plain, as_json = pipe.getvalue().decode("cp1252").splitlines()
     assert plain == "Café \\u9759\\u304b" and json.loads(as_json) == wanted
     assert sys.stdout.errors == "strict"  # the stream is the host's
+
+
+def test_control_characters_are_escaped(monkeypatch, capsys):
+    from acestep_pack.acestep_core.console import Console
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    console, foreign = Console(), "\x1b[31m\x07\x7f\x9b2J\r\u202egnp\t|\n|"
+    escaped = r"\u001b[31m\u0007\u007f\u009b2J\u000d\u202egnp" + "\t|\n|"
+    console.result(foreign)
+    console.note(foreign)
+    console.error(foreign)
+    console.bar(foreign, 1, 2, 0.5)
+    said = capsys.readouterr()
+    assert said.out == f"{escaped}\n"
+    assert said.err.startswith(f"{escaped}\nacestep-cascade: {escaped}\n{escaped}") and "\x1b" not in said.err
+    console.result(json.dumps({"caption": foreign}, ensure_ascii=False))
+    assert json.loads(capsys.readouterr().out.removeprefix("\r\x1b[K")) == {"caption": foreign}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes there break in another way")
+@pytest.mark.parametrize("closed", ["stdout", "stderr", "both"])
+def test_a_reader_that_is_gone_loses_no_song(closed, tiny_family, tmp_path):
+    entry = "import sys; from acestep_core.__main__ import command; sys.exit(command())"
+    command = ["generate", "x", "--seconds", "10", "--count", "2", "-o", "a.wav", "--models", str(tiny_family)]
+    run = process(*command, entry=entry, folder=tmp_path)
+    for name in ("stdout", "stderr"):
+        if closed in (name, "both"):
+            getattr(run, name).close()
+    left = [stream.read() for stream in (run.stdout, run.stderr) if not stream.closed]
+    assert run.wait(timeout=120) == 0, left
+    assert names(tmp_path) == ["a_1.wav", "a_2.wav"]
+    assert not any("Broken pipe" in text or "Exception" in text for text in left)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes there break in another way")
+@pytest.mark.parametrize("arguments", [["models"], ["models", "--json"], ["generate", "--help"]])
+def test_a_list_that_nobody_reads_to_its_end_ends_quietly(arguments, tmp_path):
+    entry = "import sys; from acestep_core.__main__ import command; sys.exit(command())"
+    run = process(*arguments, entry=entry, folder=tmp_path)
+    run.stdout.close()
+    assert run.stderr.read() == "" and run.wait(timeout=120) == 0

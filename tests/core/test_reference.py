@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from acestep_pack.acestep_core.audio import clips
 from acestep_pack.acestep_core.audio.waveform import Waveform
 from acestep_pack.acestep_core.checkpoints.load import load_vocoder
 from acestep_pack.acestep_core.errors import UserError
@@ -77,8 +78,8 @@ def test_a_short_clip_is_repeated(vocoder, seconds):
 
 
 def test_clips_of_any_rate_and_channels(vocoder):
-    clips = [tone(4, rate, channels) for rate, channels in ((44100, 1), (48000, 2), (8000, 6))]
-    latents = timbre_reference(vocoder, clips)
+    waves = [tone(4, rate, channels) for rate, channels in ((44100, 1), (48000, 2), (8000, 6))]
+    latents = timbre_reference(vocoder, waves)
     assert [x.shape for x in latents] == [(1, 8, 3 * 334)] * 3
     assert all(bool(x.isfinite().all()) for x in latents)
 
@@ -102,13 +103,59 @@ def test_a_batch_of_clips_is_as_many_clips(vocoder):
         (tone(3, loud=1e-4), "reference clip 2 is silent (peak -80 dBFS"),
         (Waveform(torch.zeros(1, 2, 0), RATE), "reference clip 2 has no samples"),
         (Waveform(torch.full((1, 2, 100), math.nan), RATE), "samples that are no numbers"),
+        (tone(3000, rate=1), "reference clip 2 has a sample rate of 1 Hz, expected 4000 to 768000"),
+        (tone(3, rate=1600), "reference clip 2 has a sample rate of 1600 Hz"),
     ],
-    ids=["silent", "as good as silent", "empty", "nan"],
+    ids=["silent", "as good as silent", "empty", "nan", "1 Hz", "1600 Hz"],
 )
 def test_silence_is_told(vocoder, clip, said):
     with pytest.raises(UserError) as error:
         timbre_reference(vocoder, [tone(3), clip])
     assert said in str(error.value)
+
+
+def test_a_clip_has_the_name_that_the_caller_gives_it(vocoder):
+    with pytest.raises(UserError, match="quiet.wav is silent"):
+        timbre_reference(vocoder, [tone(3), tone(3, loud=0.0)], names=["clip.wav", "quiet.wav"])
+
+
+def test_of_a_recording_of_hours_only_the_segments_are_resampled(vocoder, monkeypatch):
+    lengths, convert = [], clips.convert
+
+    def watched(wave, *given):
+        lengths.append(wave.seconds)
+        return convert(wave, *given)
+
+    monkeypatch.setattr(clips, "convert", watched)
+    heard, rate = Heard(vocoder), 8000
+    at = torch.arange(3600 * rate) / (3600 * rate)
+    timbre_reference(heard, [Waveform((0.1 + 0.8 * at).expand(1, 1, -1), rate)])
+    assert lengths == [pytest.approx(30.06, abs=0.01)]
+    (wave,) = heard.waves
+    segment = 334 * HOP
+    for i, start in enumerate((0, 1200, 3600 - segment / RATE)):
+        got = wave.samples[..., i * segment + RATE : (i + 1) * segment - RATE]  # joints ring
+        assert (got - (0.1 + 0.8 * start / 3600)).abs().max() < 0.8 * 10.1 / 3600 + 1e-3
+
+
+@pytest.mark.parametrize("loud", [7.6, 3.8e29])
+def test_samples_beyond_full_scale_are_clipped_and_that_is_said(vocoder, loud, caplog):
+    heard = Heard(vocoder)
+    (latents,) = timbre_reference(heard, [tone(3, rate=44100, loud=loud)])
+    source = continuation(heard, tone(3, loud=loud))
+    assert all(wave.samples.abs().max() == 1 for wave in heard.waves) and latents.std() < 5
+    assert source.waveform.samples.abs().max() == 1
+    said = [record.getMessage() for record in caplog.records]
+    peak = 20 * math.log10(loud)
+    assert said == [
+        f"{name}: its peaks at +{peak:.1f} dBFS are clipped at full scale"
+        for name in ("reference clip 1", "the clip to continue")
+    ]
+
+
+def test_nothing_is_said_of_a_clip_at_full_scale(vocoder, caplog):
+    timbre_reference(vocoder, [ramp(3), tone(3, loud=1.0)])
+    assert not caplog.text
 
 
 def test_fitting_keeps_the_front_of_each_segment():
@@ -152,9 +199,11 @@ def test_a_song_must_be_longer_than_what_it_continues(vocoder):
     [
         (tone(3, loud=0.0), "the clip to continue is silent"),
         (tone(0.01), "got a clip of 0.010 s"),
+        (tone(3, rate=1), "the clip to continue has a sample rate of 1 Hz"),
+        (tone(601, rate=4000), "the song is 600.0 s and the clip 601.0 s"),
         (Waveform(tone(3).samples.expand(2, -1, -1), RATE), "got a batch of 2 clips, expected one"),
     ],
-    ids=["silent", "no frame", "two"],
+    ids=["silent", "no frame", "1 Hz", "longer than any song", "two"],
 )
 def test_what_cannot_be_continued(vocoder, clip, said):
     with pytest.raises(UserError, match=said):
