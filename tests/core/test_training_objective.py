@@ -13,9 +13,7 @@ def test_turbo_models_are_trained_at_the_times_of_their_table_and_always_conditi
     table = flow_times(own)
     assert set(table.spread(800)) == set(times(8, 3.0)[:-1]) and table.null_share == 0
     assert set(flow_times(own, all_times=True).spread(2000)) == set(TURBO_TIMES)
-    assert set(flow_times(own, 1.0, 5 / 6).spread(100)) == set(
-        times(8, 3.0)[:3]
-    )  # not at its end
+    assert set(flow_times(own, 1.0, 5 / 6).spread(100)) == set(times(8, 3.0)[:3])  # not at its end
     with pytest.raises(UserError, match="the turbo model has no flow time from 0.2 to 0.1"):
         flow_times(own, 0.2, 0.1)
 
