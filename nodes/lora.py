@@ -75,8 +75,8 @@ def _trained_input() -> AdapterSocket.Input:
 # ---- what is done with it --------------------------------------------------------------------------------------------
 
 
-def dress(handle: ModelHandle, place: Path, strength: float) -> tuple[ModelHandle, tuple[str, ...]]:
-    """The model wearing one more adapter, and what matched. Raises UserError for one of another base."""
+def with_adapter(handle: ModelHandle, place: Path, strength: float) -> tuple[ModelHandle, tuple[str, ...]]:
+    """The model with one more adapter applied, and which tensors matched. Raises UserError for another base model's."""
     from torch import nn
 
     from ..acestep_core.lora.adapter import read_adapter
@@ -119,6 +119,7 @@ class ApplyLora(io.ComfyNode):
                 io.String.Output("report", display_name="report", tooltip="What matched, and at which scale."),
             ],
             hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -133,10 +134,11 @@ class ApplyLora(io.ComfyNode):
     def execute(cls, model: ModelHandle, adapter, strength, trained: TrainedAdapter | None = None) -> io.NodeOutput:
         place = trained.place if trained else chosen(adapter)
         if place is None:
-            return io.NodeOutput(model, "no adapter")
-        worn, lines = dress(model, place, strength)
-        messages.say("\n".join(lines), cls.hidden.unique_id)
-        return io.NodeOutput(worn, "\n".join(lines))
+            return io.NodeOutput(model, "no adapter", ui=messages.Notes(cls.hidden.unique_id).ui)
+        with messages.notes_on(cls.hidden.unique_id) as notes:
+            adapted, lines = with_adapter(model, place, strength)
+            notes.add(lines)
+            return io.NodeOutput(adapted, "\n".join(lines), ui=notes.ui)
 
 
 class LoraInfo(io.ComfyNode):
@@ -151,6 +153,7 @@ class LoraInfo(io.ComfyNode):
             inputs=[_trained_input(), _adapter_input()],
             outputs=[io.String.Output("info", display_name="info", tooltip="One fact a line, for Preview as Text.")],
             hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
             is_output_node=True,
         )
 
@@ -164,13 +167,15 @@ class LoraInfo(io.ComfyNode):
 
     @classmethod
     def execute(cls, adapter, trained: TrainedAdapter | None = None) -> io.NodeOutput:
-        info = describe(trained.place if trained else chosen(adapter))
-        messages.say(info, cls.hidden.unique_id)
-        return io.NodeOutput(info)
+        with messages.notes_on(cls.hidden.unique_id) as notes:
+            lines = describe(trained.place if trained else chosen(adapter))
+            notes.add(lines)
+            return io.NodeOutput("\n".join(lines), ui=notes.ui)
 
 
-def describe(place: Path | None) -> str:
+def describe(place: Path | None) -> tuple[str, ...]:
+    """Facts about an adapter, one a line."""
     from ..acestep_core.lora.adapter import read_adapter
     from ..acestep_core.lora.describe import lines_of
 
-    return "no adapter" if place is None else "\n".join(lines_of(read_adapter(place)))
+    return ("no adapter",) if place is None else tuple(lines_of(read_adapter(place)))

@@ -23,7 +23,7 @@ import torch
 from ..errors import AceStepError, UserError, is_out_of_memory
 from .checkpoint import STEP, DamagedCheckpoint, TrainingState, check_same
 from .distributed import ProcessGroup
-from .folders import folders, whole
+from .folders import folders
 from .loss_log import LossLog
 from .objective import flow_times
 from .optimisers import optimiser_class
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ..models.condition import Condition
     from ..models.stage_model import StageModel
     from ..spec import LatentSpec
+from ..system.files import whole_folder
 
 logger = logging.getLogger(__name__)
 
@@ -276,7 +277,7 @@ class TrainingLoop(ABC):
 
     def _save_best(self) -> None:
         folder = self.work / f"best-{self.step:06}"
-        with whole(folder) as unfinished:
+        with whole_folder(folder) as unfinished:
             self.write_model(unfinished)
         for older in folders(self.work, "best"):
             if older != folder:
@@ -287,7 +288,7 @@ class TrainingLoop(ABC):
         folder = self.work / f"step-{self.step:06}"
         if folder.is_dir() or not self.group.is_main:
             return folder
-        with whole(folder) as unfinished:
+        with whole_folder(folder) as unfinished:
             self.write_model(unfinished)
             TrainingState(self.step, self.best, self._about, dict(self._tensors())).write(unfinished)
         for older in folders(self.work, "step")[: -self.intervals.keep]:
