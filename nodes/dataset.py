@@ -110,7 +110,11 @@ class LoraDataset(io.ComfyNode):
             ],
             outputs=[
                 DatasetSocket.Output("dataset", display_name="dataset", tooltip="For Train LoRA."),
-                io.String.Output("report", display_name="report", tooltip="How many clips, what was read as what, what is left out and why."),
+                io.String.Output(
+                    "report",
+                    display_name="report",
+                    tooltip="How many clips, what was read as what, what is left out and why.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -131,8 +135,10 @@ class LoraDataset(io.ComfyNode):
     @classmethod
     def execute(cls, clips, trigger) -> io.NodeOutput:
         trigger, clips = trigger.strip() or None, widgets.chosen("clips", clips, SOURCES)
-        folder = demo_clips(cls.hidden.unique_id) if clips["clips"] == DEMO else locations.clips_folder(clips["folder"])
-        labelled = LabelledDataset(read_clips(folder, trigger), trigger)
-        report = "\n".join(described(labelled.dataset))
-        messages.say(report, cls.hidden.unique_id)
-        return io.NodeOutput(labelled, report)
+        node_id = cls.hidden.unique_id
+        with messages.notes_on(node_id) as notes:
+            folder = demo_clips(node_id) if clips["clips"] == DEMO else locations.clips_folder(clips["folder"])
+            labelled = LabelledDataset(read_clips(folder, trigger), trigger)
+            report = tuple(described(labelled.dataset))
+            messages.keep(report, node_id)
+            return io.NodeOutput(labelled, "\n".join(report), ui=notes.ui)

@@ -74,7 +74,13 @@ def _share(name: str, default: float, tooltip: str, optional: bool = False) -> i
 
 def _memory_input() -> io.DynamicCombo.Input:
     custom = [
-        _whole("rank", 32, 1, 1024, "Width of the adapter: a larger one learns more, needs more memory, and overfits sooner."),
+        _whole(
+            "rank",
+            32,
+            1,
+            1024,
+            "Width of the adapter: a larger one learns more, needs more memory, and overfits sooner.",
+        ),
         io.Float.Input(
             "crop_seconds",
             default=60.0,
@@ -124,7 +130,13 @@ def how_inputs() -> list[io.Input]:
             tooltip="Of the adapter: its file in the first of ComfyUI's loras folders. The same name resumes the same "
             "training; a file of another training is never replaced.",
         ),
-        _whole("steps", own.steps, 1, 1_000_000, "Length of the training. More than before resumes a finished one; fewer need a new name."),
+        _whole(
+            "steps",
+            own.steps,
+            1,
+            1_000_000,
+            "Length of the training. More than before resumes a finished one; fewer need a new name.",
+        ),
         _memory_input(),
         io.Float.Input(
             "learning_rate",
