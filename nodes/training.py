@@ -138,7 +138,7 @@ def train(
     labelled: LabelledDataset,
     request: TrainingRequest,
 ) -> tuple[Path, "TrainingView"]:
-    """The adapter's file, and the view of its training, which is resumed where it was begun before. Raises UserError."""
+    """The adapter's file, and the view of its training, which is resumed where one was begun. Raises UserError."""
     if model.worn:
         raise UserError(f"model: {model.model.name} has an adapter; train on the bare model, before Apply LoRA")
     target, work = places(request.name)
