@@ -18,6 +18,8 @@ import { parseArgs } from "node:util"
 const { chromium } = createRequire(import.meta.url)("playwright-core")
 
 const RUN_MS = 300_000
+// Of a graph, and of a workflow that opens as an app.
+const RUN_BUTTONS = "[data-testid=queue-button]:visible, button:has([data-testid=linear-run-button-icon]):visible"
 const VIEW = { width: 1600, height: 900 }
 const SHOT_VIEW = { width: 2600, height: 1400 } // large enough that text of a whole workflow can be read
 // What menus cover at the sides of the page, and what is left free around a picture, in pixels.
@@ -33,6 +35,7 @@ const HTTP_NOISE = /user\.css|comfy\.templates\.json|\/settings\/|\/userdata|\/d
 // First visits bring dialogs and panels that would lie over the workflow.
 const SETTINGS = {
   "Comfy.TutorialCompleted": true,
+  "Comfy.OnboardingCoachmarks.Seen": ["appMode", "firstRun"],
   "Comfy.Notification.ShowVersionUpdates": false,
   "Comfy.Workflow.Persist": false,
   "Comfy.RightSidePanel.IsOpen": false,
@@ -190,7 +193,7 @@ function changeWidgets(changes) {
 
 async function run(page) {
   const asked = page.waitForResponse((answer) => answer.request().method() === "POST" && answer.url().endsWith("/prompt"))
-  await page.getByTestId("queue-button").first().click()
+  await page.locator(RUN_BUTTONS).first().click()
   const answer = await asked
   const body = await answer.json()
   if (!answer.ok()) return { status: "refused", error: body.error, nodeErrors: body.node_errors }
