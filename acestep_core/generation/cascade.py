@@ -40,11 +40,11 @@ from ..models.reference import ContinuationSource, Reference, check_longer, cont
 from ..models.stage_model import StageModel
 from ..models.text_encoder import TextEncoder
 from ..models.vocoder import Vocoder
-from ..nn.dtypes import VOCODER_DTYPES, pick_device, pick_dtype
+from ..nn.dtypes import pick_device, pick_dtype
 from ..nn.quantise import check_quantise
 from ..prompt import lyrics_prompt, text_prompt
 from ..song import Song, check_seed
-from ..spec import CHANNELS, LatentSpec
+from ..spec import CHANNELS, VOCODER_DTYPE_NAMES, LatentSpec
 from ..system.files import existing
 
 logger = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class Cascade:
             raise UserError(f"models: got a whole cascade and {', '.join(named)} too; name those to find_cascade")
         found = models if isinstance(models, CascadeModels) else find_cascade(models, **slots)
         device = pick_device(device)
-        vocoder_dtype = pick_dtype(vocoder_dtype, "vocoder dtype", VOCODER_DTYPES) or torch.float32
+        vocoder_dtype = pick_dtype(vocoder_dtype, "vocoder dtype", VOCODER_DTYPE_NAMES) or torch.float32
         form = Precision(pick_dtype(dtype), vocoder_dtype, quantise)
         cascade = cls((), None, None)
         cascade.models, cascade.defaults = found, found.defaults

@@ -13,14 +13,15 @@ from functools import cache
 from glob import iglob
 from pathlib import Path
 
+from ..checkpoints.digest import files_digest
 from ..checkpoints.locate import models_folders
 from ..checkpoints.weights import PICKLES, read_header
 from ..errors import CheckpointError, UserError
+from ..spec import SLOTS
 from ..system.folders import user_path
 from .layouts import CONFIG_FILE, WEIGHTS_FILE, adapts_known
 
 FOLDER = "loras"
-SLOTS = ("l", "m", "s")
 _USUAL_FILES = (
     WEIGHTS_FILE,
     "pytorch_lora_weights.safetensors",
@@ -82,6 +83,13 @@ def find_adapter(name_or_path: str | Path, folders: Sequence[Path | str] = ()) -
         f"{name_or_path}: there is no such adapter; searched as a path and by name in "
         f"{', '.join(map(str, places))}; check the path, or put the file there"
     )
+
+
+def adapter_digest(place: Path) -> str:
+    """Twelve hex digits for the contents of an adapter, a file or a folder. Raises UserError, OSError."""
+    weights = weights_file(place)
+    config = weights.parent / CONFIG_FILE
+    return files_digest([weights, *([config] if place.is_dir() and config.is_file() else [])])
 
 
 def list_adapters(folders: Sequence[Path | str] = ()) -> dict[str, Path]:

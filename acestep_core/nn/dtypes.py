@@ -8,12 +8,11 @@ from collections.abc import Sequence
 import torch
 
 from ..errors import UserError
+from ..spec import DTYPE_NAMES
 
 logger = logging.getLogger(__name__)
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-# A vocoder works at the full sample rate, where half precision is heard in quiet passages; fp16 has too little range.
-VOCODER_DTYPES = ("fp32", "bf16")
+DTYPES = dict(zip(DTYPE_NAMES, (torch.float32, torch.bfloat16, torch.float16), strict=True))
 
 FIRST_CUDA_WITH_BF16 = 8  # compute capability, Ampere
 # Names of torch.cpu's own, of x86 and of ARM.
@@ -75,11 +74,12 @@ def _seen() -> str:
 
 
 def pick_dtype(
-    name: str | torch.dtype | None, what: str = "dtype", names: Sequence[str] = tuple(DTYPES)
+    name: str | torch.dtype | None, what: str = "dtype", names: Sequence[str] = DTYPE_NAMES
 ) -> torch.dtype | None:
-    """The dtype of one of these names; None leaves it to the files. Raises UserError."""
-    if name is None or (isinstance(name, torch.dtype) and name in DTYPES.values()):
-        return name
-    if name not in names:
+    """The dtype of one of these names, also given as that dtype; None leaves it to the files. Raises UserError."""
+    if name is None:
+        return None
+    dtype = DTYPES[name] if isinstance(name, str) and name in names else name
+    if dtype not in [DTYPES[one] for one in names]:
         raise UserError(f"{what}: got {name!r}, expected one of {', '.join(names)}")
-    return DTYPES[name]
+    return dtype
