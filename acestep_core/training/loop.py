@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from ..checkpoints.save import write_tensors
 from ..errors import AceStepError, UserError, is_out_of_memory
 from .distributed import ProcessGroup
-from .folders import folders, whole
+from .folders import folders
 from .loss_log import LossLog
 from .objective import flow_times
 from .optimisers import optimiser_class
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ..models.condition import Condition
     from ..models.stage_model import StageModel
     from ..spec import LatentSpec
+from ..system.files import whole_folder
 
 logger = logging.getLogger(__name__)
 
@@ -277,7 +278,7 @@ class Loop(ABC):
 
     def _keep_best(self) -> None:
         folder = self.work / f"best-{self.step:06}"
-        with whole(folder) as aside:
+        with whole_folder(folder) as aside:
             self.keep(aside)
         for older in folders(self.work, "best"):
             if older != folder:
@@ -288,7 +289,7 @@ class Loop(ABC):
         folder = self.work / f"step-{self.step:06}"
         if folder.is_dir() or not self.group.leads:
             return folder
-        with whole(folder) as aside:
+        with whole_folder(folder) as aside:
             self.keep(aside)
             tensors = {f"{part} {name}": value for name, part, value in self._state()}
             told = {"step": self.step, "best": self.best if math.isfinite(self.best) else None, **self._about}
