@@ -320,6 +320,19 @@ def test_many_songs(generate):
     assert {"own_1.wav", "own_2.wav"} <= set(names())
 
 
+def test_songs_of_the_original_are_read(generate):
+    song = {"prompt": "jazz", "duration": -1, "keyscale": "B-flat Major", "vocal_language": "English", "seed": -1}
+    Path("many.jsonl").write_text(json.dumps({**song, "think": True, "output": "a.wav"}))
+    code, out, err = generate("--songs", "many.jsonl", "--seconds", 10, "--json")
+    assert code == 0 and "note: song: think: not used" in err
+    told = json.loads(out[0])
+    assert Song.from_json(told["song"]) == Song("jazz", key="Bb major", language="en", seconds=10)
+    assert told["seed"] >= 0
+    Path("song.json").write_text(json.dumps({**song, "seed": 7, "output": "b.wav"}))
+    _, out, _ = generate("--song", "song.json", "--seconds", 10, "--json")
+    assert (json.loads(out[0])["file"], json.loads(out[0])["seed"]) == ("b.wav", 7)
+
+
 def test_a_line_may_hold_any_character(generate):
     Path("songs.jsonl").write_text('{"caption": "lo-fi\u2028beat", "output": "a.wav"}\r\n', encoding="utf-8")
     code, out, err = generate("--songs", "songs.jsonl", "--seconds", 10)
@@ -337,6 +350,46 @@ def test_without_a_name_nothing_is_replaced(generate):
     assert names() == ["lo-fi-beat-3.wav", "lo-fi-beat-3_2.wav"]
     generate("x", "-o", "named", "--seconds", 10, "--format", "opus", "--seed", 1)
     assert "named.opus" in names()
+
+
+def test_songs_that_are_made_at_the_same_time_all_stay(tiny_family, tmp_path):
+    options = ["generate", "x", "--seconds", "10", "--seed", "3", "--models", str(tiny_family), "--device", "cpu"]
+    runs = [process(*options, folder=tmp_path) for _ in range(2)]
+    said = sorted(run.communicate(timeout=300)[0].split("  ")[0] for run in runs)
+    assert said == names(tmp_path) == ["x-3.flac", "x-3_2.flac"]
+
+
+def test_a_song_goes_to_stdout(tiny_family, tmp_path):
+    options = ["--seconds", "10", "--seed", "3", "--models", str(tiny_family), "--device", "cpu"]
+    command = [sys.executable, "-c", MAIN, "generate", "x", "-o", "-", "--format", "ogg", "--json", *options]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    made = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, timeout=300, check=True)
+    assert names(tmp_path) == []
+    (tmp_path / "a.ogg").write_bytes(made.stdout)
+    assert audio.read(tmp_path / "a.ogg").seconds == 10 and read_tags(tmp_path / "a.ogg")["seed"] == "3"
+    told = json.loads(made.stderr.decode().splitlines()[-1])
+    assert (told["file"], told["seed"], told["seconds"]) == ("-", 3, 10)
+
+
+def test_other_models_than_those_that_made_a_song_are_named(generate, tiny_family, tmp_path, capsys):
+    models = shutil.copytree(tiny_family, tmp_path / "own")
+    options = ["-o", "a.wav", "--seconds", 10, "--seed", 3]
+    _, out, _ = generate("x", *options, "--json", models=models)
+    digests = json.loads(out[0])["digests"]
+    assert json.loads(read_tags("a.wav")["digests"]) == digests
+    assert cli.main(["show", "a.wav"]) == 0
+    assert f"s {models}/s ({digests['s']})" in capsys.readouterr().out
+    _, _, err = generate("--from", "a.wav", "-o", "b.wav", models=None)
+    assert "not the files" not in err and Path("b.wav").read_bytes() == Path("a.wav").read_bytes()
+    for slot in ("m", "vae"):
+        for file in (models / slot).glob("*.safetensors"):
+            data = bytearray(file.read_bytes())
+            data[-1] ^= 1
+            file.write_bytes(data)
+    _, _, err = generate("--from", "a.wav", "-o", "b.wav", models=None)
+    assert "note: m, vocoder: not the files that made this song before, so it will sound different" in err
+    _, _, err = generate("--from", "a.wav", "-o", "b.wav", models=tiny_family)
+    assert "not the files" not in err
 
 
 def test_without_a_seed_songs_differ(generate):

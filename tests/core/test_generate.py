@@ -172,6 +172,8 @@ def test_what_cannot_be_made_is_told(cascade, wish, message):
         ({"device": "cuda:99"}, "device: cuda:99 is not usable here; torch .* sees cpu"),
         ({"dtype": "int4"}, "dtype: got 'int4', expected one of fp32, bf16, fp16"),
         ({"vocoder_dtype": "fp16"}, "vocoder dtype: got 'fp16', expected one of fp32, bf16"),
+        ({"vocoder_dtype": torch.float16}, "vocoder dtype: got torch.float16, expected one of fp32, bf16"),
+        ({"dtype": torch.float64}, "dtype: got torch.float64, expected one of fp32, bf16, fp16"),
     ],
 )
 def test_a_place_that_is_not_there_is_told(tiny_family, where, message):
