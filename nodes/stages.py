@@ -10,7 +10,7 @@ from ..acestep_core.checkpoints.variants import VARIANTS
 from ..acestep_core.errors import UserError, is_out_of_memory
 from ..acestep_core.flow.guidance import GUIDANCE, Guidance
 from ..acestep_core.flow.solvers import SOLVERS
-from ..acestep_core.flow.stage_plan import stretch
+from ..acestep_core.flow.stage_plan import stage_times
 from ..acestep_core.flow.stages import Stage, Step, item_seeds, run
 from ..acestep_core.models.condition import Condition, encode_condition
 from ..acestep_core.models.defaults import VariantDefaults
@@ -36,7 +36,7 @@ def plan(handle: ModelHandle, slot: int, latents: Latents, wish: dict) -> Stage:
     own, asked = handle.model.defaults, widgets.chosen("stretch", wish["stretch"], STRETCHES)
     _check_most(wish["steps"], wish["shift"])
     at = 1.0 if latents.empty else latents.t
-    times = stretch(
+    times = stage_times(
         own,
         slot,
         at=at,
@@ -158,7 +158,7 @@ def answer_stretch(query: dict) -> dict:
         raise UserError(f"stretch: got {query}, expected slot (L, M or S), model, and numbers") from exc
     _check_most(steps or 0, shift or 0)
     own = _defaults(name)
-    times = stretch(own, slot, steps=steps, shift=shift, **numbers)
+    times = stage_times(own, slot, steps=steps, shift=shift, **numbers)
     return {
         "times": times,
         "steps": len(times) - 1,

@@ -33,13 +33,17 @@ for folder in ("comfyui", "core"):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """A file stays in one process with `-n`, and all that talk to a running ComfyUI share one."""
+    """A file stays in one process with `-n`, and those that talk to a running ComfyUI share one.
+
+    The workflows, which take as long as all others of these together, have servers of their own.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid):
             file = nodeid.split("::")[0]
-            return "tests/comfyui" if file.startswith("tests/comfyui/") else file
+            shared = file.startswith("tests/comfyui/") and not file.endswith("/test_workflows.py")
+            return "tests/comfyui" if shared else file
 
     config.option.loadscopereorder = False  # by numbers of tests: slow files have few, and would come last
     return ByFile(config, log)

@@ -173,7 +173,7 @@ def _digests(cascade, order: Order, console: Console) -> dict[str, str]:
 
 def _play(cascade, order: Order, console: Console):
     settings, clock = order.settings, Clock()
-    reference = cascade.hear(settings.reference or (), settings.continue_from, order.song.seconds)
+    reference = cascade.encode_reference(settings.reference or (), settings.continue_from, order.song.seconds)
     names = [model.name for model in cascade.models.stages]
     sampling = {"lora": settings.lora or (), **settings.sampling}
     for step in cascade.iterate(order.song, seed=settings.seed, reference=reference, **sampling):

@@ -38,7 +38,7 @@ def models(arguments: argparse.Namespace, console: Console):
 
 def _show_memory(console: Console):
     from ..memory.needs import CARDS_GB, LONG_SECONDS, overview
-    from ..memory.plan import TOLD
+    from ..memory.plan import DESCRIPTIONS
 
     needs = overview()
     width = max(map(len, needs))
@@ -47,8 +47,8 @@ def _show_memory(console: Console):
     for name, needed in needs.items():
         held = "  ".join(f"{holds or 'too small':<8}" for holds in needed.on_cards().values())
         console.result(f"{name:<{width}}  {held}".rstrip())
-    for holds, told in TOLD.items():
-        console.result(f"  {holds}: {told}")
+    for holds, description in DESCRIPTIONS.items():
+        console.result(f"  {holds}: {description}")
 
 
 def _models_as_json(rows, console: Console):

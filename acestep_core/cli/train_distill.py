@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..console import Clock, Console
 from ..errors import UserError
-from ..flow.stage_plan import stretch
+from ..flow.stage_plan import stage_times
 from ..song import Song
 from ..system.folders import user_path
 from ..training.captions import band_songs, in_turn, lasting, of_a_song, read_songs
@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace, console: Console):
     settings = settings.for_teacher(own)
     settings.check_teacher(teacher.name, own, found.defaults[0])
     if not arguments.stretch:
-        times = stretch(found.defaults[0], LAST_SLOT, steps=1)
+        times = stage_times(found.defaults[0], LAST_SLOT, steps=1)
         settings = replace(settings, start=times[0], end=times[-1])
     songs = None
     if dataset is None:

@@ -184,7 +184,7 @@ def _trainer(found, dataset: Dataset, wanted, target: Path, settings, every, arg
     import torch
 
     from ..checkpoints.load import load_stage_model, load_text_encoder, load_vocoder
-    from ..nn.dtypes import pick_device, pick_dtype, settled
+    from ..nn.dtypes import pick_device, pick_dtype, suitable_dtype
     from ..training.loop import shown_piece
     from ..training.lora import Trainer
     from ..training.prepare import Preparation
@@ -192,7 +192,7 @@ def _trainer(found, dataset: Dataset, wanted, target: Path, settings, every, arg
 
     work = target.with_name(f"{target.name}.training")
     device = torch.device(group.device or pick_device(arguments.device))
-    at = {"device": device, "dtype": settled(device, pick_dtype(arguments.dtype))}
+    at = {"device": device, "dtype": suitable_dtype(device, pick_dtype(arguments.dtype))}
     model = replace(load_stage_model(found.stages[0].path, **at), name=found.stages[0].name)
     model.transformer.to("cpu")  # so that the others have a small device's memory for themselves
     vocoder = load_vocoder(found.vocoder.path, device=device, dtype=torch.float32)

@@ -26,7 +26,7 @@ def judge(work: Path, clips: int, judged: int, steps: int, console: Console) -> 
     """
     from ..band.folder import write_clips
     from ..checkpoints.load import load_stage_model, load_text_encoder, load_vocoder
-    from ..flow.stage_plan import stretch
+    from ..flow.stage_plan import stage_times
     from ..training.common import gather
     from ..training.dataset import read_dataset
     from ..training.prepare import Preparation
@@ -40,7 +40,7 @@ def judge(work: Path, clips: int, judged: int, steps: int, console: Console) -> 
             pass
         sets.append(gather(preparation, read_dataset(work / name), None, lambda number: None)[0])
         console.note(f"{count} clips to be {name} are prepared")
-    times = stretch(teacher.defaults, LAST_SLOT, steps=1)
+    times = stage_times(teacher.defaults, LAST_SLOT, steps=1)
     bench = _Bench(teacher, vocoder.latents, *sets, work, times[0], times[-1], console)
     rows = {"cut, never taught": (untaught := bench.row("teacher", "teacher", 0))}
     rows["distilled: cut, by teacher and music"] = distilled = bench.row("teacher", "both", steps)

@@ -8,11 +8,13 @@
 Latents go through in float32. Item i of a batch is made from seed + i and equals the song made from that seed alone.
 """
 
+import contextlib
 import dataclasses
 import logging
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import torch
@@ -30,7 +32,7 @@ from ..lora.apply import apply_adapter, layer_shapes
 from ..lora.bases import Shapes, shapes_of_part
 from ..lora.find import Lora
 from ..lora.stage_adapters import StageAdapters, stage_adapters
-from ..memory.free import free_bytes
+from ..memory.free import free_bytes, program_bytes
 from ..memory.lru import LruCache
 from ..memory.model_pool import TEXT, VOCODER, ModelPool, Precision
 from ..memory.plan import PARTS, PLANS, STAGE_MEANS, Plan
@@ -38,7 +40,7 @@ from ..models.condition import Condition, encode_condition
 from ..models.kept import Kept
 from ..models.reference import ContinuationSource, Reference, check_longer, continuation, splice, timbre_reference
 from ..models.stage_model import StageModel
-from ..models.text_encoder import TextEncoder
+from ..models.text_encoder import TextEncoder, TextStates
 from ..models.vocoder import Vocoder
 from ..nn.dtypes import pick_device, pick_dtype
 from ..nn.quantise import check_quantise
@@ -52,21 +54,26 @@ logger = logging.getLogger(__name__)
 Clip = Waveform | str | Path
 Clips = Reference | Sequence[Clip] | Clip | None
 Loras = Sequence[Lora | str | Path] | Lora | str | Path
+Stages = list[tuple[Any, StagePlan]]  # (key of a model in the pool, what it runs)
 REMEMBERED_TEXTS, REMEMBERED_CONDITIONS = 4, 12
 
 
 class Cascade:
-    """Models of a cascade, ready to make songs. `Cascade.load` finds and loads them by name or path."""
+    """Models of a cascade, ready to make songs. `Cascade.load` finds and loads them by name or path.
+
+    Threads may share one: a call of `generate`, and each step of `iterate`, runs while the others wait.
+    """
 
     def __init__(self, stages: Sequence[StageModel], text: TextEncoder, vocoder: Vocoder):
-        """A cascade of parts that the caller already has, in the order in which they play."""
+        """A cascade of models that the caller already has, in the order in which they run."""
         self.pool = ModelPool({**dict(enumerate(stages)), TEXT: text, VOCODER: vocoder})
-        self.stages = tuple(range(len(stages)))  # where each stage's model lies on the shelf
+        self.stages = tuple(range(len(stages)))  # keys of the stages' models in the pool
         self.defaults = tuple(stage.defaults for stage in stages)
         self.models: CascadeModels | None = None
+        self._lock = RLock()
         # Two songs that differ by their seeds alone need no encoder for the second.
         self._texts, self._conditions = LruCache(REMEMBERED_TEXTS), LruCache(REMEMBERED_CONDITIONS)
-        self._heard = LruCache(1)
+        self._references = LruCache(1)
 
     @classmethod
     def load(
@@ -84,13 +91,13 @@ class Cascade:
     ) -> "Cascade":
         """The cascade "tiny" (embedded), "published", a folder or a model. Raises CheckpointError, UserError.
 
-        `l`, `m`, `s`, `text`, `vocoder` replace one part. `device` None takes a CUDA GPU where there is one. `dtype` is
-        "fp32", "bf16" or "fp16" for stages and text encoder; None is what the files hold, or fp32 where they hold bf16
-        and the device has no instructions for it, as far as memory allows. The vocoder is in fp32; at
-        `vocoder_dtype` "bf16" it is faster, its noise about 40 to 45 dB below the music. A song is made in what memory
-        is free, or in `memory_gb` of it; `offload` holds only the part at work in any case. `text_cache` keeps what the
-        text encoder made on disk, for the next run. `quantise` "int8" or "fp8" halves the transformers' weights once
-        more (needs torchao).
+        `l`, `m`, `s`, `text`, `vocoder` replace one model. `device` None takes a CUDA GPU where there is one. `dtype`
+        is "fp32", "bf16" or "fp16" for stages and text encoder; None keeps the files' own, or takes fp32 where the
+        files hold bf16 and the device has no instructions for it, as far as memory allows. The vocoder runs in fp32;
+        with `vocoder_dtype` "bf16" it is faster, and its noise lies about 40 to 45 dB below the music. A song is made
+        in the memory that is free, or in `memory_gb` of it, in main memory with Python and its libraries; `offload`
+        holds one model at a time in any case. `text_cache` keeps the text encoder's states on disk for the next run.
+        `quantise` "int8" or "fp8" halves the transformers' weights once more (needs torchao).
         """
         if memory_gb is not None and not memory_gb > 0:
             raise UserError(f"memory: got {memory_gb:g} GB, expected a positive number such as 8")
@@ -101,13 +108,13 @@ class Cascade:
         found = models if isinstance(models, CascadeModels) else find_cascade(models, **slots)
         device = pick_device(device)
         vocoder_dtype = pick_dtype(vocoder_dtype, "vocoder dtype", VOCODER_DTYPE_NAMES) or torch.float32
-        form = Precision(pick_dtype(dtype), vocoder_dtype, quantise)
+        precision = Precision(pick_dtype(dtype), vocoder_dtype, quantise)
         cascade = cls((), None, None)
         cascade.models, cascade.defaults = found, found.defaults
         cascade.stages = tuple(str(model.path) for model in found.stages)
-        limit_bytes = free_bytes(device) if memory_gb is None else memory_gb * 1e9
+        limit_bytes = free_bytes(device) if memory_gb is None else memory_gb * 1e9 - program_bytes(device)
         first = Plan(PARTS) if offload else PLANS[0]
-        cascade.pool = ModelPool.of(found, device, form, limit_bytes, first, text_cache)
+        cascade.pool = ModelPool.of(found, device, precision, limit_bytes, first, text_cache)
         return cascade
 
     @torch.no_grad()
@@ -125,14 +132,15 @@ class Cascade:
         """`count` songs [count, 2, N] from seeds `seed`, `seed` + 1, ...
 
         `settings`: steps, boundaries, solver, guidance: see SamplingSettings. `reference`: clips whose timbre it takes.
-        `continue_from`: a clip that the song begins with. `lora`: adapters that the stages wear, such as
+        `continue_from`: a clip that the song begins with. `lora`: adapters of the stages, such as
         "warm.safetensors:0.8", or "L=warm.safetensors" for one stage. Raises UserError before anything is made.
         """
-        self.plan(**settings)  # what cannot be is told before clips are encoded
-        heard = self.hear(reference, continue_from, song.seconds)
-        for step in self.iterate(song, seed=seed, count=count, reference=heard, lora=lora, **settings):
-            latents = step.latents
-        return self.decode(latents, song, heard)
+        with self._lock:
+            self.plan(**settings)  # settings that cannot be are refused before clips are encoded
+            encoded = self.encode_reference(reference, continue_from, song.seconds)
+            for step in self.iterate(song, seed=seed, count=count, reference=encoded, lora=lora, **settings):
+                latents = step.latents
+            return self.decode(latents, song, encoded)
 
     @torch.no_grad()
     def iterate(
@@ -146,7 +154,7 @@ class Cascade:
         lora: Loras = (),
         **settings,
     ) -> Iterator[Step]:
-        """The same, step by step: `step.latents` are what `decode` takes, `step.x0` their finished music as it stands.
+        """The same, step by step: `step.latents` are what `decode` takes, `step.x0` their finished music so far.
 
         Stop iterating to cancel.
         """
@@ -154,98 +162,119 @@ class Cascade:
         if not isinstance(count, int) or count < 1:
             raise UserError(f"count: got {count!r}, expected a whole number of at least 1")
         seeds = item_seeds(check_seed(seed, count), count)
-        worn = self.stage_adapters(lora, [where for where, _ in stages])
-        heard = self.hear(reference, continue_from)
+        steps = self._steps(song, stages, seeds, reference, continue_from, lora)
+        with contextlib.closing(steps):
+            while (step := self._next(steps)) is not None:
+                yield step
+
+    def _next(self, steps: Iterator[Step]) -> Step | None:
+        with self._lock:
+            return next(steps, None)
+
+    def _steps(self, song: Song, stages: Stages, seeds, reference, continue_from, lora) -> Iterator[Step]:
+        adapters = self.stage_adapters(lora, [key for key, _ in stages])
+        encoded = self.encode_reference(reference, continue_from)
         frames = self.latents.frames(song.seconds)
-        kept = _kept(heard, frames, [stage.steps for _, stage in stages])
-        self.pool.settle(song.seconds, count * max(stage.guidance.forward_passes for _, stage in stages))
+        kept = _kept(encoded, frames, [stage.steps for _, stage in stages])
+        self.pool.settle(song.seconds, len(seeds) * max(stage.guidance.forward_passes for _, stage in stages))
+        followers = [key for key, _ in stages[1:]] + [VOCODER]
         self.pool.read_ahead(stages[0][0])
-        prompts = text_prompt(song), lyrics_prompt(song)
-        text = self.pool.with_fallback(
-            lambda: self._texts.get(prompts, lambda: self.pool.text_states(song)), STAGE_MEANS
-        )
+        text = self._text_states(song)
         latents = noise(seeds, self.latents.channels, frames)
-        for index, (where, stage) in enumerate(stages):
-            self.pool.read_ahead(stages[index + 1][0] if index + 1 < len(stages) else VOCODER)
-            play = partial(self._play, where, stage, worn[index], latents, seeds, text, heard, kept[index])
+        for index, (key, stage) in enumerate(stages):
+            self.pool.read_ahead(followers[index])
+            states = text, encoded
+            play = partial(self._play, key, stage, adapters[index], latents, seeds, states, kept[index])
             for step in self.pool.steps_with_fallback(play):
                 yield dataclasses.replace(step, stage=index)
             latents = step.latents
 
-    def _play(
-        self, where, stage: StagePlan, outfit: StageAdapters, latents, seeds, text, heard, kept
-    ) -> Iterator[Step]:
+    def _text_states(self, song: Song) -> TextStates:
+        prompts = text_prompt(song), lyrics_prompt(song)
+        encode = partial(self.pool.text_states, song)
+        return self.pool.with_fallback(partial(self._texts.get, prompts, encode), STAGE_MEANS)
+
+    def _play(self, key, stage: StagePlan, adapters: StageAdapters, latents, seeds, states, kept) -> Iterator[Step]:
         # A run of its own: when it ends, nothing here holds its model any longer.
-        frames = latents.shape[-1]
+        condition = self._condition(key, latents.shape[-1], *states)
+        model = self._adapted(key, adapters)
+        runner = Stage(model, times=stage.times, solver=stage.solver, guidance=stage.guidance)
+        for note in runner.notes():
+            logger.warning(note)
+        at_once = 1 if self.pool.plan.splits else None
+        yield from run([runner], latents, [condition], seeds, kept=kept, at_once=at_once)
 
+    def _condition(self, key, frames: int, text: TextStates, reference: Reference | None) -> Condition:
         def encode() -> Condition:
-            return encode_condition(self.pool.network(where, "condition_encoder"), text, frames, heard)
+            return encode_condition(self.pool.network(key, "condition_encoder"), text, frames, reference)
 
-        condition = self._conditions.get((where, text, frames, heard), encode)
-        model = self.pool.network(where, "transformer")
-        for adapter, strength in outfit:
+        return self._conditions.get((key, text, frames, reference), encode)
+
+    def _adapted(self, key, adapters: StageAdapters) -> StageModel:
+        model = self.pool.network(key, "transformer")
+        for adapter, strength in adapters:
             model, report = apply_adapter(model, adapter, strength)
             for note in report.lines[1:]:
                 logger.warning(note)
-        run_through = Stage(model, times=stage.times, solver=stage.solver, guidance=stage.guidance)
-        for note in run_through.notes():
-            logger.warning(note)
-        at_once = 1 if self.pool.plan.splits else None
-        yield from run([run_through], latents, [condition], seeds, kept=kept, at_once=at_once)
+        return model
 
-    def plan(self, **settings) -> list[tuple[Any, StagePlan]]:
-        """Where each stage's model lies, and what it does. A lone model plays as many stages as the settings say."""
-        wish = SamplingSettings(**settings)
-        repeat = wish.stages if len(self.stages) == 1 else 1
-        return list(zip(self.stages * repeat, plan(self.defaults * repeat, wish), strict=True))
+    def plan(self, **settings) -> Stages:
+        """(key of its model in the pool, StagePlan) of each stage. A lone model runs all stages that settings name."""
+        sampling = SamplingSettings(**settings)
+        repeat = sampling.stages if len(self.stages) == 1 else 1
+        return list(zip(self.stages * repeat, plan(self.defaults * repeat, sampling), strict=True))
 
     def stage_adapters(self, lora: Loras, stages: Sequence | None = None) -> list[StageAdapters]:
-        """The adapters of each stage, read and held against its model's shapes. Raises UserError."""
+        """The adapters of each stage, read and compared with its model's shapes. Raises UserError."""
         stages = self.stages if stages is None else stages
-        asked = _several(lora, Lora | str | Path)
-        return stage_adapters(asked, [self._layers(where) for where in stages]) if asked else [()] * len(stages)
+        given = _several(lora, Lora | str | Path)
+        return stage_adapters(given, [self._layers(key) for key in stages]) if given else [()] * len(stages)
 
-    def _layers(self, where) -> tuple[str, Shapes]:
-        """A stage model's name and its layers; of one that lies on disk the headers tell them."""
-        if isinstance(where, str):
-            name = self.models.stages[self.stages.index(where)].name
-            return name, shapes_of_part(read_checkpoint(where).part("transformer"))
-        return self.pool[where].name, layer_shapes(self.pool[where])
+    def _layers(self, key) -> tuple[str, Shapes]:
+        """A stage model's name and its layers; headers tell those of a model on disk."""
+        if isinstance(key, str):
+            name = self.models.stages[self.stages.index(key)].name
+            return name, shapes_of_part(read_checkpoint(key).part("transformer"))
+        return self.pool[key].name, layer_shapes(self.pool[key])
 
     @property
     def latents(self) -> LatentSpec:
-        """How this cascade's latents lie in time."""
+        """Channels, frame rate and sample rate of this cascade's latents."""
         return self.pool.latents
 
     @torch.no_grad()
-    def hear(
+    def encode_reference(
         self,
         clips: Clips = (),
         continue_from: Clip | None = None,
         seconds: float | None = None,
     ) -> Reference | None:
-        """Clips as the models hear them; None where there are none. Those files that were heard last are remembered.
+        """Clips as the models take them; None where there are none. The last files' result is remembered.
 
-        Raises UserError for a clip that cannot be used, or that a song of so many `seconds` is too short to go on from.
+        Raises UserError for a clip that cannot be used, or one to continue that is longer than a song of `seconds`.
         """
-        if isinstance(clips, Reference):
-            if continue_from is None:
-                return clips
-            if clips.source is not None:
-                raise UserError("continue_from: got a clip, and the reference has one already; give one of them")
-            return dataclasses.replace(clips, source=self._source(continue_from, seconds))
-        timbre = _several(clips, Clip)
-        given = *timbre, *_several(continue_from, Clip)
+        with self._lock:
+            if isinstance(clips, Reference):
+                return self._with_source(clips, continue_from, seconds)
+            timbre = _several(clips, Clip)
+            given = *timbre, *_several(continue_from, Clip)
+            if not given:
+                return None
+            encode = partial(self._encode_clips, timbre, continue_from, seconds)
+            if any(isinstance(clip, Waveform) for clip in given):
+                return encode()
+            return self._references.get((len(timbre), *(state_of(existing(clip)) for clip in given)), encode)
 
-        def encode() -> Reference:
-            source = None if continue_from is None else self._source(continue_from, seconds)
-            return Reference(timbre=self._timbre(timbre) if timbre else (), source=source)
+    def _with_source(self, reference: Reference, continue_from: Clip | None, seconds: float | None) -> Reference:
+        if continue_from is None:
+            return reference
+        if reference.source is not None:
+            raise UserError("continue_from: got a clip, and the reference has one already; give one of them")
+        return dataclasses.replace(reference, source=self._source(continue_from, seconds))
 
-        if not given:
-            return None
-        if any(isinstance(clip, Waveform) for clip in given):
-            return encode()
-        return self._heard.get((len(timbre), *(state_of(existing(clip)) for clip in given)), encode)
+    def _encode_clips(self, timbre: Sequence[Clip], continue_from: Clip | None, seconds: float | None) -> Reference:
+        source = None if continue_from is None else self._source(continue_from, seconds)
+        return Reference(timbre=self._timbre(timbre) if timbre else (), source=source)
 
     def _timbre(self, clips: Sequence[Clip]) -> tuple[torch.Tensor, ...]:
         waves = [_clip(clip) for clip in clips]
@@ -267,14 +296,15 @@ class Cascade:
     def decode(self, latents: torch.Tensor, song: Song | None = None, reference: Reference | None = None) -> Waveform:
         """Latents [B, C, T] -> samples [B, 2, N], as long as the song; peaks at -1 dBFS.
 
-        A continued clip is put back as it was, so there the level stays and only what would clip is held.
+        A continued clip is put back sample by sample, so there the level stays and only clipping is limited.
         """
-        wave = self.pool.with_fallback(lambda: self.pool.vocoder.decode(latents))
+        with self._lock:
+            wave = self.pool.with_fallback(lambda: self.pool.vocoder.decode(latents))
         return finished(wave, song and song.seconds, reference)
 
 
 def finished(wave: Waveform, seconds: float | None = None, reference: Reference | None = None) -> Waveform:
-    """What a vocoder made as the song that was asked for: so long, in stereo, a continued clip as it was, and level."""
+    """The finished song of a vocoder's output: `seconds` long, stereo, at its level, a continued clip put back."""
     wave = wave.crop(seconds) if seconds else wave
     continued = reference is not None and reference.source is not None
     wave = splice(reference, wave) if continued else wave
@@ -282,11 +312,11 @@ def finished(wave: Waveform, seconds: float | None = None, reference: Reference 
     return audio.limit(wave, 0.0) if continued else audio.normalise_peak(wave)
 
 
-def _kept(heard: Reference | None, frames: int, steps: Sequence[int]) -> list[Kept | None]:
-    """What each stage keeps of a clip to continue; the steps of the whole run that set it right are its first ones."""
-    if heard is None or heard.source is None:
+def _kept(reference: Reference | None, frames: int, steps: Sequence[int]) -> list[Kept | None]:
+    """The music that each stage keeps of a clip to continue, injected in the first steps of the whole run."""
+    if reference is None or reference.source is None:
         return [None] * len(steps)
-    kept = heard.source.kept(frames)
+    kept = reference.source.kept(frames)
     left, each = round(kept.injection_ratio * sum(steps)), []
     for count in steps:
         held = min(left, count)
@@ -296,7 +326,7 @@ def _kept(heard: Reference | None, frames: int, steps: Sequence[int]) -> list[Ke
 
 
 def _several(given, one: type) -> Sequence:
-    """What may be given alone, in a sequence or not at all, as a sequence."""
+    """One value, a sequence of them, or none, as a sequence."""
     return (given,) if isinstance(given, one) else given or ()
 
 

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+PROGRAM_BYTES = 440 << 20  # Python with torch, diffusers and transformers
 FREE_SHARE = 0.9  # of what is free; the rest is lost between the blocks of an allocator
 
 
 def free_bytes(device: "torch.device") -> float:
-    """What may be taken of a device's memory, as far as it tells; infinite where it does not."""
+    """Bytes of a device's memory that a song may take; infinite where the device does not report it."""
     import torch
 
     if device.type == "cuda":
@@ -18,6 +19,13 @@ def free_bytes(device: "torch.device") -> float:
     if device.type == "mps":
         return FREE_SHARE * (torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
     return free_main_memory()
+
+
+def program_bytes(device: "torch.device") -> int:
+    """Main memory of this process beside the models: Python, and the libraries once they are imported; 0 for a GPU."""
+    import psutil
+
+    return max(PROGRAM_BYTES, psutil.Process().memory_info().rss) if device.type == "cpu" else 0
 
 
 def free_main_memory() -> float:

@@ -1,4 +1,4 @@
-"""Sizes of networks and the bytes that they take at work, told by configs before anything is loaded."""
+"""Sizes of networks and the bytes of their activations, computed from configs before anything is loaded."""
 
 import math
 from dataclasses import dataclass
@@ -39,9 +39,7 @@ class Layers:
         )
 
     def one_pass(self, tokens: int, each: int) -> int:
-        """Bytes beside the weights at the widest moment of a pass, at `each` bytes a number. Positions are turned in
-        float32.
-        """
+        """Bytes of activations at the widest moment of a pass, at `each` bytes a number; rotary tables in float32."""
         feed_forward = each * (3 * self.inner + 6 * self.hidden)
         attention = each * (5 * self.hidden + 2 * self.queries + 4 * self.keys) + FULL * 4 * self.queries
         return tokens * max(feed_forward, attention)
@@ -53,14 +51,14 @@ class Layers:
 
     @property
     def outside_layers(self) -> int:
-        """Parameters of what stays where layers come one by one, at most: embeddings of the time, patches."""
+        """Parameters outside the layers, at most: time embeddings and patches, which stay when layers are streamed."""
         matrices = self.layers * self.hidden * (3 * self.inner + 4 * self.queries + 4 * self.keys)
         return max(self.parameters - matrices, 0)
 
 
 @dataclass(frozen=True)
 class Sounds:
-    """A vocoder at `each` bytes a number: the widest layer's numbers for each sample, and frames beside a tile."""
+    """A vocoder at `each` bytes a number: numbers of its widest layer for each sample, and context frames of a tile."""
 
     parameters: int
     numbers_per_sample: float
@@ -78,6 +76,6 @@ class Sounds:
         return Sounds(network.parameters, numbers, math.prod(ratios), context.before + context.after, each)
 
     def one_tile(self, frames: int, small: bool) -> int:
-        """Bytes beside the weights while a tile of so long a song is decoded."""
+        """Bytes of activations while one tile of a song of `frames` frames is decoded."""
         span = min(frames, tile_frames(self.samples_per_frame, self.each, small) + self.context_frames)
         return pass_bytes(self.numbers_per_sample * self.samples_per_frame * span, self.each)

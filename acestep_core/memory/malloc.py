@@ -1,4 +1,4 @@
-"""Freed memory stays with the process, for the next tensor of its size.
+"""Keeps freed memory in the process for the next tensor of its size, and returns it to the system.
 
 The C library of Linux hands large blocks back to the system as soon as they are free, and each one made after that is
 zeroed anew, page by page: on a CPU that can take more time than the arithmetic on a layer's output.
@@ -13,7 +13,7 @@ _LARGEST, _PAD = 2**31 - 1, 64 << 20
 
 
 def keep_freed_memory() -> None:
-    """For a process of our own, before its first tensor; a guest in another program leaves its allocator alone."""
+    """Keeps freed memory from now on. For our own processes, before the first tensor; never inside another program."""
     mallopt = _of_glibc("mallopt")
     if mallopt is not None:
         for setting, value in ((_M_MMAP_THRESHOLD, _LARGEST), (_M_TRIM_THRESHOLD, _LARGEST), (_M_TOP_PAD, _PAD)):
@@ -21,12 +21,12 @@ def keep_freed_memory() -> None:
 
 
 def return_freed_memory() -> None:
-    """What has been kept goes back to the system: for when networks have gone, whose places nothing will fit soon."""
+    """Returns kept memory to the system, after networks were released whose blocks nothing will fit soon."""
     malloc_trim = _of_glibc("malloc_trim")
     if malloc_trim is not None:
         malloc_trim(0)
 
 
 def _of_glibc(name: str):
-    """A function of its own, None where another C library serves."""
+    """A function of glibc; None with any other C library."""
     return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None

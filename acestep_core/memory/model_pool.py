@@ -1,5 +1,5 @@
-"""The parts of a cascade in memory: loaded when they are needed, held as the song's memory plan says, and given up for
-the next smaller plan where memory runs out. Whatever the plan, the song is the same.
+"""The models of a cascade in memory: loaded on demand, held as the song's memory plan says, and released for the next
+smaller plan where memory runs out. The song is the same under any plan.
 """
 
 import dataclasses
@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from threading import RLock
 from typing import TYPE_CHECKING
 
 import torch
@@ -38,12 +39,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TEXT, VOCODER = "text", "vocoder"
+_LOADING = RLock()  # of all pools: the first import of transformers fails when several threads begin it at once
 
 
 @dataclass(frozen=True)
 class Precision:
-    """How networks lie in memory: the dtype of stages and text encoder (None as their files hold them), that of the
-    vocoder, and "int8" or "fp8" for the weights of transformers.
+    """Number formats of networks: the dtype of stages and text encoder (None keeps the files' own), the dtype of the
+    vocoder, and "int8" or "fp8" for the transformers' weights.
     """
 
     dtype: torch.dtype | None = None
@@ -52,9 +54,9 @@ class Precision:
 
 
 class ModelPool(OomFallback):
-    """Models by key: stages' models by any key of the caller's, TEXT and VOCODER. `plan` says how they are held.
+    """Models in memory by key: stages' models under the caller's keys, text encoder and vocoder as TEXT and VOCODER.
 
-    Only what has a loader can be let go of; parts that the caller brought stay.
+    `plan` says which are held at once. Models with a loader can be released; those that the caller brought stay.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class ModelPool(OomFallback):
         limit_bytes: float = math.inf,
         first: Plan = PLANS[0],
     ):
-        """`first`: the plan from which those of songs are chosen."""
+        """`first`: the largest plan that songs may use."""
         super().__init__(plan=first)
         self._held, self._loaders, self._files = dict(held), {}, {}
         self._needs, self._limit_bytes, self._first = needs, limit_bytes, first
@@ -74,61 +76,61 @@ class ModelPool(OomFallback):
     def of(
         found: "CascadeModels",
         device: torch.device,
-        form: Precision,
+        precision: Precision,
         limit_bytes: float,
         first: Plan = PLANS[0],
         keeps_text: bool = True,
     ) -> "ModelPool":
-        """Those of models on disk, none of them loaded; stages by their path. `keeps_text`: whether text states are
-        kept on disk.
+        """A pool of models on disk, none of them loaded; stages are keyed by path. `keeps_text`: whether text states
+        are cached on disk.
         """
-        needs, form = _needs(found, device, form, limit_bytes)
-        parts = ModelPool({}, needs, limit_bytes, first)
+        needs, precision = _needs(found, device, precision, limit_bytes)
+        pool = ModelPool({}, needs, limit_bytes, first)
         for path, name in {str(model.path): model.name for model in found.stages}.items():
-            load = partial(parts._stage, path, name, device, form)
-            parts._loaders |= {path: load} | {(path, only): partial(load, only) for only in STAGE_PARTS}
-            parts._files[path] = path, STAGE_PARTS
+            load = partial(pool._stage, path, name, device, precision)
+            pool._loaders |= {path: load} | {(path, only): partial(load, only) for only in STAGE_PARTS}
+            pool._files[path] = path, STAGE_PARTS
         if keeps_text:
-            parts._text_cache = lambda: text_cache(read_checkpoint(found.text.path), device, form.dtype)
-        parts._loaders[TEXT] = partial(load_text_encoder, found.text.path, device=device, dtype=form.dtype)
-        parts._loaders[VOCODER] = partial(load_vocoder, found.vocoder.path, device=device, dtype=form.vocoder_dtype)
-        parts._files[VOCODER] = found.vocoder.path, ("vae",)
-        return parts
+            pool._text_cache = lambda: text_cache(read_checkpoint(found.text.path), device, precision.dtype)
+        pool._loaders[TEXT] = partial(load_text_encoder, found.text.path, device=device, dtype=precision.dtype)
+        load = partial(load_vocoder, found.vocoder.path, device=device, dtype=precision.vocoder_dtype)
+        pool._loaders[VOCODER] = load
+        pool._files[VOCODER] = found.vocoder.path, ("vae",)
+        return pool
 
     def _stage(
-        self, path: str, name: str, device: torch.device, form: Precision, only: str | None = None
+        self, path: str, name: str, device: torch.device, precision: Precision, only: str | None = None
     ) -> StageModel:
         fetches, has_transformer = self.plan.holds == LAYERS, only != "condition_encoder"
-        # Its weights come to the device in their last form only.
-        by_way = has_transformer and (fetches or form.quantised)
-        place = torch.device("cpu") if by_way else device
-        model = load_stage_model(path, device=place, computed_on=device, dtype=form.dtype, only=only)
+        # Weights move to the device only once they are in their final format.
+        via_cpu = has_transformer and (fetches or precision.quantised)
+        place = torch.device("cpu") if via_cpu else device
+        model = load_stage_model(path, device=place, computed_on=device, dtype=precision.dtype, only=only)
         model = dataclasses.replace(model, name=name)
-        if not by_way:
+        if not via_cpu:
             return model
-        if form.quantised:
+        if precision.quantised:
             on = torch.device("cpu") if fetches else device
-            quantise(model.transformer, form.quantised, on)
+            quantise(model.transformer, precision.quantised, on)
         if fetches:
             return dataclasses.replace(model, transformer=stream_layers(model.transformer, device))
         return model.to(device)
-
-    # ---- what is asked for -------------------------------------------------------------------------------------------
 
     def __getitem__(self, key: Hashable) -> StageModel | TextEncoder | Vocoder:
         if key not in self._held:
             if self.plan.holds != ALL:
                 self._clear()
-            self._held[key] = self._loaders[key]()
+            with _LOADING:
+                self._held[key] = self._loaders[key]()
         return self._held[key]
 
     def network(self, key: Hashable, name: str) -> StageModel:
-        """A stage's model with at least that network of it, "transformer" or "condition_encoder"."""
+        """A stage's model with at least the network `name`, "transformer" or "condition_encoder"."""
         apart = self.plan.holds in (NETWORKS, LAYERS) and key in self._loaders
         return self[(key, name) if apart else key]
 
     def text_states(self, song: Song) -> TextStates:
-        """A song's text, from the disk or from the text encoder, which is loaded only then."""
+        """A song's text states, from the cache on disk, or else from the text encoder, which is loaded for them."""
         cache = self._text_cache()
         self._text_cache = lambda: cache  # its fingerprint is taken once
 
@@ -139,17 +141,17 @@ class ModelPool(OomFallback):
 
     @property
     def latents(self) -> LatentSpec:
-        """How the latents lie in time; of a vocoder on disk its config tells it."""
+        """Channels and rates of the latents, from the vocoder or its config."""
         return self._needs.latents if self._needs else self[VOCODER].latents
 
     @property
     def vocoder(self) -> Vocoder:
-        """With tiles as the plan has them."""
+        """The vocoder, with the tiles of the plan."""
         vocoder = self[VOCODER]
         return vocoder.small_tiled() if self.plan.small_tiles else vocoder.within(self._limit_bytes)
 
     def read_ahead(self, key: Hashable) -> None:
-        """Begins to read the files of what is needed next, and does not wait."""
+        """Starts to read the files of the model that is needed next, without waiting."""
         if key in self._files and key not in self._held:
             path, names = self._files[key]
             tensors = (info for name in names for info in read_checkpoint(path).part(name).tensors.values())
@@ -165,7 +167,7 @@ class ModelPool(OomFallback):
     # ---- plans -------------------------------------------------------------------------------------------------------
 
     def settle(self, seconds: float, passes: int) -> None:
-        """Chooses the plan for steps of so many passes, and says so where it is not the one asked for."""
+        """Chooses the plan for a song with `passes` forward passes a step; logs a plan smaller than the first."""
         self.passes = passes
         if self._needs is None:
             return
@@ -185,44 +187,44 @@ class ModelPool(OomFallback):
 
     def make_room(self, plan: Plan) -> None:
         self._clear()
-        self._first = plan  # what was learnt is kept
+        self._first = plan  # the next song begins with the plan that worked
 
 
 def _needs(
-    found: "CascadeModels", device: torch.device, form: Precision, limit_bytes: float
+    found: "CascadeModels", device: torch.device, precision: Precision, limit_bytes: float
 ) -> tuple[Needs, Precision]:
-    """What the models need, and their form: as asked; else as the device computes fast, where that fits into it."""
+    """Needs and precision of the models: the precision asked for, else one in which the device is fast, if it fits."""
     on_cpu = device.type == "cpu"
 
     def needs_at(dtype: torch.dtype | None) -> Needs:
         each = dtype and dtype.itemsize
-        return cascade_needs(found, each, on_cpu, form.quantised is not None, form.vocoder_dtype.itemsize)
+        return cascade_needs(found, each, on_cpu, precision.quantised is not None, precision.vocoder_dtype.itemsize)
 
     def fits(needs: Needs) -> bool:
         plan = needs.choose(limit_bytes, LONG_SECONDS)
         return plan is not None and plan.holds != LAYERS
 
-    warn_if_emulated(device, form.vocoder_dtype, form.dtype)
-    needs = needs_at(form.dtype)
-    if form.dtype is not None:
-        return needs, form
+    warn_if_emulated(device, precision.vocoder_dtype, precision.dtype)
+    needs = needs_at(precision.dtype)
+    if precision.dtype is not None:
+        return needs, precision
     if _in_bf16(found) and not computes(device, torch.bfloat16):
         full = needs_at(torch.float32)
         if fits(full):
             logger.warning("the models' files are in bf16, for which this device has no instructions: they run in fp32")
-            return full, dataclasses.replace(form, dtype=torch.float32)
+            return full, dataclasses.replace(precision, dtype=torch.float32)
         warn_if_emulated(device, torch.bfloat16)
     if on_cpu or fits(needs):
-        return needs, form
+        return needs, precision
     halved = needs_at(torch.bfloat16)
     if halved.peak(PLANS[0], LONG_SECONDS) == needs.peak(PLANS[0], LONG_SECONDS):
-        return needs, form
+        return needs, precision
     logger.warning("the models' files are too large for this GPU as they are, so they run in bf16")
-    return halved, dataclasses.replace(form, dtype=torch.bfloat16)
+    return halved, dataclasses.replace(precision, dtype=torch.bfloat16)
 
 
 def _in_bf16(found: "CascadeModels") -> bool:
-    """Whether any of the networks that run at their files' dtype is stored so."""
+    """Whether a network that runs at its file's dtype is stored in bfloat16."""
     parts = [read_checkpoint(model.path).part(name) for model in found.stages for name in STAGE_PARTS]
     parts.append(read_checkpoint(found.text.path).part("text_encoder"))
     return any(info.dtype == "BF16" for part in parts for info in part.tensors.values())

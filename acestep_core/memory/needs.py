@@ -8,20 +8,21 @@ from dataclasses import dataclass
 from ..checkpoints import geometry
 from ..checkpoints.cascade_models import DEFAULT_CASCADE, CascadeModels, find_cascade
 from ..checkpoints.checkpoint import Checkpoint, Part, read_checkpoint
-from ..spec import LYRIC_TOKENS_MAX, PUBLISHED_LATENTS, TEXT_TOKENS_MAX, LatentSpec
+from ..spec import CHANNELS, LYRIC_TOKENS_MAX, PUBLISHED_LATENTS, TEXT_TOKENS_MAX, LatentSpec
 from .geometry import FULL, HALF, Layers, Sounds
-from .plan import ALL, LAYERS, NETWORKS, PLANS, TOLD, Plan
+from .plan import ALL, DESCRIPTIONS, LAYERS, NETWORKS, PLANS, Plan
 
-LONG_SECONDS = 240.0  # the song that needs are told for
+LONG_SECONDS = 240.0  # length of the song for which tables show the memory
 CARDS_GB = (6, 8, 12, 16, 24)
-# Of a graphics card: its driver's share, a desktop, and what lies between the blocks of an allocator.
+# What a graphics card loses to its driver, a desktop, and gaps between the blocks of an allocator.
 CARD_RESERVE_BYTES = 900 << 20
+WAVEFORM_COPIES = 4  # in main memory: as decoded, at its level, encoded, and with tags
 
 
 @dataclass(frozen=True)
 class StageNeeds:
-    """The two networks of a stage's model, at `each` bytes a number; `key` tells one model from another. `quantised`:
-    the transformer's weights have one byte a number.
+    """Memory of the two networks of a stage's model, at `each` bytes a number. `key` identifies the model. `quantised`:
+    the transformer's weights take one byte a number.
     """
 
     key: str
@@ -37,18 +38,18 @@ class StageNeeds:
 
     @property
     def transformer_each(self) -> int:
-        """Bytes of a number of the transformer's weights."""
+        """Bytes of one of the transformer's weights."""
         return 1 if self.quantised else self.each
 
     def works(self, holds: str, frames: int, passes: int) -> Iterator[tuple[int, int]]:
-        """(weights held, bytes beside them) while its condition is encoded, and in a step of so many passes."""
+        """(bytes of weights, bytes of activations) while the condition is encoded, and in a step of `passes` passes."""
         tokens = TEXT_TOKENS_MAX + LYRIC_TOKENS_MAX + 1
         # The lyric encoder attends through dense masks, and on some devices writes its scores out in float32.
         scores = 2 * FULL * tokens**2 * self.encoder.heads
         encoding = self.encoder.one_pass(tokens, self.each) + scores
         network, each = self.transformer, self.each
-        seen = 2 * network.layers * network.keys * tokens * each  # keys and values of the cross-attention
-        step = seen + network.one_pass(-(-passes * frames // network.patch), each)
+        cross = 2 * network.layers * network.keys * tokens * each  # keys and values of the cross-attention
+        step = cross + network.one_pass(-(-passes * frames // network.patch), each)
         apart = holds in (NETWORKS, LAYERS)
         yield (each * self.encoder.parameters if apart else self.weights), encoding
         if holds == LAYERS:
@@ -59,13 +60,14 @@ class StageNeeds:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a cascade's networks take. `text_each`: bytes of a number of the text encoder."""
+    """Memory of a cascade's networks. `text_each`: bytes of one of the text encoder's weights."""
 
     stages: tuple[StageNeeds, ...]
     text: Layers
     text_each: int
     vocoder: Sounds
     latents: LatentSpec = PUBLISHED_LATENTS
+    waveform_copies: int = 0  # of the finished song, held beside the vocoder
 
     def peak(self, plan: Plan, seconds: float, passes: int = 1) -> int:
         """Bytes of weights and work at the fullest moment of a song. `passes`: forward passes of a step at once."""
@@ -76,12 +78,13 @@ class Needs:
         return sum(models.values()) + self._text_weights + self._vocoder_weights + max(beside for _, beside in works)
 
     def _works(self, plan: Plan, seconds: float, passes: int) -> Iterator[tuple[int, int]]:
-        """(weights held, bytes beside them) of each thing that is done."""
+        """(bytes of weights, bytes of activations) of each part of a song's work."""
         frames = self.latents.frames(seconds)
         yield self._text_weights, self.text.one_pass(TEXT_TOKENS_MAX, self.text_each)
         for stage in self.stages:
             yield from stage.works(plan.holds, frames, 1 if plan.splits else passes)
-        yield self._vocoder_weights, self.vocoder.one_tile(frames, plan.small_tiles)
+        waveform = self.latents.samples(frames) * CHANNELS * FULL * self.waveform_copies
+        yield self._vocoder_weights, self.vocoder.one_tile(frames, plan.small_tiles) + waveform
 
     @property
     def _text_weights(self) -> int:
@@ -97,34 +100,32 @@ class Needs:
         return next((plan for plan in plans if self.peak(plan, seconds, passes) <= limit_bytes), None)
 
     def sizes(self, seconds: float = LONG_SECONDS) -> dict[str, int]:
-        """What is held -> bytes at the fullest moment of a song."""
-        return {holds: self.peak(Plan(holds), seconds) for holds in TOLD}
+        """Plan.holds -> bytes at the fullest moment of a song."""
+        return {holds: self.peak(Plan(holds), seconds) for holds in DESCRIPTIONS}
 
     def on_cards(self, seconds: float = LONG_SECONDS) -> dict[int, str | None]:
-        """Size of a graphics card in GB -> what a song's plan holds there, None where it does not fit."""
+        """Size of a graphics card in GB -> Plan.holds of a song there, None where no plan fits."""
         plans = {card: self.choose((card << 30) - CARD_RESERVE_BYTES, seconds) for card in CARDS_GB}
         return {card: plan and plan.holds for card, plan in plans.items()}
 
-
-# ---- needs of models, here or not ------------------------------------------------------------------------------------
 
 PUBLISHED_FAMILIES = ("2b", "xl")
 
 
 def published_needs(families: Sequence[str], each: int = HALF) -> Needs:
-    """Of a cascade of published models, "2b" or "xl" in each stage, none of which need be here."""
+    """Needs of a cascade of published models, "2b" or "xl" in each stage; no file is read."""
     encoder = Layers.of(geometry.CONDITION_ENCODER)
     stages = [StageNeeds(family, Layers.of(geometry.TRANSFORMERS[family]), encoder, each) for family in families]
     return _with_published(stages)
 
 
 def _with_published(stages: Sequence[StageNeeds]) -> Needs:
-    """Of these stages with the published text encoder and vocoder."""
+    """Needs of these stages with the published text encoder and vocoder."""
     return Needs(tuple(stages), Layers.of(geometry.TEXT_ENCODER), HALF, Sounds.of(geometry.VOCODER))
 
 
 def overview() -> dict[str, Needs]:
-    """Name -> needs of each cascade that has one, and of a lone model of each family."""
+    """Name -> needs of each named cascade, and of one model of each family alone."""
     lone = {f"any {family.upper()} model alone": published_needs((family,)) for family in PUBLISHED_FAMILIES}
     return {DEFAULT_CASCADE: cascade_needs(find_cascade()), "published": published_needs(("xl", "2b", "2b"))} | lone
 
@@ -136,7 +137,7 @@ def cascade_needs(
     quantised: bool = False,
     vocoder_each: int = FULL,
 ) -> Needs:
-    """Of a cascade whose models are here, at `each` bytes a number, None for what the files hold."""
+    """Needs of a cascade on this machine, at `each` bytes a number; None takes the files' own."""
     stages = [stage_needs(read_checkpoint(model.path), each, on_cpu) for model in found.stages]
     stages = [dataclasses.replace(stage, quantised=quantised) for stage in stages]
     text = read_checkpoint(found.text.path).part("text_encoder")
@@ -144,18 +145,23 @@ def cascade_needs(
     hop = math.prod(vocoder.arguments["downsampling_ratios"])
     latents = LatentSpec(vocoder.arguments["decoder_input_channels"], hop, vocoder.arguments["sampling_rate"])
     return Needs(
-        tuple(stages), Layers.of(text), each or _stored(text, on_cpu), Sounds.of(vocoder, vocoder_each), latents
+        tuple(stages),
+        Layers.of(text),
+        each or _stored(text, on_cpu),
+        Sounds.of(vocoder, vocoder_each),
+        latents,
+        WAVEFORM_COPIES if on_cpu else 0,
     )
 
 
 def lone_needs(checkpoint: Checkpoint, each: int | None = None, quantised: bool = False) -> Needs:
-    """Of one stage's model that is here, with the published text encoder and vocoder."""
+    """Needs of one stage's model on this machine, with the published text encoder and vocoder."""
     stage = dataclasses.replace(stage_needs(checkpoint, each), quantised=quantised)
     return _with_published([stage])
 
 
 def stage_needs(checkpoint: Checkpoint, each: int | None = None, on_cpu: bool = False) -> StageNeeds:
-    """Of one stage's model that is here."""
+    """Needs of one stage's model on this machine."""
     transformer, encoder = checkpoint.part("transformer"), checkpoint.part("condition_encoder")
     each = each or _stored(transformer, on_cpu)
     return StageNeeds(str(checkpoint.path), Layers.of(transformer), Layers.of(encoder), each)

@@ -1,4 +1,4 @@
-"""Work that goes on by the next smaller memory plan where memory runs out: a song is never lost for it."""
+"""Retries work under the next smaller memory plan when memory runs out, so that no song is lost for it."""
 
 import gc
 import logging
@@ -15,20 +15,23 @@ T = TypeVar("T")
 
 
 class OomFallback:
-    """Work under a plan, with so many passes in a step. What a smaller plan needs done is `make_room`'s."""
+    """Runs work under a memory plan and retries it under the next smaller one when memory runs out.
+
+    `passes` is the number of forward passes of a step that run together. Subclasses free memory in `make_room`.
+    """
 
     def __init__(self, passes: int = 1, plan: Plan = PLANS[0]):
         self.passes, self.plan = passes, plan
 
     def can_use(self, plan: Plan) -> bool:
-        """Whether there is a way to hold things so."""
+        """Whether models can be held as this plan says."""
         return True
 
     def make_room(self, plan: Plan) -> None:
-        """Lets go of what the next plan does not hold."""
+        """Releases the models that the next plan does not hold."""
 
     def with_fallback(self, work: Callable[[], T], means: Sequence[str] = VOCODER_MEANS) -> T:
-        """What `work` gives; by a smaller plan where memory runs out. Raises AceStepError where there is none."""
+        """The result of `work`, under a smaller plan where memory runs out. Raises AceStepError where none is left."""
         while True:
             try:
                 return work()
@@ -36,11 +39,11 @@ class OomFallback:
                 if not is_out_of_memory(error):
                     raise
             # The error's traceback holds tensors, and is gone by now.
-            self._spare(means)
+            self._fall_back(means)
 
     def steps_with_fallback(self, play: Callable[[], Iterator[Step]]) -> Iterator[Step]:
-        """A stage's steps. Where memory runs out it is played again from its beginning by a smaller plan, and what was
-        given already is not given again. Raises AceStepError where there is none.
+        """The steps of a stage. Where memory runs out, the stage starts again under a smaller plan, and steps that were
+        yielded before are not yielded again. Raises AceStepError where no plan is left.
         """
         done = 0
         while True:
@@ -53,15 +56,15 @@ class OomFallback:
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-            self._spare(STAGE_MEANS)
+            self._fall_back(STAGE_MEANS)
 
-    def _spare(self, means: Sequence[str]) -> None:
+    def _fall_back(self, means: Sequence[str]) -> None:
         plan = smaller(self.plan, means, self.passes)
         if plan is None or not self.can_use(plan):
             raise AceStepError(
-                f"out of memory, though already so: {self.plan}; make a shorter song, or take smaller models or bf16"
+                f"out of memory even with {self.plan}; make a shorter song, or take smaller models or bf16"
             )
-        logger.warning("out of memory, going on so: %s", plan)
-        gc.collect()  # what a broken-off pass left may hold itself
+        logger.warning("out of memory; retrying with %s", plan)
+        gc.collect()  # tensors of the broken-off pass may sit in reference cycles
         self.make_room(plan)
         self.plan = plan

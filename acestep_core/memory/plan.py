@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-# What is held in memory, from all to least.
+# What a plan holds in memory at once, from all models to single layers.
 ALL, PARTS, NETWORKS, LAYERS = "all", "parts", "networks", "layers"
-TOLD = {
+DESCRIPTIONS = {
     ALL: "all models stay in memory",
     PARTS: "one model in memory at a time",
     NETWORKS: "one network in memory at a time",
@@ -16,18 +16,21 @@ TOLD = {
 
 @dataclass(frozen=True)
 class Plan:
-    """How a song is made in the memory there is."""
+    """What is held in memory at once, and how much work runs at once, while a song is made."""
 
     holds: str = ALL  # ALL, PARTS, NETWORKS or LAYERS
     splits: bool = False  # batch items, and the conditional and unconditional pass, run one at a time
     small_tiles: bool = False  # of the vocoder
 
     def __str__(self) -> str:
-        more = [", one look at one song at a time"] * self.splits + [", small tiles in the vocoder"] * self.small_tiles
-        return TOLD[self.holds] + "".join(more)
+        more = [", one forward pass of one song at a time"] * self.splits + [
+            ", small tiles in the vocoder"
+        ] * self.small_tiles
+        return DESCRIPTIONS[self.holds] + "".join(more)
 
 
-STAGE_MEANS, VOCODER_MEANS = ("holds", "splits"), ("holds", "small_tiles")  # what of a plan spares which work memory
+# Which Plan fields help when a stage, or the vocoder, runs out of memory.
+STAGE_MEANS, VOCODER_MEANS = ("holds", "splits"), ("holds", "small_tiles")
 
 # Splitting a batch and tiling cost little; fetching weights anew costs more.
 PLANS = tuple(
@@ -37,7 +40,7 @@ PLANS = tuple(
 
 
 def smaller(plan: Plan, means: Sequence[str], passes: int = 1) -> Plan | None:
-    """The next plan that spares memory by one of these means, for a step of so many passes; None if there is none."""
+    """The next plan that takes less memory in one of these fields, for a step of `passes` passes; or None."""
     means = [name for name in means if name != "splits" or passes > 1]
     plans = PLANS[PLANS.index(plan) + 1 :]
     return next((other for other in plans if any(getattr(other, name) != getattr(plan, name) for name in means)), None)

@@ -1,12 +1,13 @@
 // Opens workflows in ComfyUI's real front end, in a headless Chromium.
 //
-//   node browser.mjs SERVER_URL WORKFLOW.json... [--run] [--nodes2] [--ui FILE] [--api FILE] [--shot FILE.jpg|.png]
+//   node browser.mjs SERVER_URL WORKFLOW.json... [--run JSON] [--nodes2] [--ui FILE] [--api FILE] [--shot FILE.jpg|.png]
 //
 // They are opened one after the other in one page, as a user does. A workflow may be in the UI format or in the API
 // format, which is laid out anew. The report on standard output is one JSON object: for each file its missing nodes,
-// nodes that the front end marks as wrong, errors of page, console and HTTP, and the workflow in both formats. --run
-// presses Run, waits for the end and reports what our widgets showed. --ui, --api and --shot write the last workflow and
-// its picture to files, which is how workflows/ is made.
+// nodes that the front end marks as wrong, errors of page, console and HTTP, and the workflow in both formats. --run names
+// those in which Run is pressed, each with widgets to change before, {"FILE.json": {"NodeType": {"widget": value}}} (of
+// numbers, the most they may be); their end is waited for, and what our widgets showed is reported. --ui, --api and
+// --shot write the last workflow and its picture to files, which is how workflows/ is made.
 // Needs playwright-core (NODE_PATH) and a Chromium (CHROMIUM).
 import { readFileSync, writeFileSync } from "node:fs"
 import { createRequire } from "node:module"
@@ -40,7 +41,7 @@ const SETTINGS = {
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
   options: {
-    run: { type: "boolean", default: false },
+    run: { type: "string", default: "{}" },
     nodes2: { type: "boolean", default: false },
     ui: { type: "string" },
     api: { type: "string" },
@@ -50,6 +51,7 @@ const { values: options, positionals } = parseArgs({
 const [server, ...files] = positionals
 if (!files.length) throw new Error("usage: browser.mjs SERVER_URL WORKFLOW.json...")
 const url = server.replace(/\/$/, "")
+const runs = JSON.parse(options.run)
 
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? "chromium",
@@ -86,10 +88,12 @@ async function visit(page, file) {
   await page.waitForTimeout(1000)
   Object.assign(report, await page.evaluate(describe))
   await page.evaluate(fitView, MARGINS)
-  if (options.run) report.run = await run(page)
+  const changes = runs[basename(file)]
+  if (changes) await page.evaluate(changeWidgets, changes)
+  if (changes) report.run = await run(page)
   if (options.ui) writeFileSync(options.ui, JSON.stringify(report.ui, null, 2) + "\n")
   if (options.api) writeFileSync(options.api, JSON.stringify(report.api, null, 2) + "\n")
-  if (options.shot) await picture(page, options.shot)
+  if (options.shot) await picture(page, options.shot, Boolean(changes))
   const done = report
   report = blank()
   return done
@@ -162,6 +166,14 @@ function fitView({ left, top, right, bottom, air }) {
   return { x: left - air, y: top - air, width: width * scale + 2 * air, height: height * scale + 2 * air }
 }
 
+function changeWidgets(changes) {
+  for (const node of window.app.graph._nodes)
+    for (const widget of node.widgets ?? []) {
+      const value = changes[node.type]?.[widget.name]
+      if (value !== undefined) widget.value = typeof value === "number" ? Math.min(widget.value, value) : value
+    }
+}
+
 async function run(page) {
   const asked = page.waitForResponse((answer) => answer.request().method() === "POST" && answer.url().endsWith("/prompt"))
   await page.getByTestId("queue-button").first().click()
@@ -201,8 +213,8 @@ function drawnWidgets() {
   }))
 }
 
-async function picture(page, file) {
-  if (options.run) await page.waitForTimeout(7000) // players come, and the word that the job is done goes
+async function picture(page, file, hasRun) {
+  if (hasRun) await page.waitForTimeout(7000) // players come, and the word that the job is done goes
   const clip = await page.evaluate(fitView, MARGINS) // nodes have grown by what they show
   await page.waitForTimeout(500)
   const jpeg = /\.jpe?g$/.test(file)

@@ -1,7 +1,11 @@
 import gc
 import math
+import os
 import shutil
+import subprocess
+import sys
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
@@ -130,13 +134,16 @@ def test_a_continued_clip_is_kept_untouched(cascade):
 
 def test_both_kinds_of_clip_in_one_run(cascade):
     given = clip(3.0, rate=16000, channels=2)
-    heard = cascade.hear([clip(2.0, level=0.9)], given)
+    heard = cascade.encode_reference([clip(2.0, level=0.9)], given)
     one = cascade.generate(SONG, seed=5, reference=heard)
-    timbre = cascade.hear([clip(2.0, level=0.9)])
+    timbre = cascade.encode_reference([clip(2.0, level=0.9)])
     assert torch.equal(cascade.generate(SONG, seed=5, reference=timbre, continue_from=given).samples, one.samples)
-    assert cascade.hear(None, given).source is not None and cascade.hear(None) is cascade.hear() is None
+    assert (
+        cascade.encode_reference(None, given).source is not None
+        and cascade.encode_reference(None) is cascade.encode_reference() is None
+    )
     with pytest.raises(UserError, match="the reference has one already"):
-        cascade.hear(heard, given)
+        cascade.encode_reference(heard, given)
     assert (one.samples - cascade.generate(SONG, seed=5, continue_from=given).samples).abs().max() > 1e-4
 
 
@@ -216,3 +223,32 @@ def test_models_keep_the_names_under_which_they_were_found():
     assert [cascade.pool[where].name for where in cascade.stages] == ["tiny-l", "tiny-m", "tiny-s"]
     with pytest.raises(UserError, match="got a whole cascade and l too"):
         Cascade.load(cascade.models, l="tiny-m")
+
+
+_THREADS = """
+import sys, threading
+from concurrent.futures import ThreadPoolExecutor
+import torch
+from acestep_core import Cascade, Song
+song, settings, start = Song("x", seconds=10), {"steps": (1, 1, 1)}, threading.Barrier(6)
+shared = Cascade.load(sys.argv[1], device="cpu")
+def make(seed):
+    start.wait()
+    if seed == 5:
+        return Cascade.load(sys.argv[1], device="cpu").generate(song, seed=seed, **settings).samples
+    if seed % 2:
+        return shared.generate(song, seed=seed, **settings).samples
+    *_, last = shared.iterate(song, seed=seed, **settings)
+    return shared.decode(last.latents, song).samples
+with ThreadPoolExecutor(6) as threads:
+    made = list(threads.map(make, range(6)))
+alone = [shared.generate(song, seed=seed, **settings).samples for seed in range(6)]
+sys.exit(0 if all(map(torch.equal, made, alone)) else "songs differ")
+"""
+
+
+def test_threads_that_begin_together_on_a_cold_cascade_make_the_songs_of_their_seeds(tiny_family):
+    command = [sys.executable, "-c", _THREADS, str(tiny_family)]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

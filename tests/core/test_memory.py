@@ -128,7 +128,7 @@ def test_a_stage_goes_on_by_a_smaller_plan_and_no_step_comes_twice(tiny_family, 
     assert [(step.stage, step.step) for step in steps] == [(0, 1), (0, 2), (1, 1), (2, 1)]
     assert torch.equal(cascade.decode(steps[-1].latents, SONG).samples, made.samples)
     assert [str(line.message) for line in caplog.records] == [
-        f"out of memory, going on so: {plan}" for plan in (Plan(PARTS), Plan(NETWORKS))
+        f"out of memory; retrying with {plan}" for plan in (Plan(PARTS), Plan(NETWORKS))
     ]
     assert cascade.pool.plan.holds == NETWORKS
     cascade.generate(SONG, seed=6)
@@ -141,7 +141,7 @@ def test_a_batch_too_large_goes_through_one_by_one(tiny_family, monkeypatch, cap
     cascade = Cascade.load(tiny_family, device="cpu")
     split = cascade.generate(SONG, seed=5, count=3)
     assert torch.allclose(split.samples, whole.samples, atol=1e-4)
-    assert cascade.pool.plan == Plan(ALL, splits=True) and "one look at one song at a time" in caplog.text
+    assert cascade.pool.plan == Plan(ALL, splits=True) and "one forward pass of one song at a time" in caplog.text
     own = Cascade([cascade.pool[w] for w in cascade.stages], cascade.pool["text"], cascade.pool["vocoder"])
     assert torch.equal(own.generate(SONG, seed=5, count=3).samples, split.samples)
 
@@ -166,7 +166,7 @@ def test_want_of_memory_is_never_taken_for_want_of_kernels(monkeypatch):
 
 def test_what_fits_in_no_way_is_told(tiny_family, monkeypatch):
     runs_out(monkeypatch, Velocity, "_forward", lambda *_: True)
-    with pytest.raises(AceStepError, match="though already so: one network at a time, its layers"):
+    with pytest.raises(AceStepError, match="out of memory even with one network at a time, its layers"):
         Cascade.load(tiny_family, device="cpu").generate(SONG, seed=5)
     with pytest.raises(UserError, match="memory: got -1 GB, expected a positive number such as 8"):
         Cascade.load(tiny_family, memory_gb=-1)
@@ -182,7 +182,7 @@ def test_memory_runs_out_on_any_device(tiny_family, made, monkeypatch, caplog):
     monkeypatch.setattr(Velocity, "_forward", too_much)
     cascade = Cascade.load(tiny_family, device="cpu")
     assert torch.equal(cascade.generate(SONG, seed=5).samples, made.samples)
-    assert [str(line.message) for line in caplog.records] == [f"out of memory, going on so: {Plan(PARTS)}"]
+    assert [str(line.message) for line in caplog.records] == [f"out of memory; retrying with {Plan(PARTS)}"]
     assert is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"))
     assert not is_out_of_memory(RuntimeError("shapes do not fit"))
 
@@ -191,7 +191,7 @@ def test_clips_get_the_memory_that_models_held(tiny_family, monkeypatch):
     runs_out(monkeypatch, Vocoder, "encode", lambda *_: cascade.pool.plan.holds == ALL)
     cascade = Cascade.load(tiny_family, device="cpu")
     tone = Waveform(0.4 * torch.sin(torch.arange(32000) * 0.1).expand(1, 2, -1).clone(), 16000)
-    assert cascade.hear([tone]).timbre and cascade.pool.plan == Plan(PARTS)
+    assert cascade.encode_reference([tone]).timbre and cascade.pool.plan == Plan(PARTS)
 
 
 def test_what_comes_by_way_of_the_cpu_keeps_the_dtype_of_its_file(tiny_family, tmp_path):
@@ -199,3 +199,12 @@ def test_what_comes_by_way_of_the_cpu_keeps_the_dtype_of_its_file(tiny_family, t
     save_stage_model(tmp_path / "half", model.transformer, model.condition_encoder, model.silence, dtype=torch.float16)
     for computed_on, dtype in (("cpu", torch.float32), ("meta", torch.float16)):
         assert load_stage_model(tmp_path / "half", computed_on=computed_on).transformer.dtype == dtype
+
+
+def test_a_limit_counts_the_program_and_the_finished_song_in_main_memory(tiny_family, caplog):
+    needs = cascade_needs(find_cascade(tiny_family), on_cpu=True)
+    assert needs.peak(Plan(PARTS, small_tiles=True), 600) >= 4 * 600 * 16_000 * 2 * 4  # four float32 copies in stereo
+    cascade = Cascade.load(tiny_family, device="cpu", memory_gb=0.5)
+    assert cascade.pool._limit_bytes <= 0.5e9 - free.PROGRAM_BYTES
+    cascade.pool.settle(600, 1)
+    assert "this song takes about" in caplog.text

@@ -89,6 +89,7 @@ def test_a_cut_that_is_seen_is_nearer_to_the_teacher_than_nothing(distiller):
 @pytest.mark.parametrize(
     "changed", [{}, {"guidance": 3.0, "frugal": True}, {"match": "both"}, {"match": "music", "begin": "nothing"}]
 )
+@pytest.mark.slow
 def test_it_learns(distiller, changed):
     one = distiller(steps=40, rhythm=Rhythm(0, 0), hold_out=0.0, **changed)
     losses = [it.loss for it in one.run()]
@@ -124,6 +125,7 @@ def test_the_music_is_matched_too_where_the_teacher_is_no_other_than_its_mean(is
     assert DistillSettings(size=SMALL, match="music").for_teacher({"is_turbo": is_turbo}).match == "music"
 
 
+@pytest.mark.slow
 def test_two_processes_are_the_accumulation_of_one(tiny_family, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     size = ["--hidden", "16", "--intermediate", "24", "--layers", "2", "--heads", "1", "--kv-heads", "1"]

@@ -72,6 +72,7 @@ def stored(file):
         return opened.metadata(), {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
 
 
+@pytest.mark.slow
 def test_killed_and_gone_on_with_it_is_the_unbroken_training_to_the_bit(arguments, capsys):
     assert cli.main(arguments("unbroken", "--trigger", "zzt", "--preview-every", "40")) == 0
     said = capsys.readouterr()
@@ -115,6 +116,7 @@ def test_a_share_of_the_crops_can_be_songs_of_the_models_own(arguments, capsys):
     assert read_adapter("kept").facts["settings"].count('"preserve": 0.25') == 1
 
 
+@pytest.mark.slow
 def test_two_processes_are_the_accumulation_of_one(arguments):
     wish = ("--steps", "5", "--save-every", "3", "--measure-every", "2", "--dropout", "0.1")
     with socket.socket() as free:

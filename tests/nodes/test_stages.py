@@ -254,12 +254,14 @@ def test_a_batch_too_large_goes_through_a_stage_one_by_one(graph, monkeypatch, s
     runs_out(monkeypatch, Velocity, "_forward", lambda _, latents, *__: len(latents) > 1)
     split, _ = graph.stage(0, graph.empty(batch_size=2), **QUICK)
     assert torch.allclose(split["samples"], whole["samples"], atol=1e-4)
-    assert put_out == [1] and "out of memory, going on so: all models stay in memory, one look at one song" in str(said)
+    assert put_out == [
+        1
+    ] and "out of memory; retrying with all models stay in memory, one forward pass of one song" in str(said)
 
 
 def test_a_stage_without_memory_ends_with_one_error(graph, monkeypatch, put_out):
     runs_out(monkeypatch, Velocity, "_forward", lambda *_: True)
-    with pytest.raises(AceStepError, match="out of memory, though already so: one network .*; make a shorter song"):
+    with pytest.raises(AceStepError, match="out of memory even with one network .*; make a shorter song"):
         graph.stage(0, graph.empty(), **QUICK)
     assert put_out == [1, 1]
 
