@@ -98,11 +98,13 @@ def read_song(path: str) -> TaggedSong:
         settings = GenerationSettings(**{name: _setting(name, value) for name, value in settings.items()})
         song = Song.from_json(tags[SONG_TAG])
         return TaggedSong(song, settings, _models(tags.get(MODELS_TAG, "[]")), _digests(tags.get(DIGESTS_TAG, "{}")))
-    except (UserError, TypeError) as exc:
+    except UserError as exc:
         raise UserError(f"{path}: its tags cannot be read ({exc}); {_NEWER}") from exc
 
 
 def _setting(name: str, value):
+    if name not in GenerationSettings.__dataclass_fields__:
+        raise UserError(f"settings: unknown setting {shown(name)}")
     if isinstance(value, str) and name in MODEL_OPTIONS:
         return embedded_name(value) or value
     return tuple(value) if isinstance(value, list) else value
