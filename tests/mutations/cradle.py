@@ -1,0 +1,97 @@
+"""What a nursery does for each case, in a child: its folder, its mutation, its target."""
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+from . import faults, forked, judge, targets
+from .cases import SUBJECTS, WHOLE, Case
+from .draw import Draw
+from .mutate import mutate
+from .targets import NAMELESS, REFUSALS, Place
+from .tidy import Notes, steering
+
+DONE = "whole"
+LEARNING = "training"  # torch refuses to learn in a fork of a process that has learnt
+TARGETS = {**targets.TARGETS, **faults.TARGETS}
+_HOME = ("XDG_DATA_HOME", "XDG_CACHE_HOME", "HF_HOME", "HOME", "ACESTEP_MODELS")
+
+
+def build(whole: Path, scratch: Path) -> None:
+    """The material, made by a child: it trains."""
+    from . import material
+
+    def make() -> dict:
+        _settle(scratch / "home")
+        material.build(whole)
+        return {}
+
+    aside = whole.with_name(f".{whole.name}")
+    ending = forked.run(make, scratch, wall_seconds=600)
+    if ending.said is None:
+        raise RuntimeError(f"the material could not be made; {ending}")
+    (whole / DONE).touch()
+
+
+def warm(whole: Path, scratch: Path) -> None:
+    """Imports what the targets import, and does once what they do, so that children find it done."""
+    import librosa  # noqa: F401
+    import peft  # noqa: F401
+
+    _settle(scratch / "home")
+    seen = {SUBJECTS[case.subject].target: case for case in WHOLE if SUBJECTS[case.subject].target != LEARNING}
+    for case in seen.values():
+        with _folder(case, whole, scratch) as folder:
+            _at_work(case, folder, whole)
+
+
+def tried(asked: dict, whole: Path, scratch: Path) -> str:
+    """The outcome of one case, as JSON."""
+    case = Case(**asked)
+    with _folder(case, whole, scratch) as folder:
+
+        def child() -> dict:
+            _settle(scratch / "home")
+            return _at_work(case, folder, whole)
+
+        return judge.as_json(judge.judged(forked.run(child, scratch)))
+
+
+@contextlib.contextmanager
+def _folder(case: Case, whole: Path, scratch: Path):
+    folder = scratch / case.id
+    source = whole / SUBJECTS[case.subject].folder if case.subject in SUBJECTS else None
+    if source is None:
+        folder.mkdir()
+    else:
+        shutil.copytree(source, folder)
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        yield folder
+    finally:
+        os.chdir(before)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _at_work(case: Case, folder: Path, whole: Path) -> dict:
+    subject = SUBJECTS.get(case.subject)
+    if subject is not None:
+        files = sorted(folder.glob(subject.file))
+        mutate(files[case.number % len(files)], case.mutation, Draw(f"{case.subject}-{case.mutation}", case.number))
+    target = TARGETS[subject.target if subject else case.mutation]
+    with Notes() as notes:
+        try:
+            target(Place(folder, whole))
+        except Exception as exc:  # noqa: BLE001  what may come out of it is what is asked
+            return judge.said_of(exc, isinstance(exc, REFUSALS), target in NAMELESS, folder)
+    if found := next(filter(None, (steering(line) for line in notes.lines)), None):
+        return {"fault": f"a note holds what is no text: {found}"}
+    return {"fault": None}
+
+
+def _settle(home: Path) -> None:
+    """Nothing of this machine's is found, and nothing of one case by the next."""
+    home.mkdir(parents=True, exist_ok=True)
+    os.environ.update(dict.fromkeys(_HOME, str(home)), ACESTEP_CACHE="off", HF_HUB_OFFLINE="1")
