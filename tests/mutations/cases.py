@@ -4,13 +4,27 @@ ACESTEP_MUTATION_SEED (default 0) is the first number of each kind of case: anot
 """
 
 import os
-from collections.abc import Mapping
+import random
+from bisect import bisect
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 
 FIRST_NUMBER = int(os.environ.get("ACESTEP_MUTATION_SEED", 0))
 
 BYTES = {"flip": 3, "cut": 1, "double": 1, "zero": 1, "noise": 1, "insert": 1, "truncate": 3, "other": 1}
-_JSON = {"wrong_value": 10, "scaled": 4, "missing": 2, "extra": 2, "twice": 1, "deep": 3, "top": 2, "torn": 1, "syntax": 2}
+_JSON = {
+    "wrong_value": 10,
+    "scaled": 4,
+    "missing": 2,
+    "extra": 2,
+    "twice": 1,
+    "deep": 3,
+    "top": 2,
+    "torn": 1,
+    "syntax": 2,
+}
 ENCODING = {"text.encoding": 2}
 TEXT = {"text.cell": 4, "text.lines": 3, "text.marks": 2, **ENCODING}
 
@@ -25,7 +39,7 @@ HEADER = _json("header")
 TENSORS = {f"tensors.{name}": 2 for name in ("length", "offsets", "dtype", "shape", "numbers", "names", "metadata")}
 SAFETENSORS = {**{name: 0.5 * weight for name, weight in HEADER.items()}, **TENSORS, **BYTES}
 SILENCE = {"silence.value": 24, "silence.form": 14, **BYTES}
-SOUND = {"sound.lie": 12, "sound.middle": 4, **BYTES}
+SOUND = {"sound.lie": 12, "sound.middle": 4, "tag.latin1": 1, **BYTES}
 TAGS = {**_json("tag"), "tag.raw": 5, "tag.latin1": 2}
 
 
@@ -55,13 +69,21 @@ class Subject:
     mutations: Mapping[str, float]
 
     def all_cases(self) -> list[Case]:
-        """As many as there should be, of each mutation by its weight, at least one."""
-        each = self.cases / sum(self.mutations.values())
+        """As many as there should be, of each mutation by its weight; rare ones come with some first numbers only."""
+        counts = Counter(self._drawn())
         return [
             Case(self.name, mutation, FIRST_NUMBER + number)
-            for mutation, weight in self.mutations.items()
-            for number in range(max(1, round(each * weight)))
+            for mutation, count in counts.items()
+            for number in range(count)
         ]
+
+    def _drawn(self) -> Iterator[str]:
+        """Evenly spaced over all weights in a row, from an offset of the first number's own."""
+        each = sum(self.mutations.values()) / self.cases
+        ends = list(accumulate(self.mutations.values()))
+        start = random.Random(f"{self.name} {FIRST_NUMBER}").random()
+        for case in range(self.cases):
+            yield list(self.mutations)[bisect(ends, (case + start) * each)]
 
 
 _WEIGHTS = "model.safetensors"
@@ -92,10 +114,12 @@ _ALL = (
     Subject("list_texts", "models", "models/text_encoders/mutant*", "lists", 20, {**HEADER, **TENSORS}),
     Subject("list_vaes", "models", "models/vae/mutant*", "lists", 20, {**HEADER, **TENSORS}),
     Subject("list_adapters", "models", "models/loras/mutant*", "lists", 35, SAFETENSORS),
+    Subject("list_folders", "models", "models/acestep/mutant*/*", "lists", 25, {**JSON, **BYTES}),
     Subject("known_index", "known", "models/*/*.index.json", "known_models", 20, JSON),
     # adapters
     Subject("peft_config", "peft", "mutant-lora/adapter_config.json", "adapter", 60, {**JSON, "json.pattern": 40}),
     Subject("peft_weights", "peft", "mutant-lora/adapter_model.safetensors", "adapter", 25, SAFETENSORS),
+    Subject("peft_lokr", "peft_lokr", "mutant-lokr/adapter_config.json", "adapter", 20, {**JSON, "json.pattern": 10}),
     Subject("comfyui_lora", "comfyui", "mutant.safetensors", "adapter", 25, SAFETENSORS),
     Subject("diffusers_lora", "diffusers", "mutant.safetensors", "adapter", 30, {**TENSORS, **_json("inner")}),
     Subject("dora", "dora", "mutant.safetensors", "adapter", 25, SAFETENSORS),
@@ -110,7 +134,9 @@ _ALL = (
     Subject("ogg", "ogg", "mutant.ogg", "sound", 25, SOUND),
     Subject("opus", "opus", "mutant.opus", "sound", 25, SOUND),
     Subject("m4a", "m4a", "mutant.m4a", "sound", 30, SOUND),
-    Subject("continued", "floats", "mutant.wav", "continued", 20, {"sound.level": 8, "sound.length": 4, "sound.lie": 8}),
+    Subject(
+        "continued", "floats", "mutant.wav", "continued", 20, {"sound.level": 8, "sound.length": 4, "sound.lie": 8}
+    ),
     # songs, and their tags
     Subject("song", "song", "mutant.json", "song", 60, JSON),
     Subject("song_file", "song", "mutant.json", "song_file", 25, {**JSON, **BYTES}),

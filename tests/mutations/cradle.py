@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from . import faults, forked, judge, targets
@@ -15,6 +16,7 @@ from .tidy import Notes, steering
 DONE = "whole"
 LEARNING = "training"  # torch refuses to learn in a fork of a process that has learnt
 TARGETS = {**targets.TARGETS, **faults.TARGETS}
+KEPT_IN = os.environ.get("ACESTEP_MUTATION_KEEP")  # a folder in which the mutated files stay
 _HOME = ("XDG_DATA_HOME", "XDG_CACHE_HOME", "HF_HOME", "HOME", "ACESTEP_MODELS")
 
 
@@ -22,12 +24,11 @@ def build(whole: Path, scratch: Path) -> None:
     """The material, made by a child: it trains."""
     from . import material
 
-    def make() -> dict:
+    def make(tell: forked.Tell) -> dict:
         _settle(scratch / "home")
         material.build(whole)
         return {}
 
-    aside = whole.with_name(f".{whole.name}")
     ending = forked.run(make, scratch, wall_seconds=600)
     if ending.said is None:
         raise RuntimeError(f"the material could not be made; {ending}")
@@ -43,7 +44,7 @@ def warm(whole: Path, scratch: Path) -> None:
     seen = {SUBJECTS[case.subject].target: case for case in WHOLE if SUBJECTS[case.subject].target != LEARNING}
     for case in seen.values():
         with _folder(case, whole, scratch) as folder:
-            _at_work(case, folder, whole)
+            _at_work(case, folder, whole, lambda line: None)
 
 
 def tried(asked: dict, whole: Path, scratch: Path) -> str:
@@ -51,11 +52,25 @@ def tried(asked: dict, whole: Path, scratch: Path) -> str:
     case = Case(**asked)
     with _folder(case, whole, scratch) as folder:
 
-        def child() -> dict:
+        def child(tell: forked.Tell) -> dict:
             _settle(scratch / "home")
-            return _at_work(case, folder, whole)
+            return _at_work(case, folder, whole, tell)
 
         return judge.as_json(judge.judged(forked.run(child, scratch)))
+
+
+def _target(case: Case) -> Callable[[Place], None]:
+    return TARGETS[SUBJECTS[case.subject].target if case.subject in SUBJECTS else case.mutation]
+
+
+def _mutated(case: Case, folder: Path) -> str:
+    """Which of the subject's files, each in its turn, was changed, and where."""
+    files = sorted(folder.glob(SUBJECTS[case.subject].file))
+    draw = Draw(f"{case.subject}-{case.mutation}", case.number)
+    change = mutate(files[case.number % len(files)], case.mutation, draw)
+    if KEPT_IN:
+        shutil.copytree(folder, Path(KEPT_IN, case.id), dirs_exist_ok=True)
+    return change
 
 
 @contextlib.contextmanager
@@ -75,12 +90,10 @@ def _folder(case: Case, whole: Path, scratch: Path):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _at_work(case: Case, folder: Path, whole: Path) -> dict:
-    subject = SUBJECTS.get(case.subject)
-    if subject is not None:
-        files = sorted(folder.glob(subject.file))
-        mutate(files[case.number % len(files)], case.mutation, Draw(f"{case.subject}-{case.mutation}", case.number))
-    target = TARGETS[subject.target if subject else case.mutation]
+def _at_work(case: Case, folder: Path, whole: Path, tell: forked.Tell) -> dict:
+    if case.subject in SUBJECTS:
+        tell(_mutated(case, folder))
+    target = _target(case)
     with Notes() as notes:
         try:
             target(Place(folder, whole))

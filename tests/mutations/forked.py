@@ -15,14 +15,16 @@ from pathlib import Path
 
 CPU_SECONDS, MEMORY_BYTES = 10, 2 << 30
 WALL_SECONDS = 120  # of a machine where others work too; who is at work meets the limit of CPU time before it
-_REPORT_BYTES = 20_000
 _SLACK_BYTES = 256 << 20  # of address space: threads' stacks, files mapped
+
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How a function ended. `said`: what it returned as it ended in its own way; None where it was ended."""
+    """How a function ended. `told`: its lines on the way; `said`: what it returned, None where it was ended."""
 
+    told: list[str]
     said: dict | None
     signal: str | None
     cpu_seconds: float
@@ -43,8 +45,11 @@ class Ending:
         return None
 
 
-def run(function: Callable[[], dict], scratch: Path, wall_seconds: float = WALL_SECONDS) -> Ending:
-    """Runs it in a fork of this process, which should have no threads. `scratch`: a folder for a stack trace."""
+def run(function: Callable[[Tell], dict], scratch: Path, wall_seconds: float = WALL_SECONDS) -> Ending:
+    """Runs it in a fork of this process, which should have no threads. It may tell lines on its way.
+
+    `scratch`: a folder for a stack trace.
+    """
     stack = scratch / f"stack-{os.getpid()}"
     stack.unlink(missing_ok=True)
     reading, writing = os.pipe()
@@ -58,9 +63,10 @@ def run(function: Callable[[], dict], scratch: Path, wall_seconds: float = WALL_
         time.sleep(1)
         os.kill(child, signal.SIGKILL)
     _, status, usage = os.wait4(child, 0)
-    start, said = _understood(report)
+    start, told, said = _understood(report)
     ended = None if not os.WIFSIGNALED(status) else signal.Signals(os.WTERMSIG(status)).name
     return Ending(
+        told=told,
         said=said,
         signal="SIGALRM" if not in_time else ended,
         cpu_seconds=usage.ru_utime + usage.ru_stime,
@@ -69,9 +75,10 @@ def run(function: Callable[[], dict], scratch: Path, wall_seconds: float = WALL_
     )
 
 
-def _understood(report: bytes) -> tuple[int, dict | None]:
-    start, _, said = report.partition(b"\n")
-    return int(start or 0), json.loads(said) if said.endswith(b"}") else None
+def _understood(report: bytes) -> tuple[int, list[str], dict | None]:
+    """The memory at the start, what was told, and what was returned: JSON, a line each."""
+    start, *lines, last = report.decode().split("\n")
+    return int(start or 0), [json.loads(line) for line in lines], json.loads(last) if last else None
 
 
 def _listen(pipe: int, until: float) -> tuple[bytes, bool]:
@@ -87,7 +94,13 @@ def _listen(pipe: int, until: float) -> tuple[bytes, bool]:
         return report, False
 
 
-def _work(function: Callable[[], dict], pipe: int, stack: Path) -> None:
+def _write(pipe: int, text: str) -> None:
+    data = text.encode()
+    while data:
+        data = data[os.write(pipe, data) :]
+
+
+def _work(function: Callable[[Tell], dict], pipe: int, stack: Path) -> None:
     """In the child: never returns."""
     code = 1
     try:
@@ -95,10 +108,10 @@ def _work(function: Callable[[], dict], pipe: int, stack: Path) -> None:
         with open(stack, "w") as file:
             faulthandler.enable(file, all_threads=False)
             faulthandler.register(signal.SIGXCPU, file, all_threads=False, chain=True)
-            os.write(pipe, f"{_status('VmRSS')}\n".encode())
+            _write(pipe, f"{_status('VmRSS')}\n")
             _limit()
-            said = json.dumps(function())
-        os.write(pipe, said[:_REPORT_BYTES].encode())
+            said = json.dumps(function(lambda line: _write(pipe, f"{json.dumps(line)}\n")))
+            _write(pipe, said)
         code = 0
     except BaseException:  # noqa: BLE001  whatever it is, two processes must not go on as one
         traceback.print_exc()
@@ -117,5 +130,3 @@ def _status(field: str) -> int:
     """Bytes, of this process."""
     text = Path("/proc/self/status").read_text()
     return 1024 * int(text.split(f"{field}:")[1].split()[0])
-
-

@@ -10,21 +10,28 @@ from .forked import Ending
 
 OUR_CODE = "acestep_core"
 FRAMES = 6
-_NO_MEMORY = re.compile(r"(?i)can't allocate|cannot allocate|unable to allocate|out of memory|not enough memory|bad_alloc")
+_NO_MEMORY = re.compile(
+    r"(?i)can't allocate|cannot allocate|unable to allocate|out of memory|not enough memory|bad_alloc"
+)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """`fault`: what is wrong, None if nothing is. `message`: what the user was told. `frames`: where it happened."""
+    """`fault`: what is wrong, None if nothing is. `message`: what the user was told. `change`: where the file differs
+    from a whole one. `frames`: where it happened.
+    """
 
     fault: str | None
     message: str = ""
+    change: str = ""
     frames: str = ""
     cpu_seconds: float = 0.0
     grown_bytes: int = 0
 
     def __str__(self) -> str:
-        return "\n".join(filter(None, (self.fault, self.message and f"told: {self.message:.500}", self.frames)))
+        return "\n".join(
+            filter(None, (self.fault, self.message and f"told: {self.message:.500}", self.change, self.frames))
+        )
 
 
 def said_of(exc: BaseException | None, told: bool, nameless: bool, folder: Path) -> dict:
@@ -68,7 +75,9 @@ def judged(ending: Ending) -> Outcome:
     said = ending.said or {"fault": None}
     fault = ending.trouble or said["fault"]
     frames = said.get("frames") or _of_stack(ending.stack)
-    return Outcome(fault, said.get("message", ""), frames, ending.cpu_seconds, ending.grown_bytes)
+    return Outcome(
+        fault, said.get("message", ""), (ending.told or [""])[0], frames, ending.cpu_seconds, ending.grown_bytes
+    )
 
 
 def _of_stack(stack: str) -> str:

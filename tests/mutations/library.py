@@ -8,7 +8,7 @@ from acestep_pack.acestep_core.checkpoints.shelf import Shelf
 from acestep_pack.acestep_core.cli import main
 from acestep_pack.acestep_core.formats import read_tags, tagged
 from acestep_pack.acestep_core.lora import Adapter, read_adapter, save_adapter
-from acestep_pack.acestep_core.lora.deltas import tensors_of
+from acestep_pack.acestep_core.lora.deltas import Kronecker, tensors_of
 from acestep_pack.acestep_core.lora.find import list_adapters, why_not
 from acestep_pack.acestep_core.training.captions import own_songs
 from acestep_pack.acestep_core.training.curve import curve_of, picture
@@ -16,7 +16,7 @@ from acestep_pack.acestep_core.training.dataset import LeftOut, read_dataset
 from acestep_pack.acestep_core.training.losses import Losses
 from acestep_pack.acestep_core.training.prepare import Preparation
 from core_tests.conftest import save_tiny_stage, save_tiny_text_encoder, save_tiny_vocoder
-from core_tests.lora_material import dora, hadamard, kronecker, lora
+from core_tests.lora_material import dora, draw, hadamard, kronecker, lora
 
 __all__ = [
     "STAGE",
@@ -26,6 +26,7 @@ __all__ = [
     "Adapter",
     "Cascade",
     "CheckpointError",
+    "Kronecker",
     "LeftOut",
     "Losses",
     "Preparation",
@@ -36,6 +37,7 @@ __all__ = [
     "audio",
     "curve_of",
     "dora",
+    "draw",
     "hadamard",
     "kronecker",
     "list_adapters",

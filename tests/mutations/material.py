@@ -151,10 +151,16 @@ def all_in_one(folder: Path, family: Path) -> None:
 def models(folder: Path, family: Path) -> None:
     """ComfyUI's models folder: a whole and a mutant one of each kind."""
     parts = _comfyui_parts(family)
-    for name, tensors in {"diffusion_models": parts["turbo"], "text_encoders": parts["text"], "vae": parts["vae"]}.items():
+    for name, tensors in {
+        "diffusion_models": parts["turbo"],
+        "text_encoders": parts["text"],
+        "vae": parts["vae"],
+    }.items():
         for file in ("whole-turbo.safetensors", "mutant-turbo.safetensors"):
             (folder / "models" / name).mkdir(parents=True, exist_ok=True)
             save_file(tensors, folder / "models" / name / file, {"format": "pt"})
+    for name in ("whole-stage", "mutant-stage"):
+        shutil.copytree(family / "s", folder / "models" / "acestep" / name)
     for file in ("whole.safetensors", "mutant.safetensors"):
         ours.save_adapter(_lora(family), folder / "models" / "loras" / file, "comfyui", {"trigger words": "zzt"})
 
@@ -186,6 +192,13 @@ def peft(folder: Path, family: Path) -> None:
     config = folder / "mutant-lora" / "adapter_config.json"
     patterns = {"rank_pattern": {"layers.0.self_attn.q_proj": 4}, "alpha_pattern": {"layers.1.mlp.down_proj": 8.0}}
     config.write_text(json.dumps({**json.loads(config.read_text()), **patterns, "r": 4, "lora_alpha": 8}))
+
+
+def peft_lokr(folder: Path, family: Path) -> None:
+    """Of layers of 32 by 32, which PEFT splits into 4 by 4 and 8 by 8."""
+    delta = ours.Kronecker((ours.draw(4, 4),), (ours.draw(8, 3), ours.draw(3, 8)), 0.5)
+    adapter = ours.Adapter("products", dict.fromkeys(LAYERS[:2], delta))
+    ours.save_adapter(adapter, folder / "mutant-lokr", "peft", _facts())
 
 
 def comfyui(folder: Path, family: Path) -> None:
@@ -226,7 +239,11 @@ def kohya(folder: Path, family: Path) -> None:
         name = f"lora_unet_{path.replace('.', '_')}"
         tensors |= {f"{name}.lora_down.weight": delta.a, f"{name}.lora_up.weight": delta.b}
         tensors[f"{name}.alpha"] = torch.tensor(8.0)
-    settings = {"ss_network_dim": "4", "ss_network_alpha": "8", "ss_network_args": json.dumps({"r": 4, "lora_alpha": 8})}
+    settings = {
+        "ss_network_dim": "4",
+        "ss_network_alpha": "8",
+        "ss_network_args": json.dumps({"r": 4, "lora_alpha": 8}),
+    }
     folder.mkdir()
     save_file({name: value.contiguous() for name, value in tensors.items()}, folder / "mutant.safetensors", settings)
 
@@ -366,7 +383,7 @@ def cached(folder: Path, family: Path) -> None:
 
 FOLDERS: tuple[Callable[[Path, Path], None], ...] = (
     *(original, sharded, pipeline, bundle, text, vae, split_stage, split_text, split_vae, all_in_one, models, known),
-    *(peft, comfyui, diffusers, dora, lokr, loha, kohya),
+    *(peft, peft_lokr, comfyui, diffusers, dora, lokr, loha, kohya),
     *(_sound("wav", "16"), _sound("flac"), _sound("mp3"), _sound("ogg"), _sound("opus"), floats, m4a),
     *(song, songs, captions, clips, _tabled("csv"), _tabled("tsv"), _tabled("jsonl"), trained, cached),
 )

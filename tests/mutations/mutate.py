@@ -4,6 +4,7 @@ What takes JSON may find it in a file of its own, in one line of several, in the
 file, or in the tags of sound.
 """
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,7 +84,25 @@ MUTATIONS: dict[str, Mutation] = {
 }
 
 
-def mutate(file: Path, name: str, draw: Draw) -> None:
-    """Changes a file where it lies."""
-    file.write_bytes(MUTATIONS[name](file.read_bytes(), draw))
+def mutate(file: Path, name: str, draw: Draw) -> str:
+    """Changes a file where it lies; returns the first place where it is another, before and after."""
+    before = file.read_bytes()
+    after = MUTATIONS[name](before, draw)
+    file.write_bytes(after)
+    return f"{file.name}: {_difference(_compared(before), _compared(after))}"
 
+
+def _compared(data: bytes) -> bytes:
+    """JSON as the mutations write it, so that only what was mutated differs."""
+    try:
+        return json.dumps(json.loads(data)).encode()
+    except (ValueError, RecursionError):
+        return data
+
+
+def _difference(before: bytes, after: bytes) -> str:
+    if before == after:
+        return "as before"
+    at = next((i for i, (one, other) in enumerate(zip(before, after)) if one != other), min(len(before), len(after)))
+    shown = (repr(data[max(0, at - 40) : at + 60])[1:] for data in (before, after))
+    return f"{' -> '.join(shown)} at byte {at}, {len(before)} -> {len(after)} bytes"

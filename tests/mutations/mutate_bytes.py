@@ -72,9 +72,7 @@ def other(data: bytes, draw: Draw) -> bytes:
     return draw.in_turn(OTHER)
 
 
-BYTES = {
-    function.__name__: function for function in (flip, cut, double, zero, noise, insert, truncate, other)
-}
+BYTES = {function.__name__: function for function in (flip, cut, double, zero, noise, insert, truncate, other)}
 
 
 def _range(data: bytes, draw: Draw) -> tuple[int, int]:

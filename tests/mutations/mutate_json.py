@@ -69,7 +69,9 @@ def _scaled(value, draw: Draw):
     if isinstance(value, str):
         return draw.choice((value[:-1], value * 2, value.upper(), value + "\n", value + "\t\x1b", list(value)))
     if isinstance(value, list):
-        return draw.choice((value[:-1], value[1:], value * 2, value[::-1], value * 1000, dict.fromkeys(map(str, value))))
+        return draw.choice(
+            (value[:-1], value[1:], value * 2, value[::-1], value * 1000, dict.fromkeys(map(str, value)))
+        )
     return draw.choice((list(value), list(value.items()), dict.fromkeys(value), dict(list(value.items())[::2])))
 
 
@@ -137,8 +139,7 @@ def syntax(text: str, draw: Draw) -> str:
 
 
 JSON = {
-    function.__name__: function
-    for function in (wrong_value, scaled, missing, extra, twice, deep, top, torn, syntax)
+    function.__name__: function for function in (wrong_value, scaled, missing, extra, twice, deep, top, torn, syntax)
 }
 
 

@@ -125,7 +125,10 @@ def form(data: bytes, draw: Draw) -> bytes:
         lambda: pickle.dumps({"a": [1, 2]}),
         lambda: _zipped(data, instead("data.pkl", pickle.dumps(_RunsCode(), 2))),
         lambda: _zipped(data, instead("data.pkl", b"\x80\x02" + b"]" * 100_000 + b".")),
-        *(lambda part=part: _zipped(data, instead(part, None)) for part in ("/data/", "data.pkl", "version", "byteorder")),
+        *(
+            lambda part=part: _zipped(data, instead(part, None))
+            for part in ("/data/", "data.pkl", "version", "byteorder")
+        ),
         lambda: _zipped(data, instead("byteorder", b"big")),
         lambda: _zipped(data, instead("/data/", bytes(4))),
         lambda: _zipped(data, lambda name, inner: (name, b"")),

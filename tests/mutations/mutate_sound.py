@@ -67,7 +67,9 @@ def _lie_ogg(data: bytes, draw: Draw) -> bytes:
     lies += [("<I", last + 18, number) for number in (0, 2**32 - 1)] + [("<B", last + 5, flags) for flags in (0, 2, 7)]
     if data[body : body + 8] == b"OpusHead":
         lies += [("<B", body + 9, channels) for channels in (0, 3, 8, 255)]
-        lies += [("<H", body + 10, skipped) for skipped in COUNTS] + [("<h", body + 16, gain) for gain in (32767, -32768)]
+        lies += [("<H", body + 10, skipped) for skipped in COUNTS] + [
+            ("<h", body + 16, gain) for gain in (32767, -32768)
+        ]
         lies += [("<I", body + 12, rate) for rate in RATES] + [("<B", body + 18, family) for family in (1, 2, 255)]
     else:
         lies += [("<I", body + 12, rate) for rate in RATES] + [("<B", body + 11, channels) for channels in (0, 3, 255)]

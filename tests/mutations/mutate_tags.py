@@ -9,10 +9,35 @@ from .mutate_sound import checked
 
 KINDS = {b"RIFF": "wav", b"fLaC": "flac", b"OggS": "ogg", b"ID3\x04": "mp3"}
 RAW = (
-    *("\x1b[31m\x07mutant", "a" * 300_000, "", " ", "\n\n", "[" * 100_000, "null", "nan", "1e999", "\u202emutant", "\u2028"),
+    *(
+        "\x1b[31m\x07mutant",
+        "a" * 300_000,
+        "",
+        " ",
+        "\n\n",
+        "[" * 100_000,
+        "null",
+        "nan",
+        "1e999",
+        "\u202emutant",
+        "\u2028",
+    ),
     *("![x](http://example.com/a.png)", "<img src=x>", "\x00x", "%s%n%x", "٣", "🎵" * 1000),
 )
-NAMES = ("title", "artist", "song", "settings", "models", "lyrics", "bpm", "key", "comment", "seed", "\x1b[31m", "encoder")
+NAMES = (
+    "title",
+    "artist",
+    "song",
+    "settings",
+    "models",
+    "lyrics",
+    "bpm",
+    "key",
+    "comment",
+    "seed",
+    "\x1b[31m",
+    "encoder",
+)
 
 
 def _kind(data: bytes) -> str:

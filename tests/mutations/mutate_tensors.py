@@ -56,7 +56,7 @@ def offsets(data: bytes, draw: Draw) -> bytes:
     header, body = split(data)
     entries = json.loads(header)
     names = [name for name in entries if name != "__metadata__"]
-    one, two = (entries[name] for name in draw.sample(names, 2))
+    one, two = entries[draw.in_turn(names)], entries[draw.choice(names)]
     start, end = one["data_offsets"]
     one["data_offsets"] = draw.in_turn(
         (
@@ -90,7 +90,7 @@ def dtype(data: bytes, draw: Draw) -> bytes:
 
 
 def shape(data: bytes, draw: Draw) -> bytes:
-    """One tensor has another shape: no axis, one more, swapped, empty, half, double, or one that its bytes cannot be."""
+    """One tensor has another shape: fewer axes or more, swapped, empty, half, double, or what its bytes cannot be."""
     tensors, metadata = read(data)
     name = draw.in_turn(list(tensors))
     kind, given, values = tensors[name]
@@ -169,13 +169,11 @@ def metadata(data: bytes, draw: Draw) -> bytes:
             '{"lora_config":"{\\"r\\": 0, \\"lora_alpha\\": NaN}"}',
             '{"lora_config":"{\\"r\\": 4, \\"lora_alpha\\": 8, \\"alpha_pattern\\": \\"(l+)+x\\"}"}',
             '{"lora_config":"{\\"r\\": [4], \\"lora_alpha\\": 8, \\"alpha_pattern\\": {\\"(.+)+x\\": null}}"}',
-            "{%s}" % ",".join(f'"key {i}":"value\\n{i}"' for i in range(2000)),
+            json.dumps({f"key {i}": f"value\n{i}" for i in range(2000)}),
         )
     )
     inner = json.dumps(entries)[1:]
     return joined(f'{{"__metadata__":{raw},{inner}', body)
 
 
-TENSORS = {
-    function.__name__: function for function in (length, offsets, dtype, shape, numbers, names, metadata)
-}
+TENSORS = {function.__name__: function for function in (length, offsets, dtype, shape, numbers, names, metadata)}

@@ -102,6 +102,10 @@ def lists(place: Place) -> None:
                 raise Wrong(f"{file.name} is not listed; {here} are")
             if file.name not in here:
                 shelf.find(file.name, kind)
+    if "whole-stage" not in shelf.here(STAGE):
+        raise Wrong("the whole folder is not listed")
+    if "mutant-stage" not in shelf.here(STAGE):
+        shelf.find("mutant-stage", STAGE)
     _adapters_listed(models / "loras")
 
 
@@ -162,8 +166,8 @@ def sound(place: Place) -> None:
 
 
 def _check_nothing_lost(samples: torch.Tensor, whole: torch.Tensor) -> None:
-    zeros = torch.nn.functional.max_pool1d(samples[None, None].abs(), LOST, stride=1)
-    if len(samples) < len(whole) or not bool(zeros.all()):
+    loudest = torch.nn.functional.pad(samples.abs(), (0, LOST), value=1.0).unfold(0, LOST, 1).amax(1)
+    if len(samples) < len(whole) or not bool(loudest.all()):
         raise Wrong("sound was lost and nothing is said of it")
 
 

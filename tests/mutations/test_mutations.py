@@ -1,7 +1,9 @@
 """Files of every kind that is read, mutated: each case ends in success or in one clean error that names the file,
 within 2 GiB and 10 s of CPU.
 
-A case is found again by its id alone: `pytest -m slow -k config-json.wrong_value-17 tests/mutations`.
+A case is found again by its id alone: `pytest -m slow -k config-json.wrong_value-17 tests/mutations`. Environment:
+ACESTEP_MUTATION_SEED, the first number of each kind of case, 0 if it is not set: another one makes other cases;
+ACESTEP_MUTATION_KEEP, a folder in which each mutated file stays.
 """
 
 import sys
