@@ -114,7 +114,7 @@ _ALL = (
     Subject("list_texts", "models", "models/text_encoders/mutant*", "lists", 20, {**HEADER, **TENSORS}),
     Subject("list_vaes", "models", "models/vae/mutant*", "lists", 20, {**HEADER, **TENSORS}),
     Subject("list_adapters", "models", "models/loras/mutant*", "lists", 35, SAFETENSORS),
-    Subject("list_folders", "models", "models/acestep/mutant*/*", "lists", 25, {**JSON, **BYTES}),
+    Subject("list_folders", "models", "models/acestep/mutant*/config.json", "lists", 25, {**JSON, **BYTES}),
     Subject("known_index", "known", "models/*/*.index.json", "known_models", 20, JSON),
     # adapters
     Subject("peft_config", "peft", "mutant-lora/adapter_config.json", "adapter", 60, {**JSON, "json.pattern": 40}),
