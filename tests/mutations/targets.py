@@ -261,9 +261,9 @@ def clips(place: Place) -> None:
 def losses(place: Place) -> None:
     """The curve of a training, as the node and `train` draw it, and what is kept of it to go on."""
     file = place.mutant() / "losses.csv"
-    kept = ours.Losses(file, 2)
+    kept = ours.LossLog(file, 2)
     kept.add(3, 0.5, 1e-4, None)
-    curve = ours.curve_of(kept.read())
+    curve = ours.loss_plot_of(kept.read())
     ours.picture(curve, 3)
 
 
