@@ -21,17 +21,18 @@ _HOME = ("XDG_DATA_HOME", "XDG_CACHE_HOME", "HF_HOME", "HOME", "ACESTEP_MODELS")
 
 
 def build(whole: Path, scratch: Path) -> None:
-    """The material, made by a child: it trains."""
+    """The material, each folder made by a child: some train. What cannot be made fails those cases alone."""
     from . import material
 
-    def make(tell: forked.Tell) -> dict:
+    def made(make: Callable[[Path, Path], None]) -> dict:
         _settle(scratch / "home")
-        material.build(whole)
+        make(whole / make.__name__, whole / "family" / "family")
         return {}
 
-    ending = forked.run(make, scratch, wall_seconds=600)
-    if ending.said is None:
-        raise RuntimeError(f"the material could not be made; {ending}")
+    for make in material.FOLDERS:
+        ending = forked.run(lambda tell, make=make: made(make), scratch)
+        if ending.said is None:
+            shutil.rmtree(whole / make.__name__, ignore_errors=True)
     (whole / DONE).touch()
 
 
@@ -43,6 +44,8 @@ def warm(whole: Path, scratch: Path) -> None:
     _settle(scratch / "home")
     seen = {SUBJECTS[case.subject].target: case for case in WHOLE if SUBJECTS[case.subject].target != LEARNING}
     for case in seen.values():
+        if not _source(case, whole).is_dir():
+            continue
         with _folder(case, whole, scratch) as folder:
             _at_work(case, folder, whole, lambda line: None)
 
@@ -50,6 +53,8 @@ def warm(whole: Path, scratch: Path) -> None:
 def tried(asked: dict, whole: Path, scratch: Path) -> str:
     """The outcome of one case, as JSON."""
     case = Case(**asked)
+    if case.subject in SUBJECTS and not _source(case, whole).is_dir():
+        return judge.as_json(judge.Outcome("its whole files could not be made, see above"))
     with _folder(case, whole, scratch) as folder:
 
         def child(tell: forked.Tell) -> dict:
@@ -73,14 +78,17 @@ def _mutated(case: Case, folder: Path) -> str:
     return change
 
 
+def _source(case: Case, whole: Path) -> Path:
+    return whole / SUBJECTS[case.subject].folder
+
+
 @contextlib.contextmanager
 def _folder(case: Case, whole: Path, scratch: Path):
     folder = scratch / case.id
-    source = whole / SUBJECTS[case.subject].folder if case.subject in SUBJECTS else None
-    if source is None:
-        folder.mkdir()
+    if case.subject in SUBJECTS:
+        shutil.copytree(_source(case, whole), folder)
     else:
-        shutil.copytree(source, folder)
+        folder.mkdir()
     before = os.getcwd()
     os.chdir(folder)
     try:

@@ -21,14 +21,8 @@ SONG |= {"time_signature": "4", "seconds": 12}
 LAYERS = ("layers.0.self_attn.to_q", "layers.1.cross_attn.to_out.0", "layers.1.mlp.down_proj")
 
 
-def build(whole: Path) -> None:
-    """All of them, below a folder that is not there yet. Every function here makes one folder."""
-    family(whole / "family")
-    for make in FOLDERS:
-        make(whole / make.__name__, whole / "family" / "family")
-
-
-def family(folder: Path) -> None:
+def family(folder: Path, family: Path) -> None:
+    """The models that all others are made of."""
     for seed, slot in enumerate("lms"):
         ours.save_tiny_stage(folder / "family" / slot, seed)
     ours.save_tiny_text_encoder(folder / "family" / "text_encoder")
@@ -381,7 +375,9 @@ def cached(folder: Path, family: Path) -> None:
     (folder / "song.wav").unlink(missing_ok=True)
 
 
+# Each makes one folder of its own name, by the models of the first.
 FOLDERS: tuple[Callable[[Path, Path], None], ...] = (
+    family,
     *(original, sharded, pipeline, bundle, text, vae, split_stage, split_text, split_vae, all_in_one, models, known),
     *(peft, peft_lokr, comfyui, diffusers, dora, lokr, loha, kohya),
     *(_sound("wav", "16"), _sound("flac"), _sound("mp3"), _sound("ogg"), _sound("opus"), floats, m4a),

@@ -173,12 +173,12 @@ def _check_nothing_lost(samples: torch.Tensor, whole: torch.Tensor) -> None:
 
 def _referenced(place: Place, file: Path, wave) -> None:
     models = _cascade(place.family)
-    heard = models.hear(file).timbre[0]
+    heard = models.encode_reference(file).timbre[0]
     if not bool(heard.isfinite().all()):
         raise Wrong("the reference is no number")
     if float(wave.samples.abs().max()) > 1:
         clamped = ours.Waveform(wave.samples.clamp(-1, 1), wave.sample_rate_hz)
-        if not torch.allclose(heard, models.hear(clamped).timbre[0], atol=1e-4):
+        if not torch.allclose(heard, models.encode_reference(clamped).timbre[0], atol=1e-4):
             raise Wrong("samples beyond +-1 are heard as they are")
 
 
