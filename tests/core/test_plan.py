@@ -145,6 +145,21 @@ def test_finished_music_begins_where_the_slot_does():
     assert [stretch(TINY, slot, at=None)[0] for slot in range(3)] == [1.0, 0.3, 0.1]
 
 
+@pytest.mark.parametrize("own", [TINY, TURBO, BASE], ids=lambda own: own.variant)
+def test_finished_music_is_not_taken_to_pure_noise(own):
+    """At t = 1 nothing would be left of it: the first stage begins at the time of its table nearest to its middle."""
+    table, times = stretch(own, 0), stretch(own, 0, finished=True)
+    assert times[0] in table[1:-1] and times[-1] == table[-1]
+    middle = (table[0] + table[-1]) / 2
+    assert all(abs(times[0] - middle) <= abs(t - middle) for t in table[1:-1])
+    for slot in (1, 2):  # where something is left
+        assert stretch(own, slot, finished=True) == stretch(own, slot)
+    for chosen in ({"start": 1.0}, {"at": 1.0, "start": 1.0}):
+        assert stretch(own, 0, finished=True, **chosen)[0] == 1.0
+    one_step = stretch(own, 0, finished=True, end=0.99)
+    assert 0.99 < one_step[0] < 1 and one_step[-1] == 0.99
+
+
 def test_a_stage_off_its_place_spends_as_many_steps_as_the_model_would():
     assert len(stretch(TINY, 0, at=0.7)) - 1 == 6  # of 19 steps at shift 3 as many lie between 0.7 and 0.3
     assert stretch(TINY, 2, start=1.0, end=0.0) == plan([TINY], SamplingSettings())[0].times
