@@ -24,6 +24,7 @@ def command() -> int:
         signal.signal(signal.SIGINT, _stopped)
     if sys.argv[1:2] == ["generate"]:
         spare("scipy")
+        spare("sklearn")  # it needs scipy, and older transformers import it wherever it is installed
     try:
         return main()
     finally:

@@ -5,6 +5,7 @@ from comfy_api.latest import ComfyExtension, io
 from . import (
     audio,
     dataset,
+    example_clip,
     latents,
     load,
     lora,
@@ -37,6 +38,7 @@ NODES = (
     stages.StageM,
     stages.StageS,
     vocoder.Vocode,
+    example_clip.ExampleClip,
     audio.SaveAudio,
     audio.Spectrogram,
     audio.Envelope,

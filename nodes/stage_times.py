@@ -8,7 +8,7 @@ from ..acestep_core.checkpoints.checkpoint import read_checkpoint
 from ..acestep_core.checkpoints.registry import STAGE
 from ..acestep_core.checkpoints.variants import VARIANTS
 from ..acestep_core.errors import UserError
-from ..acestep_core.flow.stage_plan import stretch
+from ..acestep_core.flow.stage_plan import stage_times
 from ..acestep_core.models.defaults import VariantDefaults
 from .host import locations
 from .model_choice import plain
@@ -42,7 +42,7 @@ class StageTimes:
             raise UserError(f"shift: got {self.shift:g}, expected at most {MOST_SHIFT:g}")
         start, end = (None if t is None or t < 0 else t for t in (self.start, self.end))
         chosen = {"start": start, "end": end, "steps": self.steps or None, "shift": self.shift or None}
-        return stretch(own, self.slot, at=self.at, finished=self.finished, **chosen)
+        return stage_times(own, self.slot, at=self.at, finished=self.finished, **chosen)
 
     def notes(self, times: tuple[float, ...]) -> tuple[str, ...]:
         """A warning where finished music would be lost, or begins at a time that nobody chose."""

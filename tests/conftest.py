@@ -24,8 +24,8 @@ if "acestep_pack" not in sys.modules:
     sys.modules["acestep_pack"] = pack = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(pack)
 
-# Test files cannot import one another; what those of comfyui/ and nodes/, and of core/, share goes by these names.
-for folder in ("comfyui", "core"):
+# Test files cannot import one another; what those of a folder share goes by these names.
+for folder in ("comfyui", "core", "workflows"):
     if f"{folder}_tests" not in sys.modules:
         sys.modules[f"{folder}_tests"] = package = types.ModuleType(f"{folder}_tests")
         package.__path__ = [str(ROOT / "tests" / folder)]
@@ -33,13 +33,17 @@ for folder in ("comfyui", "core"):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """A file stays in one process with `-n`, and all that talk to a running ComfyUI share one."""
+    """A file stays in one process with `-n`, and those that talk to a running ComfyUI share one.
+
+    The workflows, which take as long as all others of these together, have servers of their own.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid):
             file = nodeid.split("::")[0]
-            return "tests/comfyui" if file.startswith("tests/comfyui/") else file
+            shared = file.startswith("tests/comfyui/") and not file.endswith("/test_workflows.py")
+            return "tests/comfyui" if shared else file
 
     config.option.loadscopereorder = False  # by numbers of tests: slow files have few, and would come last
     return ByFile(config, log)

@@ -12,16 +12,18 @@ from pathlib import Path
 
 from ..errors import CheckpointError
 from ..models.defaults import VariantDefaults
+from .config_check import checked_arguments
 from .configs import (
     PUBLISHED,
-    shapes_of,
     stage_arguments,
     stage_config_from_shapes,
+    text_arguments,
     text_config_from_shapes,
     vae_arguments_from_shapes,
 )
 from .layouts import AUDIO_TOKEN_PARTS, STAGE_PARTS, split_file, split_original, vae_to_diffusers
-from .variants import OVERRIDES, variant_defaults
+from .shapes import shapes_of
+from .variants import family_in, variant_defaults
 from .weights import TensorInfo, read_folder, read_header, read_json
 
 ORIGINAL, DIFFUSERS, COMFYUI, ALL_IN_ONE = "original", "diffusers", "comfyui", "all-in-one"
@@ -140,7 +142,7 @@ def _read_pipeline(path: Path) -> Checkpoint:
         path,
         DIFFUSERS,
         parts,
-        family=_family(config, wider=encoder_hidden != config.get("hidden_size")),
+        family=_family(config, path, wider=encoder_hidden != config.get("hidden_size")),
         defaults=variant_defaults(config, path),
         timbre_frames=PUBLISHED["timbre_fix_frame"],
         tokenizer_folder=text and _tokenizer_folder(text),
@@ -155,7 +157,7 @@ def _component(folder: Path, part: str) -> Part:
             f"{folder} is a {kind} by its config.json, expected {COMPONENT_CLASSES[part]}; choose another folder"
         )
     tensors = read_folder(folder)
-    return Part(config, vae_to_diffusers(tensors) if part == "vae" else tensors)
+    return _part(part, config, vae_to_diffusers(tensors) if part == "vae" else tensors, folder / "config.json")
 
 
 def _text_part(folder: Path) -> Part:
@@ -164,7 +166,15 @@ def _text_part(folder: Path) -> Part:
         raise CheckpointError(
             f"{folder} holds no Qwen3 text encoder, though its config.json says so; download it again"
         )
-    return Part(read_json(folder / "config.json"), tensors)
+    return _text_part_of(read_json(folder / "config.json"), tensors, folder / "config.json")
+
+
+def _text_part_of(config: Mapping, tensors: dict[str, TensorInfo], place: Path) -> Part:
+    return Part(text_arguments(config, shapes_of(tensors), place), tensors)
+
+
+def _part(name: str, config: Mapping, tensors: dict[str, TensorInfo], place: Path) -> Part:
+    return Part(checked_arguments(name, config, shapes_of(tensors), place), tensors)
 
 
 def _tokenizer_folder(folder: Path) -> Path | None:
@@ -182,10 +192,10 @@ def _read_file(path: Path) -> Checkpoint:
     parts = split_file(names)
     found: dict[str, Part] = {}
     if "vae" in parts:
-        found["vae"] = Part(_vae_arguments(parts["vae"], path), parts["vae"])
+        found["vae"] = _part("vae", _vae_arguments(parts["vae"], path), parts["vae"], path)
     if "text_encoder" in parts:
-        shapes = shapes_of(parts["text_encoder"])
-        found["text_encoder"] = Part(text_config_from_shapes(shapes, path), parts["text_encoder"])
+        config = text_config_from_shapes(shapes_of(parts["text_encoder"]), path)
+        found["text_encoder"] = _text_part_of(config, parts["text_encoder"], path)
     tokenizer = _tokenizer_folder(path.parent) if "text_encoder" in found else None
     if "transformer" not in parts:
         return Checkpoint(path, COMFYUI, found, tokenizer_folder=tokenizer, unused=tuple(names))
@@ -205,19 +215,21 @@ def _vae_arguments(tensors: Mapping[str, TensorInfo], path: Path) -> dict:
 
 
 def _stage(path: Path, layout: str, config: dict, tensors: Mapping, folder: Path) -> Checkpoint:
-    arguments = stage_arguments(config, path)
-    parts = {p: Part(arguments[p], tensors[p]) for p in (*STAGE_PARTS, *AUDIO_TOKEN_PARTS) if p in tensors}
+    place = path / "config.json" if path.is_dir() else path
+    arguments = stage_arguments(config, place)
     for part in STAGE_PARTS:
-        if part not in parts:
+        if part not in tensors:
             raise CheckpointError(
                 f"{path} has no tensors of the {part}, expected a whole ACE-Step 1.5 model; get the whole file"
             )
+    present = [part for part in (*STAGE_PARTS, *AUDIO_TOKEN_PARTS) if part in tensors]
+    parts = {part: _part(part, arguments[part], tensors[part], place) for part in present}
     silence = folder / SILENCE_FILE
     return Checkpoint(
         path,
         layout,
         parts,
-        family=_family(config, wider="encoder_hidden_size" in config),
+        family=_family(config, path, wider="encoder_hidden_size" in config),
         defaults=variant_defaults(config, path),
         timbre_frames=config.get("timbre_fix_frame") or PUBLISHED["timbre_fix_frame"],
         silence_file=silence if silence.is_file() else None,
@@ -225,9 +237,9 @@ def _stage(path: Path, layout: str, config: dict, tensors: Mapping, folder: Path
     )
 
 
-def _family(config: Mapping, wider: bool) -> str:
-    """Whether a token goes before each timbre reference ("xl") or not ("2b"): told by an encoder of its own width."""
-    return (config.get(OVERRIDES) or {}).get("family") or ("xl" if wider else "2b")
+def _family(config: Mapping, place: Path, wider: bool) -> str:
+    """ "xl" puts a token before each timbre reference, "2b" does not; an encoder of its own width shows an XL."""
+    return family_in(config, place) or ("xl" if wider else "2b")
 
 
 def _foreign(path: Path, names: tuple[str, ...]) -> str:

@@ -1,9 +1,11 @@
 """Downloads a known model from the Hugging Face hub into the models folder; the one place that uses the network.
 
-Files are fetched in pieces that survive: NAME.CONTENT_HASH.incomplete grows until it is whole, is checked against the
-hub's own SHA-256, and only then gets its name. A download that broke off, in this process or another, goes on where it
-ended; one that still goes on holds a lock on that file. Only what a model needs is fetched: configs, safetensors,
-tokenizers, silence_latent.pt; never code or pickles.
+NAME.CONTENT_HASH.incomplete grows until it is whole, is checked against the hub's own SHA-256, and only then gets its
+name. A download that broke off, in this process or another, resumes; one that goes on holds a lock on that file. Only
+the files that a model needs are fetched: configs, safetensors, tokenizers, silence_latent.pt; never code or pickles.
+
+huggingface_hub's `hf_hub_download` does not replace this: its unfinished files have random names, so that another
+process begins anew; it waits without end for a file that another process fetches; and it compares no SHA-256.
 """
 
 import errno
@@ -11,11 +13,12 @@ import fnmatch
 import glob
 import hashlib
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
 from ..errors import AceStepError, CheckpointError
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 _SAFE_SUFFIXES = (".json", ".safetensors")
 _HASH_CHUNK_BYTES = 1 << 22
+_HASH = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,9 @@ def _fetch_all(known: KnownModel, target: Path, progress: Callable[[Progress], N
     from huggingface_hub import HfApi
 
     info = HfApi().model_info(known.repo, files_metadata=True)
-    files = [file for file in info.siblings if _wanted(known, file.rfilename)]
+    files = [file for file in info.siblings or () if _wanted(known, file.rfilename)]
+    for file in files:
+        _check_entry(known.repo, file)
     if not files:
         raise CheckpointError(f"{known.repo} no longer has {', '.join(known.patterns)}; choose another model")
     # Weights come last: a model whose config and weights are there counts as whole.
@@ -104,6 +110,20 @@ def _fetch_all(known: KnownModel, target: Path, progress: Callable[[Progress], N
         before += file.size
 
 
+def _check_entry(repo: str, file: "RepoSibling") -> None:
+    """Raises DownloadError for a file that would lie outside the model's folder, or has no size or hash to check."""
+    parts = PurePosixPath(file.rfilename).parts
+    if not parts or ".." in parts or parts[0] == "/" or any(mark in file.rfilename for mark in "\\:\0"):
+        raise DownloadError(
+            f"{repo} lists {file.rfilename!r}, which would lie outside the model's folder; nothing was fetched, set "
+            "HF_ENDPOINT to a hub that you trust"
+        )
+    if not isinstance(file.size, int) or not _HASH.fullmatch(str(_content(file))):
+        raise DownloadError(
+            f"{repo} lists {file.rfilename!r} without its size or hash, so it could not be checked; nothing was fetched"
+        )
+
+
 def _fetch(repo: str, revision: str, file: "RepoSibling", target: Path, report: Callable[[int], None]) -> None:
     from huggingface_hub import hf_hub_url
 
@@ -117,6 +137,7 @@ def _fetch(repo: str, revision: str, file: "RepoSibling", target: Path, report: 
     with unfinished.open("a+b") as out:
         _lock(out, file.rfilename)
         _fill(out, hf_hub_url(repo, file.rfilename, revision=revision), file.size, report)
+        os.fsync(out.fileno())
         intact = _is_intact(out, file)
     # Windows removes and renames only what is closed, so the lock is gone by now and another process may come first.
     if not intact:

@@ -136,10 +136,10 @@ def _old_weight_norm(name: str) -> str:
 def vae_to_diffusers(names: Mapping[str, T]) -> dict[str, T]:
     """A vocoder's names in either spelling -> diffusers', weight norm as weight_g, weight_v. Values are untouched."""
     names = {_old_weight_norm(name): value for name, value in names.items()}
-    last = [int(m[1]) for name in names if (m := re.match(r"encoder\.layers\.(\d+)\.", name))]
+    last = [int(m[1]) for name in names if (m := re.match(r"encoder\.layers\.([0-9]{1,4})\.", name))]
     if not last:
         return names
-    modules = {theirs: ours for ours, theirs in _vae_modules(max(last) - 2).items()}
+    modules = {theirs: ours for ours, theirs in _vae_modules(min(max(last) - 2, len(names))).items()}
     return _vae_renamed(names, modules)
 
 

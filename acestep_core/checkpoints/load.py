@@ -16,6 +16,7 @@ from .locate import find, find_here
 from .networks import SILENCE_BUFFER, build
 from .registry import DEFAULT_TEXT, KNOWN, STAGE, TEXT, VOCODER
 from .silence import stage_silence
+from .tokenizer_check import check_tokenizer, special_tokens
 from .weights import read_json
 
 if TYPE_CHECKING:
@@ -96,9 +97,10 @@ def load_text_encoder(
     part = checkpoint.part("text_encoder")
     tokenizer = load_tokenizer(tokenizer_folder(checkpoint, folders))
     vocabulary = part.tensors["embed_tokens.weight"].shape[0]
-    if len(tokenizer) > vocabulary:
+    tokens = 1 + max(tokenizer.get_vocab().values(), default=-1)
+    if tokens > vocabulary:
         raise CheckpointError(
-            f"{checkpoint.path} knows {vocabulary} tokens, its tokenizer has {len(tokenizer)}; "
+            f"{checkpoint.path} knows {vocabulary} tokens, its tokenizer has {tokens}; "
             "put the tokenizer.json that belongs to the model beside it"
         )
     return TextEncoder(build("text_encoder", part, device, dtype), tokenizer)
@@ -111,15 +113,12 @@ def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     from transformers import PreTrainedTokenizerFast
 
     file = folder / "tokenizer.json"
-    read_json(file)  # says it when the file is missing or broken
-    settings = read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
-    special = {}
-    for key in ("pad_token", "eos_token", "bos_token", "unk_token"):
-        token = settings.get(key)
-        token = token.get("content") if isinstance(token, dict) else token
-        if token:
-            special[key] = token
-    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_file(str(file)), **special)
+    check_tokenizer(read_json(file), file)
+    special = special_tokens(folder / "tokenizer_config.json")
+    try:
+        return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_file(str(file)), **special)
+    except Exception as exc:  # noqa: BLE001  tokenizers has no class of its own for a file that it cannot read
+        raise CheckpointError(f"{file} cannot be read as a tokenizer ({exc}); download it again") from exc
 
 
 def load_vae(name_or_path: str | Path, *, device: Device = "cpu", dtype: Dtype = None) -> "AutoencoderOobleck":

@@ -1,9 +1,7 @@
 """Networks in memory -> files in the original layout, each written whole or not at all."""
 
 import json
-import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from ..errors import AceStepError
+from ..system.files import whole_file, write_whole
 from .checkpoint import SILENCE_FILE
 from .configs import original_config
 from .layouts import to_original
@@ -57,7 +56,7 @@ def save_stage_model(
         state |= to_original(part, network.state_dict())
     folder = _folder(folder)
     _save_tensors(folder / "model.safetensors", state, dtype)
-    _write(folder / SILENCE_FILE, lambda path: torch.save(silence.detach().float().cpu().contiguous(), path))
+    _save_silence(folder / SILENCE_FILE, silence)
     _save_json(folder / "config.json", config)
     return folder
 
@@ -87,11 +86,27 @@ def save_text_encoder(
 
 
 def write_tensors(tensors: Mapping[str, torch.Tensor], path: Path | str, metadata: Mapping[str, str]) -> None:
-    """Contiguous tensors as a safetensors file. Raises AceStepError where it cannot be written, as on a full disk."""
+    """Writes contiguous tensors as a safetensors file, the same bytes each time.
+
+    Raises AceStepError where it cannot be written, as on a full disk.
+    """
     try:
         save_file(dict(tensors), path, metadata=dict(metadata))
     except SafetensorError as exc:
         raise AceStepError(f"{path}: could not be written ({exc}); free space or give another place") from exc
+    if metadata:
+        _sort_metadata(path)
+
+
+def _sort_metadata(path: Path | str) -> None:
+    """Sorts the metadata within a safetensors header, in place: the library writes them in a random order."""
+    with open(path, "rb+") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        file.seek(8)
+        file.write(text.ljust(length))
 
 
 def _folder(folder: Path | str) -> Path:
@@ -102,20 +117,14 @@ def _folder(folder: Path | str) -> Path:
 
 def _save_tensors(path: Path, state: Mapping[str, torch.Tensor], dtype: torch.dtype | None) -> None:
     tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in state.items()}
-    _write(path, lambda unfinished: write_tensors(tensors, unfinished, {"format": "pt"}))
+    with whole_file(path) as part:
+        write_tensors(tensors, part, {"format": "pt"})
+
+
+def _save_silence(path: Path, silence: torch.Tensor) -> None:
+    with whole_file(path) as part:
+        torch.save(silence.detach().float().cpu().contiguous(), part)
 
 
 def _save_json(path: Path, value: Mapping) -> None:
-    text = json.dumps(value, indent=2, sort_keys=True) + "\n"
-    _write(path, lambda unfinished: Path(unfinished).write_text(text, encoding="utf-8"))
-
-
-def _write(path: Path, write: Callable[[str], object]) -> None:
-    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".incomplete")
-    os.close(handle)
-    try:
-        write(unfinished)
-        os.chmod(unfinished, 0o644)
-        os.replace(unfinished, path)
-    finally:
-        Path(unfinished).unlink(missing_ok=True)
+    write_whole(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())

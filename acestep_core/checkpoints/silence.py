@@ -1,12 +1,13 @@
-"""What silence looks like in the latent space: [1, C, N] float32.
+"""The latents of silence: [1, C, N] float32.
 
-A song without a reference is conditioned on it. Original folders bring silence_latent.pt, diffusers folders a buffer of
-the condition encoder. ComfyUI's files bring nothing, so there it is looked for, in this order: beside the file; in a
-local copy of any known model; and at last it is made, by encoding digital silence with the vocoder of the same file
-or a known one. (A few frames at the beginning differ from the rest, which is one frame repeated.)
+A song without a reference is conditioned on them. Original folders hold silence_latent.pt, diffusers folders a buffer
+of the condition encoder. ComfyUI's files hold neither. For them silence is taken from beside the file; else from a
+local copy of any known model; else digital silence is encoded with the vocoder of the same file or a known one. (A few
+frames at the beginning differ from the rest, which is one frame repeated.)
 """
 
 import pickle
+import zipfile
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +21,8 @@ from ..spec import PUBLISHED_LATENTS
 from .checkpoint import SILENCE_FILE, Checkpoint, Part, read_checkpoint
 from .locate import local_models, state_of
 from .networks import SILENCE_BUFFER, build, read_tensor
+
+_BYTES_MAX = 64 << 20  # the published one has 3.8 MB
 
 
 def stage_silence(
@@ -42,22 +45,41 @@ def stage_silence(
 
 def read_silence(path: Path, channels: int) -> torch.Tensor:
     """silence_latent.pt -> [1, channels, N] float32; unpickled as bare tensors only. Raises CheckpointError."""
+    _check_archive(path)
     try:
         silence = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+    except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path} is no whole tensor file ({str(error).splitlines()[0]}); fetch the file again"
+            f"{path} holds a pickle of more than a tensor, which can run any code when it is opened, so it is refused; "
+            "get the published file"
         ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise CheckpointError(f"{path} is no whole tensor file ({_first_line(error)}); fetch the file again") from error
     return _checked(silence, channels, path)
+
+
+def _check_archive(path: Path) -> None:
+    """Raises CheckpointError unless a file is a zip archive of a size that silence may have, as `torch.save` writes."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise CheckpointError(f"{path} is no whole tensor file ({_first_line(error)}); fetch the file again") from error
+    if size > _BYTES_MAX:
+        raise CheckpointError(f"{path} holds {size:,} bytes, expected at most {_BYTES_MAX:,}; fetch the file again")
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 @lru_cache(maxsize=4)
 def _silence_by(vocoder: Path, state: tuple) -> torch.Tensor:
     """Digital silence through a vocoder's encoder: [1, C, N], the last frame that of endless silence.
 
-    The stages of a cascade want the same one; `state` tells when the file is another.
+    Cached, as all stages of a cascade need it; `state` changes with the file.
     """
-    with torch.inference_mode(False), torch.no_grad():  # for whoever asks next, too
+    with torch.inference_mode(False), torch.no_grad():  # for callers outside of inference mode, too
         vae = build("vae", read_checkpoint(vocoder).part("vae"))
         encoder = Half(vae.encoder.float(), EncoderBlock)
         around = encoder_context(vae.config.downsampling_ratios)
@@ -67,13 +89,27 @@ def _silence_by(vocoder: Path, state: tuple) -> torch.Tensor:
 
 
 def _checked(silence: torch.Tensor, channels: int, path: Path) -> torch.Tensor:
-    if not isinstance(silence, torch.Tensor) or silence.ndim != 3 or silence.shape[:2] != (1, channels):
-        got = list(silence.shape) if isinstance(silence, torch.Tensor) else type(silence).__name__
+    fault = _fault(silence, channels)
+    if fault:
         raise CheckpointError(
-            f"{path}: silence is {got}, expected [1, {channels}, frames] as the model has {channels} latent channels; "
-            "get the silence_latent.pt that belongs to the model"
+            f"{path}: silence is {fault}, expected [1, {channels}, frames] as the model has {channels} latent "
+            f"channels; get the {SILENCE_FILE} that belongs to the model"
         )
     return silence.float()
+
+
+def _fault(silence: torch.Tensor, channels: int) -> str | None:
+    """Why a value is not latents of silence; None where it is."""
+    if not isinstance(silence, torch.Tensor):
+        return type(silence).__name__
+    shape = list(silence.shape)
+    if silence.layout != torch.strided or not silence.is_floating_point():
+        return f"{silence.dtype} in the layout {silence.layout}"
+    if silence.ndim != 3 or silence.shape[:2] != (1, channels) or not silence.shape[2]:
+        return str(shape)
+    if silence.numel() * silence.element_size() > silence.untyped_storage().nbytes():
+        return f"{shape} over fewer numbers"
+    return None if torch.isfinite(silence).all() else "not finite (NaN or infinite)"
 
 
 def _known_silence(folders: Sequence[Path | str]) -> torch.Tensor | None:

@@ -1,20 +1,20 @@
-"""TextStates kept on disk between runs: a caption that was read before is not read again, and its encoder not loaded.
+"""A cache of TextStates on disk: for prompts that were encoded before, the text encoder is not even loaded.
 
-A file is found by what made it: the text encoder's weights and tokenizer, the prompts to the letter, dtype and device.
-What cannot be read is made anew; the files that were not asked for longest go first.
+A file's name is a hash of the text encoder's weights and tokenizer, of the prompts, dtype and device. A damaged file is
+made anew; beyond the size limit, the least recently used files are removed.
 """
 
 import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 
 from ..errors import AceStepError
 from ..models.text_encoder import TextStates
@@ -26,12 +26,13 @@ from .checkpoint import Checkpoint
 logger = logging.getLogger(__name__)
 
 LIMIT_BYTES = 256 << 20
-_FORM = 1  # of the files; another one makes all of them unknown
+_FORM = 1  # of the files; a change makes all of them unknown
+_CHECKSUM = "sha256"
 _SAMPLES, _SAMPLE_BYTES = 64, 1 << 16
 
 
 def fingerprint(encoder: Checkpoint) -> str:
-    """Of a text encoder on disk, by its weights' header and samples all through them, and by its tokenizer."""
+    """A hash of a text encoder on disk: of its config, its tokenizer, and samples spread over its weights."""
     digest = hashlib.sha256()
     part = encoder.part("text_encoder")
     for file in sorted({info.file for info in part.tensors.values()}):
@@ -49,14 +50,14 @@ def fingerprint(encoder: Checkpoint) -> str:
 
 @dataclass(frozen=True)
 class TextCache:
-    """States in a folder, made by one text encoder (`encoder` is its fingerprint, dtype and device)."""
+    """TextStates of one text encoder in a folder; `encoder` is its fingerprint, dtype and device."""
 
     folder: Path
     encoder: str
     limit_bytes: int = LIMIT_BYTES
 
     def get(self, prompts: tuple[str, ...], make: Callable[[], TextStates]) -> TextStates:
-        """The states of these prompts, from the disk or from `make`."""
+        """The TextStates of these prompts, from the disk or from `make`."""
         key = json.dumps([_FORM, self.encoder, *prompts])
         file = self.folder / f"{hashlib.sha256(key.encode()).hexdigest()}.safetensors"
         known = _read(file)
@@ -64,7 +65,7 @@ class TextCache:
             return known
         states = make()
         if states.text.shape[1] >= TEXT_TOKENS_MAX or states.lyrics.shape[1] >= LYRIC_TOKENS_MAX:
-            return states  # perhaps cut, which its user is to be told each time
+            return states  # perhaps cut, which the encoder warns of each time
         try:
             self._write(file, states)
         except (OSError, AceStepError) as exc:
@@ -74,10 +75,10 @@ class TextCache:
     def _write(self, file: Path, states: TextStates) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: getattr(states, name).detach().cpu().contiguous() for name in ("text", "lyrics")}
-        write_whole(file, save(tensors))
-        self._throw_out()
+        write_whole(file, save(tensors, {_CHECKSUM: _checksum(tensors)}))
+        self._shrink()
 
-    def _throw_out(self) -> None:
+    def _shrink(self) -> None:
         files = [(path.stat(), path) for path in self.folder.glob("*.safetensors")]
         left = sum(stat.st_size for stat, _ in files)
         for stat, path in sorted(files, key=lambda entry: entry[0].st_mtime_ns):
@@ -89,15 +90,26 @@ class TextCache:
 
 def _read(file: Path) -> TextStates | None:
     try:
-        tensors = load_file(file)
-        os.utime(file)  # asked for last
+        with safe_open(file, framework="pt") as stored:
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            if (stored.metadata() or {}).get(_CHECKSUM) != _checksum(tensors):
+                return None
+        os.utime(file)  # the time of its last use
         return TextStates(**tensors)
-    except (OSError, SafetensorError, TypeError):  # not there, damaged, of another form
+    except (OSError, SafetensorError, TypeError):  # not there, damaged, other tensors
         return None
 
 
+def _checksum(tensors: Mapping[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
 def text_cache(encoder: Checkpoint, device: torch.device, dtype: torch.dtype | None) -> TextCache | None:
-    """The cache of a text encoder on disk at that dtype; None where the user wants none."""
+    """The cache of a text encoder on disk at a dtype; None where ACESTEP_CACHE is "off"."""
     folder = cache_folder()
     if folder is None:
         return None

@@ -1,20 +1,23 @@
-"""What a variant (turbo, base, sft, ...) wants by default: steps, shift, guidance. Read from the checkpoint itself.
+"""Default steps, shift and guidance of a variant (turbo, base, sft, ...), read from the checkpoint itself.
 
-Our own optional key "acestep_cascade" in config.json overrides any field; a lone ComfyUI file has no config, so there
-the file's name decides, and `source` says so.
+Our own optional key "acestep_cascade" in config.json overrides any field. A single file has no config, so its name
+decides, and `source` says so.
 """
 
 import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from ..errors import CheckpointError
 from ..flow.schedule import TURBO_TIMES
 from ..models.defaults import VariantDefaults
 from ..spec import BASE_GUIDANCE, BASE_SHIFT, BASE_STEPS, TURBO_SHIFT, TURBO_STEPS
+from .config_check import TEXT, Rule, check_value, number, one_of, several, whole
 
 OVERRIDES = "acestep_cascade"
+_OBJECT = Rule("an object", lambda value: isinstance(value, dict))
 
 
 def _turbo(variant: str, shift: float = TURBO_SHIFT, times: tuple[float, ...] | None = None) -> VariantDefaults:
@@ -35,13 +38,33 @@ VARIANTS = {
 }
 
 
+_FIELDS = MappingProxyType(
+    {
+        "family": one_of("2b", "xl", "tiny"),
+        "variant": TEXT,
+        "steps": whole(1, 1000),
+        "shift": number(0.01, 100),
+        "guidance": number(0, 1000),
+        "guidance_kind": TEXT,
+        "boundaries": several(number(0, 1), 100),
+        "valid_times": several(number(0, 1), 1000),
+        "cascade_steps": several(whole(1, 1000), 100),
+    }
+)
+
+
 def variant_in(text: str) -> str | None:
-    """The most specific variant that a name speaks of: "acestep_v1.5_xl_sft_bf16" -> "sft"; None if none, or two."""
+    """The most specific variant in a name: "acestep_v1.5_xl_sft_bf16" -> "sft"; None for none, or two."""
     words = re.sub(r"[^a-z0-9]+", "-", text.lower())
-    spoken = [variant for variant in VARIANTS if re.search(rf"(^|-){variant}(-|$)", words)]
-    if {"turbo", "base", "sft"}.issuperset(spoken) and len(spoken) > 1:
+    found = [variant for variant in VARIANTS if re.search(rf"(^|-){variant}(-|$)", words)]
+    if {"turbo", "base", "sft"}.issuperset(found) and len(found) > 1:
         return None  # a merge of two has no known defaults
-    return max(spoken, key=len, default=None)
+    return max(found, key=len, default=None)
+
+
+def family_in(config: Mapping, place: Path) -> str | None:
+    """The family in a config's "acestep_cascade"; None where it says none. Raises CheckpointError."""
+    return _overrides(config, place).get("family")
 
 
 def variant_defaults(config: Mapping, path: Path) -> VariantDefaults:
@@ -50,32 +73,38 @@ def variant_defaults(config: Mapping, path: Path) -> VariantDefaults:
     A turbo repository names the shift it was distilled for only in its own name, so a config that just says "turbo" is
     made more precise by a path that says, say, "turbo-shift1". Raises CheckpointError for a bad "acestep_cascade" key.
     """
-    told = variant_in(str(config.get("model_version") or ""))
-    if told is None and "is_turbo" in config:
-        told = "turbo" if config["is_turbo"] else "base"
-    named = variant_in(_spoken_name(path))
-    if told is not None and named is not None and named.startswith(told):
-        told = named
-    source = "config.json" if told else "file name" if named else "assumed"
-    # A lone file without any word on it: turbo is what nearly all published files are.
-    defaults = dataclasses.replace(VARIANTS[told or named or "turbo"], source=source)
-    return _overridden(defaults, config.get(OVERRIDES) or {}, path)
+    stated = variant_in(str(config.get("model_version") or ""))
+    if stated is None and "is_turbo" in config:
+        stated = "turbo" if config["is_turbo"] else "base"
+    named = variant_in(_name_of(path))
+    if stated is not None and named is not None and named.startswith(stated):
+        stated = named
+    source = "config.json" if stated else "file name" if named else "assumed"
+    # A lone file without a variant in its name: turbo is what nearly all published files are.
+    defaults = dataclasses.replace(VARIANTS[stated or named or "turbo"], source=source)
+    overrides = {key: value for key, value in _overrides(config, path).items() if key != "family"}
+    given = {key: tuple(value) if isinstance(value, list) else value for key, value in overrides.items()}
+    return dataclasses.replace(defaults, **given, source="config.json") if given else defaults
 
 
-def _spoken_name(path: Path) -> str:
+def _name_of(path: Path) -> str:
     """A file's or folder's name; in the cache of huggingface_hub, which names folders by commit, the repository's."""
     if path.parent.name == "snapshots":
         return path.parent.parent.name
     return path.stem if path.suffix == ".safetensors" else path.name
 
 
-def _overridden(defaults: VariantDefaults, overrides: Mapping, path: Path) -> VariantDefaults:
-    known = {field.name for field in dataclasses.fields(VariantDefaults)} - {"source"}
-    unknown = set(overrides) - known - {"family"}
+def _overrides(config: Mapping, path: Path) -> Mapping:
+    """The checked values below a config's own key, nulls left out. Raises CheckpointError."""
+    values = config.get(OVERRIDES) or {}
+    check_value(path, OVERRIDES, values, _OBJECT)
+    unknown = set(values) - set(_FIELDS)
     if unknown:
         raise CheckpointError(
-            f"{path}: config.json's {OVERRIDES} has {', '.join(sorted(unknown))}; expected only family, "
-            f"{', '.join(sorted(known))}; correct the file"
+            f"{path}: config.json's {OVERRIDES} has {', '.join(sorted(unknown))}; expected only "
+            f"{', '.join(_FIELDS)}; correct the file"
         )
-    given = {k: tuple(v) if isinstance(v, list) else v for k, v in overrides.items() if k in known}
-    return dataclasses.replace(defaults, **given, source="config.json") if given else defaults
+    values = {key: value for key, value in values.items() if value is not None}
+    for key, value in values.items():
+        check_value(path, f"{OVERRIDES}'s {key}", value, _FIELDS[key])
+    return values

@@ -1,4 +1,4 @@
-"""Guidance: how the velocity with the song's condition and the one without become the one that is followed.
+"""Guidance: combines the conditional and the unconditional velocity into the one that the solver follows.
 
 Latents and velocities are [B, C, T]. Adding a guidance is one function and one row of GUIDANCE.
 """
@@ -15,7 +15,7 @@ from ..errors import UserError
 from ..spec import APG_MOMENTUM, APG_NORM_LIMIT
 from .schedule import SAME_TIME
 
-# (latents, t, with condition, without) -> velocity
+# (latents, t, conditional velocity, unconditional velocity) -> velocity
 Combine = Callable[[torch.Tensor, float, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -23,12 +23,12 @@ class ConditionedVelocity(Protocol):
     def __call__(self, latents: torch.Tensor, t: float) -> torch.Tensor: ...
 
     def with_null(self, latents: torch.Tensor, t: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """The same, and that without the song's condition."""
+        """The conditional and the unconditional velocity."""
         ...
 
 
 def cfg(scale: float) -> Combine:
-    """Classifier-free guidance: away from the unconditioned velocity, `scale` times as far."""
+    """Classifier-free guidance: the unconditional velocity plus `scale` times the difference to the conditional one."""
 
     def combine(latents, t, cond, null):
         return null + scale * (cond - null)
@@ -37,9 +37,10 @@ def cfg(scale: float) -> Combine:
 
 
 def apg(scale: float) -> Combine:
-    """Adaptive projected guidance: only what stands across the conditioned velocity pushes, bounded, with memory.
+    """Adaptive projected guidance: only the part of the difference orthogonal to the conditional velocity counts.
 
-    Norms and projections run over time, per channel. The memory starts empty with each call of this function.
+    Its norm is bounded, and it carries momentum from step to step. Norms and projections run over time, per channel.
+    The momentum starts at zero with each call of this function.
     """
     memory = None
 
@@ -66,11 +67,11 @@ def _across(push: torch.Tensor, along: torch.Tensor) -> torch.Tensor:
 
 
 ADG_ANGLE_LIMIT = 3.14 / 6
-ADG_FLAT = 1e-3  # below this sine the two estimates lie in one line and there is no angle to turn by
+ADG_FLAT = 1e-3  # below this sine the two estimates are parallel and define no rotation
 
 
 def adg(scale: float) -> Combine:
-    """Angle-based dynamic guidance: turns the estimate of the music by an angle, per frame, over the channels."""
+    """Angle-based dynamic guidance: rotates the estimate of the music by an angle, per frame, over the channels."""
     weight = max(scale - 1, 0.0) + 1e-3
 
     def combine(latents, t, cond, null):
@@ -97,7 +98,7 @@ GUIDANCE: dict[str, Callable[[float], Combine] | None] = {"none": None, "cfg": c
 
 @dataclass(frozen=True)
 class Guidance:
-    """Which guidance, how strong (1 is none), and between which flow times, both included."""
+    """The kind of guidance, its scale (1 is none), and the flow times between which it acts, both included."""
 
     kind: str = "none"
     scale: float = 1.0
@@ -114,7 +115,7 @@ class Guidance:
 
     @property
     def forward_passes(self) -> int:
-        """How often a song is looked at in a step: with its condition, and where there is guidance without it too."""
+        """Forward passes of a step for one song: the conditional one, and with guidance the unconditional one."""
         return 2 if self.kind != "none" and self.scale > 1 else 1
 
     def applies(self, t: float) -> bool:
@@ -123,7 +124,7 @@ class Guidance:
 
 
 class Guided:
-    """velocity(latents, t) under guidance, for one stage: what guidance remembers begins and ends with this object."""
+    """velocity(latents, t) under guidance, for one stage; the momentum of guidance lives as long as this object."""
 
     def __init__(self, velocity: ConditionedVelocity, guidance: Guidance):
         self._velocity = velocity
@@ -136,7 +137,7 @@ class Guided:
         return self._guided(latents, t, self._combine)
 
     def corrector(self, latents: torch.Tensor, t: float) -> torch.Tensor:
-        """The velocity for a second look within one step: plain guidance, which leaves no trace in the memory."""
+        """The velocity of a second evaluation within one step: plain guidance, which leaves the momentum as it is."""
         return self._guided(latents, t, self._plain)
 
     def _guided(self, latents: torch.Tensor, t: float, combine: Combine | None) -> torch.Tensor:

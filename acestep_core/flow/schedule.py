@@ -1,6 +1,6 @@
 """Tables of flow times, as tuples of floats from noise (t = 1) to music (t = 0).
 
-A table of n steps has n + 1 times, the last being where it ends. Times are even in u, t = s u / (1 + (s - 1) u): a
+A table of n steps has n + 1 times, the last one its end. Times are even in u, t = s u / (1 + (s - 1) u): a
 shift s above 1 spends more of the steps near the noise.
 """
 
@@ -33,7 +33,7 @@ def times(steps: int, shift: float = 1.0, start: float = 1.0, end: float = 0.0) 
 
 
 def check_kinds(steps: object, boundaries: object) -> None:
-    """Of what settings may hold, None apart: a whole number or several, and flow times. Raises UserError."""
+    """Checks the kinds of `steps` (whole numbers) and `boundaries` (flow times); None passes. Raises UserError."""
     counts = steps if isinstance(steps, list | tuple) else [steps]
     if steps is not None and not all(isinstance(count, int) for count in counts):
         raise UserError(f"steps: got {steps!r}, expected a whole number, or one for each stage")
@@ -43,7 +43,7 @@ def check_kinds(steps: object, boundaries: object) -> None:
 
 
 def check_stretch(shift: float, start: float, end: float) -> None:
-    """Raises UserError unless there is a way from `start` down to `end`."""
+    """Checks a shift, and that t falls from `start` to `end`. Raises UserError."""
     if not 0 < shift < math.inf:
         raise UserError(f"shift: got {shift}, expected more than 0, such as 3 for turbo models and 1 for base models")
     if not 1 >= start > end >= 0:
@@ -51,7 +51,7 @@ def check_stretch(shift: float, start: float, end: float) -> None:
 
 
 def _turbo_times() -> tuple[float, ...]:
-    # Two shifts can meet in one time up to rounding; then the first one counts.
+    # Two shifts can give one time up to rounding; the first one counts.
     taught = {round(t, 9): t for shift in reversed(TURBO_TAUGHT_SHIFTS) for t in times(TURBO_STEPS, shift)[:-1]}
     return tuple(sorted(taught.values(), reverse=True))
 
@@ -69,9 +69,9 @@ def check(table: Sequence[float]) -> tuple[float, ...]:
 
 
 def turbo_nearest(custom: Sequence[float], valid: Sequence[float] = TURBO_TIMES) -> tuple[float, ...]:
-    """Any times as a table for a turbo model: each moved to the nearest valid one, then the terminal 0.
+    """Custom times as a table for a turbo model: each one replaced by the nearest valid time, then the final 0.
 
-    A terminal 0 in `custom` is taken as such. Raises UserError for none or for more than there are valid times.
+    A final 0 in `custom` is the end. Raises UserError for no times and for more times than valid ones exist.
     """
     custom = tuple(custom[:-1] if custom and custom[-1] == 0 else custom)
     if not 0 < len(custom) <= len(valid):
@@ -80,9 +80,9 @@ def turbo_nearest(custom: Sequence[float], valid: Sequence[float] = TURBO_TIMES)
 
 
 def snap(table: Sequence[float], valid: Sequence[float]) -> tuple[float, ...]:
-    """The table with every time that is a valid one, or 0, but for rounding replaced by that one.
+    """The table with times that equal a valid time, or 0, up to rounding replaced by that valid time.
 
-    Of several times so near to one, only the nearest: a fine table keeps its times apart, and only its last becomes 0.
+    Only the nearest time of the table is replaced, so a fine table keeps its times apart and only its last becomes 0.
     """
     meant = {}
     for known in (*valid, 0.0):
@@ -92,8 +92,8 @@ def snap(table: Sequence[float], valid: Sequence[float]) -> tuple[float, ...]:
     return tuple(meant.get(t, t) for t in table)
 
 
-def strangers(table: Sequence[float], valid: Sequence[float]) -> tuple[float, ...]:
-    """The times at which a table asks the model (all but its last) that are not valid ones."""
+def untrained_times(table: Sequence[float], valid: Sequence[float]) -> tuple[float, ...]:
+    """The times of a table at which the model is evaluated (all but the last) and that are not valid ones."""
     return tuple(t for t in table[:-1] if all(abs(known - t) > SAME_TIME for known in valid))
 
 

@@ -1,6 +1,6 @@
 """Solvers: one step along the flow, from t down to t_next. Latents are [B, C, T].
 
-A solver gives the latents at t_next and its present estimate of the finished music. Adding one is one function and one
+A solver returns the latents at t_next and its estimate of the finished music, x0. Adding one is one function and one
 row of SOLVERS.
 """
 
@@ -14,7 +14,7 @@ from .guidance import Guided
 
 class StepResult(NamedTuple):
     latents: torch.Tensor  # at t_next
-    x0: torch.Tensor  # where this step's velocity would lead
+    x0: torch.Tensor  # the estimate of the finished music
 
 
 # (velocity, latents, t, t_next, fresh noise, whether the model knows t = 0)
@@ -26,14 +26,14 @@ def _along(latents: torch.Tensor, velocity: torch.Tensor, t: float, t_next: floa
 
 
 def euler(velocity, latents, t, t_next, noise, knows_zero) -> StepResult:
-    """First order, one call of the model."""
+    """Euler, first order: one evaluation of the model."""
     return _along(latents, velocity(latents, t), t, t_next)
 
 
 def heun(velocity, latents, t, t_next, noise, knows_zero) -> StepResult:
-    """Second order: a second call at the far end of the step, and the mean of both.
+    """Heun, second order: a second evaluation at the end of the step, and the mean of both.
 
-    A model that was never taught t = 0 is not asked there: its last step is an Euler step.
+    A model that was not trained at t = 0 is not evaluated there: its last step is an Euler step.
     """
     first = velocity(latents, t)
     if t_next == 0 and not knows_zero:
@@ -43,7 +43,7 @@ def heun(velocity, latents, t, t_next, noise, knows_zero) -> StepResult:
 
 
 def sde(velocity, latents, t, t_next, noise, knows_zero) -> StepResult:
-    """First order to the estimate of the music, which is then noised afresh to t_next."""
+    """SDE, first order: the estimate of the music, noised to t_next with new noise."""
     x0 = latents - velocity(latents, t) * t
     return StepResult(t_next * noise() + (1 - t_next) * x0 if t_next > 0 else x0, x0)
 

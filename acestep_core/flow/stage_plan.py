@@ -1,6 +1,6 @@
-"""How a run is cut into stages: what the checkpoints want, changed by what the user asked -> one StagePlan a stage.
+"""Divides a run into stages: the checkpoints' defaults, overridden by the user's settings -> one StagePlan a stage.
 
-Numbers only, no networks: a wish that cannot be met is told before any model is loaded.
+Numbers only, no networks: settings that cannot work are refused before any model is loaded.
 """
 
 import dataclasses
@@ -20,10 +20,10 @@ Guidances = float | str | Guidance | Sequence[float | str | Guidance] | None
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """What a user may change in a run; None leaves it to the checkpoints.
+    """A user's settings of a run; None takes the checkpoints' defaults.
 
-    `steps` is the number in all or one number a stage, `boundaries` the flow times of the hand-overs,
-    `guidance` one for all stages that are made for it (for all where none is) or one a stage: a scale (7), a kind and a
+    `steps` is the total or one number a stage, `boundaries` are the flow times of the hand-overs. `guidance` is one
+    value for all stages trained for guidance (for all stages where none is) or one a stage: a scale (7), a kind and a
     scale ("cfg:7"), or a Guidance.
     """
 
@@ -39,14 +39,14 @@ class SamplingSettings:
 
     @property
     def stages(self) -> int:
-        """How many stages they speak of, at least one."""
+        """The number of stages that these settings describe, at least one."""
         counts = len(self.steps) if isinstance(self.steps, Sequence) else 1
         return max(counts, 1 + len(self.boundaries or ()))
 
 
 @dataclass(frozen=True)
 class StagePlan:
-    """A stage without its model: times from `times[0]` down to `times[-1]`."""
+    """A stage without its model: its flow times, its solver and its guidance."""
 
     times: tuple[float, ...]
     solver: str
@@ -60,7 +60,7 @@ class StagePlan:
 def plan(defaults: Sequence[VariantDefaults], settings: SamplingSettings) -> tuple[StagePlan, ...]:
     """One StagePlan for each of `defaults`. Raises UserError.
 
-    Given only numbers of steps, the run's own table (the first stage's shift) is cut after so many steps. Otherwise
+    With steps a stage and no boundaries, one table (with the first stage's shift) is cut after these steps. Otherwise
     each stage has times of its own shift between its boundaries.
     """
     counts = _counts(defaults, settings)
@@ -69,13 +69,13 @@ def plan(defaults: Sequence[VariantDefaults], settings: SamplingSettings) -> tup
     else:
         tables = _tables(defaults, counts, settings.boundaries)
     tables = [schedule.snap(table, own.valid_times or ()) for table, own in zip(tables, defaults, strict=True)]
-    # Where models know other times, the one at which the next begins is that of the hand-over.
+    # Where models have different valid times, the hand-over takes the time at which the next stage begins.
     tables = [(*own[:-1], following[0]) for own, following in pairwise(tables)] + tables[-1:]
     guidances = _guidances(defaults, settings.guidance)
     return tuple(StagePlan(table, settings.solver, guidance) for table, guidance in zip(tables, guidances, strict=True))
 
 
-def stretch(
+def stage_times(
     own: VariantDefaults,
     slot: int,
     *,
@@ -87,23 +87,22 @@ def stretch(
     shift: float | None = None,
     slots: int = len(DEFAULT_BOUNDARY_US) + 1,
 ) -> tuple[float, ...]:
-    """Times of a lone stage that stands in a slot of a cascade (0 is the first), from a checkpoint's own defaults.
+    """Flow times of one stage in a slot of a cascade (0 is the first), from a checkpoint's defaults.
 
-    `at`: the time at which its latents are, None where they are finished or not known. What is None follows: the stage
-    begins where the latents are, else where its slot does, and ends where its slot ends. `finished`: the latents are
-    finished music; a stage that would begin at t = 1, where nothing is left of them, begins in the middle of its slot.
-    Raises UserError.
+    `at` is the time of its latents, None for finished or unknown ones. A `start` of None is `at`, else the start of
+    the slot; an `end` of None is the end of the slot. `finished`: the latents are finished music; a stage that would
+    begin at t = 1, where nothing of them is left, begins in the middle of its slot. Raises UserError.
     """
     edges = (1.0, *(_own(own.boundaries, slots - 1) or _default_boundaries(slots)), 0.0)
     end = edges[slot + 1] if end is None else end
     if start is None:
         start = at if at is not None else edges[slot]
         if finished and start == 1 > end:
-            start = _middle(stretch(own, slot, end=end, shift=shift, slots=slots))
+            start = _middle(stage_times(own, slot, end=end, shift=shift, slots=slots))
     if start <= end:
         raise UserError(
-            f"stretch: this stage would begin at t = {start:.4g} and end at t = {end:.4g}, but t falls from 1 (noise) "
-            "to 0 (music); give it a smaller end, or latents that are at a larger time"
+            f"start and end: this stage would begin at t = {start:.4g} and end at t = {end:.4g}, but t falls from 1 "
+            "(noise) to 0 (music); give it a smaller end, or latents that are at a larger time"
         )
     shift = own.shift if shift is None else shift
     schedule.check_stretch(shift, start, end)
@@ -134,17 +133,17 @@ def _tables(defaults, counts, boundaries) -> list[tuple[float, ...]]:
             f"boundaries: got {shown or 'none'} for {len(defaults)} stages, expected {len(defaults) - 1} "
             "flow times that fall between 1 and 0, such as 0.8333,0.5"
         )
-    stretches = list(zip(pairwise(edges), defaults, strict=True))
+    intervals = list(zip(pairwise(edges), defaults, strict=True))
     if counts is None:
-        counts = [_steps_between(own, start, end) for (start, end), own in stretches]
+        counts = [_steps_between(own, start, end) for (start, end), own in intervals]
     return [
         schedule.times(count, own.shift, start, end)
-        for count, ((start, end), own) in zip(counts, stretches, strict=True)
+        for count, ((start, end), own) in zip(counts, intervals, strict=True)
     ]
 
 
 def _own(values: Sequence | None, length: int) -> tuple | None:
-    """What a checkpoint says of its cascade, if it speaks of one of as many stages."""
+    """A checkpoint's values for its cascade, if that cascade has as many stages."""
     return tuple(values) if values and len(values) == length else None
 
 
@@ -154,7 +153,7 @@ def _default_boundaries(stages: int) -> tuple[float, ...]:
 
 
 def _steps_between(own: VariantDefaults, start: float, end: float) -> int:
-    """As many steps as the model would itself spend on that stretch."""
+    """The steps that the model's own schedule spends between these times."""
     share = schedule.unshifted(start, own.shift) - schedule.unshifted(end, own.shift)
     return max(1, round(own.steps * share))
 
@@ -172,14 +171,14 @@ def _counts(defaults: Sequence[VariantDefaults], settings: SamplingSettings) -> 
 
 
 def _shared(steps: int, defaults: Sequence[VariantDefaults]) -> tuple[int, ...]:
-    """Steps in all, dealt out as the stages would have them by default."""
+    """A total of steps, distributed over the stages in proportion to their defaults."""
     stages = len(defaults)
     if steps < stages:
         raise UserError(f"steps: got {steps}, expected at least one for each of the {stages} stages")
     weights = [len(table) - 1 for table in _tables(defaults, None, None)]
     counts = [1] * stages
     for _ in range(steps - stages):
-        # The next step goes where the fewest have been given for what is due.
+        # The next step goes to the stage with the smallest share of its due.
         counts[min(range(stages), key=lambda i: counts[i] / weights[i])] += 1
     return tuple(counts)
 

@@ -1,4 +1,4 @@
-"""The cascade: stages, each a model and a stretch of flow time, and the run through them from noise to music.
+"""The cascade: stages, each a model with a start and an end (t), and the run through them from noise to music.
 
 Latents are [B, C, T] float32. x_t = t noise + (1 - t) music; handing latents over at one and the same t is exact, so
 three stages of one model are one stage.
@@ -29,8 +29,8 @@ ConditionMaker = Callable[[], "Condition"]
 
 @dataclass(frozen=True)
 class Stage:
-    """A model and its stretch of flow time. What is None comes from the checkpoint. `times`, if given, is the stretch
-    itself, first to last. Raises UserError where these make no sense.
+    """A model and its flow times, from `start` down to `end`. None takes the checkpoint's default; `times` replaces
+    start, end, steps and shift. Raises UserError for values that make no sense.
     """
 
     model: "StageModel"
@@ -44,7 +44,7 @@ class Stage:
 
     def __post_init__(self):
         defaults = self.model.defaults
-        fill = object.__setattr__  # frozen for everyone else
+        fill = object.__setattr__  # the dataclass is frozen
         if self.solver not in SOLVERS:
             raise UserError(f"solver: got {self.solver!r}, expected one of {', '.join(SOLVERS)}")
         fill(self, "guidance", self.guidance or Guidance(defaults.guidance_kind, defaults.guidance))
@@ -57,17 +57,17 @@ class Stage:
 
     @property
     def distilled(self) -> bool:
-        """Whether the model knows certain times only (and t = 0 not at all)."""
+        """Whether the model was distilled on certain times only (and never on t = 0)."""
         return self.model.defaults.valid_times is not None
 
     def notes(self) -> tuple[str, ...]:
-        """What a user should be told before this stage runs, in whole sentences; none if all is well."""
+        """Warnings for the user before this stage runs, in whole sentences."""
         notes = []
-        if self.distilled and (strange := schedule.strangers(self.times, self.model.defaults.valid_times)):
-            shown, valid = (", ".join(f"{t:.4g}" for t in ts) for ts in (strange, self.model.defaults.valid_times))
+        if self.distilled and (untrained := schedule.untrained_times(self.times, self.model.defaults.valid_times)):
+            shown, valid = (", ".join(f"{t:.4g}" for t in ts) for ts in (untrained, self.model.defaults.valid_times))
             notes.append(
-                f"{self.model.name} is a turbo model and will be asked at times it was not taught, t = {shown}; "
-                f"it knows {valid}."
+                f"{self.model.name} is a turbo model and will run at flow times it was not trained on, t = {shown}; "
+                f"its times are {valid}."
             )
         if self.distilled and self.guidance.forward_passes > 1:
             notes.append(
@@ -79,7 +79,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Step:
-    """The state after a step: `latents` at t_next to go on from, `x0` the present estimate of the finished music."""
+    """The state after a step: `latents` at t_next, and `x0`, the estimate of the finished music."""
 
     stage: int  # from 0
     step: int  # from 1, within the stage
@@ -96,19 +96,19 @@ def item_seeds(seed: int, count: int) -> tuple[int, ...]:
 
 
 def noise(seeds: Sequence[int], channels: int, frames: int) -> torch.Tensor:
-    """Noise [B, C, T] at t = 1: one CPU generator an item, drawn with time first as the models' authors do."""
+    """Noise [B, C, T] at t = 1, from one CPU generator an item, in the original code's order of axes (time first)."""
     drawn = [torch.randn((1, frames, channels), generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     return torch.cat(drawn).transpose(1, 2).contiguous()
 
 
 def renoise(latents: torch.Tensor, t: float, seeds: Sequence[int]) -> torch.Tensor:
-    """Finished latents [B, C, T] noised to time t, where a stage begins; the noise is that of (seed, t)."""
+    """Finished latents [B, C, T] noised to flow time t, where a stage begins, with noise seeded by (seed, t)."""
     fresh = _noise_maker(latents, t, seeds, "renoise")()
     return t * fresh + (1 - t) * latents
 
 
 def _noise_maker(latents: torch.Tensor, start: float, seeds: Sequence[int], use: str) -> Callable[[], torch.Tensor]:
-    """Draws noise like `latents`, from one CPU generator an item, seeded by its seed, a stage's start and the use."""
+    """A function that draws noise like `latents`: one CPU generator an item, seeded by seed, stage's start and use."""
     keys = (hashlib.sha256(f"{seed} {start:.6f} {use}".encode()).digest() for seed in seeds)
     generators = [torch.Generator().manual_seed(int.from_bytes(key[:8], "big") >> 1) for key in keys]
     shape = (1, latents.shape[2], latents.shape[1])
@@ -116,9 +116,9 @@ def _noise_maker(latents: torch.Tensor, start: float, seeds: Sequence[int], use:
 
 
 def enter(latents: torch.Tensor, at: float, start: float, seeds: Sequence[int]) -> torch.Tensor:
-    """Latents that are at time `at`, as a stage that begins at `start` takes them. Raises UserError for two times.
+    """Latents at flow time `at` as input of a stage that begins at `start`. Raises UserError where the times differ.
 
-    At the stage's own start they go on from there. Finished latents (t = 0) are noised to it; empty ones (all zero)
+    Latents at the start stay as they are. Finished latents (t = 0) are noised to the start; empty latents (all zero)
     become seeded noise, which is at t = 1.
     """
     if abs(at - start) <= schedule.SAME_TIME:
@@ -146,11 +146,10 @@ def run(
 ) -> Iterator[Step]:
     """Carries latents [B, C, T] at time `at` (the first stage's start, unless given) through all stages.
 
-    One condition a stage; a callable is asked for it when its stage begins, after the one before has let go of its
-    own, so that only one model need be in memory. `seeds`, one an item, are for what noise there still is to draw.
-    `kept` holds through the whole run. `at_once`: how many items go through a model together, all unless given, and
-    where there is guidance with and without their condition; fewer take less memory. To cancel, stop iterating. Raises
-    UserError before the first step.
+    `conditions` has one a stage; a callable is called for it when its stage begins, after the stage before released its
+    own, so that one model at a time is enough. `seeds`, one an item, seed any noise drawn on the way. `kept` applies to
+    the whole run. `at_once` limits how many items pass through a model together, and splits the conditional from the
+    unconditional pass; fewer take less memory. To cancel, stop iterating. Raises UserError before the first step.
     """
     _check(stages, latents, conditions, seeds)
     latents = enter(latents.float(), stages[0].start if at is None else at, stages[0].start, seeds)
@@ -181,7 +180,7 @@ def _check(stages: Sequence[Stage], latents: torch.Tensor, conditions: Sequence,
 
 
 class _Holder:
-    """Keeps what a run is to keep, counting the steps of the whole run."""
+    """Applies a Kept to a run, counting the steps of all its stages."""
 
     def __init__(self, kept: Kept, noise: torch.Tensor, steps: int):
         self.kept, self.noise, self.steps_left = kept, noise, steps
@@ -189,12 +188,12 @@ class _Holder:
     @staticmethod
     def begin(kept: Kept, stages: Sequence[Stage], latents: torch.Tensor, seeds: Sequence[int]) -> "_Holder":
         at_noise = abs(stages[0].start - 1) <= schedule.SAME_TIME
-        # A run that begins later has left its noise behind; any noise leads there, this one can be drawn again.
+        # A run that begins at t < 1 does not have its noise any more; noise of the same seeds serves as well.
         first = latents if at_noise else noise(seeds, *latents.shape[1:])
         return _Holder(kept, first, round(kept.injection_ratio * sum(stage.steps for stage in stages)))
 
     def after_step(self, latents: torch.Tensor, t: float, distilled: bool) -> torch.Tensor:
-        # Turbo models finish by themselves: their last estimate is not touched.
+        # As in the original code: the last estimate of a turbo model stays as it is.
         if self.steps_left > 0 and not (t == 0 and distilled):
             latents = self.kept.hold(latents, t, self.noise)
         self.steps_left -= 1
@@ -202,7 +201,7 @@ class _Holder:
 
 
 class _InTurn:
-    """The velocity of a batch, so many items at a time. Their condition must be of one item."""
+    """The velocity of a batch, `at_once` items at a time. The condition must be of one item."""
 
     def __init__(self, velocity: Velocity, at_once: int):
         self._velocity, self._at_once = velocity, at_once

@@ -1,7 +1,8 @@
 """Where adapters are, and what a user asks of them: "L=warm.safetensors:0.8" -> stage, file, strength. No torch.
 
 An adapter is a .safetensors file or a folder with one in it. By name it is looked for in the folders given by the
-caller, then in the folder `loras` of every models folder of this machine (see checkpoints.local).
+caller, then in the folder `loras` of every models folder of this machine (see checkpoints.locate), then among those
+of the embedded models.
 """
 
 import math
@@ -13,13 +14,14 @@ from functools import cache
 from glob import iglob
 from pathlib import Path
 
-from ..checkpoints.locate import models_folders
+from ..checkpoints.locate import TINY_FOLDER, models_folders
 from ..checkpoints.weights import PICKLES, read_header
 from ..errors import CheckpointError, UserError
 from ..system.folders import user_path
 from .layouts import CONFIG_FILE, WEIGHTS_FILE, adapts_known
 
 FOLDER = "loras"
+EMBEDDED_FOLDER = TINY_FOLDER / FOLDER  # adapters of the embedded models; searched last
 SLOTS = ("l", "m", "s")
 _USUAL_FILES = (
     WEIGHTS_FILE,
@@ -72,10 +74,8 @@ def find_adapter(name_or_path: str | Path, folders: Sequence[Path | str] = ()) -
     """The file or folder of an adapter, by path or by name. Raises UserError."""
     given = user_path(name_or_path)
     places = _folders(folders)
-    for place in (
-        given,
-        *(folder / n for folder in places for n in (str(name_or_path), f"{name_or_path}.safetensors")),
-    ):
+    names = (str(name_or_path), f"{name_or_path}.safetensors")
+    for place in (given, *(folder / name for folder in (*places, EMBEDDED_FOLDER) for name in names)):
         if os.path.exists(place):  # unlike Path.exists, it is False for a name too long for a file
             return place
     raise UserError(
@@ -87,7 +87,7 @@ def find_adapter(name_or_path: str | Path, folders: Sequence[Path | str] = ()) -
 def list_adapters(folders: Sequence[Path | str] = ()) -> dict[str, Path]:
     """Name -> place of every adapter for ACE-Step 1.5 in the folders of adapters; of two with one name the first."""
     found: dict[str, Path] = {}
-    for folder in _folders(folders):
+    for folder in (*_folders(folders), EMBEDDED_FOLDER):
         for name, place in sorted(_in_folder(folder)):
             found.setdefault(name, place)
     return found

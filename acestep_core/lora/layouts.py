@@ -91,7 +91,7 @@ def _flat_names(paths: Iterable[str], before: str = "") -> dict[str, str]:
 
 _FLAT_LAYER, _FLAT_TRANSFORMER = _flat_names(_LAYER, before="layers.0."), _flat_names(_TRANSFORMER)
 _SPEAKS_OF_KNOWN = re.compile("|".join(name.replace("_", "[._]") for name in {**_FLAT_LAYER, **_FLAT_TRANSFORMER}))
-_FLAT_NUMBERED = re.compile(r"layers_(\d+)_(.+)")
+_FLAT_NUMBERED = re.compile(r"layers_([0-9]{1,4})_(.+)")
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,6 @@ it could have made, diffusers none, and LoHa have no form but ComfyUI's.
 """
 
 import json
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -18,6 +16,7 @@ import torch
 from ..checkpoints.layouts import PART_PREFIX, original_name
 from ..checkpoints.save import write_tensors
 from ..errors import UserError
+from ..system.files import whole_file
 from ..system.folders import user_path
 from .adapter import Adapter
 from .deltas import Delta, Kronecker, LowRank
@@ -55,7 +54,7 @@ def rank_alpha(delta: Delta) -> tuple[int, float]:
 
 # ---- layouts ---------------------------------------------------------------------------------------------------------
 
-Files = Iterator[tuple[Path, Callable[[str], object]]]
+Files = Iterator[tuple[Path, Callable[[Path], object]]]
 
 
 def _peft(adapter: Adapter, target: Path, told: dict[str, str]) -> Files:
@@ -71,7 +70,7 @@ def _peft(adapter: Adapter, target: Path, told: dict[str, str]) -> Files:
     }
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
     yield target / WEIGHTS_FILE, _safetensors(tensors, {"format": "pt", **told})
-    yield target / CONFIG_FILE, lambda path: Path(path).write_text(text, encoding="utf-8")
+    yield target / CONFIG_FILE, lambda path: path.write_text(text, encoding="utf-8")
 
 
 def _peft_lora(adapter: Adapter) -> tuple[Tensors, dict]:
@@ -206,20 +205,13 @@ def _check_target(target: Path, layout: str) -> None:
         raise UserError(f"{target}: {layout} is one file, expected a name that ends in .safetensors")
 
 
-def _safetensors(tensors: Tensors, metadata: dict[str, str]) -> Callable[[str], None]:
+def _safetensors(tensors: Tensors, metadata: dict[str, str]) -> Callable[[Path], None]:
     stored = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     return lambda path: write_tensors(stored, path, metadata)
 
 
-def _write(files: Mapping[Path, Callable[[str], object]]) -> None:
-    """All files are written aside first, so that a failure leaves what was there."""
+def _write(files: Mapping[Path, Callable[[Path], object]]) -> None:
+    """All files are written before one gets its name, so that a failure leaves what was there."""
     with ExitStack() as stack:
-        aside = {}
         for file, write in files.items():
-            handle, aside[file] = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=".incomplete")
-            stack.callback(Path(aside[file]).unlink, missing_ok=True)
-            os.close(handle)
-            write(aside[file])
-        for file, unfinished in aside.items():
-            os.chmod(unfinished, 0o644)
-            os.replace(unfinished, file)
+            write(stack.enter_context(whole_file(file)))

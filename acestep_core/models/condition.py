@@ -1,7 +1,7 @@
 """TextStates + Reference -> Condition, through a model's own condition encoder.
 
-States [B, L, D] are what the transformer attends to: lyrics, then one token for each timbre clip, then text. The
-context [B, 2C, T] goes beside the latents: source latents, then the chunk mask, 1 where new music is made.
+The transformer attends to the states [B, L, D]: lyrics, then one token for each timbre clip, then text. The context
+[B, 2C, T] is concatenated with the latents: source latents, then the chunk mask, which is 1 where new music is made.
 """
 
 from dataclasses import dataclass
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
     from .text_encoder import TextStates
 
 
-# What each condition encoder hears in silence, by (token before it, frames, dtype): most songs have no clip.
-_SILENCE_HEARD: "WeakKeyDictionary[torch.nn.Module, dict]" = WeakKeyDictionary()
+# The timbre of silence by condition encoder and (token before it, frames, dtype): most songs have no clip.
+_SILENT_TIMBRE: "WeakKeyDictionary[torch.nn.Module, dict]" = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What one stage is told about the song; made by the stage's own model. One item serves a batch of any size."""
+    """The condition of one stage, made by the stage's own condition encoder. One item serves a batch of any size."""
 
     states: torch.Tensor  # [1 or B, L, D]
-    null: torch.Tensor  # [1, 1, D], the state of being told nothing
+    null: torch.Tensor  # [1, 1, D], the unconditional state
     context: torch.Tensor  # [1 or B, 2C, T]
 
 
 def encode_condition(
     model: "StageModel", text: "TextStates", frames: int, reference: Reference | None = None
 ) -> Condition:
-    """Condition of one song of so many latent frames. Raises UserError where a clip to continue is as long as it, or
-    the text comes from another family's encoder.
+    """The Condition of one song of `frames` latent frames. Raises UserError where a clip to continue is as long as the
+    song, and where the text states come from another family's encoder.
     """
     reference = reference or Reference()
     encoder = model.condition_encoder
@@ -53,14 +53,14 @@ def encode_condition(
     text = text.to(weight.device, weight.dtype)
     with torch.no_grad():
         lyrics = encode_lyrics(encoder.lyric_encoder, text.lyrics)
-        states = torch.cat([lyrics, _heard(model, reference.timbre)[None], encoder.text_projector(text.text)], dim=1)
+        states = torch.cat([lyrics, _timbre(model, reference.timbre)[None], encoder.text_projector(text.text)], dim=1)
     kept = reference.source and reference.source.kept(frames)
     return Condition(states, encoder.null_condition_emb.detach(), context(model.silent(frames), kept))
 
 
 def context(source: torch.Tensor, kept: Kept | None = None) -> torch.Tensor:
-    """Context [1 or B, 2C, T]: where new music is made `source` [1 or B, C, T] (silence, or hints of a song to cover),
-    and clean music where it is kept.
+    """Context [1 or B, 2C, T]: `source` [1 or B, C, T] (silence, or hints of a song to cover) where new music is made,
+    and the clean latents where music is kept.
     """
     if kept is None:
         return torch.cat([source, torch.ones_like(source)], dim=1)
@@ -69,8 +69,8 @@ def context(source: torch.Tensor, kept: Kept | None = None) -> torch.Tensor:
     return torch.cat([source, window.expand_as(source).to(source)], dim=1)
 
 
-def _heard(model: "StageModel", clips: tuple[torch.Tensor, ...]) -> torch.Tensor:
-    """One vector [N, D] for each timbre clip; without any, that of silence, which is made once for each encoder."""
+def _timbre(model: "StageModel", clips: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    """One vector [N, D] for each timbre clip; without clips the vector of silence, computed once for each encoder."""
     encoder = model.condition_encoder
     weight, token = encoder.text_projector.weight, model.family == "xl"
 
@@ -79,9 +79,9 @@ def _heard(model: "StageModel", clips: tuple[torch.Tensor, ...]) -> torch.Tensor
 
     if clips:
         return encode([fit_timbre(clip, model.timbre_frames) for clip in clips])
-    if weight.requires_grad:  # it is learning
+    if weight.requires_grad:  # the encoder is being trained
         return encode([model.silent(model.timbre_frames)])
-    known, key = _SILENCE_HEARD.setdefault(encoder, {}), (token, model.timbre_frames, weight.dtype)
+    known, key = _SILENT_TIMBRE.setdefault(encoder, {}), (token, model.timbre_frames, weight.dtype)
     if key not in known:
         known[key] = encode([model.silent(model.timbre_frames)])
     return known[key].to(weight.device)

@@ -1,4 +1,4 @@
-"""Music that a run keeps while it makes the rest: the condition shows it, and the steps hold it. Latents [B, C, T]."""
+"""Kept music: latents [B, C, T] that a run preserves while it makes the rest; context and steps both use them."""
 
 from dataclasses import dataclass
 
@@ -6,17 +6,19 @@ import torch
 
 from ..errors import UserError
 
-# Of the models' own modes of repainting, "conservative" keeps closest to the source: what an unheard seam needs.
+# The original's repaint mode "conservative" stays closest to the source, which a seam without a break needs.
 INJECTION_RATIO = 1.0
 
 
 @dataclass(frozen=True)
 class Kept:
-    """Music that a run keeps, and where it makes new: for the first of its steps the kept frames are set right again
-    after each, and at the end they fade into the new ones.
+    """Clean latents to preserve, and the window in which a run makes new music.
+
+    In the first steps of the run (`injection_ratio` of them) the kept frames are restored after each step; at the end
+    they are blended with the new frames at the window's edges.
     """
 
-    clean: torch.Tensor  # [1 or B, C, T]; inside the window anything
+    clean: torch.Tensor  # [1 or B, C, T]; values inside the window are ignored
     window: torch.Tensor  # [1 or B, T] bool, True where new music is made
     injection_ratio: float = INJECTION_RATIO  # of the run's steps
     blend_frames: int = 0  # kept frames on each side of the window that fade
@@ -28,16 +30,16 @@ class Kept:
             raise UserError("continuation: all of the music would be kept; make the song longer than what is kept")
 
     def hold(self, latents: torch.Tensor, t: float, noise: torch.Tensor) -> torch.Tensor:
-        """Latents at time t with the kept frames as they were on their way from this noise to the clean music."""
+        """Latents at flow time t with the kept frames at their place between this noise and the clean music."""
         clean = self.clean.to(latents)
         return torch.where(self.window[:, None].to(latents.device), latents, t * noise.to(latents) + (1 - t) * clean)
 
     def blend(self, music: torch.Tensor) -> torch.Tensor:
-        """Finished latents with the kept frames clean, but for straight ramps up to the window."""
+        """Finished latents with clean kept frames, and linear ramps of `blend_frames` before and after the window."""
         share = self._shares().to(music)[:, None]
         return share * music + (1 - share) * self.clean.to(music)
 
-    def _shares(self) -> torch.Tensor:  # [1 or B, T], how much of the new music each frame takes
+    def _shares(self) -> torch.Tensor:  # [1 or B, T], the share of new music in each frame
         shares = self.window.float().clone()
         frames = shares.shape[-1]
         for row, window in zip(shares, self.window):

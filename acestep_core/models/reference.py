@@ -29,7 +29,7 @@ CROSSFADE_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class ContinuationSource:
-    """A clip to begin with: its latents [1, C, K] and the very samples [1, channels, N] that they stand for."""
+    """A clip to continue: its latents [1, C, K] and the samples [1, channels, N] that they encode."""
 
     latents: torch.Tensor
     waveform: Waveform
@@ -83,7 +83,7 @@ def timbre_reference(
 
 
 def fit_timbre(latents: torch.Tensor, frames: int) -> torch.Tensor:
-    """Timbre latents [1, C, F] as the [1, C, frames] that a model takes: each segment shortened, or all repeated."""
+    """Timbre latents [1, C, F] fitted to the [1, C, frames] of a model: segments shortened, or all repeated."""
     repeats = math.ceil(frames / latents.shape[-1])
     latents = latents.repeat(1, 1, repeats)
     cuts = [frames * i // TIMBRE_SEGMENTS for i in range(TIMBRE_SEGMENTS + 1)]
@@ -116,7 +116,7 @@ def continuation(
 
 
 def splice(reference: Reference, song: Waveform) -> Waveform:
-    """The song with the kept clip's own samples at its beginning, crossfaded just before they end."""
+    """The song with the clip's own samples at its beginning, crossfaded at the end of the clip."""
     if reference.source is None:
         return song
     clip = reference.source.waveform

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 def semantic_tokens(
     tokenizer: "AceStepAudioTokenizer", latents: torch.Tensor, silence: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Latents [B, C, T] -> tokens [B, M, D] and their codes [B, M, 1]; the last window is filled up with silence."""
+    """Latents [B, C, T] -> tokens [B, M, D] and their codes [B, M, 1]; the last window is padded with silence."""
     return tokenizer.tokenize(latents.transpose(1, 2), silence.transpose(1, 2))
 
 
@@ -21,5 +21,5 @@ def tokens_of_codes(tokenizer: "AceStepAudioTokenizer", codes: torch.Tensor) -> 
 
 
 def semantic_hints(detokenizer: "AceStepAudioTokenDetokenizer", tokens: torch.Tensor, frames: int) -> torch.Tensor:
-    """Tokens [B, M, D] -> hints [B, C, frames], which take the place of a source's own latents."""
+    """Tokens [B, M, D] -> hints [B, C, frames], which replace a source's latents in the context."""
     return detokenizer(tokens).transpose(1, 2)[..., :frames]

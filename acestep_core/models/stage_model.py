@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StageModel:
-    """What a stage of the cascade runs: a diffusion transformer, its own condition encoder, and silence.
+    """The model of a stage: a diffusion transformer, its own condition encoder, and silence.
 
-    `family` "xl" means that the timbre encoder's special_token goes before every reference; "2b" and "tiny" do without.
+    `family` "xl" puts the timbre encoder's special_token before every reference; "2b" and "tiny" have no such token.
     `silence` is float32 [1, C, N], whatever the dtype of the networks.
     """
 
@@ -37,13 +37,13 @@ class StageModel:
     audio_token_detokenizer: "AceStepAudioTokenDetokenizer | None" = None
 
     def silent(self, frames: int) -> torch.Tensor:
-        """Latents [1, C, frames] of silence; past the end of the stored ones, the last frame goes on."""
+        """Latents [1, C, frames] of silence; the last stored frame is repeated as often as needed."""
         known = self.silence[..., :frames]
         return torch.cat([known, known[..., -1:].expand(-1, -1, frames - known.shape[-1])], -1)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "StageModel":
-        """The same model elsewhere; the networks move in place."""
-        # diffusers warns of a dtype that is given, even as None.
+        """The same model on another device or at another dtype; the networks are moved in place."""
+        # diffusers warns when `dtype` is passed, even as None.
         where = {name: value for name, value in (("device", device), ("dtype", dtype)) if value is not None}
         for network in (self.transformer, self.condition_encoder, self.audio_tokenizer, self.audio_token_detokenizer):
             if network is not None:

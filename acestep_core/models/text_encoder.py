@@ -33,14 +33,14 @@ class TextStates:
 
 
 class TextEncoder:
-    """A Qwen3Model and its tokenizer. Which <|endoftext|> tokens end a prompt is the tokenizer's own business."""
+    """A Qwen3Model and its tokenizer, which appends the <|endoftext|> tokens."""
 
     def __init__(self, model: "Qwen3Model", tokenizer: "PreTrainedTokenizerBase"):
         self.model = model
         self.tokenizer = tokenizer
 
     def encode(self, song: Song, instruction: str = TEXT_TO_MUSIC) -> TextStates:
-        """TextStates of one song; text past 256 tokens or lyrics past 2048 are cut, which the log says."""
+        """TextStates of one song; text past 256 tokens and lyrics past 2048 are cut, with a warning in the log."""
         text_ids = self._tokens(text_prompt(song, instruction), TEXT_TOKENS_MAX, "caption")
         lyric_ids = self._tokens(lyrics_prompt(song), LYRIC_TOKENS_MAX, "lyrics")
         return TextStates(

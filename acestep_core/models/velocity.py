@@ -2,8 +2,8 @@
 
 Outside, time is the last axis: latents and velocities [B, C, T]. Inside, the stream is [B, N, hidden] with N =
 ceil(T / patch). The networks are diffusers' own module instances. Each layer is called as a whole and never unwrapped,
-so that adapters around a layer, and layers whose weights lie elsewhere, work. What is constant over a run is computed
-once, by `prepare`: the cross-attention's keys and values, rotary tables, masks, and the embedding of t - r = 0.
+so that adapters around a layer, and layers whose weights are on another device, work. `prepare` computes once all
+constants of a run: the cross-attention's keys and values, rotary tables, masks, and the embedding of t - r = 0.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def prepare(
     device: "torch.device | str | None" = None,
     dtype: torch.dtype | None = None,
 ) -> "Velocity":
-    """The velocity of a song under a condition, computed where and at the dtype in which the weights lie, unless told.
+    """The velocity of a song under a condition, on the device and at the dtype of the weights unless given.
 
     A condition of one item serves a batch of any size. Raises UserError where the condition was made for a transformer
     of another width or other latents.
@@ -41,7 +41,7 @@ def prepare(
 
 @dataclass(frozen=True)
 class _Layer:
-    """A block with what it needs all through a run: keys and values [1 or B, K, L, D] of its cross-attention."""
+    """A block with its constants of a run: the window, and keys and values [1 or B, K, L, D] of its cross-attention."""
 
     block: torch.nn.Module
     window: Window | None
@@ -49,11 +49,11 @@ class _Layer:
     values: torch.Tensor
 
 
-Cross = Callable[[torch.Tensor, int], torch.Tensor]  # (stream, layer number) -> what cross-attention adds to it
+Cross = Callable[[torch.Tensor, int], torch.Tensor]  # (stream, layer number) -> the output of cross-attention
 
 
 class Velocity:
-    """velocity(latents [B, C, T], t) -> [B, C, T], given back with the latents' own dtype and device. See `prepare`."""
+    """velocity(latents [B, C, T], t) -> [B, C, T], with the latents' dtype and device. See `prepare`."""
 
     def __init__(
         self,
@@ -79,33 +79,33 @@ class Velocity:
         self._no_jump = self._embed(transformer.time_embed_r, torch.zeros(1, device=device))
 
     def __call__(self, latents: torch.Tensor, t: "float | torch.Tensor", r: torch.Tensor | None = None) -> torch.Tensor:
-        """Velocity at flow time `t`, one for all items or one for each [B]. `r`: where a jump lands; t unless given."""
+        """The velocity at flow time `t`, one for all items or one each [B]. `r`: where a jump ends, default t."""
         return self._forward(latents, t, r, self._cross)
 
     def null(self, latents: torch.Tensor, t: "float | torch.Tensor") -> torch.Tensor:
-        """Velocity without text, lyrics and timbre.
+        """The unconditional velocity: without text, lyrics and timbre.
 
-        The null condition is one vector all along, so whatever attends to it receives the same value: the whole
-        cross-attention is a constant of the layer.
+        The null condition is one token, so each query of cross-attention gets its value: the output is a constant of
+        the layer.
         """
         vectors = self._constants()
         return self._forward(latents, t, None, lambda stream, number: vectors[number])
 
     def with_null(self, latents: torch.Tensor, t: "float | torch.Tensor") -> tuple[torch.Tensor, torch.Tensor]:
-        """Velocities with the condition and without it, [B, C, T] each, in one pass over the weights."""
+        """The conditional and the unconditional velocity, [B, C, T] each, in one pass over the weights."""
         items = len(latents)
         vectors = self._constants()
 
         def cross(stream: torch.Tensor, number: int) -> torch.Tensor:
-            told = self._cross(stream[:items], number)
-            return torch.cat([told, vectors[number].expand_as(told)])
+            conditional = self._cross(stream[:items], number)
+            return torch.cat([conditional, vectors[number].expand_as(conditional)])
 
         t = torch.as_tensor(t, dtype=torch.float32).reshape(-1)
         made = self._forward(torch.cat([latents, latents]), t.repeat(2) if len(t) > 1 else t, None, cross)
         return made[:items], made[items:]
 
     def _constants(self) -> list[torch.Tensor]:
-        """What each layer's cross-attention gives under the null condition, [1, 1, hidden]."""
+        """The output of each layer's cross-attention under the null condition, [1, 1, hidden]."""
         if self._null_vectors is None:
             states = self.transformer.condition_embedder(self._null_states)
             self._null_vectors = [_null_vector(layer.block.cross_attn, states) for layer in self._layers]
@@ -150,7 +150,7 @@ class Velocity:
         latents = functional.pad(self._own(latents), (0, self._padding))
         context = self._context.repeat(len(latents) // len(self._context), 1, 1)
         channels = torch.cat([context, latents], dim=1)
-        # A transposed view would stay one through all layers, and each matrix product would copy its weights for it.
+        # contiguous: with a transposed view, each matrix product of all layers would copy its weights.
         return self.transformer.proj_in_conv(channels).transpose(1, 2).contiguous()
 
     def _block(self, stream: torch.Tensor, number: int, shifts: torch.Tensor, cross: Cross) -> torch.Tensor:
@@ -165,8 +165,8 @@ class Velocity:
     def _cross(self, stream: torch.Tensor, number: int) -> torch.Tensor:
         layer = self._layers[number]
         attn = layer.block.cross_attn
-        asking = attn.to_q(normed(layer.block.cross_attn_norm, stream).to(self.dtype))
-        queries = normed(attn.norm_q, heads(asking, attn.head_dim)).transpose(1, 2)
+        projected = attn.to_q(normed(layer.block.cross_attn_norm, stream).to(self.dtype))
+        queries = normed(attn.norm_q, heads(projected, attn.head_dim)).transpose(1, 2)
         keys, values = (part.expand(len(stream), -1, -1, -1) for part in (layer.keys, layer.values))
         return out(attn, attend(queries, keys, values))
 

@@ -1,8 +1,8 @@
 """Latents [B, C, T] <-> waveform [B, channels, N], through an Oobleck autoencoder, tile by tile.
 
-Each tile is computed with as many neighbouring frames as can reach into it, a number that follows from the network's
-layers; most of those reach through the first layers only, and the others, which cost the most, do without. So tiles
-leave no seam, memory does not grow with the song, and music can be heard while the rest is decoded.
+Each tile is decoded with the neighbouring frames in its receptive field, a number that follows from the network's
+layers. The last layers, which cost the most, need few of them, so each layer computes only the part that the next one
+reads. Tiles leave no seam, memory does not grow with the song, and music can be played while the rest is decoded.
 """
 
 import copy
@@ -41,9 +41,9 @@ LEAST_TILE_FRAMES = 16
 
 
 class Vocoder:
-    """An Oobleck autoencoder as a vocoder. It takes the weights and lays them out anew; `vae` itself is left alone.
+    """An Oobleck autoencoder as a vocoder, with a copy of the weights of `vae` in another layout.
 
-    `latents`: how latents lie in time. `channels`: of a waveform. `tile_frames`: how much is done at once.
+    `latents`: channels and rates of the latents. `channels`: of a waveform. `tile_frames`: frames of one tile.
     """
 
     def __init__(self, vae: "AutoencoderOobleck", tile_frames: int | None = None):
@@ -58,25 +58,25 @@ class Vocoder:
         self.encode_context = encoder_context(self.ratios)
 
     def tiled(self, tile_frames: int) -> "Vocoder":
-        """The same network, so many frames at once."""
+        """The same network with tiles of so many frames."""
         other = copy.copy(self)
         other._tile_frames = tile_frames
         return other
 
     def within(self, limit_bytes: float) -> "Vocoder":
-        """The same network, whose tiles grow only as far as torch then holds no more of a GPU, models and all."""
+        """The same network with tiles as large as torch's memory on a GPU, models included, stays within the limit."""
         other = copy.copy(self)
         other._limit_bytes = limit_bytes
         return other
 
     @property
     def dtype(self) -> torch.dtype:
-        """In which it computes, but for the snakes."""
+        """The dtype of the convolutions; snakes are computed in float32."""
         return next(self.network.parameters()).dtype
 
     @property
     def tile_frames(self) -> int:
-        """How many frames are done at once, at least: more where a GPU has memory to spare, unless told."""
+        """Frames of one tile at least; a GPU with free memory takes more, unless a number was given."""
         return self._tile_frames or tile_frames(
             self.latents.samples_per_frame, self.dtype.itemsize, cut=not self._on_gpu
         )
@@ -86,18 +86,18 @@ class Vocoder:
         return self.tiled(tile_frames(self.latents.samples_per_frame, self.dtype.itemsize, small=True))
 
     def to(self, device: "torch.device | str | None" = None, dtype: torch.dtype | None = None) -> "Vocoder":
-        """The same vocoder; its network moves in place."""
+        """The same vocoder on another device or at another dtype; its network is moved in place."""
         self.network.to(device=device, dtype=dtype)
         return self
 
     def samples(self, frames: int) -> int:
-        """How many samples so many frames decode to: one less a layer where a ratio is odd."""
+        """Samples that `frames` frames decode to: one less for each layer with an odd ratio."""
         for ratio in reversed(self.ratios):
             frames = (frames - 1) * ratio - 2 * math.ceil(ratio / 2) + 2 * ratio
         return frames
 
     def frames(self, samples: int) -> int:
-        """How many whole frames so many samples encode to."""
+        """Whole frames that `samples` samples encode to."""
         for ratio in self.ratios:
             samples = (samples + 2 * math.ceil(ratio / 2) - 2 * ratio) // ratio + 1
         return max(samples, 0)
@@ -105,12 +105,12 @@ class Vocoder:
     def decode(self, latents: torch.Tensor, tell: Callable[[float], None] = lambda seconds: None) -> Waveform:
         """Latents [B, C, T] -> waveform [B, channels, N], float32 on the CPU. Raises UserError for foreign latents.
 
-        `tell` hears how many seconds there are, each time there are more.
+        `tell` is called with the seconds decoded so far.
         """
         self._check(latents)
         whole, start = torch.empty(len(latents), self.channels, self.samples(latents.shape[-1])), 0
         if self._on_gpu:
-            whole.zero_()  # its pages, by many threads, before the one that copies meets them
+            whole.zero_()  # touches its pages by many threads, before the copying thread meets them
         for chunk in self._decoded(latents):
             whole[..., start : start + chunk.shape[-1]] = chunk
             start += chunk.shape[-1]
@@ -118,7 +118,7 @@ class Vocoder:
         return Waveform(whole, self.latents.sample_rate_hz)
 
     def decode_chunks(self, latents: torch.Tensor) -> Iterator[Waveform]:
-        """What `decode` gives, piece by piece in order, each as soon as it is ready."""
+        """The waveform of `decode` in consecutive pieces, each as soon as it is ready."""
         self._check(latents)
         for chunk in self._decoded(latents):
             yield Waveform(chunk.cpu(), self.latents.sample_rate_hz)
@@ -133,11 +133,11 @@ class Vocoder:
     def _decoded(self, latents: torch.Tensor) -> Iterator[torch.Tensor]:
         """Pieces [B, channels, n] in order, on the network's own device."""
         frames, hop = latents.shape[-1], self.latents.samples_per_frame
-        # Context is little of a GPU's large tiles, whose one length is worth more.
+        # On a GPU one length for all tiles is worth more than the context saved, which is small in large tiles.
         cuts = decoder_uncut if self._on_gpu else decoder_cuts
 
         def make(tile: _Tile) -> torch.Tensor:
-            # Odd ratios end a song some samples early.
+            # With odd ratios a song ends some samples early.
             last = tile.core.stop * hop if tile.core.stop < frames else self.samples(frames)
             kept = cuts(self.ratios, tile.span, slice(tile.core.start * hop, last))
             return self._each(self.network.decoder, latents[..., tile.span], kept)
@@ -153,8 +153,8 @@ class Vocoder:
     ) -> torch.Tensor:
         """Waveform of any rate and channels -> latents [B, C, T] float32 on the CPU.
 
-        With a CPU generator they are drawn from the distribution that the encoder gives, without it they are its mean.
-        Samples that do not fill a frame are left off. `tell` hears how many seconds are read, each time there are more.
+        With a CPU generator the latents are sampled from the encoder's distribution, without one they are its mean.
+        Samples that do not fill a frame are dropped. `tell` is called with the seconds encoded so far.
         Raises UserError for less than a frame.
         """
         wave = convert(wave, self.latents.sample_rate_hz, self.channels)
@@ -180,7 +180,7 @@ class Vocoder:
     def _tiles(
         self, make: "Callable[[_Tile], torch.Tensor]", frames: int, context: Context
     ) -> "Iterator[tuple[_Tile, torch.Tensor]]":
-        """Each tile with what is made of it; smaller tiles where memory runs out."""
+        """Yields each tile with its output; retries with smaller tiles where memory runs out."""
         start, size = 0, self._tile_to_begin_with(frames)
         while start < frames:
             tile = _tile(start, size, frames, context, even=self._on_gpu)
@@ -205,7 +205,7 @@ class Vocoder:
         if self._tile_frames or not self._on_gpu:
             return self.tile_frames
         held = torch.cuda.memory_allocated(self._device)
-        kept = torch.cuda.memory_reserved(self._device) - held  # for torch's next tensors
+        kept = torch.cuda.memory_reserved(self._device) - held  # memory that torch keeps for its next tensors
         free = min(torch.cuda.mem_get_info(self._device)[0] + kept, self._limit_bytes - held)
         each = self.dtype.itemsize
         frame_bytes = pass_bytes(self._frame_numbers, each)
@@ -223,12 +223,12 @@ class Vocoder:
 
 @dataclass(frozen=True)
 class _Tile:
-    core: slice  # the frames a tile is for
-    span: slice  # the frames it is computed with
+    core: slice  # the frames of the tile itself
+    span: slice  # the frames that it is computed from
 
 
 def _tile(start: int, core: int, frames: int, context: Context, even: bool) -> _Tile:
-    """`even`: computed with more beside it where that makes it as long as the others."""
+    """Tiles of a song; `even` gives all the same span, with more context where needed."""
     end = min(start + core, frames)
     first, last = max(start - context.before, 0), min(end + context.after, frames)
     if even:

@@ -1,9 +1,9 @@
-"""Attention of the music transformers: rotary tables, grouped heads, and windows that are cut before they are computed.
+"""Attention of the music transformers: rotary tables, grouped heads, and sliding windows computed without a full mask.
 
-Queries are [B, H, N, D], keys and values [B, K, N, D] with K dividing H; N tokens. A window w lets token i see j where
-|i - j| <= w. No [N, N] mask is made for it, so work and memory grow with N and not with its square. `window_of` chooses
-how, once a run: by flash attention that knows windows, on GPUs that have it; else tokens are taken in chunks, each with
-the keys that it can see, one by one on a CPU, side by side elsewhere.
+Queries are [B, H, N, D], keys and values [B, K, N, D] with K dividing H; N tokens. A window w lets token i attend to
+j where |i - j| <= w, without an [N, N] mask, so work and memory grow with N and not with its square. `window_of`
+chooses the method once a run: flash attention with windows, on GPUs that have it; else chunks of tokens, each with the
+keys in its window, one after another on a CPU and batched elsewhere.
 """
 
 import functools
@@ -22,7 +22,7 @@ CHUNK_TOKENS = 128  # measured best of 64 to 512 at the published window of 128
 
 
 def rotary_table(tokens: int, head_dim: int, theta: float, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosines and sines [tokens, 1, head_dim / 2], float32, rounded as the dtype of `like` has them, on its device."""
+    """Cosines and sines [tokens, 1, head_dim / 2], float32, rounded to the dtype of `like`, on its device."""
     from diffusers.models.embeddings import get_1d_rotary_pos_embed
 
     positions = torch.arange(tokens, dtype=torch.float32)
@@ -31,7 +31,7 @@ def rotary_table(tokens: int, head_dim: int, theta: float, like: torch.Tensor) -
 
 
 def rotate(x: torch.Tensor, table: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    """Heads [B, N, H, D] turned by their positions; computed in float32."""
+    """Heads [B, N, H, D] rotated by their positions; computed in float32."""
     return _turned(x, x.dtype, *table, *table)
 
 
@@ -44,23 +44,23 @@ def _turned(x: torch.Tensor, dtype: torch.dtype, low_cos, low_sin, high_cos, hig
 def _normed_and_turned(
     norm: torch.nn.Module, x: torch.Tensor, table: tuple[torch.Tensor, torch.Tensor]
 ) -> torch.Tensor:
-    """Heads [B, N, H, D] normed, then turned."""
+    """Heads [B, N, H, D] normed, then rotated."""
     if is_plain(norm) and triton_ops.usable(x):
         return triton_ops.normed_and_turned(x, norm.weight, *table, norm.eps)
     if not is_plain(norm) or x.device.type != "cpu":
         return rotate(normed(norm, x), table)
-    # The weight goes into the table, which is small.
+    # The norm's weight is multiplied into the table, which is small.
     low, high = ([part * half for part in table] for half in norm.weight.float().chunk(2))
     return _turned(x * inverse_rms(x, norm.eps), x.dtype, *low, *high)
 
 
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-    """Softmax attention -> [B, H, N, D]. `mask` [N, M], True where seen."""
+    """Softmax attention -> [B, H, N, D]. `mask` [N, M], True where attended."""
     groups = q.shape[1] // k.shape[1]
     if groups == 1 or q.device.type == "cpu" or (mask is None and has_flash(q.device, q.dtype, q.shape[3])):
         return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=groups > 1)
-    # Elsewhere fused kernels refuse grouped heads in one case or another (float32, a mask): the queries of a group line
-    # up behind one another instead, as more tokens of the same head.
+    # Elsewhere fused kernels refuse grouped heads in some cases (float32, a mask): there the queries of a group are
+    # concatenated as more tokens of the same head.
     folded = q.unflatten(1, (k.shape[1], groups)).flatten(2, 3)
     mask = mask if mask is None else mask.repeat(groups, 1)
     seen = functional.scaled_dot_product_attention(folded, k, v, attn_mask=mask)
@@ -69,7 +69,7 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor
 
 @functools.cache
 def has_flash(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
-    """Whether torch has flash attention with windows and grouped heads there: tried, for some builds ignore windows."""
+    """Whether torch has flash attention with windows and grouped heads: tried, as some builds ignore windows."""
     if device.type != "cuda" or dtype not in (torch.float16, torch.bfloat16):
         return False
     with torch.inference_mode():
@@ -81,15 +81,15 @@ def has_flash(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
         right = functional.scaled_dot_product_attention(*wide, attn_mask=seen)
         try:
             return torch.allclose(_flash(q, k, k, 1).float(), right, rtol=0.02, atol=0.02)
-        except torch.OutOfMemoryError:  # says nothing of attention, and who asked knows what to do
+        except torch.OutOfMemoryError:  # not evidence against flash attention: the caller handles it
             raise
-        except (RuntimeError, TypeError, AttributeError) as exc:  # none, or another one than torch has had so far
+        except (RuntimeError, TypeError, AttributeError) as exc:  # no such function in this torch, or another signature
             logger.info("no flash attention with windows here: %s", exc)
             return False
 
 
 def _flash(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, reach: int) -> torch.Tensor:
-    # torch's own call, below scaled_dot_product_attention, which does not pass windows on.
+    # torch's own function below scaled_dot_product_attention, which takes no window.
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
     window = {"window_size_left": reach, "window_size_right": reach}
     flash = torch.ops.aten._flash_attention_forward
@@ -97,7 +97,7 @@ def _flash(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, reach: int) -> tor
 
 
 def heads(x: torch.Tensor, head_dim: int) -> torch.Tensor:
-    """A projection [B, N, heads * D] -> [B, N, heads, D]; its heads are counted, not assumed."""
+    """A projection [B, N, heads * D] -> [B, N, heads, D]; the number of heads follows from its width."""
     return x.unflatten(-1, (-1, head_dim))
 
 
@@ -121,24 +121,24 @@ def self_attention(
 
 @dataclass(frozen=True)
 class Window:
-    """How far a token sees among `tokens`, with the masks that need making only once. Use `window_of`."""
+    """A window's reach among `tokens`, with masks that are made once. Made by `window_of`."""
 
     tokens: int
     reach: int
-    # [CHUNK_TOKENS, CHUNK_TOKENS + 2 reach], True where seen; the first key stands `reach` before. None for flash.
+    # [CHUNK_TOKENS, CHUNK_TOKENS + 2 reach], True where attended; key 0 is `reach` tokens before. None for flash.
     band: torch.Tensor | None = None
-    # [blocks, 1, CHUNK_TOKENS, CHUNK_TOKENS + 2 reach]; None on a CPU, which goes chunk by chunk.
+    # [blocks, 1, CHUNK_TOKENS, CHUNK_TOKENS + 2 reach]; None on a CPU, which runs chunk by chunk.
     blocks: torch.Tensor | None = None
 
 
 def reach_of(layer: torch.nn.Module) -> int | None:
-    """How far a layer of diffusers sees; None is everywhere."""
+    """The window of a layer of diffusers; None is full attention."""
     return layer.self_attn.sliding_window
 
 
 def window_of(tokens: int, reach: int | None, like: torch.Tensor, head_dim: int) -> Window | None:
-    """The window of a sequence on the device and in the dtype of `like`, or None where everything is seen anyway (no
-    reach given, or one as long as that).
+    """The window of a sequence on the device and in the dtype of `like`, or None for full attention (no reach, or
+    one as long as the sequence).
     """
     if reach is None or reach >= tokens - 1:
         return None
@@ -151,25 +151,25 @@ def window_of(tokens: int, reach: int | None, like: torch.Tensor, head_dim: int)
 
 
 def block_masks(tokens: int, band: torch.Tensor) -> torch.Tensor:
-    """The band of every chunk, without the keys that lie outside the song."""
+    """The mask of every chunk, without keys outside the song."""
     chunk = len(band)
     starts = torch.arange(0, tokens, chunk, device=band.device)[:, None]
     query = starts + torch.arange(chunk, device=band.device)
     key = starts - (band.shape[1] - chunk) // 2 + torch.arange(band.shape[1], device=band.device)
     inside = (key >= 0) & (key < tokens)
-    # Queries past the end are cut off later; they must see something, or their nan would reach gradients.
+    # Queries past the end are dropped later; they attend to something, as their NaN would reach gradients.
     return (band & (inside[:, None, :] | (query >= tokens)[:, :, None]))[:, None]
 
 
 def attend_window(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: Window) -> torch.Tensor:
-    """Attention within the window -> [B, H, N, D]; equal to a dense mask's up to the order of sums."""
+    """Attention within the window -> [B, H, N, D]; equal to attention with a dense mask up to the order of sums."""
     if window.band is None:
         return _flash(q, k, v, window.reach)
     return attend_chunks(q, k, v, window) if window.blocks is None else attend_blocks(q, k, v, window)
 
 
 def attend_chunks(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: Window) -> torch.Tensor:
-    """One call a chunk: the fastest on a CPU."""
+    """One call a chunk, which is the fastest way on a CPU."""
     tokens, reach, chunk = window.tokens, window.reach, len(window.band)
     parts = []
     for start in range(0, tokens, chunk):
@@ -181,7 +181,7 @@ def attend_chunks(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: Win
 
 
 def attend_blocks(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: Window) -> torch.Tensor:
-    """One call for all chunks, laid side by side in the batch: fast where launching a kernel costs."""
+    """One call for all chunks as a batch, which is fast where kernel launches cost."""
     (batch, count, tokens, width), groups, blocks = q.shape, q.shape[1] // k.shape[1], len(window.blocks)
     chunk, seen = window.blocks.shape[2:]
     missing = blocks * chunk - tokens

@@ -1,5 +1,7 @@
-"""Which number formats a device has instructions for. What it has none for it emulates, and slowly: on a CPU without
-bfloat16, matrix products in it took 2.8 and convolutions 3.9 times as long as in float32, in float16 7 and 500 times.
+"""Devices and number formats, by name, and whether a device has instructions for a format.
+
+A format without instructions is emulated slowly: on a CPU without bfloat16, matrix products in bfloat16 took 2.8 and
+convolutions 3.9 times as long as in float32, in float16 7 and 500 times.
 """
 
 import logging
@@ -12,11 +14,11 @@ from ..errors import UserError
 logger = logging.getLogger(__name__)
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-# A vocoder works at the full sample rate, where half precision is heard in quiet passages; fp16 has too little range.
+# Vocoders: half precision is audible in quiet passages, and the range of fp16 is too small.
 VOCODER_DTYPES = ("fp32", "bf16")
 
 FIRST_CUDA_WITH_BF16 = 8  # compute capability, Ampere
-# Names of torch.cpu's own, of x86 and of ARM.
+# Names in torch.cpu.get_capabilities, on x86 and ARM.
 CPU_INSTRUCTIONS = {
     torch.bfloat16: ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16"),
     torch.float16: ("amx_fp16", "avx512_fp16", "fp16_arith"),
@@ -24,7 +26,7 @@ CPU_INSTRUCTIONS = {
 
 
 def computes(device: torch.device, dtype: torch.dtype | None) -> bool:
-    """Whether a device has instructions for a dtype. A torch too old to tell of a CPU counts as none."""
+    """Whether a device has instructions for a dtype. A torch that does not report a CPU's counts as none."""
     if device.type == "cpu" and dtype in CPU_INSTRUCTIONS:
         known = getattr(torch.cpu, "get_capabilities", dict)()
         return any(known.get(name) for name in CPU_INSTRUCTIONS[dtype])
@@ -33,9 +35,9 @@ def computes(device: torch.device, dtype: torch.dtype | None) -> bool:
     return True
 
 
-def settled(device: torch.device, asked: torch.dtype | None, fits: bool = True) -> torch.dtype | None:
-    """A dtype that is asked for, and said where it is emulated. Else float32 on a CPU without bfloat16, where that
-    `fits`; None, the files' own, anywhere else.
+def suitable_dtype(device: torch.device, asked: torch.dtype | None, fits: bool = True) -> torch.dtype | None:
+    """The dtype asked for, with a warning where it is emulated. Without one: float32 on a CPU without bfloat16, where
+    that `fits`, and None (the files' own) anywhere else.
     """
     warn_if_emulated(device, asked)
     if asked is None and fits and device.type == "cpu" and not computes(device, torch.bfloat16):
@@ -44,7 +46,7 @@ def settled(device: torch.device, asked: torch.dtype | None, fits: bool = True) 
 
 
 def warn_if_emulated(device: torch.device, *dtypes: torch.dtype | None) -> None:
-    """Says it of each dtype in which a device is slower than in float32."""
+    """Warns of each dtype that a device emulates."""
     for dtype in dict.fromkeys(dtypes):
         if not computes(device, dtype):
             name = str(dtype).removeprefix("torch.")
@@ -56,7 +58,7 @@ def _kind(device: torch.device) -> str:
 
 
 def pick_device(name: str | torch.device | None) -> torch.device:
-    """The device of that name; None or "auto" a CUDA GPU where there is one. Raises UserError."""
+    """The device of this name; None and "auto" take a CUDA GPU where there is one. Raises UserError."""
     if name in (None, "auto"):
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -77,7 +79,7 @@ def _seen() -> str:
 def pick_dtype(
     name: str | torch.dtype | None, what: str = "dtype", names: Sequence[str] = tuple(DTYPES)
 ) -> torch.dtype | None:
-    """The dtype of one of these names; None leaves it to the files. Raises UserError."""
+    """The dtype of one of these names; None keeps the files' own. Raises UserError."""
     if name is None or (isinstance(name, torch.dtype) and name in DTYPES.values()):
         return name
     if name not in names:

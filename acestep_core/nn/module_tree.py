@@ -1,4 +1,4 @@
-"""A second tree of modules over the same weights, in which leaves can be replaced and nobody else sees it."""
+"""A second tree of modules over the same weights, whose leaves can be replaced without touching the original."""
 
 from torch import nn
 
@@ -15,14 +15,14 @@ _HOOKS = (
     "_load_state_dict_pre_hooks",
     "_load_state_dict_post_hooks",
 )
-# What accelerate's hooks leave on a module: a forward bound to the original, which the copy must not call.
+# Left on a module by accelerate's hooks: a forward bound to the original, which the copy must not call.
 _BOUND = ("forward", "_old_forward", "_hf_hook")
 
 
 def share(network: nn.Module) -> nn.Module:
-    """A copy of the tree: new containers, the same leaves, parameters and buffers; the containers' hooks stay behind.
+    """A copy of the tree: new containers without hooks, with the same leaves, parameters and buffers.
 
-    A module without children is a leaf. Setting an attribute of a container in the copy does not show in the original.
+    A module without children is a leaf. Setting an attribute of a container in the copy leaves the original as it is.
     """
     return _shared(network, {})
 
@@ -43,8 +43,8 @@ def _shared(module: nn.Module, known: dict[int, nn.Module]) -> nn.Module:
 
 
 def replace(network: nn.Module, path: str, module: nn.Module) -> None:
-    """Puts a module at a dotted path such as "layers.3.self_attn.to_q". Raises AttributeError where there is no such
-    place.
+    """Puts a module at a dotted path such as "layers.3.self_attn.to_q". Raises AttributeError where the path
+    does not exist.
     """
     parent, _, name = path.rpartition(".")
     owner = network.get_submodule(parent)

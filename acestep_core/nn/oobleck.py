@@ -2,10 +2,10 @@
 
 Inside, time comes before channels, [B, N, C], so no convolution has to reorder its input; a 1x1 convolution is a matrix
 product; a transposed convolution of kernel 2s and stride s is one of kernel 2 that makes s samples at a time. Weight
-norm is folded when the network is made, and a snake needs no memory beside its input.
+norm is folded when the network is made, and a snake needs no memory besides its input.
 
-Every layer takes and gives a Pending: a bias that would be added in a pass of its own, as after a product in place and
-on GPUs after every convolution, is added by the next snake.
+Every layer takes and returns a Pending: a bias that would need a pass of its own, as after a product in place and after
+every convolution on GPUs, is added by the next snake.
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ from torch.nn import functional
 
 from . import triton_ops
 
-# Rows of a snake that are worked on at once: on a CPU they then stay in its cache.
+# Elements that a snake computes at once, so that on a CPU they stay in its cache.
 SNAKE_ELEMENTS = 1 << 19
-# From this dilation on, cuDNN guesses for half precision, at many lengths, a kernel 500 times as slow as others.
+# From this dilation on, cuDNN chooses in half precision, at many lengths, a kernel 500 times slower than others.
 FOLDED_DILATION = 9
 
 
 class Pending(NamedTuple):
-    """A tensor [B, N, C], and what is still to be added to each of its channels [C], if anything."""
+    """A tensor [B, N, C], and a bias [C] that is still to be added to it, or None."""
 
     x: torch.Tensor
     bias: torch.Tensor | None = None
@@ -42,7 +42,7 @@ class Pending(NamedTuple):
 
 
 def _weight(module: nn.Module) -> torch.Tensor:
-    """The weight of a convolution, its norm folded in as torch's own hook would."""
+    """The weight of a convolution with its weight norm folded in, as torch's hook computes it."""
     if hasattr(module, "weight_v"):
         return torch._weight_norm(module.weight_v, module.weight_g, 0)
     return module.weight
@@ -61,7 +61,7 @@ class Snake(nn.Module):
         self.gain = _fixed((snake.beta.exp() + 1e-9).reciprocal().flatten())
 
     def forward(self, given: Pending) -> Pending:
-        """A new tensor; that of `given` stays."""
+        """The snake of `given` as a new tensor."""
         return self._into(torch.empty_like(given.x), given)
 
     def in_place(self, given: Pending) -> Pending:
@@ -113,8 +113,8 @@ class Convolution(nn.Module):
         return Pending(_outside(functional.conv2d(_inside(x), self.weight, now, **how)), later)
 
     def folded(self, x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        """The same without dilation: of an image whose rows are as long as that, so that a column holds what it skips
-        to. For strides of 1 that keep the length.
+        """The same convolution without dilation, on an image whose rows are as long as the dilation. For strides of 1
+        that keep the length.
         """
         rows = functional.pad(x, (0, 0, 0, -x.shape[1] % self.dilation)).unflatten(1, (-1, self.dilation))
         taps, padding = self.weight.transpose(2, 3), (self.padding // self.dilation, 0)
@@ -122,14 +122,14 @@ class Convolution(nn.Module):
         return image.permute(0, 2, 3, 1).flatten(1, 2)[:, : x.shape[1]].contiguous()
 
     def onto(self, stream: Pending, given: Pending) -> Pending:
-        """`stream`, to which is added what a pointwise convolution makes of `given`: in place."""
+        """`stream` plus the pointwise convolution of `given`, added in place."""
         channels = stream.x.shape[-1]
         stream.x.view(-1, channels).addmm_(given.x.view(-1, channels), self.weight.t())
         return stream.plus(self.bias)
 
 
 def _biases(layer: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """A layer's bias as what it adds itself, and as what the next snake is to add."""
+    """A layer's bias as (the part that the layer adds, the part that the next snake adds)."""
     return (None, layer.bias) if triton_ops.usable(x) else (layer.bias, None)
 
 
@@ -146,7 +146,7 @@ class Upsampling(nn.Module):
     """A ConvTranspose1d of kernel 2s and stride s on [B, N, C].
 
     Sample j·s + k of its untrimmed output is x[j] · w[k] + x[j - 1] · w[s + k]: a convolution of kernel 2 with s times
-    the channels, whose output lies in memory as the samples in their order.
+    the channels, whose output in memory is the samples in order.
     """
 
     def __init__(self, conv: nn.ConvTranspose1d):
@@ -161,7 +161,7 @@ class Upsampling(nn.Module):
 
     def forward(self, given: Pending) -> Pending:
         x, bias = given.settled(), None if self.bias is None else self.bias.repeat(self.stride)
-        if x.is_cuda and x.dtype != torch.float32:  # a matrix product, to which a GPU adds its bias for nothing
+        if x.is_cuda and x.dtype != torch.float32:  # a matrix product, in which a GPU adds the bias at no cost
             x = functional.pad(x, (0, 0, 1, 1))
             taps = self.weight[:, :, 0].transpose(1, 2).flatten(1)  # [s O, 2 I]
             made = functional.linear(torch.cat([x[:, :-1], x[:, 1:]], dim=2), taps, bias)
@@ -178,7 +178,7 @@ class Residual(nn.Module):
         self.snake2, self.conv2 = Snake(unit.snake2), Convolution(unit.conv2)
 
     def forward(self, stream: Pending) -> Pending:
-        """In place: callers hold `stream` until the whole block is through, a tensor more for nothing else."""
+        """In place, as callers hold `stream` until the block is done; a new tensor would only add memory."""
         return self.conv2.onto(stream, self.snake2.in_place(self.conv1(self.snake1(stream))))
 
 
@@ -213,7 +213,7 @@ class Half(nn.Module):
         self.snake, self.tail = Snake(network.snake1), Convolution(network.conv2)
 
     def forward(self, x: torch.Tensor, cuts: Sequence[slice] | None = None) -> torch.Tensor:
-        """`cuts`: what is gone on with before each block, before the last layer, and after it; else everything."""
+        """`cuts`: the slices kept before each block, before the last layer, and after it; None keeps everything."""
         *before, last = cuts or [slice(None)] * (len(self.blocks) + 2)
         stream = self.head(Pending(x.transpose(1, 2).contiguous()))
         for block, cut in zip(self.blocks, before):
@@ -225,7 +225,7 @@ class Half(nn.Module):
 class Oobleck(nn.Module):
     """Encoder (samples -> mean and scale of the latents) and decoder (latents -> samples) of an AutoencoderOobleck.
 
-    The weights are its own copy, folded in the precision in which they lie.
+    The weights are copies, folded at their own precision.
     """
 
     def __init__(self, vae: nn.Module):

@@ -1,6 +1,6 @@
-"""Weights of a transformer's layers in 8 bits, through torchao: half the memory of bf16, at the cost of some exactness.
+"""Weights of a transformer's layers in 8 bits, through torchao: half the memory of bf16, at some cost in accuracy.
 
-Only the matrices of the layers are rounded; what is computed with them stays in the model's own dtype.
+Only the matrices of the layers are rounded; activations keep the model's dtype.
 """
 
 import sys
@@ -14,7 +14,7 @@ QUANTISED = ("int8", "fp8")
 
 
 def check_quantise(kind: str | None) -> None:
-    """Raises UserError for a kind that there is not, or where torchao cannot be used."""
+    """Checks a kind of quantisation, and that torchao can be used. Raises UserError."""
     if kind is not None:
         _config(kind)
 
@@ -32,14 +32,14 @@ def quantise(transformer: nn.Module, kind: str, device: torch.device) -> nn.Modu
 
 
 def stored(weight: torch.Tensor) -> list[torch.Tensor]:
-    """The tensors of which a weight is made; one in 8 bits passes itself off as one of its model's dtype."""
+    """The tensors that store a weight; a weight in 8 bits reports the model's dtype and holds several."""
     if not _is_quantised(weight):
         return [weight]
     return [getattr(weight, name) for name in weight.__tensor_flatten__()[0]]
 
 
 def unquantised(weight: torch.Tensor) -> torch.Tensor:
-    """A weight as numbers of its own dtype; one that is not in 8 bits comes back as it is."""
+    """A weight at its reported dtype; a weight that is not in 8 bits is returned unchanged."""
     return weight.dequantize() if _is_quantised(weight) else weight
 
 

@@ -1,7 +1,7 @@
-"""Root mean square norms of diffusers' modules, in fewer passes over the stream than the modules take: x / rms(x) · w.
+"""RMS norms of diffusers' modules, x / rms(x) · w, in fewer passes over the stream than the modules take.
 
-What a norm is multiplied by afterwards is multiplied into its weight instead, which is small. A norm that is more than
-diffusers made it (hooked, replaced) is called as a module.
+A factor that follows a norm is multiplied into the norm's weight, which is small. A norm that was hooked or replaced is
+called as a module.
 """
 
 import torch
@@ -23,7 +23,7 @@ def normed(norm: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
     """norm(x), in the dtype of x: [..., C]."""
     if not is_plain(norm):
         return norm(x).to(x.dtype)
-    if x.device.type != "cpu":  # where it is one kernel
+    if x.device.type != "cpu":  # one kernel there
         return functional.rms_norm(x, norm.weight.shape, norm.weight.to(x.dtype), norm.eps)
     return (x * inverse_rms(x, norm.eps) * norm.weight).to(x.dtype)
 
@@ -35,7 +35,7 @@ def inverse_rms(x: torch.Tensor, eps: float) -> torch.Tensor:
 
 
 def is_plain(norm: torch.nn.Module) -> bool:
-    """Whether a norm is what diffusers made, with a weight, so that it may be computed otherwise."""
+    """Whether a norm is diffusers' own, with a weight and without hooks, so that this file may compute it."""
     from diffusers.models.normalization import RMSNorm
 
     hooked = norm._forward_pre_hooks or norm._forward_hooks or "forward" in vars(norm)

@@ -1,4 +1,4 @@
-"""Layers whose weights stay in main memory and are fetched for each call: a transformer larger than a card's memory."""
+"""Linear layers whose weights stay in main memory and are copied for each call, for transformers larger than a GPU."""
 
 from typing import TYPE_CHECKING
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 class StreamedLinear(nn.Linear):
-    """A Linear, x [..., in] -> [..., out], computed where x is. Its weight and bias move with no module."""
+    """A Linear, x [..., in] -> [..., out], computed on the device of x. `to` does not move its weight and bias."""
 
     def __init__(self, layer: nn.Linear):
         nn.Module.__init__(self)
         self.in_features, self.out_features = layer.in_features, layer.out_features
-        # Past nn.Module's own bookkeeping, which would take them along.
+        # Set past nn.Module's bookkeeping, through which `to` would move them.
         vars(self).update(weight=layer.weight, bias=layer.bias)
         self.train(layer.training)
 
@@ -28,7 +28,7 @@ class StreamedLinear(nn.Linear):
 
 
 def stream_layers(transformer: "AceStepTransformer1DModel", device: torch.device) -> "AceStepTransformer1DModel":
-    """The same transformer, changed in place: its matrices stay where they are, all else goes to the device."""
+    """The transformer, changed in place: its matrices stay where they are, everything else moves to the device."""
     linears = [path for path, module in transformer.named_modules() if type(module) is nn.Linear]
     for path in linears:
         replace(transformer, path, StreamedLinear(transformer.get_submodule(path)))

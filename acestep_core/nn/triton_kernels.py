@@ -1,4 +1,4 @@
-"""The kernels behind `fused`, in Triton. Tensors are contiguous but for shift and scale; the arithmetic is float32."""
+"""Triton kernels of triton_ops.py. Tensors are contiguous, except shift and scale; the arithmetic is float32."""
 
 import torch
 import triton

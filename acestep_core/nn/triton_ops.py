@@ -1,7 +1,7 @@
-"""Passes over a tensor that plain torch takes five to ten for, in one each, on GPUs where Triton is there and works.
+"""Operations fused into one pass over a tensor, where plain torch takes five to ten, on GPUs with a working Triton.
 
-Whoever calls them asks `usable` first and has the same in plain torch for everywhere else: other devices, Windows
-without Triton, a machine without the C compiler that Triton needs, and learning, for they give no gradients.
+Callers check `usable` first and have a plain torch version for everything else: other devices, Windows without Triton,
+a machine without the C compiler that Triton needs, and training, as these operations give no gradients.
 """
 
 import functools
@@ -12,11 +12,11 @@ import torch
 
 logger = logging.getLogger(__name__)
 
-FIRST_CAPABILITY = 8  # Ampere: Triton has bfloat16 from there on
+FIRST_CAPABILITY = 8  # Ampere, the first with bfloat16 in Triton
 
 
 def usable(x: torch.Tensor) -> bool:
-    """Whether these functions can take `x` and what goes with it."""
+    """Whether these operations work on `x`: its device, its dtype, and no gradients."""
     return x.is_cuda and not torch.is_grad_enabled() and _works(x.device)
 
 
@@ -36,7 +36,7 @@ def modulated(
 def normed_and_turned(
     x: torch.Tensor, weight: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, eps: float
 ) -> torch.Tensor:
-    """Heads [B, N, H, D], normed and turned by cosines and sines [N, 1, D / 2]; computed in float32."""
+    """Heads [B, N, H, D], normed and rotated by cosines and sines [N, 1, D / 2]; computed in float32."""
     from . import triton_kernels as fused_kernels
 
     x, out = x.contiguous(), torch.empty_like(x)
@@ -57,7 +57,7 @@ def snake(
 
 
 def _on(device: torch.device) -> AbstractContextManager:
-    """Triton launches on the current GPU, whichever that of its tensors is."""
+    """Makes the tensor's GPU the current one, on which Triton launches."""
     return nullcontext() if device.index == torch.cuda.current_device() else torch.cuda.device(device)
 
 
@@ -67,15 +67,15 @@ def _works(device: torch.device) -> bool:
         return False
     try:
         return _is_right(device)
-    except torch.OutOfMemoryError:  # says nothing of Triton, and who asked knows what to do
+    except torch.OutOfMemoryError:  # not evidence against Triton: the caller handles it
         raise
-    except Exception as exc:  # noqa: BLE001  whatever compilers and drivers raise: the song is made without it
+    except Exception as exc:  # noqa: BLE001  compilers and drivers raise anything: plain torch makes the song
         logger.info("Triton does not work here, so a GPU's small passes are not fused: %s", exc)
         return False
 
 
 def _is_right(device: torch.device) -> bool:
-    """Whether all of them give what they should, at the dtype in which most models run."""
+    """Whether all operations give the right values, at the dtype of most models."""
     with torch.inference_mode():
         x = torch.linspace(-2, 2, 128, device=device, dtype=torch.bfloat16).reshape(1, 2, 64)
         ones = torch.ones(64, device=device, dtype=torch.bfloat16)

@@ -1,30 +1,88 @@
-"""Files: places where one can be made, files that must be there, and files written whole or not at all."""
+"""Files and folders written whole or not at all, places where a file can be made, files that must be there."""
 
 import itertools
 import os
+import re
 import secrets
+import shutil
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import AceStepError, UserError
 from .folders import user_path
 
+STALE_SECONDS = 3600  # since the last byte; a writer that lives is never silent for so long
+# Names of unfinished files, those of earlier versions too.
+_UNFINISHED = re.compile(r"\.(?:[0-9a-f]{16}\.part|.+\.[a-z0-9_]{8}\.incomplete)")
 
-def write_whole(path: Path, data: bytes):
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """The path of an unfinished file to write, which gets the name `path` once the block has ended without an error.
+
+    By then its bytes are on the disk. Unfinished files that killed writers left in the folder are removed. Raises
+    AceStepError where `path` cannot be written, as on a full disk; what was there before stays.
+    """
     # Beside the target, so that the last step is a rename within one file system; short, as the target's may be long.
     part = path.with_name(f".{secrets.token_hex(8)}.part")
+    remove_stale(path.parent)
     try:
-        with open(part, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        part.touch(exist_ok=False)
+        yield part
+        _flush(part)
         os.replace(part, path)
     except OSError as exc:
         raise AceStepError(
             f"{path}: could not be written ({exc.strerror or exc}); free space or give another place"
         ) from exc
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes a file whole or not at all. Raises AceStepError as `whole_file` does."""
+    with whole_file(path) as part:
+        part.write_bytes(data)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """An unfinished folder to fill, which gets the name `folder` once the block has ended without an error.
+
+    By then its files are on the disk. A folder of that name is replaced. One process at a time may fill it.
+    """
+    unfinished = folder.with_name(f".{folder.name}.incomplete")
+    shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was stopped
+    unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        for file in filter(Path.is_file, unfinished.rglob("*")):
+            _flush(file)
+        shutil.rmtree(folder, ignore_errors=True)
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def remove_stale(folder: Path) -> None:
+    """Removes unfinished files, old enough that their writers must be dead, from a folder (not from those below)."""
+    before = time.time() - STALE_SECONDS
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _UNFINISHED.fullmatch(entry.name) and _is_stale(entry, before):
+                os.unlink(entry.path)
+
+
+def _is_stale(entry: os.DirEntry, before: float) -> bool:
+    return entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < before
+
+
+def _flush(file: Path) -> None:
+    with file.open("rb+") as opened:
+        os.fsync(opened.fileno())
 
 
 def write_beside(path: Path, data: bytes) -> Path:
@@ -75,6 +133,7 @@ def check_destination(path: "str | os.PathLike") -> Path:
 
 
 def existing(path: "str | os.PathLike") -> Path:
+    """The path of an audio file that a user typed. Raises UserError where there is no such file."""
     path = user_path(path)
     if not path.is_file():
         raise UserError(f"{path}: {'is a folder' if path.is_dir() else 'does not exist'}, expected an audio file")

@@ -1,18 +1,17 @@
 """State of a training that may be stopped at any moment: written whole or not at all, read back to the step."""
 
-import os
 from pathlib import Path
 
 import torch
 
 from ..errors import UserError
+from ..system.files import whole_file
 
 
 def save_state(path: Path, **state) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    half_written = path.with_suffix(".tmp")
-    torch.save(state, half_written)
-    os.replace(half_written, path)
+    with whole_file(path) as part:
+        torch.save(state, part)
 
 
 def load_state(path: Path) -> dict | None:

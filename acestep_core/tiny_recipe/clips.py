@@ -1,6 +1,5 @@
 """Clips of the band as int16 files in a work folder, so that no clip is played twice. `[2, N]` at 48 kHz each."""
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..band import Sketch, play
+from ..system.files import whole_file
 
 # Seeds from here on are never trained on: they are what `measure.py` asks for.
 FIRST_HELD_OUT_SEED = 1_000_000
@@ -21,10 +21,8 @@ def play_into(folder: Path, seed: int, seconds: float) -> Path:
     path = clip_path(folder, seed, seconds)
     if not path.exists():
         sound = (play(Sketch.draw(seed, seconds)) * 32767).astype(np.int16)
-        half_written = path.with_suffix(f".{os.getpid()}.tmp")
-        with open(half_written, "wb") as file:
+        with whole_file(path) as part, part.open("wb") as file:
             np.save(file, sound)
-        os.replace(half_written, path)
     return path
 
 

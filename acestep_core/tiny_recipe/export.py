@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 
 from ..checkpoints.save import save_stage_model, save_text_encoder, save_vae
+from ..json_text import read_json_object
+from ..system.files import write_whole
 from . import channels_last, flow, language, vocoder
 from .checkpointing import finished_state, load_state
 
@@ -30,8 +32,8 @@ def latent_scale(vae, work: Path) -> float:
     if not path.exists():
         with torch.no_grad():
             means = [_means(vae, file) for file in sorted((work / "clips").glob("*.npy"))[:SCALE_CLIPS]]
-        path.write_text(json.dumps({"scale": 1 / float(torch.cat(means, -1).std())}))
-    return json.loads(path.read_text())["scale"]
+        write_whole(path, json.dumps({"scale": 1 / float(torch.cat(means, -1).std())}).encode())
+    return read_json_object(path)["scale"]
 
 
 def _means(vae, file: Path) -> torch.Tensor:

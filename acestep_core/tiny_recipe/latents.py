@@ -13,6 +13,7 @@ import torch
 from ..band import Sketch, pitch_classes, song_of
 from ..errors import UserError
 from ..prompt import lyrics_prompt, text_prompt
+from ..system.files import whole_file
 from . import channels_last, clips
 
 # (first seed, number of clips, seconds): most are short, some long, so that long songs are no surprise.
@@ -44,10 +45,8 @@ def _encode_one(vae, scale: float, clip: Path, target: Path) -> None:
     wave = torch.from_numpy(np.asarray(clips.load(clip), np.float32) / 32767)[None]
     with torch.no_grad():
         mean = channels_last.encode(vae.encoder, wave.to(vae.device), torch.bfloat16).chunk(2, 1)[0]
-    half_written = target.with_suffix(".tmp")
-    with open(half_written, "wb") as file:
+    with whole_file(target) as part, part.open("wb") as file:
         np.save(file, (scale * mean[0]).cpu().numpy().astype(np.float16))
-    half_written.replace(target)
 
 
 @dataclass

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..checkpoints.load import load_stage_model, load_text_encoder, load_vae
 from ..errors import UserError
+from ..system.files import write_whole
 from . import flow, language, vocoder
 from .checkpointing import save_state
 
@@ -22,7 +23,7 @@ def warm_start(work: Path, family: Path) -> None:
     vae.load_state_dict(_wide(load_vae(family / "vae")))
     head = vocoder.new_pitch_head().state_dict()
     save_state(work / "vocoder.pt", vae=vae.state_dict(), pitch_head=head, optimiser=None, step=vocoder.STEPS)
-    (work / "scale.json").write_text(json.dumps({"scale": 1.0}))  # folded into the exported layers
+    write_whole(work / "scale.json", json.dumps({"scale": 1.0}).encode())  # folded into the exported layers
     text = language.Trainer(work, 0)
     text.model.load_state_dict(_wide(load_text_encoder(family / "text_encoder").model))
     text.step = language.STEPS

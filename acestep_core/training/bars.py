@@ -1,7 +1,7 @@
-"""Where long songs are cut: on bars, whole bars long, as far as a song's beat is known.
+"""Where crops are cut out of long songs: on bars, and whole bars long, where the song's beat is known.
 
-A song without a known beat, or with bars longer than a crop, may be cut anywhere. A song that is no longer than a crop
-is not cut at all. Places and lengths are latent frames.
+A song without a known beat, or with bars longer than a crop, is cut anywhere. A song no longer than a crop is not cut.
+Positions and lengths are latent frames.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ..song import Song
     from ..spec import LatentSpec
 
-# Time signature -> beats after which a bar surely begins. Six eighths are counted in twos or in threes: six is both.
+# Time signature -> beats from the start of one bar to that of another. 6/8 is counted in twos or threes: 6 fits both.
 BEATS = {None: 4, "2": 2, "3": 3, "4": 4, "6": 6}
 
 
@@ -27,7 +27,7 @@ class Bars:
 
 
 def bars_of(song: "Song", latents: "LatentSpec", beat: float | None = None, first_beat: float = 0.0) -> Bars | None:
-    """Of a song whose beat, in seconds, was measured, or else is told by its words. None where neither is known."""
+    """The bars of a song, by its measured beat in seconds, else by its bpm. None where neither is known."""
     beat = beat or (60 / song.bpm if song.bpm else None)
     if not beat:
         return None
@@ -36,7 +36,7 @@ def bars_of(song: "Song", latents: "LatentSpec", beat: float | None = None, firs
 
 
 def cut(frames: int, longest: int, share: float, bars: Bars | None = None) -> tuple[int, int]:
-    """First frame and length of the crop that `share`, from 0 to below 1, picks of a song."""
+    """First frame and length of a crop; `share`, from 0 to below 1, picks one of the possible crops."""
     if frames <= longest:
         return 0, frames
     if bars is not None and (count := int(longest / bars.length)):

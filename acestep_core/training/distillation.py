@@ -1,9 +1,9 @@
-"""Teaches a small stage model what a large one does: at flow times of its stretch it shall give the same velocity.
+"""Distillation of a small stage model from a large one: trained to give the same velocity at its flow times.
 
-x_t = t noise + (1 - t) music, latents [B, C, T]. The teacher's velocity is what remains of noise - music when all that
-cannot be known from x_t is averaged out, so a student that matches it learns from each crop what plain flow matching
-learns from many; what lies between both keeps it from the teacher's own mistakes. The condition encoder is the
-teacher's own, frozen; the student's weights are float32, whatever they are computed in.
+x_t = t noise + (1 - t) music, latents [B, C, T]. The teacher's velocity is the mean of noise - music over all music
+that fits x_t, so a student that matches it learns from one crop what plain flow matching learns from many; a target
+between the two keeps part of the teacher's errors away. The condition encoder is the teacher's, frozen; the student's
+weights are float32, whatever dtype it computes in.
 """
 
 from collections.abc import Sequence
@@ -16,30 +16,30 @@ import torch
 from ..flow.guidance import Guidance, Guided
 from ..models.velocity import prepare
 from .distributed import ProcessGroup
-from .loop import Loop
-from .objective import FlowTimes, Learning, flow_times
+from .loop import TrainingLoop
+from .objective import FlowTimes, TrainableVelocity, flow_times
 from .prepare import Example
-from .prune import cut, empty
+from .prune import initialised, prune
 from .rng import seed_of, seeded
-from .settings import MUSIC_SHARE, DistillSettings, Rhythm
+from .settings import MUSIC_SHARE, DistillSettings, Intervals
 
 if TYPE_CHECKING:
     from ..models.stage_model import StageModel
     from ..spec import LatentSpec
 
-SEEN_ITEMS = 48  # crops on which the teacher is watched before it is cut
+CALIBRATION_ITEMS = 48  # crops on which the teacher's activations are recorded for pruning
 
 
-class Distiller(Loop):
-    """The training of one student. Every checkpoint is a stage model that plays.
+class Distiller(TrainingLoop):
+    """The training of one student. Every checkpoint is a stage model.
 
-    `dtype`: bfloat16 computes in it where it is safe (the weights stay float32), and stores it. Raises UserError where
-    the size does not fit into the teacher, or the folder holds another training.
+    `dtype`: of autocast and of the stored weights; while they are trained, weights are float32. Raises UserError where
+    the student is larger than the teacher, or the folder holds another training.
     """
 
-    lighter = "--frugal, a shorter --crop or a smaller size"
+    memory_advice = "--gradient-checkpointing, a shorter --crop or a smaller size"
 
-    @torch.inference_mode(False)  # a host may run everything in it, and then nothing could be learnt
+    @torch.inference_mode(False)  # a host may run everything in it, and then nothing could be trained
     def __init__(
         self,
         teacher: "StageModel",
@@ -48,7 +48,7 @@ class Distiller(Loop):
         work: Path,
         settings: DistillSettings,
         dtype: torch.dtype = torch.float32,
-        rhythm: Rhythm = Rhythm(),  # noqa: B008  it is frozen
+        intervals: Intervals = Intervals(),  # noqa: B008  it is frozen
         group: ProcessGroup | None = None,
     ):
         settings = settings.for_teacher(teacher.transformer.config)
@@ -56,37 +56,39 @@ class Distiller(Loop):
         self.dtype = dtype
         self.guidance = _guidance(teacher, settings)
         with seeded(seed_of(settings.seed, "start"), torch.device("cpu")):
-            network = empty(teacher.transformer, settings.size)
-        super().__init__(teacher, network.train(), examples, latents, work, settings, rhythm, group)
+            network = initialised(teacher.transformer, settings.size)
+        super().__init__(teacher, network.train(), examples, latents, work, settings, intervals, group)
         if self.step == 0 and settings.begin == "teacher":
-            network.load_state_dict(cut(teacher.transformer, settings.size, self._see).state_dict())
+            network.load_state_dict(prune(teacher.transformer, settings.size, self._calibrate).state_dict())
 
     def flow_times(self) -> FlowTimes:
-        times = flow_times(self.model.defaults, self.settings.start, self.settings.end, taught=True)
-        # Without a second pass nobody will ask it what it does when told nothing.
+        times = flow_times(self.model.defaults, self.settings.start, self.settings.end, all_times=True)
+        # A student of a guided teacher runs without a second pass, so never under the null condition.
         return replace(times, null_share=0.0) if self.guidance.scale > 1 else times
 
-    def _see(self) -> None:
-        for item in range(SEEN_ITEMS):
-            condition, music, noise, t = self._drawn(seed_of(self.settings.seed, "seen", item), item)
+    def _calibrate(self) -> None:
+        for item in range(CALIBRATION_ITEMS):
+            condition, music, noise, t = self._sample(seed_of(self.settings.seed, "seen", item), item)
             prepare(self.model.transformer, condition)(t * noise + (1 - t) * music, t)
 
     def _loss(self, condition, music: torch.Tensor, noise: torch.Tensor, t: float) -> torch.Tensor:
         music, noise = music.to(self.device), noise.to(self.device)
         x_t = t * noise + (1 - t) * music
-        share, wanted = MUSIC_SHARE[self.settings.match], noise - music
-        if share < 1:  # nearest to both, so weighted, is what is nearest to a point between
-            wanted = share * wanted + (1 - share) * self.wanted(condition, x_t, t).float()
+        share, target = MUSIC_SHARE[self.settings.match], noise - music
+        if share < 1:  # the weighted sum of both squared errors has its minimum at the point between
+            target = share * target + (1 - share) * self.teacher_velocity(condition, x_t, t).float()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            made = Learning(self.network, condition, torch.float32, self.settings.frugal)(x_t, t)
-        return (made.float() - wanted).square().mean()
+            velocity = TrainableVelocity(self.network, condition, torch.float32, self.settings.gradient_checkpointing)(
+                x_t, t
+            )
+        return (velocity.float() - target).square().mean()
 
     @torch.no_grad()
-    def wanted(self, condition, x_t: torch.Tensor, t: float) -> torch.Tensor:
-        """The teacher's velocity [B, C, T]."""
+    def teacher_velocity(self, condition, x_t: torch.Tensor, t: float) -> torch.Tensor:
+        """The teacher's velocity [B, C, T], guided where the settings say so."""
         return Guided(prepare(self.model.transformer, condition), self.guidance)(x_t, t)
 
-    def keep(self, folder: Path) -> None:
+    def write_model(self, folder: Path) -> None:
         from ..checkpoints.save import save_stage_model
 
         teacher = self.model
@@ -94,13 +96,13 @@ class Distiller(Loop):
         del own["source"]
         if self.guidance.scale > 1:
             own |= {"guidance": 1.0, "guidance_kind": "none"}
-        told = {"teacher": teacher.name, "teacher_hash": self.base_hash, "steps": self.step}
+        origin = {"teacher": teacher.name, "teacher_hash": self.base_hash, "steps": self.step}
         extra = {
             "timbre_fix_frame": teacher.timbre_frames,
             "is_turbo": bool(teacher.transformer.config.is_turbo),
             "model_version": teacher.transformer.config.model_version,
             "acestep_cascade": own,
-            "distilled": {**told, "settings": asdict(self.settings)},
+            "distilled": {**origin, "settings": asdict(self.settings)},
         }
         save_stage_model(
             folder,
@@ -116,12 +118,12 @@ class Distiller(Loop):
 
     def finish(self, target: Path) -> Path:
         """Writes the student as it stands: a stage model in the original layout."""
-        self.keep(target)
+        self.write_model(target)
         return target
 
 
 def _guidance(teacher: "StageModel", settings: DistillSettings) -> Guidance:
-    """The teacher's own kind. What its guidance remembers from step to step is left out: a student has no memory."""
+    """The teacher's own kind of guidance, without momentum from step to step: a student keeps no state."""
     if settings.guidance == 1:
         return Guidance()
     kind = teacher.defaults.guidance_kind

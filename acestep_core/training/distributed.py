@@ -1,6 +1,6 @@
-"""Processes that teach one adapter together, as `accelerate launch` starts them: each learns from some items of a step.
+"""Processes that train one adapter together, started by `accelerate launch`: each computes some items of a step.
 
-Their gradients are added up, so the step is the one that a single process would have made of all items.
+Their gradients are summed, so the step equals that of a single process with all items.
 """
 
 import os
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class ProcessGroup:
-    """This process among those that were started together; alone where none were."""
+    """This process and those that were started with it; a group of one where there are none."""
 
     def __init__(self, state: "PartialState | None" = None):
         self._state = state
@@ -23,7 +23,7 @@ class ProcessGroup:
 
     @staticmethod
     def of_this_process(cpu: bool = False) -> "ProcessGroup":
-        """Met by the environment that a launcher sets."""
+        """The group that the launcher's environment variables name."""
         if int(os.environ.get("WORLD_SIZE", "1")) < 2:
             return ProcessGroup()
         from accelerate import PartialState
@@ -31,17 +31,17 @@ class ProcessGroup:
         return ProcessGroup(PartialState(cpu=cpu))
 
     @property
-    def leads(self) -> bool:
-        """Whether it is this process that writes and tells."""
+    def is_main(self) -> bool:
+        """Whether this process writes the files and the notes."""
         return self.index == 0
 
     @property
     def device(self) -> torch.device | None:
-        """Its own; None where the process is alone and may choose."""
+        """This process's device; None in a group of one, which may use any."""
         return self._state and self._state.device
 
-    def add_up(self, tensors: Sequence[torch.Tensor]) -> None:
-        """Each tensor becomes its sum over all processes, in place; all travel as one."""
+    def sum(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Replaces each tensor by its sum over all processes, in one transfer."""
         if self.size == 1:
             return
         from accelerate.utils import reduce
@@ -51,13 +51,13 @@ class ProcessGroup:
             tensor.copy_(part.view_as(tensor))
 
     def any(self, flag: bool) -> bool:
-        """Whether it is so in any process; all ask at once."""
-        told = torch.tensor([float(flag)], device=self.device or "cpu")
-        self.add_up([told])
-        return bool(told)
+        """Whether the flag is set in any process. All processes must call it at the same point."""
+        flags = torch.tensor([float(flag)], device=self.device or "cpu")
+        self.sum([flags])
+        return bool(flags)
 
-    def part(self) -> None:
-        """To be called at the end, when nobody waits for anybody any longer."""
+    def close(self) -> None:
+        """Waits for all processes and ends the group; call it last."""
         if self._state:
             self._state.wait_for_everyone()
             self._state.destroy_process_group()

@@ -1,4 +1,4 @@
-"""Ctrl-C that waits for the end of a step: weights and the number of steps must belong together."""
+"""Ctrl-C that waits for the end of a step: weights and the step count must belong together."""
 
 import signal
 import threading
@@ -7,14 +7,14 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def asked_to_stop() -> Iterator[list[int]]:
-    """A list that is empty until Ctrl-C is pressed. Only a program's main thread may listen for it."""
-    asked: list[int] = []
+def deferred_interrupt() -> Iterator[list[int]]:
+    """A list that stays empty until Ctrl-C is pressed. Only in the main thread: no other thread receives signals."""
+    received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield received
         return
-    before = signal.signal(signal.SIGINT, lambda number, _: asked.append(number))
+    before = signal.signal(signal.SIGINT, lambda number, _: received.append(number))
     try:
-        yield asked
+        yield received
     finally:
         signal.signal(signal.SIGINT, before)

@@ -1,9 +1,9 @@
-"""The steps of a training, whatever it is that learns: exactly the same ones, however often they are stopped.
+"""The training loop, whatever is trained: it makes exactly the same steps, however often it is stopped and resumed.
 
-Whatever is drawn for item k of step s (the example, where it is cut, flow time, noise) follows from (seed, s, k) alone.
+All that is random in item k of step s (the example, the crop, flow time, noise) follows from (seed, s, k) alone.
 
-Work folder: step-000250/ is what was made by then, with the optimiser's state beside it, best-000200/ what had the
-lowest loss on the clips held out, losses.csv every step's loss.
+Work folder: step-000250/ is the checkpoint of a step (the model so far, and state.safetensors), best-000200/ the model
+with the lowest held-out loss, losses.csv the loss log.
 """
 
 import hashlib
@@ -19,59 +19,56 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError, safe_open
 
-from ..checkpoints.save import write_tensors
 from ..errors import AceStepError, UserError, is_out_of_memory
+from .checkpoint import STEP, DamagedCheckpoint, TrainingState, check_same
 from .distributed import ProcessGroup
-from .folders import folders, whole
+from .folders import folders
 from .loss_log import LossLog
 from .objective import flow_times
 from .optimisers import optimiser_class
 from .prepare import Example, fingerprint
 from .rng import seed_of
-from .settings import Course, Rhythm
+from .settings import Intervals, TrainingSettings, under_old_names
 
 if TYPE_CHECKING:
     from ..models.condition import Condition
     from ..models.stage_model import StageModel
     from ..spec import LatentSpec
+from ..system.files import whole_folder
 
 logger = logging.getLogger(__name__)
 
-STATE_FILE = "state.safetensors"
-STEP = "step"  # the optimisers' own name of the number of steps
-MEASURED_TIMES = 4  # of each example held out
-FEWEST_TO_HOLD_OUT = 4  # with fewer examples than this all are learnt from
+MEASURED_TIMES = 4  # of each held-out example
+FEWEST_TO_HOLD_OUT = 4  # with fewer examples than this all are trained on
 
 
 @dataclass(frozen=True)
-class Learnt:
-    """What a step came to."""
+class TrainingStep:
+    """The result of a step."""
 
     step: int  # from 1
     of: int
     loss: float
     learning_rate: float
-    held_out: float | None = None  # loss on the examples held out, where it was measured
-    preview: Path | None = None  # a song by what was learnt ...
-    without: Path | None = None  # ... and the same one without
+    held_out: float | None = None  # loss on the held-out examples, where it was measured
+    preview: Path | None = None  # a song with what is trained ...
+    without: Path | None = None  # ... and the same song without
     saved: Path | None = None
 
 
-class Loop(ABC):
-    """One training in one work folder; it goes on from the last checkpoint there.
+class TrainingLoop(ABC):
+    """One training in one work folder, resumed from the last checkpoint there.
 
-    `model`: whose words the examples' states are, at whose times it is learnt, and which makes this training another
-    one where it is another. `network`: what learns, by its parameters that want gradients, float32. `group`: the
-    processes that learn together, the leading one of which measures and saves. `others`: what a training rng from
-    besides, which makes it another one too. Raises UserError where the folder holds
-    another training.
+    `model`: the stage model that encoded the examples' text and whose flow times are trained at; `network`: what is
+    trained, by its float32 parameters that require gradients; `others`: further examples that steps are trained on.
+    Another model, other examples or other settings make another training. `group`: the processes that train together;
+    the main one measures and saves. Raises UserError where the folder holds another training.
     """
 
-    lighter = "a shorter --crop"  # what to begin anew with where memory runs out
+    memory_advice = "a shorter --crop"  # settings for a new training where memory runs out
 
-    @torch.inference_mode(False)  # a host may run everything in it, and then nothing could be learnt
+    @torch.inference_mode(False)  # a host may run everything in it, and then nothing could be trained
     def __init__(
         self,
         model: "StageModel",
@@ -79,22 +76,20 @@ class Loop(ABC):
         examples: Sequence[Example],
         latents: "LatentSpec",
         work: Path,
-        settings: Course,
-        rhythm: Rhythm,
+        settings: TrainingSettings,
+        intervals: Intervals,
         group: ProcessGroup | None = None,
         others: Sequence[Example] = (),
     ):
         if not examples:
-            raise UserError("clips: none is left to learn from; expected at least one")
+            raise UserError("clips: none is left to train on; expected at least one")
         self.model, self.network, self.latents = model, network, latents
-        self.work, self.settings, self.rhythm = work, settings, rhythm
+        self.work, self.settings, self.intervals = work, settings, intervals
         self.group = group or ProcessGroup()
         self.times = self.flow_times()
-        self.learnt_from, self.held_out = divided(examples, settings)
+        self.train_set, self.held_out = split_examples(examples, settings)
         self.crop_frames = latents.frames(settings.crop_seconds)
-        # A long example is drawn as often as there are crops in it.
-        crops = (-(-example.latents.shape[-1] // self.crop_frames) for example in self.learnt_from)
-        self._pool = [example for example, count in zip(self.learnt_from, crops) for _ in range(count)]
+        self._pool = [example for example in self.train_set for _ in range(self._crops_of(example))]
         self.base_hash = fingerprint(model.transformer)
         self._about = {
             "base hash": self.base_hash,
@@ -108,53 +103,57 @@ class Loop(ABC):
         )
         self.step, self.best = 0, math.inf
         self._resume()
-        self.losses = LossLog(work / "losses.csv", self.step) if self.group.leads else None
+        self.losses = LossLog(work / "losses.csv", self.step) if self.group.is_main else None
+
+    def _crops_of(self, example: Example) -> int:
+        """How often an example is drawn in an epoch: once for each crop in it, times its own repeats."""
+        return -(-example.latents.shape[-1] // self.crop_frames) * example.repeat
 
     # ---- what a training is --------------------------------------------------------------------------------------
 
     @property
     def identity(self) -> str:
-        """The same for the same base, clips and settings, however many steps it goes."""
-        about = {**self._about, "settings": {**self._about["settings"], "steps": None}}
+        """A hash of base, clips and settings without the number of steps; adapters carry it."""
+        about = {**self._about, "settings": under_old_names({**self._about["settings"], "steps": None})}
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
 
     @abstractmethod
     def _loss(self, condition: "Condition", music: torch.Tensor, noise: torch.Tensor, t: float) -> torch.Tensor:
-        """Of the network at time t between `noise` and `music` [1, C, T]: a scalar, with gradients where enabled."""
+        """The loss at time t between `noise` and `music` [1, C, T]: a scalar, with gradients where they are enabled."""
 
     @abstractmethod
-    def keep(self, folder: Path) -> None:
-        """Writes what was made so far into a folder that is there."""
+    def write_model(self, folder: Path) -> None:
+        """Writes the model as it stands into an existing folder."""
 
     def flow_times(self):
-        """The times at which it learns."""
+        """The distribution of the flow times that are trained at."""
         return flow_times(self.model.defaults, self.settings.start, self.settings.end, self.settings.all_times)
 
     def preview(self) -> tuple[Path, Path] | None:
-        """What can be heard of it, as files: a song by what was learnt, and the same one without."""
+        """Two songs as files, with what is trained and without; None where a training makes no previews."""
         return None
 
-    def _drawing(self, seed: int) -> AbstractContextManager:
-        """Around one item's forward and backward pass, for what the network itself rng."""
+    def _seeded(self, seed: int) -> AbstractContextManager:
+        """Around the forward and backward pass of an item: seeds the network's own random numbers."""
         return nullcontext()
 
     # ---- steps -------------------------------------------------------------------------------------------------------
 
-    def run(self) -> Iterator[Learnt]:
-        """The steps that are left. What a step kept is on disk when it is told of; stop iterating to stop.
+    def run(self) -> Iterator[TrainingStep]:
+        """The remaining steps. A step's files are on disk when it is yielded; stop iterating to stop.
 
-        Raises AceStepError where the loss is no number or memory runs out.
+        Raises AceStepError where the loss is not finite or memory runs out.
         """
         while self.step < self.settings.steps:
-            rate = self.settings.learning_rate * self.settings.share(self.step)
-            with self._memory():
-                loss = self._learn(rate)
+            rate = self.settings.learning_rate * self.settings.learning_rate_factor(self.step)
+            with self._saved_on_out_of_memory():
+                loss = self._optimise(rate)
                 self.step += 1
-                learnt = self._told(loss, rate)
-            yield learnt
+                done = self._record(loss, rate)
+            yield done
 
     @contextmanager
-    def _memory(self):
+    def _saved_on_out_of_memory(self):
         try:
             yield
         except RuntimeError as exc:
@@ -164,103 +163,104 @@ class Loop(ABC):
             if self.step:
                 self.save()
             raise AceStepError(
-                f"out of memory after {self.step} steps, which are kept in {self.work}; begin a new training with "
-                f"{self.lighter}"
+                f"out of memory after {self.step} steps, which are saved in {self.work}; begin a new training with "
+                f"{self.memory_advice}"
             ) from exc
 
     @torch.inference_mode(False)
-    def seconds_of_a_step(self, clock) -> float:
-        """Measured on the next step's first item, which is not learnt from. `clock()` makes one with `.seconds`."""
-        for _ in range(2):  # the first time a device also gets ready
+    def measure_step_seconds(self, clock) -> float:
+        """Seconds of a step, measured on the next step's first item without training on it. `clock()` makes a clock
+        with `.seconds`.
+        """
+        for _ in range(2):  # the first pass includes what a device sets up once
             started = clock()
-            with self._memory():
-                self._gradients(0)
+            with self._saved_on_out_of_memory():
+                self._add_gradients(0)
             seconds = started.seconds
         self.optimiser.zero_grad()
         return seconds * -(-self.settings.accumulate // self.group.size)
 
     @torch.inference_mode(False)
-    def _learn(self, rate: float) -> float:
+    def _optimise(self, rate: float) -> float:
         items = range(self.group.index, self.settings.accumulate, self.group.size)
-        loss = torch.tensor(float(sum(self._gradients(item) for item in items)), device=self.device)
-        for parameter in self.parameters.values():  # a null condition leaves some layers out; AdamW would skip them
+        loss = torch.tensor(float(sum(self._add_gradients(item) for item in items)), device=self.device)
+        for parameter in self.parameters.values():  # the null condition skips some layers; AdamW would skip them too
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        self.group.add_up([loss, *(parameter.grad for parameter in self.parameters.values())])
+        self.group.sum([loss, *(parameter.grad for parameter in self.parameters.values())])
         loss = float(loss)
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip))
         if not math.isfinite(loss) or not math.isfinite(norm):
             raise AceStepError(
-                f"step {self.step + 1}: the loss is no number any more (loss {loss:g}, gradient {norm:g}), so nothing "
-                f"of this step is kept; begin a new training with a lower learning rate than "
-                f"{self.settings.learning_rate:g}, or with --dtype fp32 where the model runs at half precision"
+                f"step {self.step + 1}: the loss is not finite (loss {loss:g}, gradient norm {norm:g}), so this step "
+                f"is not saved; begin a new training with a lower learning rate than {self.settings.learning_rate:g}, "
+                "or with --dtype fp32 where the model runs at half precision"
             )
         self.optimiser.param_groups[0]["lr"] = rate
         self.optimiser.step()
         self.optimiser.zero_grad()
         return loss
 
-    def _gradients(self, item: int) -> float:
-        """Adds one item's share to the gradients; gives its share of the loss."""
+    def _add_gradients(self, item: int) -> float:
+        """Adds an item's share to the gradients; returns its share of the loss."""
         seed = seed_of(self.settings.seed, self.step, item)
-        condition, music, noise, t = self._drawn(seed, self.step * self.settings.accumulate + item)
-        with torch.enable_grad(), self._drawing(seed):
+        condition, music, noise, t = self._sample(seed, self.step * self.settings.accumulate + item)
+        with torch.enable_grad(), self._seeded(seed):
             loss = self._loss(condition, music, noise, t) / self.settings.accumulate
             loss.backward()
         return float(loss.detach())
 
-    def _drawn(self, seed: int, position: int) -> "tuple[Condition, torch.Tensor, torch.Tensor, float]":
-        """What is learnt at a place in the order of the examples: condition, music and noise [1, C, T], flow time."""
-        draw = torch.Generator().manual_seed(seed)
-        example = self._piece(position)
-        first, frames = example.cut(self.crop_frames, float(torch.rand((), generator=draw, dtype=torch.double)))
-        share, told_nothing = torch.rand(2, generator=draw, dtype=torch.double).tolist()
-        noise = torch.randn(1, example.latents.shape[1], frames, generator=draw)
+    def _sample(self, seed: int, position: int) -> "tuple[Condition, torch.Tensor, torch.Tensor, float]":
+        """Condition, music and noise [1, C, T], and flow time at a position in the order of all items."""
+        rng = torch.Generator().manual_seed(seed)
+        example = self._example_at(position)
+        first, frames = example.cut(self.crop_frames, float(torch.rand((), generator=rng, dtype=torch.double)))
+        time_share, null_share = torch.rand(2, generator=rng, dtype=torch.double).tolist()
+        noise = torch.randn(1, example.latents.shape[1], frames, generator=rng)
         condition = example.condition(self.model, frames)
-        if told_nothing < self.times.null_share:
+        if null_share < self.times.null_share:
             condition = replace(condition, states=condition.null)
-        return condition, example.latents[..., first : first + frames], noise, self.times.at(share)
+        return condition, example.latents[..., first : first + frames], noise, self.times.quantile(time_share)
 
-    def _piece(self, position: int) -> Example:
-        """The examples in an order of its own every time they have all been there."""
+    def _example_at(self, position: int) -> Example:
+        """The example at a position; each epoch has an order of its own."""
         epoch, place = divmod(position, len(self._pool))
         order = torch.Generator().manual_seed(seed_of(self.settings.seed, "epoch", epoch))
         return self._pool[int(torch.randperm(len(self._pool), generator=order)[place])]
 
-    # ---- what is told and kept ---------------------------------------------------------------------------------------
+    # ---- what is recorded --------------------------------------------------------------------------------------------
 
-    def _told(self, loss: float, rate: float) -> Learnt:
-        if not self.group.leads:
-            return Learnt(self.step, self.settings.steps, loss, rate)
+    def _record(self, loss: float, rate: float) -> TrainingStep:
+        if not self.group.is_main:
+            return TrainingStep(self.step, self.settings.steps, loss, rate)
         last = self.step == self.settings.steps
-        held_out = self.measure() if self._due(self.rhythm.measure) or last else None
+        held_out = self.held_out_loss() if self._due(self.intervals.measure) or last else None
         if held_out is not None and held_out < self.best:
             self.best = held_out
-            self._keep_best()
+            self._save_best()
         self.losses.add(self.step, loss, rate, held_out)
-        heard = self._heard() if self._due(self.rhythm.preview) else None
-        saved = self.save() if self._due(self.rhythm.save) or last else None
-        return Learnt(self.step, self.settings.steps, loss, rate, held_out, *(heard or (None, None)), saved)
+        preview = self._try_preview() if self._due(self.intervals.preview) else None
+        saved = self.save() if self._due(self.intervals.save) or last else None
+        return TrainingStep(self.step, self.settings.steps, loss, rate, held_out, *(preview or (None, None)), saved)
 
-    def _heard(self) -> tuple[Path, Path] | None:
-        """The preview, if there is memory for it: what learns need not end for what it takes beside."""
+    def _try_preview(self) -> tuple[Path, Path] | None:
+        """The preview; None, with a warning, where memory runs out: the training itself goes on."""
         try:
             return self.preview()
         except RuntimeError as exc:
             if not is_out_of_memory(exc):
                 raise
-        logger.warning("step %d: out of memory for the preview, going on without it", self.step)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        logger.warning("step %d: out of memory for the preview, continued without it", self.step)
         return None
 
     def _due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0
 
     @torch.no_grad()
-    def measure(self) -> float | None:
-        """Mean loss on the examples held out, always at the same times under the same noise; None where there are none.
-
-        Raises nothing where it is no number: the next step does.
-        """
+    def held_out_loss(self) -> float | None:
+        """Mean loss on the held-out examples, always at the same times and noise; None where there are none."""
         if not self.held_out:
             return None
         losses = []
@@ -269,99 +269,91 @@ class Loop(ABC):
             first, frames = example.cut(self.crop_frames, 0.5)
             condition = example.condition(self.model, frames)
             for index, t in enumerate(self.times.spread(MEASURED_TIMES)):
-                draw = torch.Generator().manual_seed(seed_of("held out", number, index))
-                noise = torch.randn(1, example.latents.shape[1], frames, generator=draw)
+                rng = torch.Generator().manual_seed(seed_of("held out", number, index))
+                noise = torch.randn(1, example.latents.shape[1], frames, generator=rng)
                 losses.append(float(self._loss(condition, example.latents[..., first : first + frames], noise, t)))
         self.network.train()
         return sum(losses) / len(losses)
 
-    def _keep_best(self) -> None:
+    def _save_best(self) -> None:
         folder = self.work / f"best-{self.step:06}"
-        with whole(folder) as aside:
-            self.keep(aside)
+        with whole_folder(folder) as unfinished:
+            self.write_model(unfinished)
         for older in folders(self.work, "best"):
             if older != folder:
                 shutil.rmtree(older)
 
     def save(self) -> Path:
-        """A checkpoint of this step, whole or not at all, by the process that leads; of older ones the last stay."""
+        """The checkpoint of this step, written whole or not at all by the main process; only the last ones are kept."""
         folder = self.work / f"step-{self.step:06}"
-        if folder.is_dir() or not self.group.leads:
+        if folder.is_dir() or not self.group.is_main:
             return folder
-        with whole(folder) as aside:
-            self.keep(aside)
-            tensors = {f"{part} {name}": value for name, part, value in self._state()}
-            told = {"step": self.step, "best": self.best if math.isfinite(self.best) else None, **self._about}
-            write_tensors(tensors, aside / STATE_FILE, {"training": json.dumps(told)})
-        for older in folders(self.work, "step")[: -self.rhythm.keep]:
+        with whole_folder(folder) as unfinished:
+            self.write_model(unfinished)
+            TrainingState(self.step, self.best, self._about, dict(self._tensors())).write(unfinished)
+        for older in folders(self.work, "step")[: -self.intervals.keep]:
             shutil.rmtree(older)
         return folder
 
-    def _state(self) -> Iterator[tuple[str, str, torch.Tensor]]:
+    def _tensors(self) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
         for name, parameter in self.parameters.items():
-            yield name, "weight", _aside(parameter)
-            for part, value in self.optimiser.state[parameter].items():
-                if torch.is_tensor(value) and part != STEP:
-                    yield name, part, _aside(value)
+            moments = {part: value for part, value in self.optimiser.state[parameter].items() if part != STEP}
+            parts = {"weight": parameter, **moments}
+            yield name, {part: _copied(value) for part, value in parts.items() if torch.is_tensor(value)}
+
+    # ---- resuming ----------------------------------------------------------------------------------------------------
 
     def _resume(self) -> None:
-        checkpoints = folders(self.work, "step")
-        if not checkpoints:
-            return
-        file = checkpoints[-1] / STATE_FILE
-        try:
-            with safe_open(file, framework="pt") as stored:
-                told = json.loads(stored.metadata()["training"])
-                self._check_same(told)
-                self._take({key: stored.get_tensor(key) for key in stored.keys()}, told["step"])  # noqa: SIM118
-        except UserError:
-            raise
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as exc:
-            raise UserError(
-                f"{file}: cannot be read ({exc}); delete {file.parent.name} to go on from the one before"
-            ) from exc
-        self.step, self.best = told["step"], math.inf if told["best"] is None else told["best"]
+        """From the last checkpoint, or the one before where it is damaged. Raises UserError where all of them are."""
+        checkpoints, damaged = folders(self.work, "step"), []
+        for folder in reversed(checkpoints):
+            try:
+                state = TrainingState.read(folder)
+                check_same(self.work, state.about, self._about)
+                state.check_fits(self.parameters, self._counts_in_tensors)
+            except DamagedCheckpoint as exc:
+                damaged.append(folder)
+                logger.warning("%s: is damaged (%s) and is left out", folder, exc)
+                continue
+            self._load(state)
+            break
+        if checkpoints and len(damaged) == len(checkpoints):
+            raise UserError(f"{self.work}: none of its checkpoints can be read; delete the folder to begin anew")
+        for folder in damaged if self.group.is_main else ():  # out of the way of the same step's new checkpoint
+            shutil.rmtree(folder.with_name(f"damaged-{folder.name}"), ignore_errors=True)
+            folder.rename(folder.with_name(f"damaged-{folder.name}"))
+
+    @property
+    def _counts_in_tensors(self) -> bool:
+        """Whether the optimiser is torch's, whose step counts are tensors; those of bitsandbytes are numbers."""
+        return isinstance(self.optimiser, torch.optim.AdamW)
 
     @torch.no_grad()
-    def _take(self, tensors: dict[str, torch.Tensor], step: int) -> None:
-        """Weights and the optimiser's state from a checkpoint."""
-        # torch counts the steps of each parameter in a tensor of its own, bitsandbytes in a number.
-        in_tensors = isinstance(self.optimiser, torch.optim.AdamW)
-        parts = [tuple(key.split(" ", 1)) for key in tensors]
+    def _load(self, state: TrainingState) -> None:
         for name, parameter in self.parameters.items():
-            state = {part: tensors[f"{part} {name}"].to(self.device) for part, of in parts if of == name}
-            parameter.copy_(state.pop("weight"))
-            self.optimiser.state[parameter] = {STEP: torch.tensor(float(step)) if in_tensors else step, **state}
-
-    def _check_same(self, told: dict) -> None:
-        """How long a training goes may change, all else would make it another."""
-        now = json.loads(json.dumps(self._about))
-        was = {**told["settings"], "base model": told["base hash"], "clips": told["clips"]}
-        now = {**now["settings"], "base model": now["base hash"], "clips": now["clips"]}
-        changed = [name.replace("_", " ") for name in now if name != "steps" and was.get(name) != now[name]]
-        if changed:
-            raise UserError(
-                f"{self.work}: holds a training with other {', '.join(changed)}; go on with the same, or choose "
-                "another output for a new training"
-            )
+            parts = {part: value.to(self.device) for part, value in state.tensors[name].items()}
+            parameter.copy_(parts.pop("weight"))
+            step = torch.tensor(float(state.step)) if self._counts_in_tensors else state.step
+            self.optimiser.state[parameter] = {STEP: step, **parts}
+        self.step, self.best = state.step, state.best
 
 
-def _aside(tensor: torch.Tensor) -> torch.Tensor:
-    # A copy in any case: an optimiser may hold one tensor for all parameters, of which a file takes none.
+def _copied(tensor: torch.Tensor) -> torch.Tensor:
+    # Copied in any case: an optimiser may hold one tensor for several parameters, which safetensors refuses.
     return tensor.detach().to("cpu", copy=True).contiguous()
 
 
-# ---- clips -----------------------------------------------------------------------------------------------------------
+# ---- examples --------------------------------------------------------------------------------------------------------
 
 
-def shown_piece(examples: Sequence[Example], settings: Course) -> Example:
-    """The one whose song is made for previews."""
-    learnt_from, held_out = divided(examples, settings)
-    return (held_out or learnt_from)[0]
+def preview_example(examples: Sequence[Example], settings: TrainingSettings) -> Example:
+    """The example whose text is used for previews."""
+    train_set, held_out = split_examples(examples, settings)
+    return (held_out or train_set)[0]
 
 
-def divided(examples: Sequence[Example], settings: Course) -> tuple[list[Example], list[Example]]:
-    """Examples to learn from, and examples to measure with."""
+def split_examples(examples: Sequence[Example], settings: TrainingSettings) -> tuple[list[Example], list[Example]]:
+    """Examples to train on, and held-out examples to measure on."""
     if not settings.hold_out or len(examples) < FEWEST_TO_HOLD_OUT:
         return list(examples), []
     count = max(1, min(round(settings.hold_out * len(examples)), len(examples) - 1))

@@ -1,7 +1,7 @@
-"""Teaches an adapter: examples -> a LoRA of one stage model, by the steps of `loop.py`.
+"""Training of an adapter: examples -> a LoRA, DoRA or LoKr of one stage model, by the steps of `loop.py`.
 
-The base's weights are never changed; the adapter's own are float32, whatever the base is. Every checkpoint is a PEFT
-adapter; previews/ in the work folder is the song of a clip held out, with what was learnt and without.
+The base's weights are not changed; the adapter's are float32, whatever the base's dtype. Every checkpoint is a PEFT
+adapter; previews/ in the work folder holds one song with the adapter of each step, and the same song without.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,13 +24,13 @@ from ..nn.quantise import unquantised
 from ..system.torchaudio_import import settle_torchaudio
 from .distributed import ProcessGroup
 from .folders import folders
-from .loop import Loop
-from .objective import Learning, flow_loss
+from .loop import TrainingLoop
+from .objective import TrainableVelocity, flow_loss
 from .prepare import Example
-from .preview import Fellows, Preview
-from .prior_preservation import ends, turn
+from .preview import OtherStages, Preview
+from .prior_preservation import endpoints, item_at
 from .rng import seed_of, seeded
-from .settings import TARGETS, LoraSettings, Rhythm
+from .settings import TARGETS, Intervals, LoraSettings
 
 if TYPE_CHECKING:
     from ..models.stage_model import StageModel
@@ -40,17 +40,17 @@ WITHOUT = "without.flac"
 _NAME = "default"  # PEFT's, of the one adapter
 
 
-class Trainer(Loop):
+class Trainer(TrainingLoop):
     """The training of one adapter.
 
-    `facts` go into every adapter it saves. `songs`: the base's own, where `settings.preserve` asks for some. Raises
-    UserError where the folder holds another training.
+    `facts` go into every adapter it saves. `songs`: examples that the base made itself, for a
+    `settings.preserve` above 0. Raises UserError where the folder holds another training.
     """
 
-    fellows = Fellows()  # who play the other stages of the cascade in previews; to be set before it runs
-    lighter = "--frugal, a shorter --crop or a lower --rank"
+    other_stages = OtherStages()  # of the cascade, for previews; to be set before `run`
+    memory_advice = "--gradient-checkpointing, a shorter --crop or a lower --rank"
 
-    @torch.inference_mode(False)  # a host may run everything in it, and then nothing could be learnt
+    @torch.inference_mode(False)  # a host may run everything in it, and then nothing could be trained
     def __init__(
         self,
         model: "StageModel",
@@ -58,67 +58,67 @@ class Trainer(Loop):
         vocoder: "Vocoder",
         work: Path,
         settings: LoraSettings,
-        rhythm: Rhythm = Rhythm(),  # noqa: B008  it is frozen
+        intervals: Intervals = Intervals(),  # noqa: B008  it is frozen
         facts: Mapping[str, object] | None = None,
         group: ProcessGroup | None = None,
         songs: Sequence[Example] = (),
     ):
         if settings.preserve and not songs:
-            raise UserError(f"preserve: got {settings.preserve:g} and no songs, expected some of {model.name}'s own")
+            raise UserError(f"preserve: got {settings.preserve:g} and no songs, expected some that {model.name} made")
         if model.transformer.dtype == torch.float16:  # the loss's gradients would vanish in it
             raise UserError(
                 f"{model.name}: is loaded as float16, expected bfloat16 or float32; pass --dtype bf16 or fp32"
             )
         self.vocoder, self._dtype, self.songs = vocoder, model.transformer.dtype, tuple(songs)
         network = adapted(model.transformer, settings)
-        super().__init__(model, network, examples, vocoder.latents, work, settings, rhythm, group, self.songs)
-        if self.step == 0 and self.group.leads:
-            self._forget_previews()
+        super().__init__(model, network, examples, vocoder.latents, work, settings, intervals, group, self.songs)
+        if self.step == 0 and self.group.is_main:
+            self._delete_previews()
         self.facts = {BASE: model.name, BASE_HASH: self.base_hash, TRAINING: self.identity, **(facts or {})}
 
     def _loss(self, condition, music: torch.Tensor, noise: torch.Tensor, t: float) -> torch.Tensor:
-        velocity = Learning(self.network, condition, self._dtype, self.settings.frugal)
+        velocity = TrainableVelocity(self.network, condition, self._dtype, self.settings.gradient_checkpointing)
         at = torch.tensor([t], device=self.device)
         return flow_loss(velocity, music.to(self.device), noise.to(self.device), at).mean()
 
-    def _piece(self, position: int) -> Example:
-        number, is_own = turn(position, self.settings.preserve)
-        return self.songs[number % len(self.songs)] if is_own else super()._piece(number)
+    def _example_at(self, position: int) -> Example:
+        number, is_own = item_at(position, self.settings.preserve)
+        return self.songs[number % len(self.songs)] if is_own else super()._example_at(number)
 
-    def _drawn(self, seed: int, position: int):
-        condition, music, noise, t = super()._drawn(seed, position)
-        if turn(position, self.settings.preserve)[1]:
-            music, noise = ends(self.model, condition, music, noise, t)
+    def _sample(self, seed: int, position: int):
+        condition, music, noise, t = super()._sample(seed, position)
+        if item_at(position, self.settings.preserve)[1]:
+            music, noise = endpoints(self.model, condition, music, noise, t)
         return condition, music, noise, t
 
-    def _drawing(self, seed: int) -> AbstractContextManager:
-        rng = self.settings.dropout or self.settings.kind == "lokr"  # PEFT's LoKr rng even without dropout
-        return seeded(seed, self.device) if rng else nullcontext()
+    def _seeded(self, seed: int) -> AbstractContextManager:
+        is_random = self.settings.dropout or self.settings.kind == "lokr"  # PEFT's LoKr is, even without dropout
+        return seeded(seed, self.device) if is_random else nullcontext()
 
-    def _forget_previews(self) -> None:
-        """Those of a training that kept no step: its settings, which the song without follows too, may be others."""
+    def _delete_previews(self) -> None:
+        """Those of a training that saved no step: the song without the adapter follows its settings too."""
         folder = self.work / "previews"
         for file in (*folders(folder, "step"), folder / WITHOUT):
             file.unlink(missing_ok=True)
 
     def preview(self) -> tuple[Path, Path]:
-        """The song of an example with and without the adapter, which is made once, as files."""
-        example = (self.held_out or self.learnt_from)[0]
+        """The song of one example with the adapter and, made once, without it, as files."""
+        example = (self.held_out or self.train_set)[0]
         frames = min(example.latents.shape[-1], self.crop_frames)
-        preview = Preview(self.model, example, frames, self.vocoder, self.settings, self.fellows)
+        preview = Preview(self.model, example, frames, self.vocoder, self.settings, self.other_stages)
         folder = self.work / "previews"
         folder.mkdir(parents=True, exist_ok=True)
         without = folder / WITHOUT
         if not without.is_file():
-            audio.write(without, preview.play(self.model))
-        worn, _ = apply_adapter(self.model, self.adapter())
-        return audio.write(folder / f"step-{self.step:06}.flac", preview.play(worn)), without
+            audio.write(without, preview.generate(self.model))
+        adapted_model, _ = apply_adapter(self.model, self.adapter())
+        return audio.write(folder / f"step-{self.step:06}.flac", preview.generate(adapted_model)), without
 
     def adapter(self) -> Adapter:
         """The adapter as it stands."""
         return Adapter(self.model.name, deltas(self.network))
 
-    def keep(self, folder: Path) -> None:
+    def write_model(self, folder: Path) -> None:
         save_adapter(self.adapter(), folder, "peft", self._metadata())
 
     def finish(self, target: Path) -> Path:
@@ -127,17 +127,16 @@ class Trainer(Loop):
         return save_adapter(self.adapter(), target, layout, self._metadata())
 
     def _metadata(self) -> dict[str, object]:
-        told = {"steps": self.step, "learning rate": self.settings.learning_rate, "songs": len(self.learnt_from)}
-        return {**self.facts, **told, "settings": asdict(self.settings)}
+        course = {"steps": self.step, "learning rate": self.settings.learning_rate, "songs": len(self.train_set)}
+        return {**self.facts, **course, "settings": asdict(self.settings)}
 
 
 # ---- the network -----------------------------------------------------------------------------------------------------
 
 
 def adapted(transformer: torch.nn.Module, settings: LoraSettings) -> torch.nn.Module:
-    """A tree of its own over the same weights, with PEFT's layers around those that are adapted, ready to be taught.
-
-    The base's weights are frozen.
+    """The transformer with PEFT's layers around those that are adapted, ready to be trained: a module tree of its own
+    over the same, frozen weights.
     """
     settle_torchaudio()
     from peft import inject_adapter_in_model
@@ -148,13 +147,13 @@ def adapted(transformer: torch.nn.Module, settings: LoraSettings) -> torch.nn.Mo
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     if settings.kind == "dora":
-        _begin_as_base(network)
+        _set_magnitudes(network)
     return network.train()
 
 
-def _begin_as_base(network: torch.nn.Module) -> None:
-    """DoRA's magnitudes as the exact norms of the base's rows: PEFT rounds them to the base's dtype, and so begins with
-    another model, whose rows are up to 0.4 % off at bfloat16.
+def _set_magnitudes(network: torch.nn.Module) -> None:
+    """Sets DoRA's magnitudes to the exact norms of the base's rows: PEFT rounds them to the base's dtype, which changes
+    rows by up to 0.4 % in bfloat16.
     """
     from peft.tuners.lora import LoraLayer
 
@@ -165,7 +164,7 @@ def _begin_as_base(network: torch.nn.Module) -> None:
 
 
 def _config(settings: LoraSettings):
-    """PEFT's own settings. A LoKr's dropout leaves out rows of what it adds."""
+    """PEFT's config. Dropout of a LoKr is over rows of its change."""
     from peft import LoKrConfig, LoraConfig
 
     alpha = settings.alpha or settings.rank
@@ -188,7 +187,7 @@ def _config(settings: LoraSettings):
 
 
 def deltas(network: torch.nn.Module) -> dict[str, Delta]:
-    """Path -> what PEFT's layer there adds; copies."""
+    """Path of a layer -> the change that PEFT's layer adds to it, copied."""
     from peft.tuners.lokr import LoKrLayer
     from peft.tuners.lora import LoraLayer
 

@@ -1,40 +1,68 @@
-"""The losses of a training as CSV, a line a step: for a curve, or any spreadsheet. A resumed training's has no gap."""
+"""The loss log of a training: a CSV with one line a step. A resumed training's log has no gap."""
 
+import logging
 from pathlib import Path
 
 from ..system.files import write_whole
 
+logger = logging.getLogger(__name__)
+
 HEAD = "step,loss,learning_rate,held_out"
-MEAN_STEPS = 20  # whose mean is told: single steps differ by their flow times more than by what was learnt
+MEAN_STEPS = 20  # of the running mean: single steps differ by their flow times more than by what was learned
+LARGEST_LOSS = 1e30  # no training writes a larger one: it ends before
+
+Row = tuple[int, float, float, float | None]  # step, loss, learning rate, held-out loss where it was measured
 
 
 class LossLog:
-    """The lines of a file, up to the step at which a training goes on; what was told of later steps is forgotten."""
+    """The log in a file, cut back to the step at which the training is resumed, or begun anew at step 0."""
 
     def __init__(self, file: Path, step: int):
         self.file = file
         if step == 0:
             file.unlink(missing_ok=True)
         elif file.is_file():
-            kept = [line for line in file.read_text(encoding="utf-8").splitlines()[1:] if _step(line) <= step]
-            write_whole(file, "\n".join((HEAD, *kept, "")).encode())
+            rows, unreadable = _rows(_text(file))
+            if unreadable:
+                logger.warning("%s: %d lines cannot be read and were removed", file, unreadable)
+            write_whole(file, "\n".join((HEAD, *(_line(*row) for row in rows if row[0] <= step), "")).encode())
 
     def add(self, step: int, loss: float, rate: float, held_out: float | None) -> None:
-        """One more line, on its way to the disk at once."""
+        """Appends a line, which is on its way to the disk when this returns."""
         is_new = not self.file.is_file()
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with open(self.file, "a", encoding="utf-8", newline="\n") as opened:
             opened.write(f"{HEAD}\n" * is_new)
-            opened.write(f"{step},{loss!r},{rate!r},{'' if held_out is None else repr(held_out)}\n")
+            opened.write(f"{_line(step, loss, rate, held_out)}\n")
 
-    def read(self) -> list[tuple[int, float, float, float | None]]:
-        """(step, loss, learning rate, held-out loss where it was measured) of every step so far."""
-        lines = self.file.read_text(encoding="utf-8").splitlines()[1:] if self.file.is_file() else []
-        rows = (line.split(",") for line in lines)
-        return [(int(step), float(loss), float(rate), float(held) if held else None) for step, loss, rate, held in rows]
+    def read(self) -> list[Row]:
+        """The rows of all steps so far."""
+        return _rows(_text(self.file))[0] if self.file.is_file() else []
 
 
-def _step(line: str) -> float:
-    """Of a line; endless for one that a crash cut short."""
-    step, *rest = line.split(",")
-    return int(step) if step.isdecimal() and len(rest) == HEAD.count(",") else float("inf")
+def _text(file: Path) -> str:
+    return file.read_bytes().decode(errors="replace")
+
+
+def _line(step: int, loss: float, rate: float, held_out: float | None) -> str:
+    return f"{step},{loss!r},{rate!r},{'' if held_out is None else repr(held_out)}"
+
+
+def _rows(text: str) -> tuple[list[Row], int]:
+    """The rows of a file and the number of lines that are none, as the last one after a crash."""
+    lines = text.splitlines()[1:]
+    rows: list[Row] = []
+    for line in lines:
+        row = _row(line)
+        if row is not None and (not rows or row[0] > rows[-1][0]):
+            rows.append(row)
+    return rows, len(lines) - len(rows)
+
+
+def _row(line: str) -> Row | None:
+    try:
+        step, loss, rate, held_out = line.split(",")
+        row = int(step), float(loss), float(rate), float(held_out) if held_out else None
+    except ValueError:
+        return None
+    return row if row[0] > 0 and all(abs(number) < LARGEST_LOSS for number in row[1:3]) else None

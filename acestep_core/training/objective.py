@@ -1,8 +1,8 @@
-"""What an adapter is taught: flow matching, at the flow times at which its base model itself was taught.
+"""The training objective: flow matching, at the flow times at which the base model itself was trained.
 
-x_t = t noise + (1 - t) music, the network answers v = noise - music; latents are [B, C, T]. Turbo models know the
-times of their table and nothing else, always under a full condition. The others were taught at t = sigmoid(N(-0.4, 1)),
-and 15 % of the time were told nothing, which is what guidance needs.
+x_t = t noise + (1 - t) music, the network predicts v = noise - music; latents are [B, C, T]. Turbo models were
+distilled at the times of their table only, always conditioned. The others were trained at t = sigmoid(N(-0.4, 1)), with
+the null condition in 15 % of the samples, which guidance needs.
 """
 
 import math
@@ -29,15 +29,18 @@ _NORMAL = NormalDist(TIME_MEAN, TIME_DEVIATION)
 
 @dataclass(frozen=True)
 class FlowTimes:
-    """Flow times within a stretch: a table's, each as often, or (where there is none) those of the base models."""
+    """A distribution of flow times from `start` to `end`: uniform over a table, or, without one, the base models' own.
+
+    `null_share`: share of the samples that are trained under the null condition.
+    """
 
     start: float = 1.0
     end: float = 0.0
     table: tuple[float, ...] | None = None
     null_share: float = NULL_SHARE
 
-    def at(self, share: float) -> float:
-        """The time below which `share` (0 to 1) of all rng lie: a uniform number becomes a draw."""
+    def quantile(self, share: float) -> float:
+        """The time below which `share` (0 to 1) of all times lie: of a uniform random number, a random time."""
         if self.table:
             return sorted(self.table)[min(int(share * len(self.table)), len(self.table) - 1)]
         low, high = (_NORMAL.cdf(_logit(t)) for t in (self.end, self.start))
@@ -45,24 +48,24 @@ class FlowTimes:
         return min(max(1 / (1 + math.exp(-_NORMAL.inv_cdf(share))), self.end), self.start)
 
     def spread(self, count: int) -> tuple[float, ...]:
-        """`count` times that stand for all: fixed ones, to measure with."""
-        return tuple(self.at((i + 0.5) / count) for i in range(count))
+        """`count` fixed times, evenly spread over the distribution, to measure at."""
+        return tuple(self.quantile((i + 0.5) / count) for i in range(count))
 
 
-def flow_times(own: "VariantDefaults", start: float = 1.0, end: float = 0.0, taught: bool = False) -> FlowTimes:
-    """The times of a variant between `start` and `end`. `taught`: of a turbo model all 20, not just its own table's 8.
+def flow_times(own: "VariantDefaults", start: float = 1.0, end: float = 0.0, all_times: bool = False) -> FlowTimes:
+    """The times of a variant between `start` and `end`. `all_times`: all 20 of a turbo model, not its schedule's 8.
 
-    Raises UserError where a turbo model has none there.
+    Raises UserError where a turbo model has no time there.
     """
     schedule.check_stretch(own.shift, start, end)
     if own.valid_times is None:
-        told_nothing = NULL_SHARE if not own.variant.startswith("turbo") else 0.0
-        return FlowTimes(start, end, None, told_nothing)
-    everywhere = own.valid_times if taught else schedule.times(own.steps, own.shift)[:-1]
+        null_share = NULL_SHARE if not own.variant.startswith("turbo") else 0.0
+        return FlowTimes(start, end, None, null_share)
+    everywhere = own.valid_times if all_times else schedule.times(own.steps, own.shift)[:-1]
     table = tuple(t for t in everywhere if end + SAME_TIME < t <= start + SAME_TIME)
     if not table:
         shown = ", ".join(f"{t:.4g}" for t in everywhere)
-        raise UserError(f"stretch: no time of the turbo model lies from {start:g} to {end:g}; it knows {shown}")
+        raise UserError(f"stretch: the turbo model has no flow time from {start:g} to {end:g}; its times are {shown}")
     return FlowTimes(start, end, table, 0.0)
 
 
@@ -70,15 +73,15 @@ def _logit(t: float) -> float:
     return math.inf if t >= 1 else -math.inf if t <= 0 else math.log(t / (1 - t))
 
 
-class Learning(Velocity):
-    """The same velocity with gradients; with `frugal` the inside of a layer is computed again for them, not kept."""
+class TrainableVelocity(Velocity):
+    """The velocity with gradients; with gradient checkpointing a layer's activations are computed again for them."""
 
-    def __init__(self, transformer, condition: "Condition", dtype: torch.dtype, frugal: bool = False):
+    def __init__(self, transformer, condition: "Condition", dtype: torch.dtype, gradient_checkpointing: bool = False):
         super().__init__(transformer, condition, next(transformer.parameters()).device, dtype)
-        self._frugal = frugal
+        self._gradient_checkpointing = gradient_checkpointing
 
     def _block(self, stream: torch.Tensor, number: int, shifts: torch.Tensor, cross) -> torch.Tensor:
-        if not self._frugal or not torch.is_grad_enabled():
+        if not self._gradient_checkpointing or not torch.is_grad_enabled():
             return super()._block(stream, number, shifts, cross)
         return checkpoint(super()._block, stream, number, shifts, cross, use_reentrant=False)
 

@@ -1,4 +1,4 @@
-"""What moves the weights: AdamW, with moments at float32, or at 8 bits where bitsandbytes is installed."""
+"""Optimisers by name: AdamW with moments in float32, or in 8 bits where bitsandbytes is installed."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType

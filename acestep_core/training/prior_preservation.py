@@ -1,6 +1,6 @@
-"""What keeps a model itself while it learns a style: a share of the crops are songs of its own, at which it is taught
-to answer as it would without the adapter (the prior preservation of DreamBooth, https://arxiv.org/abs/2208.12242, with
-the base's velocity in place of the data's).
+"""Prior preservation: a share of the crops are songs that the base model made itself, trained to its own velocity, so
+that the adapter changes little else than the style (DreamBooth, https://arxiv.org/abs/2208.12242, with the base's
+velocity as the target instead of the data's).
 """
 
 import math
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from ..models.stage_model import StageModel
 
 
-def turn(position: int, share: float) -> tuple[int, bool]:
-    """Of the crop at a place in the order of all: whether it is a song of the model's own, and how many of its kind
-    came before. They lie as evenly as may be.
+def item_at(position: int, share: float) -> tuple[int, bool]:
+    """(number among its kind, whether it is one of the model's own songs) of the crop at a position; both kinds are
+    spread evenly.
     """
     before = math.floor(position * share)
     is_own = math.floor((position + 1) * share) > before
@@ -25,11 +25,11 @@ def turn(position: int, share: float) -> tuple[int, bool]:
 
 
 @torch.no_grad()
-def ends(
+def endpoints(
     model: "StageModel", condition: "Condition", music: torch.Tensor, noise: torch.Tensor, t: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The music and the noise [B, C, T] between which the model itself sees the point at t between those given: their
-    difference, which flow matching teaches, is its own velocity there.
+    """Music and noise [B, C, T] with the same point at t between them as those given, and a difference, the target of
+    flow matching, that is the model's own velocity there.
     """
     x_t = t * noise + (1 - t) * music
     velocity = prepare(model.transformer, condition)(x_t, t)

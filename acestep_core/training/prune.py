@@ -1,9 +1,9 @@
-"""A smaller transformer out of a larger one: fewer layers, and of each the channels, heads and neurons that carry most.
+"""Structured pruning of a transformer: fewer layers, and in each the most important channels, heads and neurons.
 
-What carries most is seen while the larger one works: an input counts by its second moment times the squares of all that
-is read from it. Then every matrix that lost inputs is fitted again by least squares, so that it makes of the others
-what it made of all: with C the second moments of its input and K the inputs kept, W C[:, K] C[K, K]^-1. Where nothing
-is cut, every weight stays as it is to the bit.
+Importance is measured on activations: an input counts by its second moment times the squares of the weights that read
+it. Then every matrix that lost inputs is refitted by least squares, to keep its outputs as near as possible: with C the
+second moments of its input and K the inputs kept, W C[:, K] C[K, K]^-1. Where nothing is removed, every weight is kept
+to the bit.
 """
 
 import re
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from .settings import Size
 
 SHIFTS = 6  # of a layer, all made by one time_proj
-_RIDGE = 1e-3  # of the mean second moment: what was hardly ever seen gets no great weight
+_RIDGE = 1e-3  # of the mean second moment: inputs that are nearly always 0 get no large weight
 
-# A module's path -> the space that its inputs lie in, and the one that it writes into; "{}" is the owner in the path.
+# A module's path -> the spaces of its inputs and of its outputs; "{}" is the group in the path.
 _SPACES = (
     (r"(layers\.\d+\.\w+_attn)\.to_q", "stream", "{}.queries"),
     (r"(layers\.\d+\.self_attn)\.to_[kv]", "stream", "{}.keys"),
@@ -42,27 +42,29 @@ _SPACES = (
 )
 
 
-def cut(teacher: "AceStepTransformer1DModel", size: "Size", see: Callable[[], None]) -> "AceStepTransformer1DModel":
-    """A transformer of that size, float32, on the teacher's device. `see()` lets the teacher work on what it is for.
+def prune(
+    teacher: "AceStepTransformer1DModel", size: "Size", calibrate: Callable[[], None]
+) -> "AceStepTransformer1DModel":
+    """The teacher pruned to a size, float32, on its device. `calibrate()` runs the teacher on typical inputs.
 
-    Raises UserError where the size is none that fits into the teacher.
+    Raises UserError where the teacher is smaller than that.
     """
     size.check_within(teacher.config)
     layers = kept_layers(len(teacher.layers), size.layers)
-    student = empty(teacher, size)
-    with _watched(teacher, size) as moments, torch.no_grad():
-        see()
-    kept = _chosen(teacher, size, moments)
+    student = initialised(teacher, size)
+    with _recorded_moments(teacher, size) as moments, torch.no_grad():
+        calibrate()
+    kept = _kept_indices(teacher, size, moments)
     state = teacher.state_dict()
     sources = {name: _source(name, layers) for name in student.state_dict()}
     with torch.no_grad():
         for name, parameter in student.named_parameters():
-            parameter.copy_(_taken(sources[name], state, kept, moments))
+            parameter.copy_(_pruned(sources[name], state, kept, moments))
     return student
 
 
-def empty(teacher: "AceStepTransformer1DModel", size: "Size") -> "AceStepTransformer1DModel":
-    """One of that size on the teacher's condition encoder, drawn at random, float32, on its device."""
+def initialised(teacher: "AceStepTransformer1DModel", size: "Size") -> "AceStepTransformer1DModel":
+    """A transformer of a size for the teacher's condition encoder, with random weights, float32, on its device."""
     settle_torchaudio()
     config = {name: value for name, value in teacher.config.items() if not name.startswith("_")}
     width = config["encoder_hidden_size"] or config["hidden_size"]
@@ -81,17 +83,17 @@ def empty(teacher: "AceStepTransformer1DModel", size: "Size") -> "AceStepTransfo
 
 
 def kept_layers(of: int, count: int) -> tuple[int, ...]:
-    """`count` of so many layers: evenly spread, the first and the last among them, and (but for the last of an odd
-    count) alternating as before, for every other layer sees a window only.
+    """Indices of `count` of so many layers: evenly spread, with the first and the last, and alternating as before, for
+    every other layer has window attention (except the last of an odd count).
     """
     if count == 1:
         return (0,)
-    wanted = (i * (of - 1) / (count - 1) for i in range(count - 1))
-    return (*(2 * round((at - i % 2) / 2) + i % 2 for i, at in enumerate(wanted)), of - 1)
+    even = (i * (of - 1) / (count - 1) for i in range(count - 1))
+    return (*(2 * round((at - i % 2) / 2) + i % 2 for i, at in enumerate(even)), of - 1)
 
 
 def _source(name: str, layers: tuple[int, ...]) -> str:
-    """A name in the student -> the teacher's."""
+    """The teacher's name of a student's parameter."""
     return re.sub(r"^layers\.(\d+)", lambda found: f"layers.{layers[int(found[1])]}", name)
 
 
@@ -102,20 +104,18 @@ def _spaces(path: str) -> tuple[str | None, str | None]:
     return None, None
 
 
-# ---- what is seen ----------------------------------------------------------------------------------------------------
+# ---- importance ------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def _watched(teacher: "AceStepTransformer1DModel", size: "Size"):
-    """Path of each module that will lose inputs -> second moments of its input, summed over all that passes: [D, D], of
-    norms [D].
-    """
+def _recorded_moments(teacher: "AceStepTransformer1DModel", size: "Size"):
+    """Path of each module that loses inputs -> second moments of them, summed over calls: [D, D], for norms [D]."""
     moments: dict[str, torch.Tensor] = {}
     hooks = []
     for path, module in teacher.named_modules():
         space = _spaces(path)[0]
-        if space and _loses(space, teacher.config, size):
-            hooks.append(module.register_forward_pre_hook(_adder(moments, path, module)))
+        if space and _is_pruned(space, teacher.config, size):
+            hooks.append(module.register_forward_pre_hook(_recorder(moments, path, module)))
     try:
         yield moments
     finally:
@@ -123,27 +123,24 @@ def _watched(teacher: "AceStepTransformer1DModel", size: "Size"):
             hook.remove()
 
 
-def _loses(space: str, own, size: "Size") -> bool:
+def _is_pruned(space: str, own, size: "Size") -> bool:
     if space.endswith(".queries"):
         return (size.heads, size.kv_heads) != (own.num_attention_heads, own.num_key_value_heads)
     return size.intermediate != own.intermediate_size if space.endswith(".neurons") else size.hidden != own.hidden_size
 
 
-def _adder(moments: dict[str, torch.Tensor], path: str, module: nn.Module):
-    def add(_, given):
+def _recorder(moments: dict[str, torch.Tensor], path: str, module: nn.Module):
+    def record(_, given):
         x = given[0].float()
         x = (x.transpose(1, 2) if isinstance(module, nn.ConvTranspose1d) else x).flatten(0, -2)
-        seen = x.square().sum(0) if "norm" in path else x.T @ x
-        moments[path] = moments[path] + seen if path in moments else seen
+        moment = x.square().sum(0) if "norm" in path else x.T @ x
+        moments[path] = moments[path] + moment if path in moments else moment
 
-    return add
-
-
-# ---- what is kept ----------------------------------------------------------------------------------------------------
+    return record
 
 
-def _chosen(teacher: nn.Module, size: "Size", moments: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Space -> the indices kept, in their order."""
+def _kept_indices(teacher: nn.Module, size: "Size", moments: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Space -> the indices kept, in ascending order."""
     counts = _importance(teacher, moments)
     kept = {}
     for space, count in counts.items():
@@ -161,12 +158,13 @@ def _chosen(teacher: nn.Module, size: "Size", moments: Mapping[str, torch.Tensor
 
 
 def _importance(teacher: nn.Module, moments: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Space -> importance of its indices."""
     counts: dict[str, torch.Tensor] = {}
-    for path, seen in moments.items():
-        if seen.ndim == 2:
+    for path, moment in moments.items():
+        if moment.ndim == 2:
             space, matrix = _spaces(path)[0], _matrix(teacher.get_submodule(path).weight)
-            # Each reader counts as much as any other, whatever its scale.
-            share = seen.diagonal() * matrix.square().sum(0)
+            # Normalised, so that every matrix counts alike, whatever its scale.
+            share = moment.diagonal() * matrix.square().sum(0)
             counts[space] = counts.get(space, 0) + share / share.sum().clamp(min=1e-30)
     return counts
 
@@ -176,7 +174,7 @@ def _greatest(counts: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def _heads(counts: torch.Tensor, attention: nn.Module, size: "Size") -> tuple[torch.Tensor, torch.Tensor]:
-    """Channels of the queries and of the keys: whole heads, and with a head of keys the best of those that ask it."""
+    """Channels of the queries and of the keys: whole heads, and with a key head the best of its query heads."""
     width, keys = attention.head_dim, attention.kv_heads
     by_head = counts.view(keys, -1, width).sum(-1)
     groups = _greatest(by_head.topk(size.heads // size.kv_heads).values.sum(-1), size.kv_heads)
@@ -188,11 +186,11 @@ def _channels(heads: torch.Tensor, width: int) -> torch.Tensor:
     return (heads[:, None] * width + torch.arange(width, device=heads.device)).flatten()
 
 
-# ---- what is taken ---------------------------------------------------------------------------------------------------
+# ---- weights ---------------------------------------------------------------------------------------------------------
 
 
-def _taken(name: str, state: Mapping, kept: Mapping[str, torch.Tensor], moments: Mapping) -> torch.Tensor:
-    """A weight of the teacher as the student has it, float32."""
+def _pruned(name: str, state: Mapping, kept: Mapping[str, torch.Tensor], moments: Mapping) -> torch.Tensor:
+    """A weight of the teacher, pruned and refitted, float32."""
     weight = state[name].float()
     path, _, kind = name.rpartition(".")
     if name.endswith("scale_shift_table"):
@@ -214,10 +212,10 @@ def _matrix(weight: torch.Tensor) -> torch.Tensor:
     return weight.float() if weight.ndim == 2 else weight.float().flatten(1).T
 
 
-def _refitted(matrix: torch.Tensor, read: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
-    if len(read) == len(seen):
+def _refitted(matrix: torch.Tensor, read: torch.Tensor, moment: torch.Tensor) -> torch.Tensor:
+    if len(read) == len(moment):
         return matrix
-    seen = seen.double()
-    inner = seen[read][:, read]
+    moment = moment.double()
+    inner = moment[read][:, read]
     inner = inner + _RIDGE * inner.diagonal().mean() * torch.eye(len(read), device=inner.device)
-    return torch.linalg.solve(inner, seen[read] @ matrix.double().T).T.float()
+    return torch.linalg.solve(inner, moment[read] @ matrix.double().T).T.float()

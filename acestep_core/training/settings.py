@@ -1,4 +1,4 @@
-"""What a training can be told. No torch: the command line tells of it at once."""
+"""Settings of trainings, checked as they are made. No torch: the command line reads them at once."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -12,7 +12,7 @@ from ..errors import UserError
 if TYPE_CHECKING:
     from ..models.defaults import VariantDefaults
 
-# What may be adapted -> the paths of those layers in diffusers' transformer.
+# Name of a group of layers -> the paths of these layers in diffusers' transformer.
 TARGETS: Mapping[str, str] = MappingProxyType(
     {
         "self": r"layers\.\d+\.self_attn\.(to_q|to_k|to_v|to_out\.0)",
@@ -24,14 +24,19 @@ TARGETS: Mapping[str, str] = MappingProxyType(
 
 OPTIMISERS = ("adamw", "adamw8bit")
 KINDS = MappingProxyType({"lora": "LoRA", "dora": "DoRA", "lokr": "LoKr"})
-LAST_SLOT = 2  # of three: the place of an S
+SLOTS = ("L", "M", "S")
+LAST_SLOT = SLOTS.index("S")
+
+
+GRADIENT_CHECKPOINTING = "gradient_checkpointing"
+_OLD_NAMES = MappingProxyType({"frugal": GRADIENT_CHECKPOINTING})  # of fields, in checkpoints of version 0.1.0
 
 
 @dataclass(frozen=True)
-class Course:
-    """What decides how anything is learnt, step by step; a training goes on only under the settings it began with.
+class TrainingSettings:
+    """All that decides each step of a training, whatever is trained. A training is resumed under equal settings only.
 
-    Raises UserError for values that make no sense.
+    Raises UserError for a value outside its range.
     """
 
     steps: int = 1000
@@ -41,12 +46,12 @@ class Course:
     clip: float = 1.0  # of the gradient's norm
     weight_decay: float = 0.01
     optimiser: str = "adamw"  # of OPTIMISERS
-    frugal: bool = False  # layers are computed again for the gradients: less memory, a third more time
+    gradient_checkpointing: bool = False  # layers are computed again for the gradients: less memory, a third more time
     crop_seconds: float = 60.0
-    hold_out: float = 0.1  # share of the clips that is not learnt from, to measure with
-    start: float = 1.0  # the stretch of flow time, from noise ...
+    hold_out: float = 0.1  # share of the clips that the loss is measured on and no step is trained on
+    start: float = 1.0  # flow times, from noise ...
     end: float = 0.0  # ... to music
-    all_times: bool = False  # a turbo model learns at all 20 times that it knows, not at the 8 at which it is run
+    all_times: bool = False  # train a turbo model at all its 20 times, not at the 8 of its own schedule
     seed: int = 0
 
     def __post_init__(self):
@@ -79,23 +84,23 @@ class Course:
             if getattr(self, name) not in known:
                 raise UserError(f"{name}: got {getattr(self, name)!r}, expected one of {', '.join(known)}")
 
-    def share(self, step: int) -> float:
-        """Of the learning rate at a step, from 0: a linear warm-up, then half a cosine down to nothing."""
+    def learning_rate_factor(self, step: int) -> float:
+        """Share of the highest learning rate at a step, counted from 0: a linear warm-up, then half a cosine to 0."""
         if step < self.warm_up:
             return (step + 1) / self.warm_up
         return 0.5 * (1 + math.cos(math.pi * (step - self.warm_up) / max(1, self.steps - self.warm_up)))
 
 
 @dataclass(frozen=True)
-class LoraSettings(Course):
-    """All that decides what an adapter learns. Raises UserError for values that make no sense."""
+class LoraSettings(TrainingSettings):
+    """All that decides how an adapter is trained. Raises UserError for a value outside its range."""
 
     rank: int = 16
-    alpha: float | None = None  # None: the rank, so that readers that know of no alpha are right too
+    alpha: float | None = None  # None: the rank, so that the scale is 1 for readers without alpha too
     dropout: float = 0.0
     targets: tuple[str, ...] = ("self", "cross")
     kind: str = "lora"  # of KINDS
-    preserve: float = 0.0  # share of the crops that are songs of the base's own, so that it stays what it is
+    preserve: float = 0.0  # share of the crops from songs that the base made itself, for prior preservation
 
     def __post_init__(self):
         super().__post_init__()
@@ -107,13 +112,14 @@ class LoraSettings(Course):
             raise UserError(f"targets: got {', '.join(self.targets)!r}, expected some of {', '.join(TARGETS)}")
 
 
-MUSIC_SHARE: Mapping[str, float] = MappingProxyType({"teacher": 0.0, "both": 0.75, "music": 1.0})  # of what is matched
+# What the student is trained to match -> share of the music's velocity in its target; the rest is the teacher's.
+MUSIC_SHARE: Mapping[str, float] = MappingProxyType({"teacher": 0.0, "both": 0.75, "music": 1.0})
 BEGINNINGS, MATCHES = ("teacher", "nothing"), tuple(MUSIC_SHARE)
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large a transformer is."""
+    """The size of a transformer."""
 
     hidden: int
     intermediate: int
@@ -123,7 +129,7 @@ class Size:
 
     @staticmethod
     def of(config: Mapping) -> "Size":
-        """Of a transformer, told by its config."""
+        """The size in a transformer's config."""
         names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
         return Size(*(config[name] for name in names))
 
@@ -133,7 +139,7 @@ class Size:
                 raise UserError(f"{name.replace('_', ' ')}: got {value}, expected at least 1")
 
     def check_within(self, teacher: Mapping) -> None:
-        """Raises UserError where it is larger than a teacher, told by its config, or groups its heads otherwise."""
+        """Raises UserError where it exceeds the size in the teacher's config, or groups its heads otherwise."""
         limits = asdict(Size.of(teacher))
         for name, most in limits.items():
             if getattr(self, name) > most:
@@ -148,28 +154,28 @@ class Size:
             )
 
 
-# Hidden size of a teacher -> the student made of it unless told: the 782 M S of the published M, and the tiny one.
+# Hidden size of a teacher -> its student by default: a 782 M stage S of the published stage M, and the tiny one.
 STUDENTS: Mapping[int, Size] = MappingProxyType(
     {2048: Size.of(TRANSFORMERS["s"].arguments), 192: Size(128, 384, 6, 2, 1)},
 )
 
 
 @dataclass(frozen=True)
-class DistillSettings(Course):
-    """All that decides what a student learns. Raises UserError for values that make no sense.
+class DistillSettings(TrainingSettings):
+    """All that decides how a student is trained. Raises UserError for a value outside its range.
 
-    `match`: the teacher's velocity says of each crop what the music says of many, but with the teacher's own mistakes;
-    the music's (plain flow matching) has none of them. `both` lies between: three quarters of the music leave a
-    sixteenth of the teacher's squared mistakes and 9/16 of the music's chance. That is right on clips, for a teacher
-    that flow matching itself has taught. A turbo model's velocity leads to one sharp song and not to the mean of all
-    that may be, a guided one away from that mean, and of songs that the teacher makes it knows all there is to know:
-    there the teacher is matched alone.
+    `match`: the velocity that the student is trained to give. "teacher": the teacher's own, with the teacher's errors.
+    "music": noise - music, as in plain flow matching: without these errors, and with far more variance from crop to
+    crop. "both": three quarters of the music's, which leaves a sixteenth of the teacher's squared error and 9/16 of the
+    music's variance; right on clips, for a teacher trained by flow matching itself. The velocity of a turbo or guided
+    teacher differs from the mean over all music that "music" approaches, and songs that the teacher made carry no more
+    information than the teacher: there "teacher" is right.
     """
 
     size: Size | None = None  # None: the one of STUDENTS
-    guidance: float = 1.0  # how strongly the teacher is guided that is matched; 1: not, and the null condition is too
-    begin: str = "teacher"  # from a cut of the teacher, or from nothing
-    match: str | None = None  # of MATCHES; None: what the teacher is to be matched by
+    guidance: float = 1.0  # scale of the teacher's guidance; 1: unguided, and the null condition is trained too
+    begin: str = "teacher"  # pruned from the teacher, or "nothing": random weights
+    match: str | None = None  # of MATCHES; None: the one that fits the teacher
 
     def __post_init__(self):
         super().__post_init__()
@@ -182,33 +188,36 @@ class DistillSettings(Course):
             )
 
     def for_teacher(self, config: Mapping) -> "DistillSettings":
-        """With what is not told as it is right for such a teacher. Raises UserError where no size is known."""
-        as_it_is = self.guidance > 1 or config.get("is_turbo")
-        match = self.match or ("teacher" if as_it_is else "both")
+        """These settings, with `match` and `size` filled in for a teacher of that config.
+
+        Raises UserError where no size is given and the teacher has no default.
+        """
+        alone = self.guidance > 1 or config.get("is_turbo")
+        match = self.match or ("teacher" if alone else "both")
         if self.size is not None:
             return replace(self, match=match)
         if config["hidden_size"] not in STUDENTS:
             raise UserError(
-                f"size: no student of a teacher {config['hidden_size']} wide is known; give --hidden, --intermediate, "
-                "--layers, --heads and --kv-heads"
+                f"size: got none, and a teacher of hidden size {config['hidden_size']} has no default; give --hidden, "
+                "--intermediate, --layers, --heads and --kv-heads"
             )
         return replace(self, match=match, size=STUDENTS[config["hidden_size"]])
 
     def check_teacher(self, name: str, config: Mapping, defaults: "VariantDefaults") -> None:
-        """Raises UserError where such a teacher has no student of this size, or cannot be guided."""
+        """Raises UserError where the student is larger than the teacher, or the teacher cannot be guided."""
         self.size.check_within(config)
         if self.guidance > 1 and defaults.valid_times is not None:
-            raise UserError(f"guidance: {name} is a turbo model, made to run without; leave --guidance out")
+            raise UserError(f"guidance: {name} is a turbo model, distilled to run unguided; leave --guidance out")
 
 
 @dataclass(frozen=True)
-class Rhythm:
-    """How often, in steps, a training tells and keeps what it has learnt; 0 is never. It changes nothing of it."""
+class Intervals:
+    """Steps between checkpoints, measurements and previews of a training, 0 for none; they do not change its result."""
 
     save: int = 250
-    measure: int = 50  # on the clips held out
+    measure: int = 50  # the loss on the clips held out
     preview: int = 0
-    keep: int = 3  # checkpoints, the last ones
+    keep: int = 3  # the last so many checkpoints
 
     def __post_init__(self):
         for name, least in {"save": 0, "measure": 0, "preview": 0, "keep": 1}.items():
@@ -216,23 +225,51 @@ class Rhythm:
                 raise UserError(f"{name}: got {getattr(self, name)}, expected at least {least}")
 
 
-# By a GPU's memory in GB; computed from the sizes of weights, gradients and optimiser, not measured on such cards.
+# GPU memory in GB -> settings; computed from the sizes of weights, gradients and optimiser, not measured.
 PRESETS: Mapping[int, Mapping[str, object]] = MappingProxyType(
     {
-        8: {"rank": 16, "crop_seconds": 30.0, "frugal": True},
-        12: {"rank": 32, "crop_seconds": 60.0, "frugal": True},
-        16: {"rank": 64, "crop_seconds": 60.0, "frugal": True},
-        24: {"rank": 128, "crop_seconds": 60.0, "frugal": False},
+        8: {"rank": 16, "crop_seconds": 30.0, GRADIENT_CHECKPOINTING: True},
+        12: {"rank": 32, "crop_seconds": 60.0, GRADIENT_CHECKPOINTING: True},
+        16: {"rank": 64, "crop_seconds": 60.0, GRADIENT_CHECKPOINTING: True},
+        24: {"rank": 128, "crop_seconds": 60.0, GRADIENT_CHECKPOINTING: False},
     }
 )
 
-# For the embedded family, which learns a style from a handful of clips in less than a minute.
+# For the embedded family, whose adapters train in less than a minute on a handful of clips.
 TINY: Mapping[str, object] = MappingProxyType({"rank": 16, "crop_seconds": 6.0, "learning_rate": 2e-3, "accumulate": 2})
 
 
 def preset(gigabytes: int, **given) -> LoraSettings:
-    """Settings for a GPU of so much memory; what is given overrides them. Raises UserError for less than the least."""
+    """The settings for a GPU of so much memory, overridden by `given`. Raises UserError below the smallest preset."""
     sizes = [size for size in PRESETS if size <= gigabytes]
     if not sizes:
         raise UserError(f"vram: got {gigabytes} GB, expected at least {min(PRESETS)}")
     return replace(LoraSettings(**PRESETS[max(sizes)]), **given)
+
+
+# ---- settings as they are stored -------------------------------------------------------------------------------------
+
+
+def read_stored(settings: Mapping) -> dict:
+    """Stored settings under today's names of the fields."""
+    return {_OLD_NAMES.get(name, name): value for name, value in settings.items()}
+
+
+def under_old_names(settings: Mapping) -> dict:
+    """Settings under the names of version 0.1.0, by which adapters know the training they come from."""
+    old = {now: before for before, now in _OLD_NAMES.items()}
+    return {old.get(name, name): value for name, value in settings.items()}
+
+
+# ---- flow times of a model -------------------------------------------------------------------------------------------
+
+
+def with_own_times(settings: LoraSettings, slot: str, defaults: "VariantDefaults") -> LoraSettings:
+    """Settings with the flow times at which a model runs in the cascade it was made for, if it has one slot there; else
+    unchanged.
+    """
+    if not defaults.boundaries or slot not in SLOTS:
+        return settings
+    edges = (1.0, *defaults.boundaries, 0.0)
+    place = SLOTS.index(slot)
+    return replace(settings, start=edges[place], end=edges[place + 1])

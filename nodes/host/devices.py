@@ -11,7 +11,7 @@ import torch
 from ...acestep_core.memory.free import free_main_memory
 from ...acestep_core.memory.oom_fallback import OomFallback
 from ...acestep_core.memory.plan import LAYERS, Plan
-from ...acestep_core.nn.dtypes import settled, warn_if_emulated
+from ...acestep_core.nn.dtypes import suitable_dtype, warn_if_emulated
 from ...acestep_core.nn.quantise import stored
 
 SHARE_OF_A_NETWORK = 0.3  # of free memory: others of a cascade follow, and a song's own work
@@ -113,7 +113,7 @@ def stage_dtype(name: str, parameters: int) -> torch.dtype | None:
     if named is None and not management.is_device_cpu(device):
         return management.unet_dtype(device, parameters, supported_dtypes=[torch.bfloat16, torch.float32])
     fits = parameters * torch.float32.itemsize <= free_main_memory() * SHARE_OF_A_NETWORK
-    return settled(device, named, fits)
+    return suitable_dtype(device, named, fits)
 
 
 def vocoder_dtype(name: str) -> torch.dtype:

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from comfyui_tests.install import node_modules
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 DRIVER = Path(__file__).with_name("browser.mjs")
+
+Changes = Mapping[str, Mapping[str, object]]  # node type -> widget -> its value; of numbers, the most it may be
 
 
 @dataclass(frozen=True)
@@ -21,10 +23,19 @@ class Browser:
     modules: Path
 
     def open(
-        self, url: str, *files: Path, timeout: float = 300, run: bool = False, options: Sequence[str] = ()
+        self,
+        url: str,
+        *files: Path,
+        timeout: float = 300,
+        run: bool | Mapping[str, Changes] = False,
+        options: Sequence[str] = (),
     ) -> dict[str, dict]:
-        """Opens each workflow, in UI or API format, one after the other: what browser.mjs reports, by file name."""
-        command = [self.node, str(DRIVER), url, *map(str, files), *(["--run"] if run else []), *options]
+        """Opens each workflow, in UI or API format, one after the other: what browser.mjs reports, by file name.
+
+        `run`: presses Run, in all of them or in those that are named, with the widgets changed as told.
+        """
+        running = {file.name: {} for file in files} if run is True else run or {}
+        command = [self.node, str(DRIVER), url, *map(str, files), "--run", json.dumps(running), *options]
         paths = [str(self.modules), *filter(None, [os.environ.get("NODE_PATH")])]
         environment = os.environ | {"NODE_PATH": os.pathsep.join(paths), "CHROMIUM": self.chromium}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)

@@ -3,7 +3,9 @@
 With ACESTEP_REQUIRE_COMFYUI=1 they fail instead. See install.py for what is needed and where it is looked for.
 """
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,13 @@ def unavailable(reason: str):
     pytest.skip(reason)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "comfyui_folder" in item.fixturenames:
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="session")
 def comfyui_folder() -> Path:
     folder = install.find_comfyui()
@@ -32,9 +41,24 @@ def comfyui_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def server(comfyui_folder, tmp_path_factory):
-    base = tmp_path_factory.mktemp("comfyui")
+    with running(comfyui_folder, tmp_path_factory.mktemp("comfyui")) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def newest_server(comfyui_folder, tmp_path_factory):
+    """The same ComfyUI with the newest front end in it."""
+    frontend = install.newest_frontend()
+    if frontend is None:
+        unavailable(f"the newest front end is not here; {HINT}")
+    with running(comfyui_folder, tmp_path_factory.mktemp("newest"), frontend) as started:
+        yield started
+
+
+@contextlib.contextmanager
+def running(comfyui: Path, base: Path, frontend: Path | None = None) -> Iterator[servers.Server]:
     material.lay_out(base)
-    started = servers.Server(comfyui_folder, base)
+    started = servers.Server(comfyui, base, frontend)
     try:
         started.wait()
         started.state_at_start, started.log_at_start = started.state(), started.log_text()
@@ -68,7 +92,7 @@ def browser(comfyui_folder):
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield
-    running = item.funcargs.get("server") if hasattr(item, "funcargs") else None
-    if report.failed and running is not None:
-        report.sections.append(("ComfyUI's log", running.log_tail()))
+    for name in ("server", "newest_server") if report.failed else ():
+        if started := getattr(item, "funcargs", {}).get(name):
+            report.sections.append(("ComfyUI's log", started.log_tail()))
     return report

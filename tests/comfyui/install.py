@@ -3,9 +3,10 @@
     python tests/comfyui/install.py
 
 installs into the interpreter that runs it, or into the one that COMFYUI_PYTHON names, the requirements of the ComfyUI
-that is found, and npm's playwright-core into a cache folder. ComfyUI is looked for at COMFYUI_PATH, around this folder
-where it lies in a custom_nodes, and at ~/ComfyUI. No installed torch, transformers or numpy is moved. node and a
-Chromium (CHROMIUM names it where it is not on PATH) are the system's. Standard library only; the fixtures use this too.
+that is found, and into a cache folder npm's playwright-core and the newest release of ComfyUI's front end. ComfyUI is
+looked for at COMFYUI_PATH, around this folder where it lies in a custom_nodes, and at ~/ComfyUI. No installed torch,
+transformers or numpy is moved. node and a Chromium (CHROMIUM names it where it is not on PATH) are the system's.
+Standard library only; the fixtures use this too.
 """
 
 import json
@@ -15,11 +16,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
+import zipfile
+from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parents[2]
 CONSTRAINTS = ROOT / "tests" / "constraints.txt"
 PLAYWRIGHT = "playwright-core@1.65.1"
+FRONTEND = "comfyui-frontend-package"
 
 # torch and torchaudio are this project's own; torchvision comes through spandrel, in the version that fits torch.
 TORCH = {"torch", "torchvision", "torchaudio"}
@@ -95,7 +98,7 @@ def folder_of(module: str) -> Path:
 
 
 def cache_folder() -> Path:
-    """Where npm puts playwright-core."""
+    """Where npm puts playwright-core, and where newest front ends lie."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "acestep-cascade-tests"
 
 
@@ -112,6 +115,37 @@ def install_playwright() -> None:
         cache_folder().mkdir(parents=True, exist_ok=True)
         options = ["--no-audit", "--no-fund", "--ignore-scripts"]
         subprocess.run([npm, "install", *options, "--prefix", str(cache_folder()), PLAYWRIGHT], check=True)
+
+
+def newest_frontend() -> Path | None:
+    """The static files of the newest front end that was fetched; None if none was."""
+    fetched = [page.parent for page in cache_folder().glob("frontend-*/index.html")]
+    return max(fetched, key=lambda folder: [int(n) for n in re.findall(r"\d+", folder.name)], default=None)
+
+
+def fetch_newest_frontend() -> None:
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
+        pip = [interpreter(), "-m", "pip", "download", "--disable-pip-version-check", "--no-deps", "-d", folder]
+        if subprocess.run([*pip, FRONTEND]).returncode:
+            sys.stdout.write(f"the newest {FRONTEND} could not be fetched; tests go without it\n")
+            return
+        (wheel,) = Path(folder).glob("*.whl")
+        target = cache_folder() / f"frontend-{wheel.name.split('-')[1]}"
+        if not target.exists():
+            _lay_out_static_files(wheel, Path(folder, "static"))
+            Path(folder, "static").rename(target)
+
+
+def _lay_out_static_files(wheel: Path, target: Path) -> None:
+    """Without its source maps, which are two thirds of it."""
+    with zipfile.ZipFile(wheel) as packed:
+        for name in packed.namelist():
+            parts = PurePosixPath(name).parts
+            if parts[1:2] == ("static",) and not name.endswith((".map", "/")):
+                file = target.joinpath(*parts[2:])
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(packed.read(name))
 
 
 def install(comfyui: Path) -> None:
@@ -156,6 +190,7 @@ def main() -> None:
         return
     install(comfyui)
     install_playwright()
+    fetch_newest_frontend()
     if lacking := missing(comfyui):
         sys.exit(f"installed, but {lacking}")
     sys.stdout.write(f"{interpreter()} can run {comfyui}\n")

@@ -19,10 +19,13 @@ class StartFailed(Exception):
 
 
 class Server:
-    """ComfyUI on the CPU with this pack in it, offline. Below `base` lie its folders: models, input, output."""
+    """ComfyUI on the CPU with this pack in it, offline. Below `base` lie its folders: models, input, output.
 
-    def __init__(self, comfyui: Path, base: Path):
-        self.comfyui, self.base, self.log = comfyui, base, base / "server.log"
+    `frontend`: the static files of another front end than that which this ComfyUI pins.
+    """
+
+    def __init__(self, comfyui: Path, base: Path, frontend: Path | None = None):
+        self.comfyui, self.base, self.log, self.frontend = comfyui, base, base / "server.log", frontend
         self._lay_out_packs()
         port = _free_port()
         self.client = Comfy(f"http://127.0.0.1:{port}")
@@ -38,6 +41,7 @@ class Server:
         command = [interpreter(), "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(port)]
         command += ["--disable-auto-launch", "--disable-api-nodes", "--log-stdout"]
         command += ["--base-directory", str(self.base), "--database-url", "sqlite:///:memory:"]
+        command += ["--front-end-root", str(self.frontend)] if self.frontend else []
         environment = os.environ | {"HF_HUB_OFFLINE": "1"}
         with self.log.open("wb") as log:
             return subprocess.Popen(

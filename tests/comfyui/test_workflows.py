@@ -1,29 +1,77 @@
-"""Every shipped workflow: opened in the real front end, converted there, run to its end, and listened to."""
+"""Every shipped workflow in the real front ends: opened, run to its end there, and listened to.
+
+ComfyUI's own front end runs all of them, in classic. Nodes 2.0 and the newest front end run one of each kind.
+"""
 
 import json
+from collections.abc import Collection
+from dataclasses import dataclass
 
 import pytest
-from comfyui_tests import material
+from comfyui_tests import install, material
+from comfyui_tests.client import Comfy
 from comfyui_tests.install import ROOT
 from comfyui_tests.listening import hear
 
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 NAMES = [path.name for path in WORKFLOWS]
-WHOLE = "text_to_music_cascade.json"  # the others make shorter and fewer songs here, and train for fewer steps
+PARSED = {path.name: json.loads(path.read_text(encoding="utf-8")) for path in WORKFLOWS}
 
 
-@pytest.fixture(scope="session")
-def opened(comfy, browser):
-    """What the front end says about each workflow, by its name; clips that they load are uploaded before."""
-    for path in WORKFLOWS:
-        for clip in _clips(json.loads(path.read_text(encoding="utf-8"))):
-            comfy.upload(clip, material.clip(12.0))
+def of_type(name, node_type):
+    return [node for node in PARSED[name]["nodes"] if node["type"] == node_type]
+
+
+def first_with(*node_types):
+    return next(name for name in NAMES if all(of_type(name, node_type) for node_type in node_types))
+
+
+WHOLE = "text_to_music_cascade.json"  # the others are made shorter here
+TRAINING = first_with("AceStepTrainLora")
+ONE_OF_EACH_KIND = {first_with("AceStepStageM", "AceStepSpectrogram"), first_with("AceStepReferenceEncode"), TRAINING}
+# Front end, renderer -> what is run there.
+COMBINATIONS = {
+    ("pinned", "classic"): NAMES,
+    ("pinned", "nodes 2.0"): ONE_OF_EACH_KIND,
+    ("newest", "classic"): ONE_OF_EACH_KIND,
+    ("newest", "nodes 2.0"): ONE_OF_EACH_KIND,
+}
+MOST_SECONDS, TRAINING_STEPS = 15, 12
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What a front end says about each workflow, by its name, those that it ran, and the server's client."""
+
+    reports: dict[str, dict]
+    ran: Collection[str]
+    comfy: Comfy
+
+
+@pytest.fixture(scope="session", params=COMBINATIONS, ids=", ".join)
+def visit(request, browser):
+    frontend, renderer = request.param
+    comfy = request.getfixturevalue("server" if frontend == "pinned" else "newest_server").client
+    for clip in {clip for name in NAMES for clip in clips(name)}:
+        comfy.upload(clip, material.clip(12.0))
     comfy.clear_history()  # the front end cannot read prompts that hold what JSON has no word for
-    return browser.open(comfy.url, *WORKFLOWS, timeout=60 + 60 * len(WORKFLOWS))
+    comfy.free(unload_models=True, free_memory=True)  # what another renderer ran is run again
+    ran = COMBINATIONS[request.param]
+    changes = {name: {} if name == WHOLE else shorter(f"seen in {renderer}") for name in ran}
+    nodes2 = ["--nodes2"] if renderer == "nodes 2.0" else []
+    timeout = 60 + 60 * (len(NAMES) + len(ran))
+    return Visit(browser.open(comfy.url, *WORKFLOWS, timeout=timeout, run=changes, options=nodes2), ran, comfy)
 
 
-def _clips(workflow):
-    return {node["widgets_values"][0] for node in workflow["nodes"] if node["type"] == "LoadAudio"}
+def clips(name):
+    return {node["widgets_values"][0] for node in of_type(name, "LoadAudio")}
+
+
+def shorter(adapter):
+    """Shorter and fewer songs, and a short training, of a name of its own: a finished one would be done at once."""
+    training = {"name": adapter, "steps": TRAINING_STEPS, "preview_every": 6, "measure_every": 4}
+    few = {"AceStepSong": {"seconds": MOST_SECONDS}, "AceStepEmptyLatent": {"batch_size": 2}}
+    return few | {"AceStepTrainLora": training}
 
 
 def test_there_are_workflows():
@@ -42,38 +90,43 @@ def test_workflow_is_offered_as_a_template(name, comfy):
     assert name.removesuffix(".json") in offered["acestep-cascade"]
 
 
+def test_the_front_end_is_the_one_that_is_meant(visit, request):
+    frontend, _ = request.node.callspec.params["visit"]
+    newest = install.newest_frontend()
+    version = install.installed_versions()[install.FRONTEND] if frontend == "pinned" else newest.name.split("-")[1]
+    assert {report["frontend"] for report in visit.reports.values()} == {version}
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_workflow_opens_in_the_front_end(name, opened):
-    report = opened[name]
+def test_workflow_opens_in_the_front_end(name, visit):
+    report = visit.reports[name]
     assert report["missing"] == []
     assert report["invalid"] == []
     errors = {key: report[key] for key in ("pageErrors", "consoleErrors", "httpErrors")}
     assert errors == {key: [] for key in errors}
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_workflow_runs_and_is_heard(name, opened, comfy, server):
-    prompt = opened[name]["api"] if name == WHOLE else _shortened(opened[name]["api"])
-    run = comfy.run(prompt, timeout=900)
-    assert run.succeeded, run.error
-    saved = [node_id for node_id, node in prompt.items() if node["class_type"] == "AceStepSaveAudio"]
-    assert saved
-    for file in (file for node_id in saved for file in run.files(node_id)):
-        sound = hear(comfy.view(file))
-        assert min(abs(sound.seconds - seconds) for seconds in _asked_seconds(prompt)) < 0.1
-        assert not sound.is_silent_in_parts()
+def test_workflows_run_there_and_are_heard(visit):
+    for name in visit.ran:
+        run, prompt = (visit.reports[name][key] for key in ("run", "api"))
+        assert run["status"] == "success", (name, run)
+        saved = [node_id for node_id, node in prompt.items() if node["class_type"] == "AceStepSaveAudio"]
+        assert saved, name
+        for file in (file for node_id in saved for file in run["outputs"][node_id]["audio"]):
+            sound = hear(visit.comfy.view(file))
+            assert min(abs(sound.seconds - seconds) for seconds in asked_seconds(prompt, name)) < 0.1, name
+            assert not sound.is_silent_in_parts(), name
 
 
-MOST = {"AceStepSong": ("seconds", 15), "AceStepEmptyLatent": ("batch_size", 2), "AceStepTrainLora": ("steps", 6)}
+def asked_seconds(prompt, name):
+    asked = [node["inputs"]["seconds"] for node in prompt.values() if node["class_type"] == "AceStepSong"]
+    return asked if name == WHOLE else [min(MOST_SECONDS, seconds) for seconds in asked]
 
 
-def _shortened(prompt):
-    for node in prompt.values():
-        if node["class_type"] in MOST:
-            setting, most = MOST[node["class_type"]]
-            node["inputs"][setting] = min(node["inputs"][setting], most)
-    return prompt
-
-
-def _asked_seconds(prompt):
-    return [node["inputs"]["seconds"] for node in prompt.values() if node["class_type"] == "AceStepSong"]
+def test_the_curve_and_the_previews_of_a_training_are_seen(visit):
+    seen = [one for one in visit.reports[TRAINING]["run"]["seen"] if one["widget"] == "learning"]
+    live, last = [one["text"] for one in seen], seen[-1]
+    done = f"step {TRAINING_STEPS} of {TRAINING_STEPS}"
+    assert any(f"of {TRAINING_STEPS}" in text and done not in text for text in live), live
+    assert "loss" in last["text"] and "held out" in last["text"] and done in last["text"]
+    assert last["buttons"] >= 3 and last["drawn"] > 100

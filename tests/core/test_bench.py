@@ -52,6 +52,7 @@ def rows_of(capsys, *words):
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
+@pytest.mark.slow
 def test_both_sides_give_the_same_and_ratios_are_told(small, capsys):
     rows = rows_of(capsys, "--dtype", "fp32")
     same = ["2B step, 1 s", "2B step, 30 s", "vocoder, 0.2 s"]
@@ -77,12 +78,14 @@ def test_a_step_of_training_is_timed_too(small, monkeypatch, capsys):
     assert row["name"] == "2B LoRA, 1 s" and row["max_difference"] < 1e-4 and row["gflop"] > 0
 
 
+@pytest.mark.slow
 def test_cascades_are_timed_against_the_pipeline_and_lengths_are_the_users(small, capsys):
     rows = rows_of(capsys, "--dtype", "fp32", "--only", "cascades", "--seconds", "11", "--layers", "1")
     songs = [f"{models} {what}, 11 s" for models in ("M → S", "L → M → S") for what in ("song", "next seed")]
     assert [row["name"] for row in rows] == songs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [10.0, 12.0])
 def test_songs_of_both_sides_are_as_long_and_differ_from_one_to_the_next(small, monkeypatch, seconds):
     monkeypatch.setattr(pairs, "WHOLE_SECONDS", 11.0)
@@ -186,6 +189,7 @@ def test_the_most_memory_is_that_since_the_mark():
     assert resident.most_resident_bytes() - before < 50e6
 
 
+@pytest.mark.slow
 def test_each_side_runs_in_a_process_of_its_own_and_tells_what_fails():
     """By the package's own name, as a shell runs it: a new process knows no other."""
     code = """

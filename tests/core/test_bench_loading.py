@@ -15,6 +15,7 @@ SMALL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_every_layout_is_measured(tmp_path):
     rows = list(loading.measure(tmp_path, layers=1, repeats=1, geometry=SMALL))

@@ -1,8 +1,10 @@
 """Every wrong file is refused with one message: which file, what was got, what was expected, what to do."""
 
 import json
+import pickle
 import shutil
 import struct
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -103,7 +105,8 @@ def test_silence_that_holds_code(folder):
             return (Path(folder / "sprung").touch, ())
 
     torch.save(Trap(), folder / "silence_latent.pt")
-    assert "is no whole tensor file" in stage_refused(folder)
+    message = stage_refused(folder)
+    assert f"{folder / 'silence_latent.pt'} holds a pickle of more than a tensor, which can run any code" in message
     assert not (folder / "sprung").exists()
 
 
@@ -117,6 +120,36 @@ def test_silence_of_another_family(folder):
     torch.save(torch.zeros(1, 16, 30), folder / "silence_latent.pt")
     message = stage_refused(folder)
     assert "silence is [1, 16, 30], expected [1, 64, frames] as the model has 64 latent channels" in message
+
+
+SILENCES = {
+    "no bytes": (b"", "is no whole tensor file"),
+    "text": (b"silence", "is no whole tensor file"),
+    "an older pickle": (pickle.dumps([1]), "is no whole tensor file"),
+    "no frames": (torch.zeros(1, 64, 0), "silence is [1, 64, 0], expected [1, 64, frames]"),
+    "two axes": (torch.zeros(64, 30), "silence is [64, 30], expected"),
+    "a list": ([1.0], "silence is list, expected"),
+    "sparse": (torch.eye(64)[None].to_sparse(), "silence is torch.float32 in the layout torch.sparse_coo"),
+    "complex": (torch.zeros(1, 64, 30, dtype=torch.complex64), "silence is torch.complex64 in the layout"),
+    "integers": (torch.zeros(1, 64, 30, dtype=torch.int32), "silence is torch.int32 in the layout"),
+    "NaN": (torch.full((1, 64, 30), float("nan")), "silence is not finite (NaN or infinite)"),
+    "one number": (torch.zeros(1, 1, 1).expand(1, 64, 10**9), "silence is [1, 64, 1000000000] over fewer numbers"),
+}
+
+
+@pytest.mark.parametrize(("content", "said"), SILENCES.values(), ids=SILENCES)
+def test_silence_that_is_none(folder, content, said):
+    file = folder / "silence_latent.pt"
+    file.write_bytes(content) if isinstance(content, bytes) else torch.save(content, file)
+    message = stage_refused(folder)
+    assert str(file) in message and said in message
+
+
+def test_an_archive_with_more_than_silence_is_not_unpacked(folder):
+    file = folder / "silence_latent.pt"
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data/0", bytes(100 << 20))
+    assert f"{file} holds 104,857,600 bytes, expected at most 67,108,864" in stage_refused(folder)
 
 
 def test_no_silence_and_nothing_to_make_it_with(folder):
@@ -191,20 +224,19 @@ def test_config_without_a_key(folder):
 def test_config_of_other_weights(folder):
     change_config(folder, intermediate_size=96)
     message = stage_refused(folder)
-    assert "mlp.down_proj.weight has shape [64, 112], expected [64, 96] by the config" in message
+    assert f"{folder / 'config.json'}: intermediate_size is 96 by the config and 112 by the weights" in message
 
 
 def test_config_with_more_layers_than_weights(folder):
     change_config(folder, num_hidden_layers=5, layer_types=None)
     message = stage_refused(folder)
-    assert "the transformer lacks " in message
-    assert "first layers.4." in message
+    assert "config.json: num_hidden_layers is 5 by the config and 4 by the weights" in message
 
 
 def test_misspelt_override(folder):
     change_config(folder, acestep_cascade={"step": 8})
     message = stage_refused(folder)
-    assert "acestep_cascade has step; expected only family, boundaries" in message
+    assert "acestep_cascade has step; expected only family, variant, steps" in message
 
 
 def test_unknown_tensors(folder):

@@ -242,6 +242,34 @@ def test_damaged_download_is_removed(hub, get, tmp_path):
     assert not list((tmp_path / "models").rglob("model*"))
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model/../../../../x.safetensors",
+        "model/../../../../../x.safetensors",
+        "model\\..\\..\\x.safetensors",
+        "model:x.safetensors",
+    ],
+)
+def test_a_hub_that_lists_names_outside_the_models_folder_is_refused(hub, get, tmp_path, name):
+    hub.files[name] = b"outside"
+    answer = get()
+    assert answer["kind"] == "DownloadError"
+    assert f"lists {name!r}, which would lie outside the model's folder; nothing was fetched" in answer["error"]
+    assert not list(tmp_path.rglob("*x.safetensors*")) and not list((tmp_path / "models").rglob("*.incomplete"))
+
+
+def test_a_hub_that_lists_hashes_that_are_paths_is_refused(hub, get, tmp_path):
+    described = hub.describe()
+    for sibling in described["siblings"]:
+        sibling["blobId"] = "../../../x"
+        sibling.pop("lfs", None)
+    hub.describe = lambda: described
+    answer = get()
+    assert answer["kind"] == "DownloadError" and "without its size or hash" in answer["error"]
+    assert not list((tmp_path / "models").rglob("*"))
+
+
 def test_no_hub(get):
     answer = get(HF_ENDPOINT="http://127.0.0.1:9")
     assert answer["kind"] == "DownloadError"

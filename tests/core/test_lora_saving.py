@@ -165,6 +165,6 @@ def test_a_failing_save_leaves_what_was_there(model, monkeypatch, tmp_path):
         raise OSError("disk full")
 
     monkeypatch.setattr("acestep_pack.acestep_core.lora.save.write_tensors", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(AceStepError, match=r"could not be written \(disk full\)"):
         save_adapter(lora(model, rank=2), "x")
     assert {file.name: file.read_bytes() for file in (tmp_path / "x").iterdir()} == before

@@ -2,17 +2,22 @@
 
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def lines(name):
     return [line for line in (ROOT / name).read_text().splitlines() if line and not line.startswith("#")]
+
+
+REQUIREMENTS = lines("requirements.txt")
 
 
 def test_only_the_library_is_packaged():
@@ -26,34 +31,79 @@ def test_only_the_library_is_packaged():
         assert ".".join(folder.relative_to(ROOT).parts) in found, f"{folder} has no __init__.py and would be left out"
 
 
-def test_requirements_are_lower_bounds_and_torch_has_none():
-    for requirement in lines("requirements.txt"):
-        assert re.fullmatch(r"[a-z_]+(>=[\d.]+)?", requirement)
-    assert {"torch", "torchaudio"} <= set(lines("requirements.txt"))
+def test_requirements_are_lower_bounds():
+    bounds = dict(re.fullmatch(r"([a-z_]+)(?:>=([\d.]+))?", requirement).groups() for requirement in REQUIREMENTS)
+    assert bounds["torch"] == "2.6"
+    assert {name for name, lowest in bounds.items() if lowest is None} <= {"torchaudio"}
+    assert "tokenizers" not in bounds  # transformers pins it
     assert PROJECT["tool"]["setuptools"]["dynamic"]["dependencies"] == {"file": ["requirements.txt"]}
+
+
+def test_the_changelog_knows_the_projects_version():
+    changelog = (ROOT / "web" / "docs" / "guides" / "CHANGELOG.md").read_text(encoding="utf-8")
+    versions = re.findall(r"^## \[(.+?)\]", changelog, re.MULTILINE)
+    assert versions[0] == "Unreleased" and versions[1] == PROJECT["project"]["version"]
 
 
 def test_every_requirement_has_a_tested_version():
     pinned = {line.split("==")[0] for line in lines("tests/constraints.txt")}
-    needed = lines("requirements.txt") + PROJECT["project"]["optional-dependencies"]["test"]
+    needed = REQUIREMENTS + PROJECT["project"]["optional-dependencies"]["test"]
     assert {re.split(">=", requirement)[0] for requirement in needed} <= pinned
 
 
-def test_continuous_integration_runs_the_readmes_test_command(tmp_path):
-    readme = (ROOT / "README.md").read_text()
-    command = re.search(r"<!-- test command -->\n```bash\n(.*?)```", readme, re.DOTALL).group(1)
-    assert "python3.11 -m venv" in command and "pytest" in command
-    (tmp_path / ".ci").mkdir()
-    (tmp_path / ".ci" / "run").write_text((ROOT / ".ci" / "run").read_text())
-    marked = readme.replace(command, 'echo "ran" > ran.txt\nfalse\necho "went on" > ran.txt\n')
-    (tmp_path / "README.md").write_text(marked)
-    done = subprocess.run(["bash", str(tmp_path / ".ci" / "run")], cwd="/", capture_output=True)
-    assert done.returncode == 1 and (tmp_path / "ran.txt").read_text() == "ran\n"
+QUICK, SLOW = "test command", "slow tests"
 
 
-@pytest.mark.parametrize("mark", ["first song", "test command"])
+def command(mark):
+    return re.search(rf"<!-- {mark} -->\n```bash\n(.*?)```", README, re.DOTALL).group(1)
+
+
+def continuous_integration(folder, quick, slow):
+    """.ci/run beside a README with other commands -> its exit code and what it printed."""
+    (folder / ".ci").mkdir()
+    (folder / ".ci" / "run").write_text((ROOT / ".ci" / "run").read_text())
+    (folder / "README.md").write_text(README.replace(command(QUICK), quick).replace(command(SLOW), slow))
+    done = subprocess.run(["bash", str(folder / ".ci" / "run")], cwd="/", capture_output=True, text=True)
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize(
+    "quick, slow, code, printed",
+    [
+        ("echo quick\n", "echo slow\n", 0, "quick\nslow\n"),
+        ("echo quick\nfalse\necho went on\n", "echo slow\n", 1, "quick\n"),
+        ("echo quick\n", "false\necho went on\n", 1, "quick\n"),
+        ("", "echo slow\n", 1, ""),
+        ("echo quick\n", "", 1, ""),
+    ],
+)
+def test_continuous_integration_runs_the_readmes_commands(tmp_path, quick, slow, code, printed):
+    assert continuous_integration(tmp_path, quick, slow) == (code, printed)
+
+
+def test_continuous_integration_fails_where_no_test_is_found(tmp_path):
+    (tmp_path / "test_quick.py").write_text("def test_it(): pass")
+    pytest_there = f"{sys.executable} -m pytest -q -p no:cacheprovider"
+    code, printed = continuous_integration(tmp_path, f"{pytest_there}\n", f"{pytest_there} -k slow\n")
+    assert code == pytest.ExitCode.NO_TESTS_COLLECTED and "1 passed" in printed
+
+
+@pytest.mark.parametrize(
+    "arguments, run", [([], {"quick"}), (["-m", "slow"], {"slow"}), (["-m", ""], {"quick", "slow"})]
+)
+def test_slow_tests_are_run_where_they_are_asked_for(tmp_path, arguments, run):
+    tests = "import pytest\n\n@pytest.mark.slow\ndef test_slow(): pass\n\ndef test_quick(): pass\n"
+    (tmp_path / "test_both.py").write_text(tests)
+    there = [f"--rootdir={tmp_path}", "-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider", str(tmp_path)]
+    listed = subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", *there, *arguments],
+        cwd=tmp_path, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    assert set(re.findall(r"::test_(\w+)$", listed, re.MULTILINE)) == run
+
+
+@pytest.mark.parametrize("mark", ["first song", QUICK])
 def test_the_readmes_commands_set_up_all_they_need(mark):
-    command = re.search(rf"<!-- {mark} -->\n```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL).group(1)
-    first, second, *others = command.strip().splitlines()
+    first, second, *others = command(mark).strip().splitlines()
     assert first == "python3.11 -m venv .venv" and second.startswith(".venv/bin/pip install -c tests/constraints.txt ")
     assert others and all(line.startswith(".venv/bin/") for line in others)

@@ -6,7 +6,7 @@ import pytest
 from acestep_pack.acestep_core.checkpoints.variants import VARIANTS
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.flow.guidance import Guidance
-from acestep_pack.acestep_core.flow.stage_plan import SamplingSettings, plan, stretch
+from acestep_pack.acestep_core.flow.stage_plan import SamplingSettings, plan, stage_times
 from acestep_pack.acestep_core.models.defaults import VariantDefaults
 
 SCHEDULES = json.loads((Path(__file__).parents[1] / "golden" / "prompts_and_schedules.json").read_text())["schedules"]
@@ -112,21 +112,21 @@ def test_times_near_a_taught_one_become_it():
 def test_stages_in_the_three_slots_are_the_cascade(own):
     """To the bit, whether a stage is told where its latents are or goes by its slot."""
     together = [stage.times for stage in plan([own] * 3, SamplingSettings())]
-    assert [stretch(own, slot) for slot in range(3)] == together
+    assert [stage_times(own, slot) for slot in range(3)] == together
     ats = (1.0, *(times[-1] for times in together))
-    assert [stretch(own, slot, at=ats[slot]) for slot in range(3)] == together
+    assert [stage_times(own, slot, at=ats[slot]) for slot in range(3)] == together
 
 
 def test_turbo_stages_in_the_three_slots_are_the_turbo_table():
-    stages = [stretch(TURBO, slot) for slot in range(3)]
+    stages = [stage_times(TURBO, slot) for slot in range(3)]
     assert [len(times) - 1 for times in stages] == [3, 3, 2]
     assert (*stages[0][:-1], *stages[1][:-1], *stages[2]) == pytest.approx(TURBO_TABLE, abs=1e-12)
     assert all(t in (*TURBO.valid_times, 0.0) for times in stages for t in times)
 
 
 def test_a_checkpoint_tells_its_own_places_and_steps():
-    assert [len(stretch(TINY, slot)) - 1 for slot in range(3)] == [14, 3, 2]
-    assert [(times[0], times[-1]) for times in (stretch(TINY, slot) for slot in range(3))] == [
+    assert [len(stage_times(TINY, slot)) - 1 for slot in range(3)] == [14, 3, 2]
+    assert [(times[0], times[-1]) for times in (stage_times(TINY, slot) for slot in range(3))] == [
         (1.0, 0.3),
         (0.3, 0.1),
         (0.1, 0.0),
@@ -135,14 +135,14 @@ def test_a_checkpoint_tells_its_own_places_and_steps():
 
 @pytest.mark.parametrize("at", [1.0, 0.7, 0.31])
 def test_a_stage_begins_where_its_latents_are(at):
-    times = stretch(TINY, 0, at=at)
+    times = stage_times(TINY, 0, at=at)
     assert (times[0], times[-1]) == (at, 0.3)
-    assert stretch(TINY, 0, at=at, start=at) == times
-    assert stretch(TINY, 0, at=0.5, start=at)[0] == at  # what a user says counts
+    assert stage_times(TINY, 0, at=at, start=at) == times
+    assert stage_times(TINY, 0, at=0.5, start=at)[0] == at  # what a user says counts
 
 
 def test_finished_music_begins_where_the_slot_does():
-    assert [stretch(TINY, slot, at=None)[0] for slot in range(3)] == [1.0, 0.3, 0.1]
+    assert [stage_times(TINY, slot, at=None)[0] for slot in range(3)] == [1.0, 0.3, 0.1]
 
 
 @pytest.mark.parametrize("own", [TINY, TURBO, BASE], ids=lambda own: own.variant)
@@ -161,27 +161,27 @@ def test_finished_music_is_not_taken_to_pure_noise(own):
 
 
 def test_a_stage_off_its_place_spends_as_many_steps_as_the_model_would():
-    assert len(stretch(TINY, 0, at=0.7)) - 1 == 6  # of 19 steps at shift 3 as many lie between 0.7 and 0.3
-    assert stretch(TINY, 2, start=1.0, end=0.0) == plan([TINY], SamplingSettings())[0].times
-    assert len(stretch(BASE, 1, start=0.5, end=0.4)) - 1 == 5
-    assert len(stretch(TINY, 0, start=0.301)) - 1 == 1
+    assert len(stage_times(TINY, 0, at=0.7)) - 1 == 6  # of 19 steps at shift 3 as many lie between 0.7 and 0.3
+    assert stage_times(TINY, 2, start=1.0, end=0.0) == plan([TINY], SamplingSettings())[0].times
+    assert len(stage_times(BASE, 1, start=0.5, end=0.4)) - 1 == 5
+    assert len(stage_times(TINY, 0, start=0.301)) - 1 == 1
 
 
 def test_what_a_user_says_counts():
-    assert stretch(TINY, 1, start=0.8, end=0.4, steps=2, shift=1.0) == pytest.approx((0.8, 0.6, 0.4))
-    assert len(stretch(TINY, 0, steps=5)) - 1 == 5 and stretch(TINY, 0, steps=5)[-1] == 0.3
-    assert len(stretch(TINY, 0, shift=1.0)) - 1 == 14 and stretch(TINY, 0, shift=1.0) != stretch(TINY, 0)
-    assert stretch(TINY, 2, end=0.05)[-1] == 0.05
+    assert stage_times(TINY, 1, start=0.8, end=0.4, steps=2, shift=1.0) == pytest.approx((0.8, 0.6, 0.4))
+    assert len(stage_times(TINY, 0, steps=5)) - 1 == 5 and stage_times(TINY, 0, steps=5)[-1] == 0.3
+    assert len(stage_times(TINY, 0, shift=1.0)) - 1 == 14 and stage_times(TINY, 0, shift=1.0) != stage_times(TINY, 0)
+    assert stage_times(TINY, 2, end=0.05)[-1] == 0.05
 
 
 def test_a_cascade_of_another_length_has_places_of_its_own():
-    two = [stretch(TINY, slot, slots=2) for slot in range(2)]
+    two = [stage_times(TINY, slot, slots=2) for slot in range(2)]
     assert two == [stage.times for stage in plan([TINY] * 2, SamplingSettings())]
 
 
 def test_a_typed_time_near_a_taught_one_becomes_it():
-    assert stretch(TURBO, 1, start=0.8333)[0] in TURBO.valid_times
-    assert stretch(TINY, 1, start=0.8333)[0] == 0.8333
+    assert stage_times(TURBO, 1, start=0.8333)[0] in TURBO.valid_times
+    assert stage_times(TINY, 1, start=0.8333)[0] == 0.8333
 
 
 @pytest.mark.parametrize(
@@ -201,4 +201,4 @@ def test_a_typed_time_near_a_taught_one_becomes_it():
 )
 def test_a_stretch_that_cannot_be_gone_is_told(wish, said):
     with pytest.raises(UserError, match=said):
-        stretch(TINY, **wish)
+        stage_times(TINY, **wish)

@@ -113,6 +113,7 @@ TRAINERS = {"vocoder": vocoder_trainer, "decoder": decoder_trainer, "text": text
 TRAINERS |= {"l": stage_trainer("l"), "s": stage_trainer("s")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", TRAINERS)
 def test_a_resumed_training_is_an_unbroken_one_to_the_bit(phase, tmp_path):
     make = TRAINERS[phase]
@@ -258,6 +259,7 @@ def trained(tmp_path_factory):
     return folder / "work", folder / "tiny", command
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_recipe_writes_a_cascade_that_plays(trained):
     work, family, _ = trained

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 from acestep_pack.acestep_core.errors import UserError
-from acestep_pack.acestep_core.flow.schedule import TURBO_TIMES, check, snap, split, strangers, times, turbo_nearest
+from acestep_pack.acestep_core.flow.schedule import (
+    TURBO_TIMES,
+    check,
+    snap,
+    split,
+    times,
+    turbo_nearest,
+    untrained_times,
+)
 from safetensors.torch import load_file
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -22,7 +30,7 @@ def test_tables_of_the_original(known):
 def test_turbo_times():
     assert pytest.approx(KNOWN["turbo_valid_timesteps"], abs=1e-12) == TURBO_TIMES
     for shift in (1.0, 2.0, 3.0):
-        assert strangers(times(8, shift), TURBO_TIMES) == ()
+        assert untrained_times(times(8, shift), TURBO_TIMES) == ()
 
 
 def test_custom_times_move_to_the_nearest_that_turbo_knows():
@@ -56,11 +64,11 @@ def test_three_stages_cut_from_the_turbo_table():
         assert times(count, 3.0, start, end)[0] == start and times(count, 3.0, start, end)[-1] == end
 
 
-def test_snap_and_strangers():
+def test_snap_and_untrained_times():
     assert snap((1.0, 0.8333, 0.0), TURBO_TIMES) == (1.0, times(8, 3.0)[3], 0.0)
     assert snap((1.0, 0.82, 0.0), TURBO_TIMES) == (1.0, 0.82, 0.0)
     assert snap((0.8333, 0.1), ()) == (0.8333, 0.1)
-    assert strangers((1.0, 0.82, 0.5, 0.01), TURBO_TIMES) == (0.82,)  # the last is where it ends, not where it asks
+    assert untrained_times((1.0, 0.82, 0.5, 0.01), TURBO_TIMES) == (0.82,)  # the last is only the end
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from acestep_pack.acestep_core.band import folder
+from acestep_pack.acestep_core.cli import bench_lora
 from acestep_pack.acestep_core.cli.parser import MISTAKE, OK, main
 from acestep_pack.acestep_core.console import Console
 from acestep_pack.acestep_core.evaluation import adapters as likeness
@@ -15,13 +16,13 @@ from acestep_pack.acestep_core.training import captions
 def small(monkeypatch):
     monkeypatch.setattr(style, "SECONDS", 3.0)
     monkeypatch.setattr(captions, "STYLES", captions.STYLES[:2])  # as many songs of its own hold it
-    monkeypatch.setattr(
-        style, "TRAINING", ("--steps", "12", "--learning-rate", "3e-3", "--crop", "3", "--warm-up", "0")
-    )
+    quick = ("--steps", "12", "--learning-rate", "3e-3", "--crop", "3", "--warm-up", "0")
+    monkeypatch.setattr(bench_lora, "TRAINING", quick)
     whole = likeness.make
     monkeypatch.setattr(likeness, "make", lambda *given, **more: whole(*given, steps=(1, 1, 1), **more))
 
 
+@pytest.mark.slow
 def test_a_style_is_learnt_and_what_it_did_is_told(small, tmp_path, capsys):
     asked = ["bench", "lora", "--work", str(tmp_path), "--clips", "4", "--songs", "2", "--json", "--quiet"]
     assert main(asked) == OK
@@ -37,8 +38,10 @@ def test_a_training_that_is_gone_on_with_tells_no_minutes(tmp_path, monkeypatch)
     monkeypatch.setattr(folder, "write_clips", lambda *clips: ())
     monkeypatch.setattr(likeness, "measure", lambda *wishes: {})
     work = tmp_path / "chiptune.safetensors.training"
-    monkeypatch.setattr(style, "_train", lambda *wishes: work.mkdir(exist_ok=True))
-    told = [style.judge(tmp_path, 4, 2, 1.0, 0.25, Console(quiet=True)) for _ in range(2)]
+    told = [
+        style.judge(tmp_path, 4, 2, 1.0, 0.25, Console(quiet=True), lambda *wishes: work.mkdir(exist_ok=True))
+        for _ in range(2)
+    ]
     assert set(told[0]) - set(told[1]) == {"minutes of training, clips prepared and all"}
 
 

@@ -11,6 +11,8 @@ from acestep_pack.acestep_core.memory import model_pool as parts
 from acestep_pack.acestep_core.models.text_encoder import TextStates
 from acestep_pack.acestep_core.song import Song
 from acestep_pack.acestep_core.system.folders import cache_folder
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 SONG = Song("lo-fi beat", lyrics="la la", seconds=10)
 
@@ -78,8 +80,32 @@ def test_a_damaged_file_is_made_anew(tmp_path):
     assert len(made) == 4 and len(list(tmp_path.glob("*"))) == 1
 
 
+def test_states_of_the_right_form_with_other_numbers_are_made_anew(tmp_path):
+    cache, made = TextCache(tmp_path, "e"), []
+
+    def get():
+        return cache.get(("a",), lambda: made.append(1) or states())
+
+    get()
+    (file,) = tmp_path.glob("*")
+    with safe_open(file, "pt") as stored:
+        checksum = stored.metadata()
+    zeros = {"text": torch.zeros(1, 3, 4, dtype=torch.bfloat16), "lyrics": torch.zeros(1, 5, 4)}
+    no_tokens = {"text": torch.zeros(1, 0, 4, dtype=torch.bfloat16), "lyrics": torch.zeros(1, 0, 4)}
+    reshaped = {"text": states().text.reshape(1, 4, 3), "lyrics": states().lyrics}
+    damaged = [(zeros, checksum), (no_tokens, checksum), (reshaped, checksum), (vars(states()), None)]
+    for tensors, metadata in damaged:
+        save_file(tensors, file, metadata)
+        assert torch.equal(get().text, states().text) and get().lyrics.shape == (1, 5, 4)
+    assert len(made) == 1 + len(damaged)
+    body = bytearray(file.read_bytes())
+    body[-1] ^= 1
+    file.write_bytes(body)
+    assert torch.equal(get().lyrics, states().lyrics) and len(made) == 2 + len(damaged)
+
+
 def test_the_least_wanted_are_thrown_out(tmp_path):
-    cache = TextCache(tmp_path, "e", limit_bytes=1000)
+    cache = TextCache(tmp_path, "e", limit_bytes=1400)
     made = []
 
     def get(number):
@@ -87,7 +113,7 @@ def test_the_least_wanted_are_thrown_out(tmp_path):
 
     for number in (0, 1, 2, 0, 3, 4, 0):
         assert float(get(number).text[0, 0, 0]) == number + 0.5
-    assert made.count(0) == 1 and sum(file.stat().st_size for file in tmp_path.glob("*")) <= 1000
+    assert made.count(0) == 1 and sum(file.stat().st_size for file in tmp_path.glob("*")) <= 1400
     get(1)
     assert made.count(1) == 2
 

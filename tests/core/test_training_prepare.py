@@ -3,14 +3,15 @@
 import pytest
 import torch
 from acestep_pack.acestep_core import audio
-from acestep_pack.acestep_core.audio.beat_and_key import Heard
+from acestep_pack.acestep_core.audio import beat_and_key
+from acestep_pack.acestep_core.audio.beat_and_key import BeatAndKey
 from acestep_pack.acestep_core.audio.waveform import Waveform
 from acestep_pack.acestep_core.checkpoints.load import load_stage_model, load_text_encoder, load_vocoder
 from acestep_pack.acestep_core.models.condition import encode_condition
 from acestep_pack.acestep_core.nn.quantise import quantise
-from acestep_pack.acestep_core.training import dataset, prepare
 from acestep_pack.acestep_core.training.dataset import LeftOut, read_dataset
-from acestep_pack.acestep_core.training.prepare import Example, Preparation, check_sound, fingerprint
+from acestep_pack.acestep_core.training.prepare import Example, Preparation, fingerprint
+from acestep_pack.acestep_core.training.sound_check import check_sound
 
 RATE_HZ = 16_000
 
@@ -67,7 +68,7 @@ def test_what_was_made_is_read_again_and_what_changed_is_made_anew(preparation, 
     first = next(iter(preparation.run(read_dataset(folder))))
     with monkeypatch.context() as patch:
         patch.setattr(preparation, "_encode", None)
-        patch.setattr(preparation, "_read", None)
+        patch.setattr(preparation, "_encode_text", None)
         again = preparation.example(read_dataset(folder).clips[0])
     assert torch.equal(again.latents, first.latents) and torch.equal(again.states, first.states)
     (folder / "good.txt").write_text("other words")
@@ -82,11 +83,11 @@ def test_what_was_made_is_read_again_and_what_changed_is_made_anew(preparation, 
 def test_what_is_not_told_is_measured_once_and_what_is_told_stays(preparation, folder, monkeypatch):
     asked = []
 
-    def heard(wave, bpm):
+    def measured(wave, bpm):
         asked.append(bpm)
-        return Heard(beat=0.5, first_beat=0.2, key="D minor")
+        return BeatAndKey(beat=0.5, first_beat=0.2, key="D minor")
 
-    monkeypatch.setattr(prepare, "hear", heard)
+    monkeypatch.setattr(beat_and_key, "measure", measured)
     for _ in range(2):
         example = preparation.example(read_dataset(folder).clips[0])
     assert (example.song.bpm, example.song.key) == (120, "D minor") and asked == [None]
@@ -100,14 +101,13 @@ def test_what_is_not_told_is_measured_once_and_what_is_told_stays(preparation, f
 
 
 def test_without_librosa_what_is_not_told_is_left_to_the_model_and_one_note_says_so(preparation, folder, monkeypatch):
-    monkeypatch.setattr(dataset, "can_hear", lambda: False)
-    monkeypatch.setattr(prepare, "can_hear", lambda: False)
+    monkeypatch.setattr(beat_and_key, "is_available", lambda: False)
     found = read_dataset(folder)
     example = preparation.example(found.clips[0])
     assert (example.song.bpm, example.song.key, example.bars) == (None, None, None)
     assert (
         len(found.notes) == 1
-        and found.notes[0].startswith("5 of 5 clips tell no bpm or no key")
+        and found.notes[0].startswith("5 of 5 clips have no bpm or no key")
         and ("pip install librosa" in found.notes[0])
     )
     for clip in found.clips:

@@ -186,6 +186,7 @@ def test_a_card_shows_every_figure():
     assert "{" not in text and text.startswith("# ")
 
 
+@pytest.mark.slow
 def test_a_family_is_judged_whole(family, truths, told_ears, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(measure, "SECONDS", SECONDS)
     card = tmp_path / "card.md"

@@ -15,6 +15,7 @@ from acestep_pack.acestep_core.generation.settings import read_song
 from acestep_pack.acestep_core.song import Song
 from acestep_pack.nodes import song_files
 from acestep_pack.nodes.audio import Envelope, SaveAudio, Spectrogram
+from acestep_pack.nodes.example_clip import ExampleClip
 from acestep_pack.nodes.host import names
 from acestep_pack.nodes.sound import to_audio
 
@@ -53,7 +54,7 @@ def save(run_node, comfy_folders, said):
 # ---- Save Audio ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("node", [SaveAudio, Spectrogram, Envelope])
+@pytest.mark.parametrize("node", [SaveAudio, Spectrogram, Envelope, ExampleClip])
 def test_schemas_say_what_execute_takes(node):
     schema = node.GET_SCHEMA()
     assert schema.node_id == f"AceStep{node.__name__}" and schema.category == "ACE-Step/audio" and schema.search_aliases
@@ -419,3 +420,16 @@ def test_an_envelope_is_a_list_and_its_length(run_node):
     values, frames = run_node(Envelope, audio=to_audio(tone(10.0, items=2)), **MEASURED).args
     assert frames == len(values) == 240 and all(isinstance(value, float) and 0.9 < value <= 1 for value in values)
     assert Envelope.GET_SCHEMA().outputs[0].is_output_list and not Envelope.GET_SCHEMA().outputs[1].is_output_list
+
+
+# ---- Example Clip ----------------------------------------------------------------------------------------------------
+
+
+def test_example_clip_is_four_bars_that_end_without_a_fade(run_node, save):
+    (clip,) = run_node(ExampleClip).args
+    samples, rate_hz = clip["waveform"], clip["sample_rate"]
+    assert samples.shape == (1, 2, 12 * rate_hz) and rate_hz == 48000 and samples.dtype == torch.float32
+    bars = samples.unflatten(-1, (4, -1)).square().mean((0, 1, 3)).sqrt()
+    assert bars.min() > 0.7 * bars.max() and samples.abs().max() < 1
+    (file,) = save(None, audio=clip)
+    assert torch.allclose(files.read(file).samples, samples, atol=1e-6)

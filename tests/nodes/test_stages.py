@@ -9,7 +9,7 @@ from acestep_pack.acestep_core import Cascade, Song
 from acestep_pack.acestep_core.audio.waveform import Waveform
 from acestep_pack.acestep_core.checkpoints.variants import VARIANTS
 from acestep_pack.acestep_core.errors import AceStepError, UserError
-from acestep_pack.acestep_core.flow.stage_plan import stretch
+from acestep_pack.acestep_core.flow import stage_plan
 from acestep_pack.acestep_core.models.reference import Reference
 from acestep_pack.acestep_core.models.text_encoder import TextEncoder
 from acestep_pack.acestep_core.models.velocity import Velocity
@@ -273,7 +273,7 @@ def test_finished_music_is_not_lost_in_the_first_stage(graph, said):
     graph.stage(0, x0, **QUICK)
     (line,) = graph.ui["acestep_text"][0]["lines"]
     own = graph.models[0].model.defaults
-    times = stretch(own, 0, finished=True)
+    times = stage_plan.stage_times(own, 0, finished=True)
     share = f"{1 - times[0]:.0%} is left of it"
     assert line.startswith(f"the latent is finished music: this stage begins at t = {times[0]:.4g}, where {share}")
     begun = {"stretch": {"stretch": "custom", "start": times[0], "end": -1}}

@@ -21,7 +21,19 @@ from acestep_pack.acestep_core.nn.quantise import unquantised
 from acestep_pack.acestep_core.prompt import lyrics_prompt, text_prompt
 from acestep_pack.acestep_core.song import Song
 from acestep_pack.acestep_core.training.dataset import read_dataset
-from acestep_pack.nodes import audio, dataset, latents, load, lora, reference, song, stages, training, vocoder
+from acestep_pack.nodes import (
+    audio,
+    dataset,
+    example_clip,
+    latents,
+    load,
+    lora,
+    reference,
+    song,
+    stages,
+    training,
+    vocoder,
+)
 from acestep_pack.nodes.host import locations
 from acestep_pack.nodes.types import Handle, LabelledDataset
 from comfy_api.latest import io
@@ -182,6 +194,7 @@ CHANGES = {
         )
         for stage in (stages.StageL, stages.StageM, stages.StageS)
     },
+    example_clip.ExampleClip: ({}, {}),
     audio.SaveAudio: (
         SAVE,
         {

@@ -1,0 +1,40 @@
+"""Checks tokenizer.json and tokenizer_config.json before a tokenizer is built of them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from .config_check import Rule, check_value, whole
+from .weights import read_json
+
+_SPECIAL = ("pad_token", "eos_token", "bos_token", "unk_token")
+_ID = whole(0, 2**22 - 1)  # a tokenizer takes memory by its largest id
+_OBJECT = Rule("an object", lambda value: isinstance(value, dict))
+_TOKEN = Rule("a token, or an object with its content", lambda value: isinstance(value, str) and 1 <= len(value) <= 200)
+
+
+def check_tokenizer(tokenizer: dict, file: Path) -> None:
+    """Checks the ids in a tokenizer.json. Raises CheckpointError."""
+    check_value(file, "model", tokenizer.get("model"), _OBJECT)
+    for key, number in _ids(tokenizer):
+        if not _ID.holds(number):
+            check_value(file, f"the id of {str(key)[:80]!r}", number, _ID)
+
+
+def _ids(tokenizer: dict) -> Iterator[tuple[object, object]]:
+    vocabulary = tokenizer["model"].get("vocab")
+    if isinstance(vocabulary, dict):
+        yield from vocabulary.items()
+    added = tokenizer.get("added_tokens")
+    for token in added if isinstance(added, list) else ():
+        if isinstance(token, dict):
+            yield token.get("content"), token.get("id")
+
+
+def special_tokens(file: Path) -> dict[str, str]:
+    """The special tokens that a tokenizer_config.json names; {} where there is no file. Raises CheckpointError."""
+    settings = read_json(file) if file.is_file() else {}
+    tokens = {key: settings[key] for key in _SPECIAL if settings.get(key)}
+    tokens = {key: token.get("content") if isinstance(token, dict) else token for key, token in tokens.items()}
+    for key, token in tokens.items():
+        check_value(file, key, token, _TOKEN)
+    return tokens
