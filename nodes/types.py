@@ -1,4 +1,4 @@
-"""The pack's own sockets, and what travels on them between nodes."""
+"""The pack's own sockets, and the values that travel on them between nodes."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,7 +56,7 @@ class VocoderHandle(Handle):
 
 @dataclass(frozen=True)
 class EncoderHandle(Handle):
-    """`cache` keeps what it read on disk, `texts` what it read lately: the same object, by which stages know it."""
+    """`cache` keeps text states on disk, `texts` the last ones in memory: the same objects, which stages compare."""
 
     encoder: "TextEncoder"
     network: "Managed"
@@ -70,8 +70,8 @@ class EncoderHandle(Handle):
 
 @dataclass(frozen=True)
 class ModelHandle(Handle):
-    """A stage model; `preview` is the vocoder that lets a stage show what it makes while it makes it. `worn` are the
-    adapters on its transformer, whose own weights it shares with the model that wears none.
+    """A stage model; `preview` is the vocoder that lets a stage show the song while it is made. `worn` are the
+    adapters on its transformer, whose own weights it shares with the model without adapters.
     """
 
     model: "StageModel"
@@ -93,7 +93,7 @@ class ModelHandle(Handle):
         return 4 * passes * frames / config.patch_size * (8 * config.hidden_size + 3 * config.intermediate_size)
 
     def load_transformer(self, activation_bytes: float) -> None:
-        """The transformer and what it wears, on the device where they compute."""
+        """Puts the transformer and its adapters on the device where they compute."""
         for adapter in self.worn:
             adapter.load(0)
         self.transformer.load(activation_bytes)
