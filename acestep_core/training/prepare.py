@@ -26,7 +26,7 @@ from ..song import Song
 from ..system.files import write_whole
 from .bars import Bars, bars_of, cut
 from .dataset import Clip, Dataset, LeftOut
-from .sound_check import check_header, check_sound
+from .sound_check import LONGEST_SECONDS, check_header, check_sound
 from .tensor_cache import read_or_make
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Preparation:
         try:
             return BeatAndKey(**read_json_object(file))
         except (UserError, TypeError, ValueError):  # missing or damaged
-            measured = beat_and_key.measure(audio.read(clip.path), bpm)
+            measured = beat_and_key.measure(audio.read(clip.path, LONGEST_SECONDS), bpm)
             file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(file, json.dumps(asdict(measured)).encode())
             return measured
@@ -123,7 +123,7 @@ class Preparation:
     @torch.no_grad()
     def _encode(self, path: Path, key: str) -> torch.Tensor:
         check_header(path)
-        wave = audio.read(path)
+        wave = audio.read(path, LONGEST_SECONDS + 1)
         check_sound(wave)
         rng = torch.Generator().manual_seed(int(key[:15], 16))  # depends on the sound alone
         return self.vocoder.encode(audio.normalise_peak(wave), rng)

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
+from ..audio.clips import RATES_HZ, SILENT_PEAK_DBFS, peak_dbfs
 from ..audio.waveform import Waveform
 from ..errors import UserError
 
 SHORTEST_SECONDS, LONGEST_SECONDS = 3.0, 3600.0
-LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 4_000, 768_000
-SILENT_PEAK = 1e-3  # -60 dBFS
 CLIPPED_SHARE = 0.01  # of samples that stay at full scale; a loud bass has a third of that
 FULL_SCALE = 0.98
 
@@ -30,18 +29,19 @@ def check_sound(wave: Waveform) -> None:
     _check_length(wave.seconds)
     if wave.seconds < SHORTEST_SECONDS:
         raise UserError(f"is {wave.seconds:.1f} s long, expected at least {SHORTEST_SECONDS:g} s")
+    if peak_dbfs(wave) < SILENT_PEAK_DBFS:
+        raise UserError("is silent; expected music")
     level, step = wave.samples.abs(), wave.samples.diff().abs()
     peak = float(level.max())
-    if peak < SILENT_PEAK:
-        raise UserError("is silent; expected music")
     share = float(((level[..., 1:] >= 0.999 * peak) & (step < 1e-6)).float().mean())
     if peak >= FULL_SCALE and share > CLIPPED_SHARE:
         raise UserError(f"is clipped in {share:.0%} of its samples; take a version that is not so loud")
 
 
 def _check_rate(rate_hz: int | None) -> None:
-    if rate_hz is not None and not LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ:
-        raise UserError(f"has a sample rate of {rate_hz} Hz, expected {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ}")
+    low, high = RATES_HZ
+    if rate_hz is not None and not low <= rate_hz <= high:
+        raise UserError(f"has a sample rate of {rate_hz} Hz, expected {low} to {high}; take an undamaged file")
 
 
 def _check_length(seconds: float | None) -> None:
