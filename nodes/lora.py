@@ -88,8 +88,8 @@ def with_adapter(handle: ModelHandle, place: Path, strength: float) -> tuple[Mod
         return handle, report.lines
     layers = (model.transformer.get_submodule(path) for path in report.matched)
     branches = nn.ModuleList(layer.branches[-1] for layer in layers if isinstance(layer, Dressed))
-    adapters = (*handle.worn, devices.manage(branches, "stage"))
-    return dataclasses.replace(handle, model=model, worn=adapters), report.lines
+    adapters = (*handle.adapters, devices.manage(branches, "stage"))
+    return dataclasses.replace(handle, model=model, adapters=adapters), report.lines
 
 
 class ApplyLora(io.ComfyNode):

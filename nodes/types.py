@@ -70,22 +70,22 @@ class EncoderHandle(Handle):
 
 @dataclass(frozen=True)
 class ModelHandle(Handle):
-    """A stage model; `preview` is the vocoder that lets a stage show the song while it is made. `worn` are the
-    adapters on its transformer, whose own weights it shares with the model without adapters.
+    """A stage model; `preview` is the vocoder that lets a stage show the song while it is made. `adapters` are those
+    on its transformer, whose own weights it shares with the model without adapters.
     """
 
     model: "StageModel"
     transformer: "Managed"
     condition_encoder: "Managed"
     preview: VocoderHandle | None = None
-    worn: "tuple[Managed, ...]" = ()
+    adapters: "tuple[Managed, ...]" = ()
     conditions: LruCache = field(
         default_factory=lambda: LruCache(REMEMBERED_CONDITIONS)
     )  # of texts, lengths, references
 
     @property
     def networks(self):
-        return (self.transformer, self.condition_encoder, *self.worn)
+        return (self.transformer, self.condition_encoder, *self.adapters)
 
     def activation_bytes(self, frames: int, passes: int = 1) -> float:
         """Of so many passes at once: a few streams [B, N, hidden], the widest layer's [B, N, inter], in float32."""
@@ -94,7 +94,7 @@ class ModelHandle(Handle):
 
     def load_transformer(self, activation_bytes: float) -> None:
         """Puts the transformer and its adapters on the device where they compute."""
-        for adapter in self.worn:
+        for adapter in self.adapters:
             adapter.load(0)
         self.transformer.load(activation_bytes)
 
