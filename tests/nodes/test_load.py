@@ -569,5 +569,5 @@ def test_without_the_hub_the_reason_is_told(comfy_models, allowed, run_node, sai
 def test_a_damaged_model_is_told_when_it_is_loaded(comfy_models, run_node, said):
     tensors = {name: tensor for name, tensor in published.stage().items() if "proj_in" not in name}
     save_file(tensors, comfy_models / "diffusion_models" / "half.safetensors")
-    with pytest.raises(AceStepError, match="half.safetensors lacks tensors of an ACE-Step 1.5 model"):
+    with pytest.raises(AceStepError, match="half.safetensors: the transformer lacks proj_in_conv.weight"):
         run_node(load.LoadStageModel, model="half.safetensors", dtype="auto")
