@@ -1,43 +1,32 @@
 """`acestep-cascade generate`: songs from a line of text. torch is imported only when all options are checked."""
 
 import argparse
-import dataclasses
 import json
-import re
-import secrets
+import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from pathlib import Path
 
 from ..audio.formats import FORMATS, choose_format
 from ..audio.song_tags import song_tags
-from ..checkpoints.cascade_models import CASCADES
 from ..console import Clock, Console
 from ..errors import UserError
-from ..generation.settings import MODEL_OPTIONS, GenerationSettings, models_of, read_song
-from ..lora.find import Lora, find_adapter
-from ..song import Song, check_seed, check_text
-from ..spec import DEFAULT_SECONDS, LOUDNESS_LUFS, MAX_BPM, MAX_SECONDS, MIN_BPM, MIN_SECONDS
-from ..system.files import check_destination, existing
-from ..system.folders import user_path
+from ..generation.settings import GenerationSettings
+from ..lora.find import Lora, adapter_digest, find_adapter
+from ..spec import (
+    DEFAULT_SECONDS,
+    DTYPE_NAMES,
+    LOUDNESS_LUFS,
+    MAX_BPM,
+    MAX_SECONDS,
+    MIN_BPM,
+    MIN_SECONDS,
+    SLOTS,
+    VOCODER_DTYPE_NAMES,
+)
+from ..system.files import existing
 from .arguments import numbers, several, texts
-
-SEEDS_DRAWN_BELOW = 2**32
-DEFAULT_FORMAT = "flac"
-NAME_LENGTH = 40
-NO_LORA = "none"
-
-_SONG_OPTIONS = ("caption", "seconds", "lyrics", "language", "bpm", "key", "time_signature")
-
-
-@dataclass(frozen=True)
-class Order:
-    """One file to be made."""
-
-    song: Song
-    making: GenerationSettings
-    path: Path
-
+from .orders import STDOUT, Order, orders_of
 
 _EPILOG = """\
 files: -o names the file and replaces one that is there; without it the file is named after the song and never replaces
@@ -90,8 +79,8 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
 
 def _add_model_choice(group):
     group.add_argument("--models", metavar="NAME", help="tiny (default), published, a folder, or one model for all")
-    for slot, part in (("l", "first stage"), ("m", "second stage"), ("s", "last stage")):
-        group.add_argument(f"--{slot}", metavar="NAME", help=f"model of the {part}: a known name, a file or a folder")
+    for slot, stage in zip(SLOTS, ("first", "second", "last"), strict=True):
+        group.add_argument(f"--{slot}", metavar="NAME", help=f"model of the {stage} stage: a name, a file or a folder")
     group.add_argument(
         "--lora",
         action="append",
@@ -105,12 +94,12 @@ def _add_model_choice(group):
     )
     group.add_argument(
         "--dtype",
-        choices=["fp32", "bf16", "fp16"],
+        choices=DTYPE_NAMES,
         help="default: as in the model files, bf16 only where the device has it",
     )
     group.add_argument(
         "--vocoder-dtype",
-        choices=["fp32", "bf16"],
+        choices=VOCODER_DTYPE_NAMES,
         help="fp32 (default) whatever --dtype is; bf16 is faster, its noise about 40 to 45 dB below the music",
     )
     group.add_argument("--quantise", choices=["int8", "fp8"], help="transformers' weights in 8 bits, through torchao")
@@ -120,233 +109,104 @@ def _add_model_choice(group):
 
 
 def generate(arguments: argparse.Namespace, console: Console):
-    orders = _orders(arguments)
+    orders = orders_of(arguments)
+    if any(order.path is None for order in orders):
+        _check_stdout()
     for order in orders:
-        for clip in (*(order.making.reference or ()), order.making.continue_from):
+        for clip in (*(order.settings.reference or ()), order.settings.continue_from):
             if clip is not None:
                 existing(clip)
-        for lora in order.making.lora or ():
-            find_adapter(Lora.parse(lora).adapter)
+        _adapters(order.settings)
     _make(orders, arguments, console)
 
 
-# ---- what is to be made ----------------------------------------------------------------------------------------------
-
-
-def _orders(arguments: argparse.Namespace) -> list[Order]:
-    if arguments.count < 1:
-        raise UserError(f"--count: got {arguments.count}, expected at least 1")
-    for name in ("title", "artist"):
-        check_text(name, getattr(arguments, name) or "")
-    wishes = _wishes(arguments)
-    orders = []
-    for number, (song, making, output) in enumerate(wishes, start=1):
-        seed = secrets.randbelow(SEEDS_DRAWN_BELOW) if making.seed is None else making.seed
-        suffix = f"_{number}" if len(wishes) > 1 and output is None else ""
-        for item in range(arguments.count):
-            end = suffix + (f"_{item + 1}" if arguments.count > 1 else "")
-            path = _path(arguments, output, song, seed + item, end, [order.path for order in orders])
-            orders.append(Order(song, dataclasses.replace(making, seed=seed + item), path))
-    return orders
-
-
-def _wishes(arguments: argparse.Namespace) -> list[tuple[Song, GenerationSettings, str | None]]:
-    sources = [name for name in ("song", "songs", "from_file") if getattr(arguments, name)]
-    if len(sources) > 1:
-        raise UserError("give one of --song, --songs and --from")
-    if arguments.songs:
-        return _songs(arguments)
-    given, making = {}, GenerationSettings()
-    if arguments.song:
-        given = asdict(_song_in(_text(arguments.song), arguments.song))
-    elif arguments.from_file:
-        song, making = read_song(arguments.from_file)
-        if not any(getattr(arguments, name) for name in MODEL_OPTIONS):
-            _check_can_be_made_again(arguments.from_file)
-        given = asdict(song)
-    elif arguments.caption is None:
-        raise UserError('a caption is missing, such as acestep-cascade generate "lo-fi beat" -o song.flac')
-    return [(_overridden(given, arguments), _changed(making, arguments), None)]
-
-
-def _check_can_be_made_again(path: str):
-    """Raises UserError for a file of ComfyUI: how it was made is told by its graph and not by its settings."""
-    models = models_of(path)
-    if not isinstance(models, dict):
+def _check_stdout():
+    if sys.stdout is None or sys.stdout.isatty():
         raise UserError(
-            f"{path}: was made in ComfyUI by {', '.join(models) or 'models that it does not name'}; drop it there to "
-            "get its graph again, or name models here (--models tiny) to make its song with those"
+            "-o -: stdout is a terminal, expected a file or a program, as in ... -o - --format wav > song.wav"
         )
 
 
-def _song_in(source: str | dict, where: str) -> Song:
-    try:
-        return Song.from_json(source)
-    except UserError as exc:
-        raise UserError(f"{where}: {exc}") from exc
-
-
-def _songs(arguments: argparse.Namespace) -> list[tuple[Song, GenerationSettings, str | None]]:
-    wishes = []
-    for number, line in enumerate(_text(arguments.songs).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            fields_given = json.loads(line)
-            if not isinstance(fields_given, dict):
-                raise TypeError(f"got a JSON {type(fields_given).__name__}, expected an object with the field caption")
-            extra = {name: fields_given.pop(name, None) for name in ("seed", "output")}
-            song = _overridden(asdict(Song.from_json(fields_given)), arguments)
-            if not isinstance(extra["output"], str | None):
-                raise TypeError(f"output: got {extra['output']!r}, expected the name of a file in quotes")
-            making = _changed(GenerationSettings(seed=extra["seed"]), arguments)
-        except (ValueError, AttributeError, TypeError) as exc:
-            raise UserError(f"{arguments.songs} line {number}: {exc}") from exc
-        wishes.append((song, making, extra["output"]))
-    if not wishes:
-        raise UserError(f"{arguments.songs}: holds no songs, expected one JSON object a line")
-    return wishes
-
-
-def _overridden(given: dict, arguments: argparse.Namespace) -> Song:
-    asked = {name: getattr(arguments, name) for name in _SONG_OPTIONS if getattr(arguments, name) is not None}
-    if asked.get("lyrics", "").startswith("@"):
-        asked["lyrics"] = _text(asked["lyrics"][1:])
-    song = Song(**{**given, **asked})
-    if not song.caption.strip():
-        raise UserError("caption: is empty; say what the song sounds like")
-    return song
-
-
-def _changed(making: GenerationSettings, arguments: argparse.Namespace) -> GenerationSettings:
-    asked = {field.name: getattr(arguments, field.name) for field in fields(GenerationSettings)}
-    if asked["reference"] is not None:
-        asked["reference"] = tuple(map(_whole, asked["reference"]))
-    asked |= {name: _whole(asked[name]) for name in (*MODEL_OPTIONS, "continue_from") if asked[name]}
-    if asked["lora"] is not None:
-        asked["lora"] = _loras(asked["lora"])
-    if any(asked[name] for name in MODEL_OPTIONS):  # other models than those of a file that is made again
-        making = dataclasses.replace(making, **dict.fromkeys(MODEL_OPTIONS))
-    changed = dataclasses.replace(making, **{name: value for name, value in asked.items() if value is not None})
-    if changed.seed is not None:
-        check_seed(changed.seed, arguments.count)
-    return changed
-
-
-def _whole(name: str) -> str:
-    """A path as it is found from any folder; a name is left as it is."""
-    path = user_path(name)
-    return str(path.resolve()) if path.exists() and name.lower() not in CASCADES else name
-
-
-def _loras(given: list[str]) -> tuple[str, ...]:
-    """As they go into tags: adapters found by name under it, others by their whole path. "none" alone takes all off."""
-    if given == [NO_LORA]:
-        return ()
-    asked = []
-    for text in given:
-        lora = Lora.parse(text)
-        asked.append(str(dataclasses.replace(lora, adapter=_whole(lora.adapter))))
-    return tuple(asked)
-
-
-def _text(path: str) -> str:
-    try:
-        return user_path(path).read_text(encoding="utf-8-sig")
-    except OSError as exc:
-        raise UserError(f"{path}: could not be read ({exc.strerror})") from exc
-    except UnicodeDecodeError as exc:
-        raise UserError(f"{path}: is not UTF-8 text; save it as UTF-8") from exc
-
-
-def _path(
-    arguments: argparse.Namespace, output: str | None, song: Song, seed: int, end: str, taken: list[Path]
-) -> Path:
-    wanted = output or arguments.output
-    name = f"{_slug(song.caption)}-{seed}"
-    folder = user_path(wanted or ".")
-    if wanted is None or folder.is_dir() or str(wanted).endswith(("/", "\\")):
-        path = folder / f"{name}.{arguments.format or DEFAULT_FORMAT}"
-        path = _free(path, taken) if wanted is None else path.with_stem(f"song{end}" if end else path.stem)
-    else:
-        path = user_path(wanted)
-        if not path.suffix or (arguments.format and path.suffix.lower()[1:] not in FORMATS):
-            path = path.with_name(f"{path.name}.{arguments.format or DEFAULT_FORMAT}")
-        path = path.with_stem(path.stem + end)
-    choose_format(path, arguments.format, arguments.bit_depth)
-    check_destination(path)
-    if path.resolve() in [other.resolve() for other in taken]:
-        raise UserError(f"{path}: would be written twice; give every song its own output")
-    return path
-
-
-def _slug(caption: str) -> str:
-    words = re.sub(r"[^\w]+", "-", caption.lower()).strip("-_")
-    return words[:NAME_LENGTH].strip("-_") or "song"
-
-
-def _free(path: Path, taken: list[Path]) -> Path:
-    names = (path, *(path.with_stem(f"{path.stem}_{number}") for number in range(2, 10_000)))
-    return next(name for name in names if name not in taken and not name.exists())
-
-
-# ---- making it -------------------------------------------------------------------------------------------------------
+def _adapters(settings: GenerationSettings) -> list[Path]:
+    """Where the adapters of a song are. Raises UserError."""
+    return [find_adapter(Lora.parse(lora).adapter) for lora in settings.lora or ()]
 
 
 def _make(orders: list[Order], arguments: argparse.Namespace, console: Console):
-    cascade, parts = None, None
+    cascade, models = None, None
     for number, order in enumerate(orders, start=1):
         if len(orders) > 1:
             console.note(f"song {number} of {len(orders)}: {order.path}")
-        if parts != order.making.parts:
-            parts = order.making.parts
+        if models != order.settings.model_names:
+            models = order.settings.model_names
             console.busy("loading models ...")
-            cascade = _load(order.making, arguments)
+            cascade = _load(order.settings, arguments)
+        digests = _digests(cascade, order, console)
         clock = Clock()
         wave = _play(cascade, order, console)
-        _save(order, wave, cascade, arguments, console, clock)
+        _save(order, wave, cascade, digests, arguments, console, clock)
 
 
-def _load(making: GenerationSettings, arguments: argparse.Namespace):
+def _load(settings: GenerationSettings, arguments: argparse.Namespace):
     from ..checkpoints.cascade_models import find_cascade
 
-    found = find_cascade(**making.parts)  # a model that is not here is told before torch is loaded
+    found = find_cascade(**settings.model_names)  # an absent model is an error before torch is loaded
     from ..generation.cascade import Cascade
 
-    form = {"dtype": making.dtype, "vocoder_dtype": making.vocoder_dtype, "quantise": making.quantise}
-    within = {"memory_gb": arguments.memory, "offload": arguments.offload}
-    cascade = Cascade.load(found, device=arguments.device, **form, **within, text_cache=not arguments.no_text_cache)
-    cascade.plan(**making.settings)
+    precision = {"dtype": settings.dtype, "vocoder_dtype": settings.vocoder_dtype, "quantise": settings.quantise}
+    memory = {"memory_gb": arguments.memory, "offload": arguments.offload}
+    cascade = Cascade.load(
+        found, device=arguments.device, **precision, **memory, text_cache=not arguments.no_text_cache
+    )
+    cascade.plan(**settings.sampling)
     return cascade
 
 
+def _digests(cascade, order: Order, console: Console) -> dict[str, str]:
+    """Digests of the models and adapters of a song; a note names those that were others when it was made before."""
+    adapters = enumerate(_adapters(order.settings), start=1)
+    digests = cascade.models.digests() | {f"lora {number}": adapter_digest(place) for number, place in adapters}
+    if others := [name for name, digest in order.digests.items() if digests.get(name) != digest]:
+        console.note(f"note: {', '.join(others)}: not the files that made this song before, so it will sound different")
+    return digests
+
+
 def _play(cascade, order: Order, console: Console):
-    making, clock = order.making, Clock()
-    heard = cascade.encode_reference(making.reference or (), making.continue_from, order.song.seconds)
+    settings, clock = order.settings, Clock()
+    reference = cascade.encode_reference(settings.reference or (), settings.continue_from, order.song.seconds)
     names = [model.name for model in cascade.models.stages]
-    wishes = {"lora": making.lora or (), **making.settings}
-    for step in cascade.iterate(order.song, seed=making.seed, reference=heard, **wishes):
+    sampling = {"lora": settings.lora or (), **settings.sampling}
+    for step in cascade.iterate(order.song, seed=settings.seed, reference=reference, **sampling):
         name = names[min(step.stage, len(names) - 1)]
         console.bar(name, step.step, step.of, clock.seconds)
         if step.step == step.of:
             clock = Clock()
-    wave = cascade.decode(step.latents, order.song, heard)
+    wave = cascade.decode(step.latents, order.song, reference)
     console.bar(cascade.models.vocoder.name, 1, 1, clock.seconds)
     return wave
 
 
-def _save(order: Order, wave, cascade, arguments: argparse.Namespace, console: Console, clock: Clock):
+def _save(order: Order, wave, cascade, digests, arguments: argparse.Namespace, console: Console, clock: Clock):
     from .. import audio
 
-    making = order.making
-    if making.loudness is not None:
-        wave = audio.normalise_loudness(wave, making.loudness)
-    tags = song_tags(order.song, making.asked(), cascade.models.names, arguments.title, arguments.artist)
-    audio.write(order.path, wave, arguments.format, arguments.bit_depth, tags)
-    if arguments.json:
-        made = {"file": str(order.path), "seed": making.seed, "seconds": wave.seconds, "rate_hz": wave.sample_rate_hz}
-        made |= {"made_in_seconds": round(clock.seconds, 2), "models": cascade.models.names}
-        console.result(json.dumps({**made, "song": asdict(order.song), "settings": making.asked()}, ensure_ascii=False))
+    settings, names = order.settings, cascade.models.names
+    if settings.loudness is not None:
+        wave = audio.normalise_loudness(wave, settings.loudness)
+    tags = song_tags(order.song, settings.given(), names, arguments.title, arguments.artist, digests)
+    form = arguments.format, arguments.bit_depth
+    if order.path is None:
+        _stream(audio.encoded(wave, *choose_format(f"song.{arguments.format}", *form), tags))
+        say, file = console.note, STDOUT
     else:
-        made_in = f"made in {clock.seconds:.1f} s"
-        console.result(f"{order.path}  {wave.seconds:.1f} s of music, seed {making.seed}, {made_in}")
+        say, file = console.made, str(audio.write(order.path, wave, *form, tags, replace=order.replaces))
+    if arguments.json:
+        made = {"file": file, "seed": settings.seed, "seconds": wave.seconds, "rate_hz": wave.sample_rate_hz}
+        made |= {"made_in_seconds": round(clock.seconds, 2), "models": names, "digests": digests}
+        say(json.dumps({**made, "song": asdict(order.song), "settings": settings.given()}, ensure_ascii=False))
+    else:
+        say(f"{file}  {wave.seconds:.1f} s of music, seed {settings.seed}, made in {clock.seconds:.1f} s")
+
+
+def _stream(data: bytes):
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()

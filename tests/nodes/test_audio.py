@@ -75,8 +75,8 @@ def test_every_format_is_saved_with_song_and_workflow(name, depth, save):
     assert json.loads(tags["prompt"]) == HIDDEN["PROMPT"] and tags["prompt"].isascii()
     assert json.loads(tags["workflow"]) == HIDDEN["EXTRA_PNGINFO"]["workflow"]
     assert json.loads(tags["other"]) == {"pack": 1} and [*tags][-1] == "workflow"
-    song, making = read_song(path)
-    assert song == SONG and making.seed == 5
+    made = read_song(path)
+    assert made.song == SONG and made.settings.seed == 5
 
 
 def found_by_the_front_end(data: bytes, name: str) -> dict:
