@@ -51,7 +51,7 @@ def test_a_worn_adapter_is_heard_and_the_model_that_went_in_stays(model, run_nod
     assert torch.allclose(query(dressed) - before, delta.expand_as(before), rtol=1e-4, atol=1e-4)
     assert torch.equal(query(model), before)
     assert "scale 2" in report and "1 layer" in report
-    assert dressed.transformer is model.transformer and len(dressed.worn) == 1
+    assert dressed.transformer is model.transformer and len(dressed.adapters) == 1
     assert not any(buffer.is_inference() for buffer in dressed.model.transformer.buffers())
 
 
@@ -69,7 +69,7 @@ def test_strength_is_a_factor_and_adapters_add_up(model, run_node):
     assert torch.allclose(half, first / 2, rtol=1e-4, atol=1e-4)
     second = query(worn(run_node, model, "style1.safetensors")[0]) - query(model)
     both, _ = worn(run_node, worn(run_node, model, "style0.safetensors")[0], "style1.safetensors")
-    assert torch.allclose(query(both) - query(model), first + second, rtol=1e-4, atol=1e-3) and len(both.worn) == 2
+    assert torch.allclose(query(both) - query(model), first + second, rtol=1e-4, atol=1e-3) and len(both.adapters) == 2
     off, _ = worn(run_node, model, "style0.safetensors", 0.0)
     assert off is model and worn(run_node, model, "none")[0] is model
 
