@@ -10,12 +10,13 @@ NEXT_ROW = None  # in a column: what follows begins at one height with the same 
 
 @dataclass(frozen=True)
 class App:
-    """The page that a workflow opens as: (node, widget, height in pixels or None) from top to bottom, and the nodes
-    whose results it shows.
+    """The page that a workflow opens as: (node, widget, height in pixels or None) from top to bottom, the nodes whose
+    results it shows, and those whose seed is drawn anew after each run.
     """
 
     inputs: Sequence[tuple[str, str, int | None]]
     outputs: Sequence[str]
+    new_seeds: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -483,10 +484,12 @@ def text_to_music_app() -> Definition:
     page = App(
         [("song", "caption", 90), ("song", "lyrics", 130), ("song", "seconds", None), ("L", "seed", None)],
         ["save"],
+        new_seeds=["L"],
     )
     notes = {
         1: "In newer versions of ComfyUI this workflow opens as a page with the caption, the lyrics, the length, the "
-        "seed and the song. Here it is the graph behind that page, and works as *01_text_to_music* does.",
+        "seed and the song. Here it is the graph behind that page, and works as *01_text_to_music* does. Every **Run** "
+        "makes another song: the seed is drawn anew after it. The seed of a song is in its file's tags.",
     }
     return Definition(plain.prompt, plain.columns, plain.groups, notes, app=page)
 
