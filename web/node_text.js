@@ -5,7 +5,7 @@ import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { FONT_CSS, html, passWheel } from "./elements.js";
 import { addFixedWidget, after, allNodes, AROUND, removeLiveText } from "./node_hooks.js";
-import { onJobEnd, resultHooks, runningNode, setHidden } from "./node_hooks.js";
+import { onJobEnd, resultHooks, runningNode, setHeight, setHidden } from "./node_hooks.js";
 import { roomBelow, textHeight } from "./text_room.js";
 
 const RESULT = "acestep_text";
@@ -58,12 +58,10 @@ class NodeText {
   }
 
   resizeNode() {
-    const [width, height] = this.node.size;
-    const own = height - this.added;
+    const own = this.node.size[1] - this.added;
     const fitting = Math.max(own, this.node.computeSize()[1]);
     this.added = fitting - own;
-    this.node.setSize([width, fitting]);
-    this.node.setDirtyCanvas?.(true, true);
+    setHeight(this.node, fitting);
   }
 
   /** Measured beside the page's own elements: a node that is out of sight has no layout. */
@@ -108,9 +106,7 @@ function show(node, lines) {
 /** The live text of a run goes, and with it the height that it gave the node. */
 function settle(node) {
   removeLiveText(node);
-  if (!heights.has(node) || window.LiteGraph?.vueNodesMode) return;
-  const height = Math.max(heights.get(node), node.computeSize()[1]);
-  if (height < node.size[1]) node.setSize([node.size[0], height]);
+  if (heights.has(node)) setHeight(node, Math.min(node.size[1], Math.max(heights.get(node), node.computeSize()[1])));
 }
 
 function settleAll() {
