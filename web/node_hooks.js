@@ -79,7 +79,8 @@ export function addFixedWidget(node, name, type, element, height) {
   return widget;
 }
 
-const growsByItself = () => Boolean(window.LiteGraph?.vueNodesMode); // a node of Nodes 2.0 is as high as its content
+/** Whether the nodes are those of Nodes 2.0, which are as high as their content. */
+export const growsByItself = () => Boolean(window.LiteGraph?.vueNodesMode);
 
 /** The height of a node; in Nodes 2.0 it is left alone. */
 export function setHeight(node, height) {
