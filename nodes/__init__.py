@@ -2,7 +2,22 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import audio, dataset, latents, load, lora, reference, song, stages, training, vocoder
+from . import (
+    audio,
+    dataset,
+    example_clip,
+    latents,
+    load,
+    lora,
+    model_choice,
+    reference,
+    song,
+    song_files,
+    stage_times,
+    stages,
+    training,
+    vocoder,
+)
 from .host import locations, routes
 
 NODES = (
@@ -23,6 +38,7 @@ NODES = (
     stages.StageM,
     stages.StageS,
     vocoder.Vocode,
+    example_clip.ExampleClip,
     audio.SaveAudio,
     audio.Spectrogram,
     audio.Envelope,
@@ -32,7 +48,11 @@ NODES = (
 class AceStepExtension(ComfyExtension):
     async def on_load(self):
         locations.offer_models_folder()
-        routes.serve("/acestep-cascade/stretch", stages.answer_stretch)
+        routes.serve("/acestep-cascade/stretch", stage_times.answer_stretch)
+        routes.serve("/acestep-cascade/download", model_choice.answer_downloads)
+        routes.serve("/acestep-cascade/download", model_choice.answer_allow, "POST")
+        routes.serve("/acestep-cascade/keep", song_files.answer_keep, "POST")
+        routes.serve("/acestep-cascade/tokens", song.answer_tokens, "POST")
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return list(NODES)

@@ -1,88 +1,57 @@
 """What is done with finished sound: files, pictures, and values for the pictures of a film."""
 
-from dataclasses import dataclass
-from pathlib import Path
-
 import numpy as np
 import torch
 from comfy_api.latest import io
 
-from ..acestep_core import audio as sound_files
 from ..acestep_core.audio.envelope import FPS, FRAMES_MOST, MEASURES, envelope
 from ..acestep_core.audio.formats import FORMATS, LOSSY
 from ..acestep_core.audio.song_tags import ARTIST, song_tags
 from ..acestep_core.audio.spectrogram import SIZE_PX, spectrogram
-from ..acestep_core.audio.waveform import Waveform
-from ..acestep_core.errors import AceStepError
 from ..acestep_core.spec import LOUDNESS_LUFS
-from .host import locations, messages, widgets
+from .host import locations, messages, names, widgets
 from .host.workflow import workflow_tags
+from .song_files import AS_IT_IS, LOUDNESSES, TARGET, SongFile, file_settings, save
 from .sound import STAMP, waveform_of
 from .types import SongSocket
 
 CATEGORY = "ACE-Step/audio"
 DEFAULT_FORMAT = "flac"
-AS_IT_IS, TARGET = LOUDNESSES = ("as it is", "target")
+ROWS = "acestep_sound"  # of a result: seed and loudness of each file, and whether it is still to be kept
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Wish:
-    """How a song's file is to be."""
-
-    prefix: str
-    format: str
-    bit_depth: str | None = None
-    lufs: float | None = None
-
-
-def wished(prefix: str, format: dict, loudness: dict) -> Wish:
-    """From a node's widgets. Raises UserError."""
-    format, loudness = widgets.chosen("format", format, FORMATS), widgets.chosen("loudness", loudness, LOUDNESSES)
-    return Wish(prefix, format["format"], format.get("bit_depth"), loudness.get("lufs"))
-
-
-def save(wave: Waveform, tags: list[dict[str, str]], wish: Wish) -> list[Path]:
-    """One file for each item of a batch. Where that fails, what is not saved is kept in the temp folder and told."""
-    paths = []
-    for item in range(len(wave)):
-        try:
-            path = locations.output_path(wish.prefix, wish.format, item)
-            paths.append(sound_files.write(path, _mastered(wave[item], wish), wish.format, wish.bit_depth, tags[item]))
-        except (AceStepError, OSError) as exc:
-            rest = range(item, len(wave))
-            raise AceStepError(f"{exc}. {_keep([wave[i] for i in rest], [tags[i] for i in rest])}") from exc
-    return paths
-
-
-def _mastered(wave: Waveform, wish: Wish) -> Waveform:
-    fitting = sound_files.fit(wave, wish.format)
-    if wish.lufs is not None:
-        return sound_files.normalise_loudness(fitting, wish.lufs)
-    return sound_files.limit(fitting, 0.0)
-
-
-def _keep(waves: list[Waveform], tags: list[dict[str, str]]) -> str:
-    """What became of songs that could not be saved where they were wanted."""
-    paths = []
-    try:
-        for wave, own in zip(waves, tags, strict=True):
-            # wav with floats holds whatever there is: any rate, any number of channels, any level.
-            paths.append(str(sound_files.write(locations.kept_path("wav"), wave, "wav", "32f", own)))
-    except (AceStepError, OSError):
-        return "ComfyUI still holds the song: mend this and queue again, and only saving is done anew"
-    return f"The song is kept as {', '.join(paths)} until ComfyUI ends; or mend this and queue again"
-
-
 def tags_of(audio: dict, song, title: str, artist: str) -> list[dict[str, str]]:
     """Tags for each item of a batch; seeds and models are known of sound that comes straight from Vocode."""
     stamp = audio.get(STAMP) or {"seeds": [], "models": []}
-    items = len(audio["waveform"])
-    seeds = [*stamp["seeds"], *[None] * items][:items]
+    seeds = seeds_of(audio)
     settings = [{} if seed is None else {"seed": seed} for seed in seeds]
     return [song_tags(song, own, stamp["models"], title.strip(), artist.strip()) for own in settings]
+
+
+def seeds_of(audio: dict) -> list[int | None]:
+    """The seed of each item of a batch, None where it is not known."""
+    seeds, items = (audio.get(STAMP) or {"seeds": []})["seeds"], len(audio["waveform"])
+    return [*seeds, *[None] * items][:items]
+
+
+def prefix_of(prefix: str, hidden) -> str:
+    """The prefix with its tokens filled in; those that cannot be are noted on the node."""
+    prefix, unknown = names.filled(prefix, hidden.prompt, (hidden.extra_pnginfo or {}).get("workflow"))
+    unknown = (f"filename_prefix: {token} is not filled in, there is no such node or widget" for token in unknown)
+    messages.note(unknown, hidden.unique_id)
+    return prefix
+
+
+def result_of(files: list[SongFile], audio: dict, preview_only: bool) -> dict[str, list[dict]]:
+    """Files as the node's result: for core's player, and for the rows of ours."""
+    rows = zip(seeds_of(audio), files, strict=True)
+    return {
+        "audio": [locations.saved(file.path) for file in files],
+        ROWS: [{"seed": seed, "lufs": file.lufs, "keep": preview_only} for seed, file in rows],
+    }
 
 
 def _format_option(name: str) -> io.DynamicCombo.Option:
@@ -123,7 +92,8 @@ class SaveAudio(io.ComfyNode):
                     "filename_prefix",
                     default="audio/song",
                     tooltip="Folder below the output folder, and beginning of the file's name; a number follows. "
-                    "%year%, %month%, %day%, %hour%, %minute%, %second% and %batch_num% are filled in.",
+                    "%date:yyyy-MM-dd%, %Node.widget% (such as %Song.bpm%) and %batch_num% are filled in, as is %year% "
+                    "and its like.",
                 ),
                 io.DynamicCombo.Input(
                     "format",
@@ -146,6 +116,15 @@ class SaveAudio(io.ComfyNode):
                 ),
                 # With a widget of this name and type the front end puts a player on the node.
                 io.Custom("AUDIO_UI").Input("audioUI", optional=True),
+                # Last, so that the widgets of saved workflows keep their places.
+                io.Boolean.Input(
+                    "preview_only",
+                    default=False,
+                    optional=True,
+                    display_name="preview only",
+                    tooltip="On: the song is only played here, from ComfyUI's temp folder, which is emptied when "
+                    "ComfyUI starts; the button on its row keeps it in the output folder. Off: it is saved at once.",
+                ),
             ],
             is_output_node=True,
             hidden=[io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.extra_pnginfo],
@@ -163,13 +142,13 @@ class SaveAudio(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, audio, filename_prefix, format, loudness, title="", artist="", song=None, audioUI=None
+        cls, audio, filename_prefix, format, loudness, title="", artist="", song=None, audioUI=None, preview_only=False
     ) -> io.NodeOutput:
-        wish = wished(filename_prefix, format, loudness)
-        with messages.notes_on(cls.hidden.unique_id):
+        with messages.notes_on(cls.hidden.unique_id) as notes:
             wave, workflow = waveform_of(audio), workflow_tags(cls.hidden)
+            settings = file_settings(prefix_of(filename_prefix, cls.hidden), format, loudness, preview_only)
             tags = [{**own, **workflow} for own in tags_of(audio, song, title, artist)]
-            return io.NodeOutput(ui={"audio": [locations.saved(path) for path in save(wave, tags, wish)]})
+            return io.NodeOutput(ui=result_of(save(wave, tags, settings), audio, preview_only) | notes.ui)
 
 
 # ---- pictures --------------------------------------------------------------------------------------------------------

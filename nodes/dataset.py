@@ -1,4 +1,4 @@
-"""A folder of clips with their words, to be learnt from."""
+"""A folder of clips with labels, to train on."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from comfy_api.latest import io
 
 from ..acestep_core.checkpoints.locate import state_of
 from ..acestep_core.errors import UserError
-from ..acestep_core.training import common
 from ..acestep_core.training.dataset import Dataset, read_dataset
+from ..acestep_core.training.sound_check import seconds_of
 from .host import locations, messages, widgets
 from .lora import CATEGORY
 from .types import DatasetSocket, LabelledDataset
@@ -22,7 +22,7 @@ FILES_MOST = 20_000  # in a folder of clips
 
 @dataclass
 class _Demo:
-    """Whether the demo clips were played since they were last found gone, and how often they were."""
+    """Whether the demo clips were played since they were last missing, and how often they were missing."""
 
     played: bool = False
     times_gone: int = 0
@@ -32,14 +32,14 @@ _demo = _Demo()
 
 
 def demo_state() -> str:
-    """Another one whenever clips that were played are gone, so that they are played again."""
+    """Changes whenever clips that were played are missing, so that they are played again."""
     if _demo.played and len(list(locations.clips_folder(DEMO_FOLDER).glob("*.flac"))) < len(DEMO_SEEDS):
         _demo.played, _demo.times_gone = False, _demo.times_gone + 1
     return f"{DEMO} {_demo.times_gone}"
 
 
 def demo_clips(node_id: str) -> Path:
-    """A folder of short clips in a style that the embedded models do not know, played where it is not there yet."""
+    """A folder of short clips in a style that the embedded models were not trained on, played where it is missing."""
     from ..acestep_core.band.folder import write_clips
 
     folder = locations.clips_folder(DEMO_FOLDER)
@@ -51,7 +51,7 @@ def demo_clips(node_id: str) -> Path:
 
 
 def read_clips(folder: Path, trigger: str | None) -> Dataset:
-    """Raises UserError for a folder that holds no clips, or the half of a disk."""
+    """The clips of a folder. Raises UserError for a folder without clips, or with more than FILES_MOST files."""
     _state(folder)
     return read_dataset(folder, trigger)
 
@@ -66,25 +66,14 @@ def _state(folder: Path) -> tuple:
 
 
 def described(dataset: Dataset) -> Iterator[str]:
-    """How many clips and minutes there are, what is left out and why."""
-    seconds = [_seconds(clip.path) for clip in dataset.clips]
+    """Lines on clips and minutes, what was read as what, what is left out and why."""
+    seconds = [seconds_of(clip.path) for clip in dataset.clips]
     known = sum(filter(None, seconds)) / 60
     yield f"{len(dataset.clips)} clips, {known:.1f} minutes"
     if unknown := seconds.count(None):
-        yield f"{unknown} of them do not tell their length"
-    yield from map(common.left_out_line, dataset.left_out)
-    yield from (f"note: {note}" for note in dataset.notes)
-
-
-def _seconds(path: Path) -> float | None:
-    """The length that a file tells of itself."""
-    import av
-
-    try:
-        with av.open(str(path)) as file:
-            return file.duration / av.time_base if file.duration else None
-    except (av.FFmpegError, OSError):
-        return None
+        yield f"{unknown} of them have no length in their headers"
+    yield from map(str, dataset.left_out)
+    yield from dataset.remarks
 
 
 class LoraDataset(io.ComfyNode):
@@ -101,8 +90,8 @@ class LoraDataset(io.ComfyNode):
             node_id="AceStepLoraDataset",
             display_name="LoRA Dataset",
             category=CATEGORY,
-            description="Clips with their words beside them, to train a LoRA on: song.wav with song.txt (a caption, or "
-            "lines such as bpm: 120), song.json, or one CSV or JSONL for all.",
+            description="Clips with labels, to train a LoRA on: song.wav with song.txt (a caption, or lines such as "
+            "bpm: 120) or song.json beside it, or one table for all (CSV, JSONL, dataset.json).",
             search_aliases=["training data", "load audio folder", "captions", "train lora"],
             inputs=[
                 io.DynamicCombo.Input(
@@ -115,13 +104,17 @@ class LoraDataset(io.ComfyNode):
                 io.String.Input(
                     "trigger",
                     default="",
-                    tooltip="A word that every caption begins with, and that calls its style up later. Empty: none, "
-                    "and every clip needs a caption.",
+                    tooltip="A word that every caption begins with, and that gives its style in a prompt later. Empty: "
+                    "none, and every clip needs a caption.",
                 ),
             ],
             outputs=[
                 DatasetSocket.Output("dataset", display_name="dataset", tooltip="For Train LoRA."),
-                io.String.Output("report", display_name="report", tooltip="How many clips, what is left out and why."),
+                io.String.Output(
+                    "report",
+                    display_name="report",
+                    tooltip="How many clips, what was read as what, what is left out and why.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -142,8 +135,10 @@ class LoraDataset(io.ComfyNode):
     @classmethod
     def execute(cls, clips, trigger) -> io.NodeOutput:
         trigger, clips = trigger.strip() or None, widgets.chosen("clips", clips, SOURCES)
-        folder = demo_clips(cls.hidden.unique_id) if clips["clips"] == DEMO else locations.clips_folder(clips["folder"])
-        lesson = LabelledDataset(read_clips(folder, trigger), trigger)
-        report = "\n".join(described(lesson.dataset))
-        messages.say(report, cls.hidden.unique_id)
-        return io.NodeOutput(lesson, report)
+        node_id = cls.hidden.unique_id
+        with messages.notes_on(node_id) as notes:
+            folder = demo_clips(node_id) if clips["clips"] == DEMO else locations.clips_folder(clips["folder"])
+            labelled = LabelledDataset(read_clips(folder, trigger), trigger)
+            report = tuple(described(labelled.dataset))
+            messages.keep(report, node_id)
+            return io.NodeOutput(labelled, "\n".join(report), ui=notes.ui)

@@ -1,8 +1,8 @@
 """ComfyUI's LATENT with the time it is at: an empty one to begin with, or music as it is.
 
-Beside `samples` [B, C, T] our stages leave a stamp: the flow time, the seconds asked for, and of each item its seed and
-a hash. Other nodes copy keys that they do not know and change the samples. Items that they choose, repeat or put in
-another order are still what the stamp says; of changed ones it says nothing: such a latent is finished music.
+Half-made music carries its time behind its samples (latent_stamp.py). Beside the `samples` [B, C, T] lies a stamp of
+all items: the seconds asked for, each item's seed and hash, and the models. Other nodes copy keys that they do not know
+and change the samples: of changed items the stamp says nothing, they are finished music.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from comfy_api.latest import io
 from ..acestep_core.audio.waveform import Waveform
 from ..acestep_core.errors import UserError
 from .host import devices, messages
+from .latent_stamp import ItemStamp, frames_of, read_stamp, stamped
 from .sound import waveform_of
 from .types import SongSocket, VocoderHandle, VocoderSocket
 
@@ -34,6 +35,10 @@ class Latents:
     def empty(self) -> bool:
         return self.t is None and not bool(self.samples.any())
 
+    @property
+    def finished(self) -> bool:
+        return self.t is None and not self.empty
+
 
 @dataclass(frozen=True)
 class _Stamp:
@@ -47,12 +52,16 @@ class _Stamp:
 def to_latent(latents: Latents) -> dict:
     """ComfyUI's LATENT."""
     samples = latents.samples.detach().float().cpu()
+    if latents.t:
+        seeds = latents.seeds or (None,) * len(samples)
+        stamps = [ItemStamp(latents.t, latents.seconds, seed) for seed in seeds]
+        samples = torch.stack([stamped(item, stamp) for item, stamp in zip(samples, stamps, strict=True)])
     stamp = _Stamp(latents.t, latents.seconds, latents.seeds, latents.models, tuple(map(_hash, samples)))
     return {"samples": samples, "type": "audio", STAMP: asdict(stamp)}
 
 
 def of_latent(latent: dict) -> Latents:
-    """What a LATENT holds. Raises UserError for latents of pictures, and for half made music that was changed."""
+    """The Latents of a LATENT. Raises UserError for latents of pictures, and for half-made music that was changed."""
     samples = latent["samples"]
     if samples.ndim != 3:
         raise UserError(
@@ -60,16 +69,32 @@ def of_latent(latent: dict) -> Latents:
             "make one with ACE-Step's Empty Latent"
         )
     samples, stamp = samples.float().cpu(), latent.get(STAMP)
-    if not stamp:
-        return Latents(samples)
+    times = [read_stamp(item) for item in samples]
+    if any(times):
+        return _half_made(samples, times, tuple((stamp or {}).get("models", ())))
+    return _finished(samples, stamp) if stamp else Latents(samples)
+
+
+def _half_made(samples: torch.Tensor, stamps: list[ItemStamp | None], models: tuple[str, ...]) -> Latents:
+    """Items of one time, whichever stages they come from. Raises UserError for items of several times."""
+    times = {stamp and stamp.t for stamp in stamps}
+    if len(times) > 1:
+        shown = ", ".join("finished" if t is None else f"t = {t:.4g}" for t in sorted(times, key=lambda t: t or 0))
+        raise UserError(f"latent: got a batch of several times ({shown}), expected one; batch latents of one stage")
+    seconds, seeds = {stamp.seconds for stamp in stamps}, tuple(stamp.seed for stamp in stamps)
+    music = samples[..., : -frames_of(samples.shape[1])]
+    return Latents(music, times.pop(), max(seconds, key=lambda s: s or 0), () if None in seeds else seeds, models)
+
+
+def _finished(samples: torch.Tensor, stamp: dict) -> Latents:
     places = {one: place for place, one in enumerate(stamp["hashes"])}
     items = [places.get(_hash(item)) for item in samples]
+    if stamp["t"]:
+        raise UserError(
+            f"latent: got half-made music (t = {stamp['t']:.4g}) that another node changed, and no stage can go on "
+            "from it; connect the stages to each other, and change finished music: the last stage's latent, or x0"
+        )
     if None in items:
-        if stamp["t"]:
-            raise UserError(
-                f"latent: got half made music (t = {stamp['t']:.4g}) that another node changed, and no stage can go on "
-                "from it; connect the stages to each other, and change finished music: the last stage's latent, or x0"
-            )
         return Latents(samples)
     seeds = tuple(stamp["seeds"][item] for item in items) if stamp["seeds"] else ()
     return Latents(samples, stamp["t"], stamp["seconds"], seeds, stamp["models"])
@@ -114,7 +139,7 @@ class EmptyLatent(io.ComfyNode):
 def encode(handle: VocoderHandle, wave: Waveform, node_id: str) -> torch.Tensor:
     """Latents [1, C, T] of a waveform."""
     handle.network.load(handle.activation_bytes)
-    return handle.vocoder.encode(wave, tell=messages.told_seconds(node_id, wave.seconds))
+    return handle.vocoder.encode(wave, tell=messages.report_seconds(node_id, wave.seconds))
 
 
 class EncodeAudio(io.ComfyNode):
@@ -132,11 +157,12 @@ class EncodeAudio(io.ComfyNode):
             ],
             outputs=[io.Latent.Output("latent", display_name="latent", tooltip="Finished music (t = 0), for a stage.")],
             hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
     def execute(cls, vocoder: VocoderHandle, audio) -> io.NodeOutput:
         wave = waveform_of(audio)
-        with messages.notes_on(cls.hidden.unique_id):
+        with messages.notes_on(cls.hidden.unique_id) as notes:
             samples = devices.NodeOomFallback().with_fallback(lambda: encode(vocoder, wave, cls.hidden.unique_id))
-        return io.NodeOutput(to_latent(Latents(samples, seconds=wave.seconds)))
+        return io.NodeOutput(to_latent(Latents(samples, seconds=wave.seconds)), ui=notes.ui)

@@ -1,92 +1,26 @@
 """Loaders: a name from a list -> a model, text encoder or vocoder under ComfyUI's memory management."""
 
 import dataclasses
-import re
 
 from comfy_api.latest import io
 
 from ..acestep_core.checkpoints.cascade_models import CascadeModels, find_cascade
 from ..acestep_core.checkpoints.checkpoint import read_checkpoint
-from ..acestep_core.checkpoints.locate import LocalModel, state_of
-from ..acestep_core.checkpoints.registry import KNOWN, STAGE, TEXT, VOCODER
-from ..acestep_core.errors import AceStepError
+from ..acestep_core.checkpoints.locate import LocalModel
+from ..acestep_core.checkpoints.registry import STAGE, TEXT, VOCODER
+from ..acestep_core.errors import CheckpointError
 from ..acestep_core.memory.needs import LONG_SECONDS, Needs, cascade_needs, lone_needs
 from ..acestep_core.memory.plan import ALL, NETWORKS
 from ..acestep_core.nn.quantise import QUANTISED
 from .host import devices, locations, messages
+from .host.workflow import song_seconds
+from .model_choice import AUTO, auto_fingerprint, check, choices, fetched, find_parts, fingerprint, reference_to
 from .types import Encoder, EncoderHandle, Model, ModelHandle, VocoderHandle, VocoderSocket
 
 CATEGORY = "ACE-Step/loaders"
-AUTO = "auto"
 DTYPES = (AUTO, "fp32", "bf16", "fp16")
 NONE = "none"
 VOCODER_DTYPES = (AUTO, "fp32", "bf16")
-_MARK = re.compile(r" \(download, [\d.]+ [GM]B\)$")
-
-
-def choices(kind: str) -> list[str]:
-    """Names for a list: what is here, then known models that would be fetched, marked so with their size."""
-    here, absent = locations.models_shelf().offered(kind)
-    return [*here, *(f"{model.name} (download, {_size(model.size_bytes)})" for model in absent)]
-
-
-def _size(size_bytes: int) -> str:
-    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.0f} MB"
-
-
-def plain(choice: str) -> str:
-    """The name behind a choice: the mark comes off, so that a workflow saved before a download goes on working."""
-    return _MARK.sub("", str(choice))
-
-
-def check(kind: str, *wanted: str | None) -> bool | str:
-    """True, or why one of these choices cannot be loaded."""
-    shelf = locations.models_shelf()
-    fetchable = {model.name for model in shelf.absent(kind)}
-    for choice in wanted:
-        # What comes through a link arrives as None, and is checked when the node runs.
-        if choice not in (None, AUTO) and plain(choice) not in fetchable:
-            try:
-                shelf.find(plain(choice), kind)
-            except AceStepError as exc:
-                return str(exc)
-    return True
-
-
-def fingerprint(kind: str, *wanted: str | None) -> str:
-    """Changes whenever a file of one of these models does."""
-    shelf = locations.models_shelf()
-    here = shelf.here(kind)
-    names = [plain(choice) for choice in wanted if choice is not None]
-    states = {name: state_of(shelf.find(name, kind).path) if name in here else () for name in names}
-    return str([(name, () if state == _as_fetched.get(name) else state) for name, state in states.items()])
-
-
-def fetched(choice: str, kind: str, node_id: str) -> LocalModel:
-    """The model behind a choice, downloaded first where it is not here."""
-    shelf, name = locations.models_shelf(), plain(choice)
-    if name in {model.name for model in shelf.absent(kind)}:
-        _download(name, node_id)
-        found = locations.models_shelf().find(name, kind)
-        _as_fetched[name] = state_of(found.path)
-        return found
-    return shelf.find(name, kind)
-
-
-# Models that were fetched for a Run, as they were then: the same to the next Run as they were to that one, absent.
-_as_fetched: dict[str, tuple] = {}
-
-
-def _download(name: str, node_id: str) -> None:
-    from ..acestep_core.checkpoints.hub import download
-
-    progress = messages.Progress(node_id, max(1, KNOWN[name].size_bytes // 10**6))
-
-    def report(state):
-        done, total = state.done_bytes // 10**6, state.total_bytes // 10**6
-        progress.report(done, f"{name}: {done:,} of {total:,} MB")
-
-    download(name, report, locations.models_shelf().own[0])
 
 
 def load_model(
@@ -131,11 +65,25 @@ def load_vocoder(local: LocalModel, dtype: str = AUTO) -> VocoderHandle:
     return VocoderHandle(vocoder, devices.manage(vocoder.network, "vocoder"))
 
 
-def tell_memory(needs: Needs, node_id: str) -> None:
-    """What a song takes, on the node, before anything is loaded."""
-    sizes = {holds: f"{size / 1e9:.1f} GB" for holds, size in needs.sizes().items()}
-    least = f"{sizes[NETWORKS]} for a song of {LONG_SECONDS:g} s, one network at a time"
-    messages.say(f"{least}; {sizes[ALL]} where all of them stay", node_id)
+# ---- memory ----------------------------------------------------------------------------------------------------------
+
+
+def show_memory(needs: Needs, prompt: dict | None, node_id: str) -> None:
+    """The memory that the longest song of a node takes (or any long one), as text on it before anything is loaded."""
+    seconds = max(song_seconds(prompt, node_id), default=LONG_SECONDS)
+    sizes = {holds: f"{size / 1e9:.1f} GB" for holds, size in needs.sizes(seconds).items()}
+    least = f"{sizes[NETWORKS]} for a song of {seconds:g} s, one network at a time"
+    messages.keep([f"{least}; {sizes[ALL]} where all of them stay"], node_id)
+
+
+def _needs_alone(local: LocalModel, dtype: str, quantised: bool) -> Needs:
+    """Of one model that makes songs alone, with the text encoder and the vocoder of its family."""
+    each = _each(dtype, local)
+    try:
+        found = find_cascade(reference_to(local), folders=locations.models_shelf().all_folders)
+    except CheckpointError:  # its family's text encoder or vocoder is not here
+        return lone_needs(read_checkpoint(local.path), each, quantised)
+    return cascade_needs(found, each, False, quantised)
 
 
 def _each(dtype: str, local: LocalModel) -> int | None:
@@ -153,27 +101,12 @@ def load_cascade(found: CascadeModels, dtype: str, vocoder_dtype: str, quantised
     return (*(loaded[local.path] for local in found.stages), load_encoder(found.text, dtype), vocoder)
 
 
-def find_parts(l: str, m: str, s: str, text: str, vocoder: str, node_id: str) -> CascadeModels:  # noqa: E741
-    """The models of a cascade, fetched where need be; what is "auto" goes with the first stage."""
-    stages = {slot: _reference(fetched(choice, STAGE, node_id)) for slot, choice in (("l", l), ("m", m), ("s", s))}
-    parts = {
-        name: None if choice == AUTO else _reference(fetched(choice, kind, node_id))
-        for name, choice, kind in (("text", text, TEXT), ("vocoder", vocoder, VOCODER))
-    }
-    return find_cascade(**stages, **parts, folders=locations.models_shelf().all_folders)
-
-
-def _reference(local: LocalModel):
-    # A known model keeps its name, by which messages and tags call it.
-    return local.known.name if local.known else local.path
-
-
 def _model_input(name: str, default: str, what: str, options: list[str]) -> io.Combo.Input:
     return io.Combo.Input(
         name,
         options=options,
         default=default,
-        tooltip=f"The model {what}. Lists what is here, then known models, which are fetched on first use.",
+        tooltip=f"The model {what}. Lists what is here, then known models, which are downloaded on first use.",
     )
 
 
@@ -245,7 +178,8 @@ class LoadCascade(io.ComfyNode):
                 Encoder.Output("text_encoder", display_name="text encoder", tooltip="For Text Encode."),
                 VocoderSocket.Output("vocoder", display_name="vocoder", tooltip="For Vocode and Reference Encode."),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -255,16 +189,18 @@ class LoadCascade(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, l, m, s, text_encoder, vocoder, **form):  # noqa: E741
-        return fingerprint(STAGE, l, m, s), fingerprint(TEXT, text_encoder), fingerprint(VOCODER, vocoder)
+        named = fingerprint(STAGE, l, m, s), fingerprint(TEXT, text_encoder), fingerprint(VOCODER, vocoder)
+        return *named, auto_fingerprint((l, m, s), text_encoder, vocoder)
 
     @classmethod
     def execute(cls, l, m, s, text_encoder, vocoder, dtype, vocoder_dtype=AUTO, quantise=NONE) -> io.NodeOutput:  # noqa: E741
-        with messages.notes_on(cls.hidden.unique_id):
-            found = find_parts(l, m, s, text_encoder, vocoder, cls.hidden.unique_id)
+        node_id = cls.hidden.unique_id
+        with messages.notes_on(node_id) as notes:
+            found = find_parts((l, m, s), text_encoder, vocoder, node_id)
             vocoder_each = devices.vocoder_dtype(vocoder_dtype).itemsize
             needs = cascade_needs(found, _each(dtype, found.stages[0]), False, quantise != NONE, vocoder_each)
-            tell_memory(needs, cls.hidden.unique_id)
-            return io.NodeOutput(*load_cascade(found, dtype, vocoder_dtype, quantise))
+            show_memory(needs, cls.hidden.prompt, node_id)
+            return io.NodeOutput(*load_cascade(found, dtype, vocoder_dtype, quantise), ui=notes.ui)
 
 
 class LoadStageModel(io.ComfyNode):
@@ -278,7 +214,8 @@ class LoadStageModel(io.ComfyNode):
             search_aliases=["ace-step model", "diffusion model", "unet", "music transformer"],
             inputs=[_model_input("model", "tiny-l", "of a stage", choices(STAGE)), _dtype_input(), _quantise_input()],
             outputs=[Model.Output("model", display_name="model", tooltip="For a stage.")],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -291,11 +228,11 @@ class LoadStageModel(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, dtype, quantise=NONE) -> io.NodeOutput:
-        with messages.notes_on(cls.hidden.unique_id):
-            local = fetched(model, STAGE, cls.hidden.unique_id)
-            needs = lone_needs(read_checkpoint(local.path), _each(dtype, local), quantise != NONE)
-            tell_memory(needs, cls.hidden.unique_id)
-            return io.NodeOutput(load_model(local, dtype, quantise))
+        node_id = cls.hidden.unique_id
+        with messages.notes_on(node_id) as notes:
+            local = fetched(model, STAGE, node_id)
+            show_memory(_needs_alone(local, dtype, quantise != NONE), cls.hidden.prompt, node_id)
+            return io.NodeOutput(load_model(local, dtype, quantise), ui=notes.ui)
 
 
 class LoadTextEncoder(io.ComfyNode):
@@ -310,6 +247,7 @@ class LoadTextEncoder(io.ComfyNode):
             inputs=[_part_input("text_encoder", TEXT, "tiny-text", "Of the models' own family."), _dtype_input()],
             outputs=[Encoder.Output("text_encoder", display_name="text encoder", tooltip="For Text Encode.")],
             hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -322,7 +260,9 @@ class LoadTextEncoder(io.ComfyNode):
 
     @classmethod
     def execute(cls, text_encoder, dtype) -> io.NodeOutput:
-        return io.NodeOutput(load_encoder(fetched(text_encoder, TEXT, cls.hidden.unique_id), dtype))
+        with messages.notes_on(cls.hidden.unique_id) as notes:
+            encoder = load_encoder(fetched(text_encoder, TEXT, cls.hidden.unique_id), dtype)
+            return io.NodeOutput(encoder, ui=notes.ui)
 
 
 class LoadVocoder(io.ComfyNode):
@@ -340,6 +280,7 @@ class LoadVocoder(io.ComfyNode):
             ],
             outputs=[VocoderSocket.Output("vocoder", display_name="vocoder", tooltip="For Vocode and the like.")],
             hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -352,4 +293,6 @@ class LoadVocoder(io.ComfyNode):
 
     @classmethod
     def execute(cls, vocoder, dtype=AUTO) -> io.NodeOutput:
-        return io.NodeOutput(load_vocoder(fetched(vocoder, VOCODER, cls.hidden.unique_id), dtype))
+        with messages.notes_on(cls.hidden.unique_id) as notes:
+            made = load_vocoder(fetched(vocoder, VOCODER, cls.hidden.unique_id), dtype)
+            return io.NodeOutput(made, ui=notes.ui)

@@ -7,7 +7,7 @@ from comfy_api.latest import io
 
 from ..acestep_core.checkpoints.locate import state_of
 from ..acestep_core.errors import UserError
-from ..acestep_core.lora.find import list_adapters, why_not
+from ..acestep_core.lora.find import list_adapters, listed_adapter, why_not
 from .host import devices, locations, messages
 from .types import AdapterSocket, Model, ModelHandle, TrainedAdapter
 
@@ -20,7 +20,8 @@ NOT_CONNECTED = object()  # ComfyUI tells a node that is asked beforehand None f
 
 
 def choices() -> list[str]:
-    return [NONE, *list_adapters(locations.adapter_folders())]
+    """Names for a list, without opening a file."""
+    return [NONE, *list_adapters(locations.adapter_folders(), quick=True)]
 
 
 def chosen(name: str) -> Path | None:
@@ -30,14 +31,14 @@ def chosen(name: str) -> Path | None:
     if name == NONE:
         return None
     folders = locations.adapter_folders()
-    here = list_adapters(folders)
-    if name not in here:
+    place = listed_adapter(name, folders)
+    if place is None:
         if wrong := why_not(name, folders):
             raise UserError(wrong)
         raise UserError(
             f"{name}: there is no such adapter for ACE-Step 1.5; put its file into {' or '.join(map(str, folders))}"
         )
-    return here[name]
+    return place
 
 
 def check(name: str | None, trained: object) -> bool | str:
@@ -53,7 +54,7 @@ def check(name: str | None, trained: object) -> bool | str:
 
 def fingerprint(name: str | None) -> str:
     """Changes whenever a file of the adapter does."""
-    place = list_adapters(locations.adapter_folders()).get(name)
+    place = None if name is None else listed_adapter(name, locations.adapter_folders())
     return str((name, place and state_of(place)))
 
 
@@ -75,8 +76,8 @@ def _trained_input() -> AdapterSocket.Input:
 # ---- what is done with it --------------------------------------------------------------------------------------------
 
 
-def dress(handle: ModelHandle, place: Path, strength: float) -> tuple[ModelHandle, tuple[str, ...]]:
-    """The model wearing one more adapter, and what matched. Raises UserError for one of another base."""
+def with_adapter(handle: ModelHandle, place: Path, strength: float) -> tuple[ModelHandle, tuple[str, ...]]:
+    """The model with one more adapter applied, and which tensors matched. Raises UserError for another base model's."""
     from torch import nn
 
     from ..acestep_core.lora.adapter import read_adapter
@@ -119,6 +120,7 @@ class ApplyLora(io.ComfyNode):
                 io.String.Output("report", display_name="report", tooltip="What matched, and at which scale."),
             ],
             hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -133,10 +135,11 @@ class ApplyLora(io.ComfyNode):
     def execute(cls, model: ModelHandle, adapter, strength, trained: TrainedAdapter | None = None) -> io.NodeOutput:
         place = trained.place if trained else chosen(adapter)
         if place is None:
-            return io.NodeOutput(model, "no adapter")
-        worn, lines = dress(model, place, strength)
-        messages.say("\n".join(lines), cls.hidden.unique_id)
-        return io.NodeOutput(worn, "\n".join(lines))
+            return io.NodeOutput(model, "no adapter", ui=messages.Notes(cls.hidden.unique_id).ui)
+        with messages.notes_on(cls.hidden.unique_id) as notes:
+            adapted, lines = with_adapter(model, place, strength)
+            notes.add(lines)
+            return io.NodeOutput(adapted, "\n".join(lines), ui=notes.ui)
 
 
 class LoraInfo(io.ComfyNode):
@@ -151,6 +154,7 @@ class LoraInfo(io.ComfyNode):
             inputs=[_trained_input(), _adapter_input()],
             outputs=[io.String.Output("info", display_name="info", tooltip="One fact a line, for Preview as Text.")],
             hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
             is_output_node=True,
         )
 
@@ -164,13 +168,15 @@ class LoraInfo(io.ComfyNode):
 
     @classmethod
     def execute(cls, adapter, trained: TrainedAdapter | None = None) -> io.NodeOutput:
-        info = describe(trained.place if trained else chosen(adapter))
-        messages.say(info, cls.hidden.unique_id)
-        return io.NodeOutput(info)
+        with messages.notes_on(cls.hidden.unique_id) as notes:
+            lines = describe(trained.place if trained else chosen(adapter))
+            notes.add(lines)
+            return io.NodeOutput("\n".join(lines), ui=notes.ui)
 
 
-def describe(place: Path | None) -> str:
+def describe(place: Path | None) -> tuple[str, ...]:
+    """Facts about an adapter, one a line."""
     from ..acestep_core.lora.adapter import read_adapter
     from ..acestep_core.lora.describe import lines_of
 
-    return "no adapter" if place is None else "\n".join(lines_of(read_adapter(place)))
+    return ("no adapter",) if place is None else tuple(lines_of(read_adapter(place)))

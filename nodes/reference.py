@@ -4,25 +4,33 @@ import dataclasses
 
 from comfy_api.latest import io
 
+from ..acestep_core.audio.waveform import Waveform
 from ..acestep_core.errors import UserError
-from ..acestep_core.models.reference import TIMBRE_SECONDS, Reference, continuation, timbre_reference
+from ..acestep_core.models.reference import TIMBRE_SECONDS, Reference, check_longer, continuation, timbre_reference
 from .host import devices, messages
+from .host.workflow import song_seconds
 from .sound import waveform_of
 from .types import ReferenceSocket, VocoderHandle, VocoderSocket
 
 TIMBRE, CONTINUATION = "timbre", "continuation"
 
 
-def add(before: Reference | None, heard: VocoderHandle, audio: dict, use: str, node_id: str) -> Reference:
+def add(before: Reference | None, handle: VocoderHandle, clip: Waveform, use: str, node_id: str) -> Reference:
     """A reference with one clip more."""
-    before, clip = before or Reference(), waveform_of(audio)
-    heard.network.load(heard.activation_bytes)
-    tell = messages.told_seconds(node_id, TIMBRE_SECONDS if use == TIMBRE else clip.seconds)
+    before = before or Reference()
+    handle.network.load(handle.activation_bytes)
+    report = messages.report_seconds(node_id, TIMBRE_SECONDS if use == TIMBRE else clip.seconds)
     if use == TIMBRE:
-        return dataclasses.replace(before, timbre=(*before.timbre, *timbre_reference(heard.vocoder, [clip], tell)))
-    if before.source is not None:
+        return dataclasses.replace(before, timbre=(*before.timbre, *timbre_reference(handle.vocoder, [clip], report)))
+    return dataclasses.replace(before, source=continuation(handle.vocoder, clip, report))
+
+
+def check_continuation(before: Reference | None, clip: Waveform, songs: list[float]) -> None:
+    """Raises UserError, before minutes of sound are encoded, where no song can go on from the clip."""
+    if before and before.source:
         raise UserError("continuation: this reference already has a clip to go on from, and a song has one beginning")
-    return dataclasses.replace(before, source=continuation(heard.vocoder, clip, tell))
+    if songs:
+        check_longer(max(songs), clip.seconds)
 
 
 class ReferenceEncode(io.ComfyNode):
@@ -51,14 +59,15 @@ class ReferenceEncode(io.ComfyNode):
             outputs=[
                 ReferenceSocket.Output("reference", display_name="reference", tooltip="For every stage, and Vocode.")
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
+            has_intermediate_output=True,
         )
 
     @classmethod
     def execute(cls, vocoder: VocoderHandle, audio, use, reference=None) -> io.NodeOutput:
-        with messages.notes_on(cls.hidden.unique_id):
-            return io.NodeOutput(
-                devices.NodeOomFallback().with_fallback(
-                    lambda: add(reference, vocoder, audio, use, cls.hidden.unique_id)
-                )
-            )
+        node_id, clip = cls.hidden.unique_id, waveform_of(audio)
+        if use == CONTINUATION:
+            check_continuation(reference, clip, song_seconds(cls.hidden.prompt, node_id))
+        with messages.notes_on(node_id) as notes:
+            both = devices.NodeOomFallback().with_fallback(lambda: add(reference, vocoder, clip, use, node_id))
+            return io.NodeOutput(both, ui=notes.ui)

@@ -1,17 +1,29 @@
-"""What is asked for, and how the text encoder reads it."""
+"""A song as it is asked for, and its text as the text encoder encodes it."""
 
 from comfy_api.latest import io
 
+from ..acestep_core.checkpoints.locate import LocalModel
+from ..acestep_core.checkpoints.registry import TEXT
 from ..acestep_core.errors import UserError
 from ..acestep_core.memory.plan import STAGE_MEANS
 from ..acestep_core.models.text_encoder import TextStates
 from ..acestep_core.prompt import lyrics_prompt, text_prompt
-from ..acestep_core.song import INSTRUMENTAL, LANGUAGES, UNKNOWN_LANGUAGE, Song
-from ..acestep_core.spec import DEFAULT_SECONDS, MAX_BPM, MAX_SECONDS, MIN_BPM, MIN_SECONDS
-from .host import devices, messages
+from ..acestep_core.song import INSTRUMENTAL, LANGUAGE_NAMES, Song, check_language
+from ..acestep_core.spec import (
+    DEFAULT_SECONDS,
+    LYRIC_TOKENS_MAX,
+    MAX_BPM,
+    MAX_SECONDS,
+    MIN_BPM,
+    MIN_SECONDS,
+    TEXT_TOKENS_MAX,
+)
+from . import model_choice
+from .host import devices, locations, messages
 from .types import Encoder, EncoderHandle, SongSocket, Text
 
 AUTO = "auto"
+EMBEDDED_TEXT = "tiny-text"
 NOTES = ("C", "C#", "Db", "D", "D#", "Eb", "E", "F", "F#", "Gb", "G", "G#", "Ab", "A", "A#", "Bb", "B")
 KEYS = tuple(f"{note} {mode}" for mode in ("major", "minor") for note in NOTES)
 SIGNATURES = ("2/4", "3/4", "4/4", "6/8")
@@ -34,6 +46,37 @@ def states_of(handle: EncoderHandle, song: Song) -> TextStates:
         )
 
     return handle.texts.get(prompts, read)
+
+
+def song_of(caption: str, lyrics: str, bpm: int, key: str, time_signature: str, language: str, seconds: float) -> Song:
+    """From the widgets of a Song node. Raises UserError."""
+    return Song(caption, lyrics, bpm or None, key, time_signature, language, seconds)
+
+
+def answer_tokens(query: dict) -> dict:
+    """How many tokens the texts of a Song node have, and how many the models read. Raises UserError."""
+    from ..acestep_core.checkpoints.tokens import count_tokens
+
+    given = {"caption": "", "lyrics": "", "bpm": 0, "key": AUTO, "time_signature": AUTO, "language": AUTO}
+    given |= {"seconds": DEFAULT_SECONDS}
+    song = song_of(**given | {name: query[name] for name in given if query.get(name) is not None})
+    encoder = _encoder_of(query.get("text_encoder"), query.get("model"))
+    caption, lyrics = count_tokens(song, model_choice.reference_to(encoder), locations.models_shelf().all_folders)
+    return {
+        "caption": {"tokens": caption, "most": TEXT_TOKENS_MAX},
+        "lyrics": {"tokens": lyrics, "most": LYRIC_TOKENS_MAX},
+        "text_encoder": encoder.name,
+    }
+
+
+def _encoder_of(choice: object, model: object) -> LocalModel:
+    """The text encoder of a loader's choice, for "auto" that of its stage model, the embedded one for no choice."""
+    shelf = locations.models_shelf()
+    if choice == AUTO and isinstance(model, str):
+        found = model_choice.cascade_of((model,) * 3, AUTO, AUTO).text
+        listed = (shelf.find(name, TEXT) for name in shelf.here(TEXT))
+        return next((one for one in listed if one.path == found.path), found)  # by its name in the list
+    return shelf.find(EMBEDDED_TEXT if choice in (None, AUTO) else model_choice.plain(str(choice)), TEXT)
 
 
 class SongNode(io.ComfyNode):
@@ -81,26 +124,30 @@ class SongNode(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "language",
-                    options=[AUTO, *(code for code in LANGUAGES if code != UNKNOWN_LANGUAGE)],
+                    options=[AUTO, *sorted(LANGUAGE_NAMES.values())],
                     default=AUTO,
-                    tooltip="Of the lyrics. auto: the model finds out by itself.",
+                    tooltip="Of the lyrics. auto: the model finds out by itself. A code such as en is taken as well.",
                 ),
             ],
             outputs=[SongSocket.Output("song", display_name="song", tooltip="For Text Encode and Empty Latent.")],
         )
 
     @classmethod
-    def validate_inputs(cls, caption):
+    def validate_inputs(cls, caption, language):
         # Links arrive as None and are checked when the node runs; bpm too, for ComfyUI blames all that are named here.
         if caption is not None and not str(caption).strip():
             return "caption: is empty; say what the song sounds like"
+        try:
+            check_language(language)  # here, since saved workflows hold codes, which are not in the list
+        except UserError as exc:
+            return str(exc)
         return True
 
     @classmethod
     def execute(cls, caption, lyrics, seconds, bpm, key, time_signature, language) -> io.NodeOutput:
         if not caption.strip():
             raise UserError("caption: is empty; say what the song sounds like")
-        return io.NodeOutput(Song(caption, lyrics, bpm or None, key, time_signature, language, seconds))
+        return io.NodeOutput(song_of(caption, lyrics, bpm, key, time_signature, language, seconds))
 
 
 class TextEncode(io.ComfyNode):
@@ -118,9 +165,10 @@ class TextEncode(io.ComfyNode):
             ],
             outputs=[Text.Output("text", display_name="text", tooltip="For every stage.")],
             hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
     def execute(cls, text_encoder: EncoderHandle, song: Song) -> io.NodeOutput:
-        with messages.notes_on(cls.hidden.unique_id):
-            return io.NodeOutput(states_of(text_encoder, song))
+        with messages.notes_on(cls.hidden.unique_id) as notes:
+            return io.NodeOutput(states_of(text_encoder, song), ui=notes.ui)

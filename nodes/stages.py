@@ -4,25 +4,18 @@ from collections.abc import Callable, Iterator
 
 from comfy_api.latest import io
 
-from ..acestep_core.checkpoints.checkpoint import read_checkpoint
-from ..acestep_core.checkpoints.registry import STAGE
-from ..acestep_core.checkpoints.variants import VARIANTS
 from ..acestep_core.errors import UserError, is_out_of_memory
 from ..acestep_core.flow.guidance import GUIDANCE, Guidance
 from ..acestep_core.flow.solvers import SOLVERS
-from ..acestep_core.flow.stage_plan import stage_times
 from ..acestep_core.flow.stages import Stage, Step, item_seeds, run
 from ..acestep_core.models.condition import Condition, encode_condition
-from ..acestep_core.models.defaults import VariantDefaults
 from ..acestep_core.models.reference import Reference
 from ..acestep_core.spec import MAX_SEED
-from . import load
-from .host import devices, locations, messages, widgets
+from .host import devices, messages, widgets
 from .latents import Latents, of_latent, to_latent
+from .stage_times import AS_AUTO, MOST_SHIFT, MOST_STEPS, SLOTS, StageTimes
 from .types import Model, ModelHandle, ReferenceSocket, Text
 
-SLOTS = ("L", "M", "S")
-MOST_STEPS, MOST_SHIFT = 200, 20.0
 AUTO, CUSTOM = "auto", "custom"
 STRETCHES, GUIDANCES = (AUTO, CUSTOM), (AUTO, *GUIDANCE)
 PREVIEW_SECONDS = 3.0
@@ -31,29 +24,21 @@ PREVIEW_SECONDS = 3.0
 # ---- what a stage is -------------------------------------------------------------------------------------------------
 
 
-def plan(handle: ModelHandle, slot: int, latents: Latents, wish: dict) -> Stage:
-    """The Stage that a node's widgets and its latents ask for. Raises UserError."""
-    own, asked = handle.model.defaults, widgets.chosen("stretch", wish["stretch"], STRETCHES)
-    _check_most(wish["steps"], wish["shift"])
-    at = 1.0 if latents.empty else latents.t
-    times = stage_times(
-        own,
+def plan(handle: ModelHandle, slot: int, latents: Latents, wish: dict) -> tuple[Stage, tuple[str, ...]]:
+    """The Stage that a node's widgets and its latents ask for, and what is worth a note. Raises UserError."""
+    chosen = widgets.chosen("stretch", wish["stretch"], STRETCHES)
+    asked = StageTimes(
         slot,
-        at=at,
-        start=asked.get("start"),
-        end=asked.get("end"),
-        steps=wish["steps"] or None,
-        shift=wish["shift"] or None,
+        at=1.0 if latents.empty else latents.t,
+        finished=latents.finished,
+        start=chosen.get("start"),
+        end=chosen.get("end"),
+        steps=wish["steps"],
+        shift=wish["shift"],
     )
-    return Stage(handle.model, times=times, solver=wish["solver"], guidance=_guidance(wish["guidance"]))
-
-
-def _check_most(steps: int, shift: float) -> None:
-    """What comes through a link is held by no widget. Raises UserError."""
-    if steps > MOST_STEPS:
-        raise UserError(f"steps: got {steps}, expected at most {MOST_STEPS}")
-    if shift > MOST_SHIFT:
-        raise UserError(f"shift: got {shift:g}, expected at most {MOST_SHIFT:g}")
+    times = asked.times(handle.model.defaults)
+    stage = Stage(handle.model, times=times, solver=wish["solver"], guidance=_guidance(wish["guidance"]))
+    return stage, (*asked.notes(times), *stage.notes())
 
 
 def _guidance(asked: dict) -> Guidance | None:
@@ -148,33 +133,6 @@ def _picture(handle: ModelHandle, step: Step):
     return picture(heard, width=messages.PREVIEW_PIXELS, height=messages.PREVIEW_PIXELS // 2)
 
 
-def answer_stretch(query: dict) -> dict:
-    """What a stage's strip shows: the times that its widgets come to, before anything is loaded."""
-    try:
-        slot, name = SLOTS.index(query["slot"]), load.plain(query["model"])
-        numbers = {key: float(query[key]) for key in ("at", "start", "end") if key in query}
-        steps, shift = int(query.get("steps", 0)) or None, float(query.get("shift", 0)) or None
-    except (KeyError, ValueError) as exc:
-        raise UserError(f"stretch: got {query}, expected slot (L, M or S), model, and numbers") from exc
-    _check_most(steps or 0, shift or 0)
-    own = _defaults(name)
-    times = stage_times(own, slot, steps=steps, shift=shift, **numbers)
-    return {
-        "times": times,
-        "steps": len(times) - 1,
-        "variant": own.variant,
-        "shift": shift or own.shift,
-        "guidance": own.guidance_kind,
-    }
-
-
-def _defaults(name: str) -> VariantDefaults:
-    """Of a model that is here, or that Run would fetch."""
-    shelf = locations.models_shelf()
-    fetched = {model.name: model.variant for model in shelf.absent(STAGE)}
-    return VARIANTS[fetched[name]] if name in fetched else read_checkpoint(shelf.find(name, STAGE).path).defaults
-
-
 # ---- the nodes -------------------------------------------------------------------------------------------------------
 
 
@@ -185,8 +143,8 @@ def _guidance_option(kind: str) -> io.DynamicCombo.Option:
     return io.DynamicCombo.Option(kind, [] if GUIDANCE[kind] is None else [scale])
 
 
-def _time(name: str, default: float, tooltip: str) -> io.Float.Input:
-    return io.Float.Input(name, default=default, min=0.0, max=1.0, step=0.0001, round=0.0001, tooltip=tooltip)
+def _time(name: str, tooltip: str) -> io.Float.Input:
+    return io.Float.Input(name, default=AS_AUTO, min=AS_AUTO, max=1.0, step=0.0001, round=0.0001, tooltip=tooltip)
 
 
 SEED = "Song i of a batch is made from seed + i. The same seed makes the same song."
@@ -200,11 +158,9 @@ class _StageNode(io.ComfyNode):
     SLOT: int
     DISPLAY: str
     DESCRIPTION: str
-    STRETCH: tuple[float, float]
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        start, end = cls.STRETCH
         return io.Schema(
             node_id=f"AceStepStage{SLOTS[cls.SLOT]}",
             display_name=cls.DISPLAY,
@@ -242,13 +198,14 @@ class _StageNode(io.ComfyNode):
                         io.DynamicCombo.Option(
                             CUSTOM,
                             [
-                                _time("start", start, "Flow time at which the stage begins; 1 is noise."),
-                                _time("end", end, "Flow time at which it ends; 0 is finished music."),
+                                _time("start", "Flow time at which the stage begins; 1 is noise. -1: as in auto."),
+                                _time("end", "Flow time at which it ends; 0 is finished music. -1: as in auto."),
                             ],
                         ),
                     ],
-                    tooltip="The part of the way from noise (1) to music (0) that this stage goes. auto: from where "
-                    "the latent is to where the model's cascade hands over.",
+                    display_name="start and end (t)",
+                    tooltip="The flow times from which and to which this stage runs: 1 is noise, 0 is music. auto: "
+                    "from the latent's time to that at which the model's cascade hands over. custom: yours.",
                 ),
                 io.DynamicCombo.Input(
                     "guidance",
@@ -277,6 +234,7 @@ class _StageNode(io.ComfyNode):
                 io.Latent.Output("x0", display_name="x0", tooltip="The finished music as this stage hears it now."),
             ],
             hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -290,23 +248,24 @@ class _StageNode(io.ComfyNode):
     @classmethod
     def execute(cls, model, text, latent, seed, reference=None, **wish) -> io.NodeOutput:
         latents = of_latent(latent)
-        with messages.notes_on(cls.hidden.unique_id):
-            stage = plan(model, cls.SLOT, latents, wish)
-            messages.note(stage.notes(), cls.hidden.unique_id)
+        with messages.notes_on(cls.hidden.unique_id) as notes:
+            stage, warnings = plan(model, cls.SLOT, latents, wish)
+            messages.note(warnings, cls.hidden.unique_id)
             report = reporter(model, cls.SLOT, stage, cls.hidden.unique_id)
-            return io.NodeOutput(*map(to_latent, play(model, stage, latents, text, reference, seed, report)))
+            made = play(model, stage, latents, text, reference, seed, report)
+            return io.NodeOutput(*map(to_latent, made), ui=notes.ui)
 
 
 class StageL(_StageNode):
-    SLOT, DISPLAY, STRETCH = 0, "Stage L", (1.0, 0.8333)
+    SLOT, DISPLAY = 0, "Stage L"
     DESCRIPTION = "First stage of a cascade: lays out the broad structure of the song."
 
 
 class StageM(_StageNode):
-    SLOT, DISPLAY, STRETCH = 1, "Stage M", (0.8333, 0.5)
+    SLOT, DISPLAY = 1, "Stage M"
     DESCRIPTION = "Second stage of a cascade: adds harmonic detail."
 
 
 class StageS(_StageNode):
-    SLOT, DISPLAY, STRETCH = 2, "Stage S", (0.5, 0.0)
+    SLOT, DISPLAY = 2, "Stage S"
     DESCRIPTION = "Last stage of a cascade: polishes, also any finished music."

@@ -1,40 +1,51 @@
-"""What a training in the graph can be told: widgets, and the settings that they come to for a model."""
+"""Widgets of a training in the graph, and the settings that they give for a model."""
 
 from dataclasses import replace
 
 from comfy_api.latest import io
 
 from ..acestep_core.checkpoints.registry import KNOWN
-from ..acestep_core.training import common
-from ..acestep_core.training.settings import KINDS, PRESETS, TARGETS, TINY, LoraSettings, Rhythm, preset
+from ..acestep_core.training.settings import (
+    GRADIENT_CHECKPOINTING,
+    KINDS,
+    PRESETS,
+    TARGETS,
+    TINY,
+    Intervals,
+    LoraSettings,
+    preset,
+    with_own_times,
+)
 from .host import devices, widgets
 from .types import ModelHandle
 
 AUTO, CUSTOM, TINY_PRESET = "auto", "custom", "tiny"
 MEMORIES = (AUTO, TINY_PRESET, *(f"{size} GB" for size in PRESETS), CUSTOM)
 STRETCHES = (AUTO, CUSTOM)
+CHECKPOINTING_WIDGET = "frugal"  # its name in saved workflows
 ATTENTION, EVERYTHING = "attention", "attention and mlp"
 TARGETS_OF = {ATTENTION: ("self", "cross"), EVERYTHING: tuple(TARGETS)}
 
 
-def settings_of(handle: ModelHandle, wish: dict) -> LoraSettings:
-    """What the widgets ask for of this model; 0 and auto are the preset's. Raises UserError."""
+def settings_of(handle: ModelHandle, values: dict) -> LoraSettings:
+    """The settings that the widgets' values give for this model; 0 and auto are the preset's. Raises UserError."""
     from ..acestep_core.training.objective import flow_times
 
-    memory = widgets.chosen("memory", wish["memory"], MEMORIES)
-    stretch = widgets.chosen("stretch", wish["stretch"], STRETCHES)
-    given = {name: wish[name] for name in ("steps", "dropout", "warm_up", "weight_decay", "clip", "hold_out", "seed")}
-    given |= {name: wish[name] for name in ("learning_rate", "accumulate") if wish[name]}
-    given |= {"alpha": wish["alpha"] or None, "targets": TARGETS_OF[wish["targets"]], "kind": wish["kind"]}
-    given["preserve"] = wish.get("preserve", 0.0)
-    given |= {name: memory[name] for name in ("rank", "crop_seconds", "frugal") if name in memory}
+    memory = widgets.chosen("memory", values["memory"], MEMORIES)
+    stretch = widgets.chosen("stretch", values["stretch"], STRETCHES)
+    given = {name: values[name] for name in ("steps", "dropout", "warm_up", "weight_decay", "clip", "hold_out", "seed")}
+    given |= {name: values[name] for name in ("learning_rate", "accumulate") if values[name]}
+    given |= {"alpha": values["alpha"] or None, "targets": TARGETS_OF[values["targets"]], "kind": values["kind"]}
+    given["preserve"] = values.get("preserve", 0.0)
+    given |= {name: memory[name] for name in ("rank", "crop_seconds") if name in memory}
+    given |= {GRADIENT_CHECKPOINTING: memory[CHECKPOINTING_WIDGET]} if CHECKPOINTING_WIDGET in memory else {}
     settings = _preset(handle, memory["memory"], given)
     if stretch["stretch"] == CUSTOM:
         settings = replace(settings, start=stretch["start"], end=stretch["end"])
     else:
         known = KNOWN.get(handle.model.name)
-        settings = common.own_stretch(settings, known.slot if known else "", handle.model.defaults)
-    flow_times(handle.model.defaults, settings.start, settings.end)  # what cannot be is told before clips are prepared
+        settings = with_own_times(settings, known.slot if known else "", handle.model.defaults)
+    flow_times(handle.model.defaults, settings.start, settings.end)  # raises UserError before clips are prepared
     return settings
 
 
@@ -63,17 +74,24 @@ def _share(name: str, default: float, tooltip: str, optional: bool = False) -> i
 
 def _memory_input() -> io.DynamicCombo.Input:
     custom = [
-        _whole("rank", 32, 1, 1024, "Width of the adapter: more learns more, takes more memory, and overfits sooner."),
+        _whole(
+            "rank",
+            32,
+            1,
+            1024,
+            "Width of the adapter: a larger one learns more, needs more memory, and overfits sooner.",
+        ),
         io.Float.Input(
             "crop_seconds",
             default=60.0,
             min=1.0,
             max=600.0,
             step=1.0,
-            tooltip="The longest stretch of a clip that a step learns from. Memory grows with it.",
+            tooltip="The longest part of a clip in a step. Memory grows with it.",
         ),
         io.Boolean.Input(
-            "frugal",
+            CHECKPOINTING_WIDGET,
+            display_name="gradient checkpointing",
             default=True,
             tooltip="Layers are computed again for the gradients: much less memory, a third more time.",
         ),
@@ -91,28 +109,34 @@ def _stretch_input() -> io.DynamicCombo.Input:
     ends = [
         io.Float.Input(name, default=default, min=0.0, max=1.0, step=0.0001, round=0.0001, tooltip=tooltip)
         for name, default, tooltip in (
-            ("start", 1.0, "Flow time at which what is learnt begins; 1 is noise."),
-            ("end", 0.0, "Flow time at which it ends; 0 is finished music."),
+            ("start", 1.0, "The first flow time to train at; 1 is noise."),
+            ("end", 0.0, "The last flow time to train at; 0 is finished music."),
         )
     ]
     return io.DynamicCombo.Input(
         "stretch",
         options=[io.DynamicCombo.Option(AUTO, []), io.DynamicCombo.Option(CUSTOM, ends)],
-        tooltip="Flow times that are learnt. auto: those that the model plays in its cascade, and all of them for a "
-        "model without a place of its own. A model that plays alone needs custom, 1 to 0.",
+        tooltip="The flow times to train at. auto: those of the model's slot in its cascade, and all of them for a "
+        "model without a slot of its own. A model that runs alone needs custom, 1 to 0.",
     )
 
 
 def how_inputs() -> list[io.Input]:
-    own, every = LoraSettings(), Rhythm()
+    own, every = LoraSettings(), Intervals()
     return [
         io.String.Input(
             "name",
             default="my-style",
-            tooltip="Of the adapter: its file in the first of ComfyUI's loras folders. The same name goes on with the "
-            "same training; a file that comes from another one is never replaced.",
+            tooltip="Of the adapter: its file in the first of ComfyUI's loras folders. The same name resumes the same "
+            "training; a file of another training is never replaced.",
         ),
-        _whole("steps", own.steps, 1, 1_000_000, "How long it learns. More than before goes on with a finished one."),
+        _whole(
+            "steps",
+            own.steps,
+            1,
+            1_000_000,
+            "Length of the training. More than before resumes a finished one; fewer need a new name.",
+        ),
         _memory_input(),
         io.Float.Input(
             "learning_rate",
@@ -122,7 +146,7 @@ def how_inputs() -> list[io.Input]:
             step=0.00001,
             round=0.0000001,
             tooltip=f"How far a step goes. 0 (auto): {own.learning_rate:g}, for the embedded models "
-            f"{TINY['learning_rate']:g}. Too high, and the loss jumps; too low, and nothing is learnt.",
+            f"{TINY['learning_rate']:g}. Too high, and the loss jumps; too low, and it hardly falls.",
         ),
         _whole("preview_every", 250, 0, 1_000_000, "Steps from one preview that can be played to the next. 0: none."),
         io.Int.Input(
@@ -131,22 +155,22 @@ def how_inputs() -> list[io.Input]:
             min=0,
             max=2**53 - 1,
             control_after_generate=io.ControlAfterGenerate.fixed,
-            tooltip="Of all that is drawn. The same seed learns the same.",
+            tooltip="Of all random numbers. The same seed gives the same training.",
         ),
         io.Combo.Input(
             "kind",
             options=list(KINDS),
             default="lora",
             advanced=True,
-            tooltip="dora learns magnitudes too: often closer, and slower. lokr is the smallest of the three and "
-            "takes a higher learning rate, such as 1e-3.",
+            tooltip="dora trains magnitudes too: often closer, and slower. lokr is the smallest of the three and "
+            "needs a higher learning rate, such as 1e-3.",
         ),
         io.Combo.Input(
             "targets",
             options=list(TARGETS_OF),
             default=ATTENTION,
             advanced=True,
-            tooltip="Layers that are adapted. With the MLP it learns more, takes more memory, and overfits sooner.",
+            tooltip="Layers that are adapted. With the MLP it learns more, needs more memory, and overfits sooner.",
         ),
         io.Float.Input(
             "alpha",
@@ -155,14 +179,14 @@ def how_inputs() -> list[io.Input]:
             max=4096.0,
             step=1.0,
             advanced=True,
-            tooltip="The adapter's scale times its rank. 0 (auto): the rank, which every reader takes for scale 1.",
+            tooltip="The adapter's scale times its rank. 0 (auto): the rank, which is scale 1 for every reader.",
         ),
         _share(
             "dropout", own.dropout, "Share of the adapter's inputs that is left out at random: against overfitting."
         ),
         _whole("accumulate", 0, 0, 1024, "Crops in a step. 0 (auto): 4, for the embedded models 2.", advanced=True),
         _whole("warm_up", own.warm_up, 0, 100_000, "Steps in which the learning rate rises from 0.", advanced=True),
-        _share("weight_decay", own.weight_decay, "Pulls the adapter towards doing nothing."),
+        _share("weight_decay", own.weight_decay, "Pulls the adapter towards no effect."),
         io.Float.Input(
             "clip",
             default=own.clip,
@@ -170,21 +194,21 @@ def how_inputs() -> list[io.Input]:
             max=1000.0,
             step=0.1,
             advanced=True,
-            tooltip="The largest norm of a gradient; a wild step is cut to it.",
+            tooltip="The largest norm of a gradient; larger ones are scaled down to it.",
         ),
         _share(
-            "hold_out", own.hold_out, "Share of the clips that is not learnt from, to measure with; from 4 clips on."
+            "hold_out", own.hold_out, "Share of the clips that is held out, to measure the loss on; from 4 clips on."
         ),
         _stretch_input(),
         _whole("save_every", every.save, 0, 1_000_000, "Steps from one checkpoint to the next.", advanced=True),
         _whole(
-            "measure_every", every.measure, 0, 1_000_000, "Steps between losses on what is held out.", advanced=True
+            "measure_every", every.measure, 0, 1_000_000, "Steps between losses on the clips held out.", advanced=True
         ),
         _share(
             "preserve",
             own.preserve,
-            "Share of the crops that are songs of the model's own, made beforehand, at which it is held to what it "
-            "does without the adapter: 0.25 keeps other styles much nearer to what they were.",
+            "Share of the crops from songs that the model made itself, at which the adapter is trained to change "
+            "nothing: 0.25 keeps other styles much nearer to what they were.",
             optional=True,  # prompts of older versions lack it
         ),
     ]

@@ -22,7 +22,7 @@ def decode(handle: VocoderHandle, latents: torch.Tensor, node_id: str) -> Wavefo
 def _decode(handle: VocoderHandle, latents: torch.Tensor, node_id: str, small_tiles: bool) -> Waveform:
     vocoder = handle.vocoder.small_tiled() if small_tiles else handle.vocoder
     handle.network.load(handle.activation_bytes)
-    return vocoder.decode(latents, messages.told_seconds(node_id, vocoder.latents.seconds(latents.shape[-1])))
+    return vocoder.decode(latents, messages.report_seconds(node_id, vocoder.latents.seconds(latents.shape[-1])))
 
 
 class Vocode(io.ComfyNode):
@@ -45,13 +45,14 @@ class Vocode(io.ComfyNode):
             ],
             outputs=[io.Audio.Output("audio", display_name="audio", tooltip="For any node that takes sound.")],
             hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
     def execute(cls, vocoder: VocoderHandle, latent, reference=None) -> io.NodeOutput:
         latents = of_latent(latent)
-        with messages.notes_on(cls.hidden.unique_id):
+        with messages.notes_on(cls.hidden.unique_id) as notes:
             if latents.t:
                 messages.note((f"the latent is at t = {latents.t:.4g}, half made: {TO_FINISH}",), cls.hidden.unique_id)
             wave = finished(decode(vocoder, latents.samples, cls.hidden.unique_id), latents.seconds, reference)
-        return io.NodeOutput(to_audio(wave, latents.seeds, latents.models))
+        return io.NodeOutput(to_audio(wave, latents.seeds, latents.models), ui=notes.ui)

@@ -24,8 +24,8 @@ if "acestep_pack" not in sys.modules:
     sys.modules["acestep_pack"] = pack = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(pack)
 
-# Test files cannot import one another; what those of comfyui/ and nodes/, and of core/, share goes by these names.
-for folder in ("comfyui", "core"):
+# Test files cannot import one another; what those of a folder share goes by these names.
+for folder in ("comfyui", "core", "workflows"):
     if f"{folder}_tests" not in sys.modules:
         sys.modules[f"{folder}_tests"] = package = types.ModuleType(f"{folder}_tests")
         package.__path__ = [str(ROOT / "tests" / folder)]

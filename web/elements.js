@@ -1,4 +1,14 @@
-// Makes elements of a page; used by what draws on nodes.
+// Makes elements of a page, in one style; used by what draws on nodes.
+
+export const FONT_CSS = "font:11px/14px system-ui,sans-serif;";
+export const BUTTON_CSS =
+  "box-sizing:border-box;cursor:pointer;font:inherit;border:1px solid var(--border-color);" +
+  "background:var(--comfy-input-bg);color:var(--input-text);";
+export const ACCENT = "#4f8df5";
+export const WARNING = "#f0a01e";
+
+/** A colour for text, on dark and on light. */
+export const legible = (colour) => `color-mix(in srgb, ${colour} 65%, var(--input-text))`;
 
 /** An HTML element with its style as text and with properties. */
 export function html(tag, css, properties = {}) {

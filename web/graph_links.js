@@ -1,5 +1,8 @@
-// Follows the links of a LiteGraph graph to what really gives or takes a value: through reroutes, bypassed nodes and
+// Follows the links of a LiteGraph graph to the node that gives or takes a value: through reroutes, bypassed nodes and
 // the borders of subgraphs. An end is {node, slot}. Reads graph objects only, so that it can be tested without a page.
+//
+// Links are found in graph.links alone: `input.link` and `output.links` are deprecated, and the getInputLink of a
+// subgraph's node means something else (it leads to what feeds an output, inside).
 
 const BYPASSED = 4; // LiteGraph's node modes
 const ASLEEP = { 2: "muted", [BYPASSED]: "bypassed" };
@@ -30,11 +33,16 @@ export function targets(node, slot, passes = () => false, seen = new Set()) {
   });
 }
 
-/** The input that really sets an input: where a subgraph's border feeds it, the one outside on the subgraph's node. */
+/** The input that sets an input's value: where a subgraph's border feeds it, the one outside on the subgraph's node. */
 export function outermost(node, slot) {
-  const link = linkOf(node.graph, node.inputs?.[slot]?.link);
-  const around = link && Number(link.origin_id) === SUBGRAPH_INPUTS ? instanceOf(node.graph) : null;
+  const link = linkInto(node, slot);
+  const around = link && isId(link.origin_id, SUBGRAPH_INPUTS) ? instanceOf(node.graph) : null;
   return around ? outermost(around, link.origin_slot) : { node, slot };
+}
+
+/** Whether a link leads into an input. */
+export function isFed(node, slot) {
+  return linkInto(node, slot) !== null;
 }
 
 /** Index of an input by name; -1 if there is none. */
@@ -83,40 +91,47 @@ function passedInput(node, output) {
   return fits(node.inputs?.[output]) ? output : (node.inputs?.findIndex(fits) ?? -1);
 }
 
-function linkOf(graph, id) {
-  return graph?.getLink?.(id) ?? graph?.links?.get?.(id) ?? graph?.links?.[id] ?? null;
+const isId = (id, other) => String(id) === String(other); // numbers in one front end, strings in another
+
+/** Links of a graph by the node and slot at one of their ends: "origin" or "target". */
+function linksWhere(graph, end, id, slot) {
+  const all = [...(graph?.links?.values() ?? [])];
+  return all.filter((link) => isId(link[`${end}_id`], id) && link[`${end}_slot`] === slot);
+}
+
+function linkInto(node, slot) {
+  return linksWhere(node?.graph, "target", node?.id, slot)[0] ?? null;
 }
 
 function giver(node, slot) {
-  const link = linkOf(node.graph, node.inputs?.[slot]?.link);
+  const link = linkInto(node, slot);
   return link && giverOf(node.graph, link);
 }
 
 function giverOf(graph, link) {
-  if (Number(link.origin_id) === SUBGRAPH_INPUTS) {
+  if (isId(link.origin_id, SUBGRAPH_INPUTS)) {
     const around = instanceOf(graph);
     return around && giver(around, link.origin_slot);
   }
   const node = nodeById(graph, link.origin_id);
   if (!isOpen(node)) return node && { node, slot: link.origin_slot };
-  const inner = linkOf(node.subgraph, node.subgraph.outputs?.[link.origin_slot]?.linkIds?.[0]);
-  return inner && giverOf(node.subgraph, inner);
+  const [inner] = linksWhere(node.subgraph, "target", SUBGRAPH_OUTPUTS, link.origin_slot);
+  return inner ? giverOf(node.subgraph, inner) : null;
 }
 
 function takers(node, slot) {
-  return (node.outputs?.[slot]?.links ?? []).flatMap((id) => takersOf(node.graph, linkOf(node.graph, id)));
+  return linksWhere(node.graph, "origin", node.id, slot).flatMap((link) => takersOf(node.graph, link));
 }
 
 function takersOf(graph, link) {
-  if (!link) return [];
-  if (Number(link.target_id) === SUBGRAPH_OUTPUTS) {
+  if (isId(link.target_id, SUBGRAPH_OUTPUTS)) {
     const around = instanceOf(graph);
     return around ? takers(around, link.target_slot) : [];
   }
   const node = nodeById(graph, link.target_id);
   if (!isOpen(node)) return node ? [{ node, slot: link.target_slot }] : [];
-  const inner = node.subgraph.inputs?.[link.target_slot]?.linkIds ?? [];
-  return inner.flatMap((id) => takersOf(node.subgraph, linkOf(node.subgraph, id)));
+  const inner = linksWhere(node.subgraph, "origin", SUBGRAPH_INPUTS, link.target_slot);
+  return inner.flatMap((each) => takersOf(node.subgraph, each));
 }
 
 /** Whether a run goes into a node: a subgraph's, which is itself neither muted nor bypassed. */

@@ -1,7 +1,9 @@
 // A player with a drawn waveform for one file of ComfyUI's: a row of a node that has made sound.
+// Keys on the waveform: Space plays, left and right move by seconds, up and down change to the row above or below.
 
 import { api } from "../../scripts/api.js";
-import { html, svg } from "./elements.js";
+import { ACCENT, BUTTON_CSS, html, svg } from "./elements.js";
+import { isSounding } from "./sound_group.js";
 import { barsPath, clock, gain, peaks, secondsAt } from "./waveform.js";
 
 export const ROW_HEIGHT = 58;
@@ -11,12 +13,12 @@ const SKIP_SECONDS = 5; // arrow keys
 
 const PLAY = "M8 5.5v13l10.5-6.5z";
 const PAUSE = "M7 5h3.6v14H7zM13.4 5H17v14h-3.6z";
-const ACCENT = "#4f8df5";
-const BUTTON_CSS =
-  "flex:0 0 auto;width:32px;height:32px;padding:0;border-radius:50%;display:grid;place-items:center;cursor:pointer;" +
-  "border:1px solid var(--border-color);background:var(--comfy-input-bg);color:var(--input-text);";
+const PLAY_CSS =
+  `${BUTTON_CSS}flex:0 0 auto;width:32px;height:32px;padding:0;border-radius:50%;` + "display:grid;place-items:center;";
 
-let sounding = null; // the one row that plays
+const CUT_CSS = "overflow:hidden;text-overflow:ellipsis;min-width:0;";
+const KEEP_CSS = `${BUTTON_CSS}flex:0 0 auto;padding:0 7px;border-radius:8px;`;
+
 let rowNumber = 0;
 let decoding = Promise.resolve(); // one file after another: a long song takes much memory while it is decoded
 
@@ -40,43 +42,70 @@ async function readPeaks(url, signal) {
   return { pairs: peaks(channels, COLUMNS), seconds: decoded.duration };
 }
 
-/** `label` is what is written beside it: the file's name, if nothing else is given. */
 export class Row {
-  constructor(file, label = file.filename) {
-    this.label = label;
+  /**
+   * Of a file, in a group. `label` is written below the waveform, the file's name if nothing else is given; `letter`
+   * before it, `facts` after it. `keep`: an async function that gives the name of the file that it made; then there is
+   * a button for it in the place of the label.
+   */
+  constructor(file, group, { label = file.filename, letter = "", facts = "", keep = null } = {}) {
+    this.group = group;
+    this.label = letter ? `${letter} ${label}` : label;
     this.url = fileUrl(file);
     this.stop = new AbortController();
     this.audio = new Audio();
     this.audio.preload = "none";
     this.audio.src = this.url;
-    this.build(file);
+    this.build(file, { label, letter, facts, keep });
     this.listen();
+    group.add(this);
     decoding = decoding.then(() => this.drawWave());
   }
 
-  build({ filename }) {
+  build({ filename }, { label, letter, facts, keep }) {
     this.icon = svg("path", { d: PLAY, fill: "currentColor" });
-    this.button = html("button", BUTTON_CSS, { type: "button", title: "Play" });
+    this.button = html("button", PLAY_CSS, { type: "button", title: "Play" });
     this.button.append(svg("svg", { viewBox: "0 0 24 24", width: 20, height: 20 }, this.icon));
     this.wave = this.buildWave(this.label);
-    this.name = html("span", "overflow:hidden;text-overflow:ellipsis;flex:1", {
-      textContent: this.label,
-      title: filename,
-    });
+    this.name = html("span", CUT_CSS + "flex:1", { textContent: label, title: filename });
+    this.facts = html("span", CUT_CSS + "flex:0 1 auto", { textContent: facts, title: facts });
     this.time = html("span", "font-variant-numeric:tabular-nums");
     this.link = html("a", "color:inherit;text-decoration:none", {
       href: this.url,
       download: filename,
       textContent: "↓",
     });
-    this.link.title = `Download ${filename}`;
-    const words = html("div", "display:flex;gap:8px;white-space:nowrap;line-height:14px");
-    words.append(this.name, this.time, this.link);
+    this.link.title = this.link.ariaLabel = `Download ${filename}`;
+    const words = html(
+      "div",
+      "display:flex;align-items:center;gap:8px;white-space:nowrap;line-height:14px;height:16px",
+    );
+    if (letter) words.append(html("b", "color:var(--input-text)", { textContent: letter }));
+    words.append(...(keep ? [this.buildKeep(keep)] : []), this.name, this.facts, this.time, this.link);
     const right = html("div", "flex:1;min-width:0;display:flex;flex-direction:column;gap:2px");
     right.append(this.wave, words);
     this.element = html("div", `display:flex;align-items:center;gap:8px;height:${ROW_HEIGHT}px;flex:0 0 auto`);
     this.element.append(this.button, right);
     this.showTime();
+  }
+
+  /** A button in the place of a preview's name, which says nothing; then the name of the file that was kept. */
+  buildKeep(keep) {
+    const button = html("button", KEEP_CSS, { type: "button", textContent: "keep this one" });
+    this.name.textContent = "";
+    button.addEventListener("click", async () => {
+      button.disabled = true;
+      try {
+        const kept = await keep();
+        button.remove();
+        this.name.title = kept;
+        this.name.textContent = `kept: ${kept.split("/").at(-1)}`;
+      } catch (error) {
+        button.disabled = false;
+        this.say(error.message);
+      }
+    });
+    return button;
   }
 
   /** The waveform twice, one over the other: as a whole, and what has been played of it, in colour. */
@@ -130,9 +159,14 @@ export class Row {
     this.name.textContent = text;
   }
 
-  async toggle() {
-    if (!this.audio.paused) return this.audio.pause();
+  toggle() {
+    if (this.audio.paused) this.play();
+    else this.audio.pause();
+  }
+
+  async play() {
     try {
+      this.group.takeOver(this);
       await this.audio.play();
     } catch (error) {
       if (error.name !== "AbortError") this.say("cannot be played here");
@@ -153,11 +187,19 @@ export class Row {
 
   key(event) {
     const by = { ArrowLeft: -SKIP_SECONDS, ArrowRight: SKIP_SECONDS }[event.key];
+    const rows = { ArrowUp: -1, ArrowDown: 1 }[event.key];
     if (event.key === " ") this.toggle();
     else if (by) this.go(Math.min(this.seconds, Math.max(0, this.audio.currentTime + by)));
+    else if (rows) this.changeTo(this.group.neighbour(this, rows));
     else return;
     event.preventDefault();
     event.stopPropagation();
+  }
+
+  changeTo(row) {
+    if (!row) return;
+    row.wave.focus();
+    if (!this.audio.paused) row.play();
   }
 
   go(seconds) {
@@ -167,9 +209,8 @@ export class Row {
 
   showState() {
     const plays = !this.audio.paused && !this.audio.ended;
-    if (plays && sounding !== this) sounding?.audio.pause();
-    if (plays) sounding = this;
-    else if (sounding === this) sounding = null;
+    if (plays) this.group.playing(this);
+    else this.group.stopped(this);
     this.icon.setAttribute("d", plays ? PAUSE : PLAY);
     this.button.title = plays ? "Pause" : "Play";
     if (plays) this.follow();
@@ -177,7 +218,7 @@ export class Row {
 
   /** Moves the played part on with every frame while it plays. */
   follow() {
-    if (sounding !== this) return;
+    if (!isSounding(this)) return;
     this.showTime();
     requestAnimationFrame(() => this.follow());
   }
@@ -193,6 +234,7 @@ export class Row {
 
   remove() {
     this.stop.abort();
+    this.group.remove(this);
     this.audio.pause();
     this.audio.removeAttribute("src");
     this.audio.load(); // lets go of the file

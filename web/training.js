@@ -1,11 +1,12 @@
-// Draws on Train LoRA how the loss falls while it trains, and puts a player below it for every preview. The server sends
-// all that is drawn each time, so that a page that is opened later misses nothing.
+// Draws on Train LoRA how the loss falls while it trains, and puts a player below it for every preview. The server
+// sends all that is drawn each time, so that a page that is opened later misses nothing.
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { dotsPath, linePath, lossText, previewLabel } from "./curve.js";
-import { html, passWheel, svg } from "./elements.js";
-import { nodeByLocator, nodeByPath } from "./graph_links.js";
+import { ACCENT, FONT_CSS, html, legible, passWheel, svg, WARNING } from "./elements.js";
+import { addFixedWidget, after, grow, resultHooks, runningNode } from "./node_hooks.js";
+import { SoundGroup, TOOLS_HEIGHT } from "./sound_group.js";
 import { Row, ROW_HEIGHT } from "./sound_row.js";
 
 const NODE = "AceStepTrainLora";
@@ -14,13 +15,11 @@ const RESULT = "acestep_training";
 const CURVE_HEIGHT = 118;
 const HEIGHT = CURVE_HEIGHT + 42; // with the words above and below it
 const ROWS_SHOWN = 3; // of more a part of the next one is seen, and they scroll
-const MEAN = "#4f8df5";
-const HELD_OUT = "#f0a01e";
-const legible = (colour) => `color-mix(in srgb, ${colour} 65%, var(--input-text))`; // as text, on dark and on light
+const [MEAN, HELD_OUT] = [ACCENT, WARNING];
 
 const BOARD_CSS =
-  "box-sizing:border-box;display:flex;flex-direction:column;gap:3px;overflow:hidden;" +
-  "font:11px/14px system-ui,sans-serif;color:var(--descrip-text);user-select:none;";
+  `${FONT_CSS}box-sizing:border-box;display:flex;flex-direction:column;gap:3px;overflow:hidden;` +
+  "color:var(--descrip-text);user-select:none;";
 const ROW_CSS = "display:flex;justify-content:space-between;gap:8px;white-space:nowrap;height:14px;flex:0 0 auto";
 const FRAME_CSS = `position:relative;flex:0 0 auto;height:${CURVE_HEIGHT}px`;
 const END_CSS = "position:absolute;left:6px;font-variant-numeric:tabular-nums;pointer-events:none;";
@@ -31,9 +30,11 @@ class Board {
   constructor(node) {
     this.node = node;
     this.rows = new Map(); // name of a preview -> Row, newest first
+    this.group = new SoundGroup();
     this.element = html("div", BOARD_CSS);
     this.list = html("div", "flex:0 0 auto;overflow:hidden");
-    this.element.append(...this.buildWords(), this.buildCurve(), this.buildFoot(), this.list);
+    this.element.append(...this.buildWords(), this.buildCurve(), this.buildFoot(), this.list, this.group.tools);
+    this.group.tools.style.display = "none";
     passWheel(
       this.element,
       () => app.canvas,
@@ -88,7 +89,7 @@ class Board {
   }
 
   get height() {
-    return HEIGHT + this.listHeight;
+    return HEIGHT + (this.rows.size ? this.listHeight + TOOLS_HEIGHT : 0);
   }
 
   show(view) {
@@ -102,7 +103,7 @@ class Board {
     this.mean.textContent = points.length ? `loss ${lossText(means.at(-1)[1])}` : "";
     this.mean.title = `mean of the last ${meanSteps} steps`;
     this.heldOut.textContent = heldOut.length ? `held out ${lossText(heldOut.at(-1)[1])}` : "";
-    this.heldOut.title = "on the clips that are not learnt from";
+    this.heldOut.title = "mean loss of the held-out clips";
     this.where.textContent = `step ${step} of ${of}`;
     [this.low.textContent, this.high.textContent] = ends.map((end) => end.toPrecision(3));
     [this.first.textContent, this.last.textContent] = ["0", `${of} steps`];
@@ -117,14 +118,18 @@ class Board {
       if (!wanted.has(name)) row.remove();
     }
     const known = this.rows;
-    const made = [...previews].reverse().map((file) => [
-      key(file),
-      known.get(key(file)) ?? new Row(file, previewLabel(file.filename)),
-    ]);
+    const made = [...previews]
+      .reverse()
+      .map((file) => [
+        key(file),
+        known.get(key(file)) ?? new Row(file, this.group, { label: previewLabel(file.filename) }),
+      ]);
     if (made.length === known.size && made.every(([name]) => known.has(name))) return;
     this.rows = new Map(made);
+    this.group.rows = [...this.rows.values()]; // in the order in which they are drawn
     this.list.replaceChildren(...made.map(([, row]) => row.element));
     this.list.style.height = `${this.listHeight}px`;
+    this.group.tools.style.display = this.rows.size ? "flex" : "none";
     this.list.style.overflowY = this.scrolls ? "auto" : "hidden";
     this.element.dataset.captureWheel = this.scrolls; // Nodes 2.0 lets the wheel scroll it then
     this.fit();
@@ -132,9 +137,7 @@ class Board {
 
   fit() {
     this.element.style.height = this.element.style.maxHeight = `${this.height}px`;
-    const [width, height] = this.node.size;
-    this.node.setSize([width, Math.max(height, this.node.computeSize()[1])]);
-    this.node.setDirtyCanvas?.(true, true);
+    grow(this.node);
   }
 
   clear() {
@@ -143,42 +146,28 @@ class Board {
   }
 }
 
-function addBoard(node) {
-  const board = new Board(node);
-  const height = () => board.height;
-  const options = { serialize: false, hideOnZoom: false, margin: 10, getMinHeight: height, getMaxHeight: height };
-  const widget = node.addDOMWidget("learning", "acestep_learning", board.element, options);
-  widget.serialize = false; // it holds no value: a saved workflow must not know of it
-  boards.set(node, board);
-}
+const hooks = resultHooks((node, output) => {
+  if (output[RESULT]) boards.get(node)?.show(output[RESULT][0]);
+});
 
 app.registerExtension({
   name: "acestep-cascade.training",
+  ...hooks,
   setup() {
-    api.addEventListener(EVENT, ({ detail }) => {
-      boards.get(nodeByPath(app.rootGraph ?? app.graph, detail.node))?.show(detail);
-    });
+    api.addEventListener(EVENT, ({ detail }) => boards.get(runningNode(detail.node))?.show(detail));
   },
   beforeRegisterNodeDef(nodeType, nodeData) {
     if (nodeData.name !== NODE) return;
-    const { onExecuted, onRemoved } = nodeType.prototype;
-    nodeType.prototype.onExecuted = function (output) {
-      onExecuted?.call(this, output);
-      if (output[RESULT]) boards.get(this)?.show(output[RESULT][0]);
-    };
-    nodeType.prototype.onRemoved = function () {
-      onRemoved?.call(this);
+    hooks.beforeRegisterNodeDef(nodeType, nodeData);
+    after(nodeType, "onRemoved", function () {
       boards.get(this)?.clear();
       boards.delete(this);
-    };
+    });
   },
   nodeCreated(node) {
-    if (node.comfyClass === NODE) addBoard(node);
-  },
-  /** Outputs that are shown again: another workflow's tab, a run out of the history. */
-  onNodeOutputsUpdated(outputs) {
-    for (const [locator, output] of Object.entries(outputs)) {
-      if (output[RESULT]) boards.get(nodeByLocator(app.rootGraph ?? app.graph, locator))?.show(output[RESULT][0]);
-    }
+    if (node.comfyClass !== NODE) return;
+    const board = new Board(node);
+    addFixedWidget(node, "learning", "acestep_learning", board.element, () => board.height);
+    boards.set(node, board);
   },
 });

@@ -1,5 +1,5 @@
-// The arithmetic of an audio player: peaks of a waveform, the clock, where a click falls. Nothing of ComfyUI,
-// nothing of the page.
+// The arithmetic and the words of an audio player: peaks of a waveform, the clock, where a click falls. Nothing of
+// ComfyUI, nothing of the page.
 
 /** Channels of samples -> `columns` pairs [lowest, highest], over all channels. */
 export function peaks(channels, columns) {
@@ -57,4 +57,26 @@ export function clock(seconds) {
 export function secondsAt(x, box, duration) {
   if (!(box.width > 0) || !Number.isFinite(duration)) return 0;
   return Math.min(1, Math.max(0, (x - box.left) / box.width)) * duration;
+}
+
+/** Where a take goes on, in seconds, when it is played in the place of another one that is at `at`; 0 past its end. */
+export function switchedTo(at, duration) {
+  const left = duration - at;
+  return Number.isFinite(left) && left > 0.05 ? at : 0;
+}
+
+/** Whether two takes are of one length, and so probably of one song; not if a length is not known. */
+export function sameLength(one, other) {
+  return Math.abs(one - other) < 0.1;
+}
+
+/** 0 -> "A", 25 -> "Z", 26 -> "27". */
+export function letterOf(index) {
+  return index < 26 ? String.fromCharCode(65 + index) : String(index + 1);
+}
+
+/** What is known of a take: "seed 7 · −14.2 LUFS"; parts that are not known are left out. */
+export function takeText({ seed, lufs } = {}) {
+  const parts = [seed != null && `seed ${seed}`, lufs != null && `${lufs.toFixed(1).replace("-", "−")} LUFS`];
+  return parts.filter(Boolean).join(" · ");
 }

@@ -1,10 +1,11 @@
-"""Tempo, first beat and key of music, measured by librosa where it is installed, of clips whose words tell none.
+"""Tempo, first beat and key of music, measured by librosa where it is installed, for clips without these labels.
 
-A tempo is only told where the music repeats itself four beats later: none is better than a wrong one. Half and double
-of the true tempo repeat as well. Of 60 clips that the project's band played, 41 tempi were right within 2 bpm, 9 were
-half or double, 2 wrong, 8 not told; 43 keys were right, 6 were the relative one.
+A tempo is given only where the onsets correlate with themselves four beats later: no tempo is better than a wrong one.
+Half and double of the true tempo correlate too. Of 60 clips by the project's band, 41 tempi were right within 2 bpm, 9
+were half or double, 2 wrong, 8 not given; 43 keys were right, 6 were the relative key.
 """
 
+import math
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
     from .waveform import Waveform
 
 RATE_HZ = 22_050
-LONGEST_SECONDS = 180.0  # of the middle of a song: more does not change what is heard
+LONGEST_SECONDS = 180.0  # of the middle of a song: more does not change the result
 ONSET_HOP = 256
 REPEATED_BEATS, LEAST_REPEATED = 4, 0.3  # correlation of the onsets with themselves so many beats later
-UNSURE = 0.05  # of the tempo, in which it is refined; of one that a user tells, far less
-ROUNDED = 0.006
+UNSURE = 0.05  # relative range in which a measured tempo is refined ...
+ROUNDED = 0.006  # ... and one that a user gives, which is right but for rounding
 CHROMA_WINDOW = 8192
 NOTES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 # Krumhansl and Kessler's probe-tone ratings (1982): how well each pitch class fits a major and a minor key on C.
@@ -32,40 +33,50 @@ PROFILES = {
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What was measured; None where nothing could be told. The beats lie at `first_beat` + n `beat`, in seconds."""
+class BeatAndKey:
+    """Measured values, None for those that could not be measured. Beats lie at `first_beat` + n `beat`, in seconds.
+
+    Raises ValueError for values that no measurement gives.
+    """
 
     beat: float | None = None
     first_beat: float = 0.0
     key: str | None = None
+
+    def __post_init__(self):
+        numbers = (self.first_beat, *((self.beat,) if self.beat is not None else ()))
+        is_sound = all(type(number) in (int, float) and math.isfinite(number) for number in numbers)
+        if not is_sound or not (self.beat is None or self.beat > 0) or not isinstance(self.key, str | None):
+            raise ValueError(f"{self} is no measurement")
 
     @property
     def bpm(self) -> int | None:
         return round(60 / self.beat) if self.beat else None
 
     @property
-    def words(self) -> dict[str, str | int]:
-        """What a song is told of it."""
+    def labels(self) -> dict[str, str | int]:
+        """The song fields that were measured."""
         return {name: value for name, value in (("bpm", self.bpm), ("key", self.key)) if value is not None}
 
 
-def can_hear() -> bool:
+def is_available() -> bool:
+    """Whether librosa is installed."""
     return find_spec("librosa") is not None
 
 
-def hear(wave: "Waveform", bpm: int | None = None) -> Heard:
-    """Of one item [1, channels, N]. `bpm`: its tempo, where it is known. Only where `can_hear`."""
+def measure(wave: "Waveform", bpm: int | None = None) -> BeatAndKey:
+    """Beat and key of one item [1, channels, N]. `bpm`: its tempo, where it is known. Needs librosa."""
     from .waveform import convert
 
     sound = convert(wave, RATE_HZ, 1).samples[0, 0].numpy()
     skipped = max(0, len(sound) - int(LONGEST_SECONDS * RATE_HZ)) // 2
     middle = sound[skipped : skipped + int(LONGEST_SECONDS * RATE_HZ)]
     beat, first = _beats(middle, bpm)
-    return Heard(beat, (first + skipped / RATE_HZ) % beat if beat else 0.0, _key(middle))
+    return BeatAndKey(beat, (first + skipped / RATE_HZ) % beat if beat else 0.0, _key(middle))
 
 
 def _beats(sound: np.ndarray, bpm: int | None) -> tuple[float | None, float]:
-    """Seconds of a beat and where the first one is; None where the onsets follow no beat."""
+    """Seconds of a beat and of the first beat; None where the onsets follow no beat."""
     import librosa
 
     onsets = librosa.onset.onset_strength(y=sound, sr=RATE_HZ, hop_length=ONSET_HOP)
@@ -75,12 +86,12 @@ def _beats(sound: np.ndarray, bpm: int | None) -> tuple[float | None, float]:
         return None, 0.0
     at = np.arange(len(onsets)) * ONSET_HOP / RATE_HZ
     around = np.linspace(-1, 1, 401) * (ROUNDED if bpm else UNSURE)
-    # A beat, its half and its quarter: as waves they fit the onsets best at the true tempo.
+    # Waves of a beat, its half and its quarter fit the onsets best at the true tempo.
     fits = [sum(abs(_wave(onsets, at, part * tempo)) for part in (1, 2, 4)) for tempo in rough * (1 + around)]
     tempo = rough * (1 + around[int(np.argmax(fits))])
     if not bpm and not (MIN_BPM <= round(tempo) <= MAX_BPM and _repeats(onsets, 60 / tempo)):
         return None, 0.0
-    beat = float(60 / tempo)  # not numpy's, which is written otherwise: pieces are known by what is written of them
+    beat = float(60 / tempo)  # not numpy's, whose text form differs: it is part of the key of an example
     return beat, float(-np.angle(_wave(onsets, at, tempo)) / (2 * np.pi) * beat % beat)
 
 
@@ -99,7 +110,7 @@ def _key(sound: np.ndarray) -> str | None:
     if len(sound) < CHROMA_WINDOW:
         return None
     level = np.abs(librosa.stft(sound, n_fft=CHROMA_WINDOW, hop_length=CHROMA_WINDOW // 2))
-    level = np.maximum(level - 2 * np.median(level, axis=0), 0)  # only what stands out: drums lift all alike
+    level = np.maximum(level - 2 * np.median(level, axis=0), 0)  # only peaks: drums lift all bins alike
     if not level.any():
         return None
     tuning = librosa.estimate_tuning(S=level, sr=RATE_HZ)

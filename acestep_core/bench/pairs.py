@@ -85,7 +85,7 @@ def learn(
 ) -> Run:
     """One step of training a LoRA on one crop, by AdamW -> its loss [1]."""
     from ..training.lora import adapted
-    from ..training.objective import Learning, flow_loss
+    from ..training.objective import TrainableVelocity, flow_loss
     from ..training.settings import LoraSettings
 
     network = adapted(published.transformer(width, layers, device, dtype), LoraSettings())
@@ -95,7 +95,7 @@ def learn(
 
     def velocity(latents: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         if side == OURS:
-            return Learning(network, drawn.condition, dtype)(latents, t)
+            return TrainableVelocity(network, drawn.condition, dtype)(latents, t)
         return drawn.theirs(network, latents.to(dtype))
 
     def run() -> torch.Tensor:

@@ -95,7 +95,7 @@ def load_text_encoder(
 
     checkpoint = read_checkpoint(find(name_or_path, TEXT, folders).path)
     part = checkpoint.part("text_encoder")
-    tokenizer = load_tokenizer(_tokenizer_folder(checkpoint, folders))
+    tokenizer = load_tokenizer(tokenizer_folder(checkpoint, folders))
     vocabulary = part.tensors["embed_tokens.weight"].shape[0]
     tokens = 1 + max(tokenizer.get_vocab().values(), default=-1)
     if tokens > vocabulary:
@@ -146,7 +146,8 @@ def _say_if_guessed(checkpoint: Checkpoint) -> None:
         )
 
 
-def _tokenizer_folder(checkpoint: Checkpoint, folders: Sequence[Path | str]) -> Path:
+def tokenizer_folder(checkpoint: Checkpoint, folders: Sequence[Path | str]) -> Path:
+    """The folder of the tokenizer that a text encoder needs. Raises CheckpointError where there is none."""
     if checkpoint.tokenizer_folder is not None:
         return checkpoint.tokenizer_folder
     local = find_here(KNOWN[DEFAULT_TEXT], folders)

@@ -15,9 +15,8 @@ from ..lora.apply import apply_adapter
 from ..models.condition import encode_condition
 from ..models.velocity import prepare
 from ..tiny_recipe.spectral import mel_distance_db
-from ..training.common import own_stretch
 from ..training.objective import flow_times
-from ..training.settings import LoraSettings
+from ..training.settings import LoraSettings, with_own_times
 from .embedded_family import Truth, frechet, heard, make, truth
 
 STYLE_SEEDS, OTHER_SEEDS = 2_000_500, 1_000_500  # the first ones
@@ -67,7 +66,7 @@ def _as_asked(kind: str, asked: list[Truth], before: list, after: list) -> dict[
 def losses(cascade: Cascade, asked: list[Truth], adapter: Path, strength: float) -> dict[str, float]:
     """Mean flow-matching loss of L on its own stretch, on the clips, without the adapter and with it."""
     model, text, vocoder = (cascade.pool[part] for part in (cascade.stages[0], TEXT, VOCODER))
-    stretch = own_stretch(LoraSettings(), "L", model.defaults)
+    stretch = with_own_times(LoraSettings(), "L", model.defaults)
     times = flow_times(model.defaults, stretch.start, stretch.end).spread(MEASURED_TIMES)
     dressed, _ = apply_adapter(model, read_adapter(adapter), strength)
     sums = {"before": 0.0, "after": 0.0}

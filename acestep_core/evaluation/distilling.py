@@ -27,9 +27,8 @@ def judge(work: Path, clips: int, judged: int, steps: int, console: Console) -> 
     from ..band.folder import write_clips
     from ..checkpoints.load import load_stage_model, load_text_encoder, load_vocoder
     from ..flow.stage_plan import stage_times
-    from ..training.common import gather
     from ..training.dataset import read_dataset
-    from ..training.prepare import Preparation
+    from ..training.prepare import Preparation, prepare_examples
     from ..training.settings import LAST_SLOT
 
     teacher, vocoder = load_stage_model(TEACHER), load_vocoder("tiny-vocoder")
@@ -38,7 +37,7 @@ def judge(work: Path, clips: int, judged: int, steps: int, console: Console) -> 
     for name, first, count in (("learnt", LEARNT_SEEDS, clips), ("judged", JUDGED_SEEDS, judged)):
         for _ in write_clips(work / name, range(first, first + count), SECONDS):
             pass
-        sets.append(gather(preparation, read_dataset(work / name), None, lambda number: None)[0])
+        sets.append(prepare_examples(preparation, read_dataset(work / name), None, lambda number: None)[0])
         console.note(f"{count} clips to be {name} are prepared")
     times = stage_times(teacher.defaults, LAST_SLOT, steps=1)
     bench = _Bench(teacher, vocoder.latents, *sets, work, times[0], times[-1], console)
@@ -59,7 +58,7 @@ class _Bench:
 
     def row(self, begin: str, match: str, steps: int) -> tuple[int, float, float, float]:
         from ..training.distillation import Distiller
-        from ..training.settings import DistillSettings, Rhythm
+        from ..training.settings import DistillSettings, Intervals
 
         settings = DistillSettings(
             steps=max(1, steps),
@@ -75,7 +74,7 @@ class _Bench:
         began = time.process_time()
         work = self.work / f"{begin}-{match}-{steps}"
         shutil.rmtree(work, ignore_errors=True)  # of an earlier run, which would take no time
-        student = Distiller(self.teacher, self.learnt, self.latents, work, settings, rhythm=Rhythm(0, 0))
+        student = Distiller(self.teacher, self.learnt, self.latents, work, settings, intervals=Intervals(0, 0))
         for _ in islice(student.run(), steps):
             pass
         seconds = time.process_time() - began

@@ -80,6 +80,7 @@ def stage_times(
     slot: int,
     *,
     at: float | None = None,
+    finished: bool = False,
     start: float | None = None,
     end: float | None = None,
     steps: int | None = None,
@@ -88,12 +89,16 @@ def stage_times(
 ) -> tuple[float, ...]:
     """Flow times of one stage in a slot of a cascade (0 is the first), from a checkpoint's defaults.
 
-    `at` is the time of its latents, None for finished ones. A `start` of None is `at`, else the start of the slot; an
-    `end` of None is the end of the slot. Raises UserError.
+    `at` is the time of its latents, None for finished or unknown ones. A `start` of None is `at`, else the start of
+    the slot; an `end` of None is the end of the slot. `finished`: the latents are finished music; a stage that would
+    begin at t = 1, where nothing of them is left, begins in the middle of its slot. Raises UserError.
     """
     edges = (1.0, *(_own(own.boundaries, slots - 1) or _default_boundaries(slots)), 0.0)
-    start = start if start is not None else at if at is not None else edges[slot]
     end = edges[slot + 1] if end is None else end
+    if start is None:
+        start = at if at is not None else edges[slot]
+        if finished and start == 1 > end:
+            start = _middle(stage_times(own, slot, end=end, shift=shift, slots=slots))
     if start <= end:
         raise UserError(
             f"start and end: this stage would begin at t = {start:.4g} and end at t = {end:.4g}, but t falls from 1 "
@@ -106,6 +111,12 @@ def stage_times(
         taught = _own(own.cascade_steps, slots) if in_slot else None
         steps = taught[slot] if taught else _steps_between(dataclasses.replace(own, shift=shift), start, end)
     return schedule.snap(schedule.times(steps, shift, start, end), own.valid_times or ())
+
+
+def _middle(table: Sequence[float]) -> float:
+    """The time of a stage's table that is nearest to the middle of the stage, its first and last apart."""
+    middle = (table[0] + table[-1]) / 2
+    return min(table[1:-1] or (middle,), key=lambda t: abs(t - middle))
 
 
 def _tables(defaults, counts, boundaries) -> list[tuple[float, ...]]:

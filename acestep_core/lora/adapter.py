@@ -1,7 +1,7 @@
-"""An adapter file or folder in any layout -> Adapter: what is added to which layer, at its true scale.
+"""An adapter file or folder in any layout -> Adapter: the delta of each layer, at its true scale.
 
 A LoRA's delta is scale * B @ A with scale = alpha / r (alpha / sqrt(r) for rank-stabilised ones). Where alpha stands
-differs from trainer to trainer; `Adapter.scale_source` says where it was found, or that there was none.
+differs from trainer to trainer; `Adapter.scale_source` says where it was found, or that it was not.
 """
 
 import re
@@ -15,17 +15,18 @@ from safetensors import SafetensorError, safe_open
 from ..checkpoints.weights import TensorInfo, read_header, read_json
 from ..errors import CheckpointError, UserError
 from .bases import Shapes, bases_of
+from .delta_check import check_delta, check_inner, check_tensor
 from .deltas import Delta, Hadamard, Kronecker, LowRank, as_peft_multiplies
 from .facts import read_facts
 from .find import find_adapter, weights_file
 from .layouts import CONFIG_FILE, WEIGHTS_FILE, Key, is_known, read_keys
-from .scales import FULL, IN_TENSORS, NOWHERE, Told, told_by_config, told_by_metadata
+from .scales import FULL, IN_TENSORS, NOWHERE, StoredScale, scale_in_config, scale_in_metadata
 
 __all__ = ["Adapter", "Delta", "Hadamard", "Kronecker", "LowRank", "read_adapter"]
 
 _DTYPES = ("F64", "F32", "F16", "BF16")
 _PEFT_TYPES = ("LORA", "LOKR", "LOHA")
-# What PEFT does to the base's weights before training: the file alone is then not what was learnt.
+# Ways in which PEFT changes the base's weights before training: the file alone is then not the whole adapter.
 _CHANGES_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 
@@ -33,8 +34,8 @@ _CHANGES_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 class Adapter:
     """An adapter in one form, whatever file it came from.
 
-    `modules`: path in diffusers' transformer, such as "layers.3.self_attn.to_q" -> delta. `facts`: what its file tells
-    of itself: "trigger words", "base", "base hash", training settings. `keys`: the file's own names of each module.
+    `modules`: path in diffusers' transformer, such as "layers.3.self_attn.to_q" -> delta. `facts`: trigger words, base,
+    hash of the base and training settings, as the file names them. `keys`: the file's own names of each module.
     """
 
     name: str
@@ -87,13 +88,13 @@ def read_adapter(name_or_path: Path | str) -> Adapter:
     layout, keys = read_keys(file, infos)
     config = _config(file, infos)
     tensors, metadata = _load(file, infos, keys)
-    told = told_by_config(config, CONFIG_FILE) or told_by_metadata(metadata)
+    stored = scale_in_config(config, CONFIG_FILE, file.parent / CONFIG_FILE) or scale_in_metadata(metadata, file)
     modules, names, sources = {}, {}, []
     for module, parts in _by_module(file, keys).items():
         names[module] = tuple(parts.values())
         given = {part: tensors[key] for part, key in parts.items()}
         spelled = (module, *(_module_of(key) for key in names[module][:1]))
-        delta, source = _delta(file, module, given, told, spelled)
+        delta, source = _delta(file, module, given, stored, spelled)
         modules[module] = as_peft_multiplies(delta) if config.get("peft_type") == "LOKR" else delta
         sources.append(source)
     return Adapter(
@@ -142,9 +143,12 @@ def _load(
             raise UserError(f"{file}: {key} is stored as {info.dtype}, expected one of {', '.join(_DTYPES)}")
     try:
         with safe_open(file, framework="pt") as stored:
-            return {key: stored.get_tensor(key) for key in infos}, dict(stored.metadata() or {})
+            tensors, metadata = {key: stored.get_tensor(key) for key in infos}, dict(stored.metadata() or {})
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{file} cannot be read ({error}); fetch the file again") from error
+    for key, tensor in tensors.items():
+        check_tensor(file, key, keys[key].part, tensor)
+    return tensors, metadata
 
 
 def _by_module(file: Path, keys: Mapping[str, Key]) -> dict[str, dict[str, str]]:
@@ -168,9 +172,9 @@ def _module_of(key: str) -> str:
 
 
 def _delta(
-    file: Path, module: str, parts: dict[str, torch.Tensor], told: Told | None, names: tuple[str, ...]
+    file: Path, module: str, parts: dict[str, torch.Tensor], stored: StoredScale | None, names: tuple[str, ...]
 ) -> tuple[Delta, str]:
-    """The delta of one module and where its scale is from. `names`: what settings may call the module."""
+    """The delta of one module and where its scale is from. `names`: those by which settings may call the module."""
     magnitude = _magnitude(parts)
     if "a" in parts or "b" in parts:
         delta = LowRank(_lower(file, module, parts), _need(file, module, parts, "b"), magnitude=magnitude)
@@ -182,8 +186,8 @@ def _delta(
         delta = Hadamard(w1, w2, magnitude=magnitude)
     else:
         raise UserError(f"{file}: {module} has only {', '.join(parts)}, no weights of an adapter; get the whole file")
-    _check_ranks(file, module, delta)
-    scale, source = _scale(delta, parts.get("alpha"), told, names)
+    check_delta(file, module, delta)
+    scale, source = _scale(delta, parts.get("alpha"), stored, names)
     return replace(delta, scale=scale), source
 
 
@@ -198,6 +202,7 @@ def _lower(file: Path, module: str, parts: dict[str, torch.Tensor]) -> torch.Ten
     a = _need(file, module, parts, "a")
     if "mid" not in parts:
         return a
+    check_inner(file, module, parts["mid"].shape[1], a.shape[0])
     return torch.einsum("rsk,si->rik", parts["mid"].float(), a.float().flatten(1))
 
 
@@ -215,23 +220,15 @@ def _magnitude(parts: dict[str, torch.Tensor]) -> torch.Tensor | None:
     given = parts.get("magnitude")
     if given is None:
         return None
-    return given.reshape(-1, 1) if given.dim() < 2 else given.reshape(given.shape[0], given.shape[1])
+    return given.reshape(1, -1) if given.dim() > 1 and given.shape[0] == 1 else given.reshape(-1, 1)
 
 
-def _check_ranks(file: Path, module: str, delta: Delta) -> None:
-    pairs = [(delta.b, delta.a)] if isinstance(delta, LowRank) else [w for w in (delta.w1, delta.w2) if len(w) == 2]
-    for upper, lower in pairs:
-        if lower.shape[0] != upper.shape[1]:
-            raise UserError(
-                f"{file}: {module} is of rank {lower.shape[0]} in its lower half and {upper.shape[1]} in its upper; "
-                "the file is damaged, get it again"
-            )
-
-
-def _scale(delta: Delta, alpha: torch.Tensor | None, told: Told | None, names: tuple[str, ...]) -> tuple[float, str]:
-    if delta.rank is None and (told is None or told.source != CONFIG_FILE):
+def _scale(
+    delta: Delta, alpha: torch.Tensor | None, stored: StoredScale | None, names: tuple[str, ...]
+) -> tuple[float, str]:
+    if delta.rank is None and (stored is None or stored.source != CONFIG_FILE):
         return 1.0, FULL
     if alpha is not None and delta.rank:
         return float(alpha) / delta.rank, IN_TENSORS
-    scale = told and told.scale(delta.rank, names)
-    return (scale, told.source) if scale is not None else (1.0, NOWHERE)
+    scale = stored and stored.scale(delta.rank, names)
+    return (scale, stored.source) if scale is not None else (1.0, NOWHERE)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..console import Clock, Console
-from ..training.interrupt import asked_to_stop
+from ..training.interrupt import deferred_interrupt
 from . import channels_last, export, flow, language, latents, vocoder
 from .checkpointing import finished_state
 
@@ -83,11 +83,11 @@ def _kept(trainer):
     """The trainer's steps; where Ctrl-C or whoever takes them ends them, what was learnt is saved. Ctrl-C waits for the
     end of a step: weights and the number of steps must belong together.
     """
-    with asked_to_stop() as asked:
+    with deferred_interrupt() as received:
         try:
             for told in trainer.run():
                 yield told
-                if asked:
+                if received:
                     raise KeyboardInterrupt
         except (KeyboardInterrupt, GeneratorExit):
             trainer.save()

@@ -1,6 +1,5 @@
-"""What a model is asked to make of itself, to be learnt from. No torch."""
+"""Songs that a model generates itself, to be trained on: their captions. No torch."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import cycle, islice
@@ -10,7 +9,7 @@ from ..song import Song
 from ..spec import MAX_SECONDS, MIN_SECONDS
 from ..system.folders import user_path
 
-# Apart from one another, so that together they stand for what a model knows.
+# Far from one another, so that together they cover what a model can do.
 STYLES = (
     "acoustic folk with fingerpicked guitar and a warm male voice",
     "melancholic piano ballad, female vocals, strings",
@@ -48,26 +47,27 @@ STYLES = (
 
 
 def own_songs(captions: str | None, variant: str, seconds: float) -> list[Song]:
-    """What a model is asked for that is to stay what it is: the lines of a file, else a song of about so many seconds
-    in each of many styles. Raises UserError for the file.
+    """Songs for prior preservation: the lines of a file, else one of about so many seconds in each of many styles.
+
+    Raises UserError for a file that cannot be read.
     """
     if captions is not None:
-        return lasting(read_songs(captions), seconds)
-    seconds = of_a_song(seconds)
+        return of_length(read_songs(captions), seconds)
+    seconds = song_length(seconds)
     if variant == "tiny":
         return band_songs(len(STYLES), seconds)
     return [Song(style, seconds=seconds) for style in STYLES]
 
 
 def band_songs(count: int, seconds: float = 30.0) -> list[Song]:
-    """What the band that taught the embedded models is asked for."""
+    """Songs as the procedural band plays them, whose music the embedded models were trained on."""
     from ..band import Sketch, song_of
 
     return [song_of(Sketch.draw(seed, seconds)) for seed in range(count)]
 
 
 def read_songs(captions: str) -> list[Song]:
-    """The lines of a file, each a caption or a song as JSON. Raises UserError."""
+    """The songs in a file, each line a caption or a song as JSON. Raises UserError."""
     try:
         lines = user_path(captions).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as exc:
@@ -78,22 +78,23 @@ def read_songs(captions: str) -> list[Song]:
     return songs
 
 
-def lasting(songs: Sequence[Song], seconds: float) -> list[Song]:
-    """The same songs at the length at which they will be made, which a model is told."""
-    return [replace(song, seconds=of_a_song(seconds)) for song in songs]
+def of_length(songs: Sequence[Song], seconds: float) -> list[Song]:
+    """The same songs at the length at which they are generated, which the prompt says too."""
+    return [replace(song, seconds=song_length(seconds)) for song in songs]
 
 
-def of_a_song(seconds: float) -> float:
+def song_length(seconds: float) -> float:
     """The nearest length that a song may have."""
     return min(max(seconds, MIN_SECONDS), MAX_SECONDS)
 
 
 def in_turn(songs: Sequence[Song], count: int) -> list[Song]:
+    """`count` songs, beginning again with the first after the last."""
     return list(islice(cycle(songs), count))
 
 
 def _song(line: str, where: str) -> Song:
     try:
-        return Song.from_json(json.loads(line)) if line.startswith("{") else Song(line)
-    except (UserError, ValueError) as exc:
+        return Song.from_json(line) if line.startswith("{") else Song(line)
+    except UserError as exc:
         raise UserError(f"{where}: {exc}") from exc

@@ -113,7 +113,7 @@ class _ClipReader:
 
     def _clip(self, path: Path, labels: dict) -> Clip:
         readings = []
-        for sidecar in sidecars(path):
+        for sidecar in sidecars(path, "caption" in labels):
             labels |= sidecar.labels
             readings.append(sidecar.reading)
         self._unknown |= unknown_names(labels)

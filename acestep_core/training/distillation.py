@@ -1,9 +1,9 @@
 """Distillation of a small stage model from a large one: trained to give the same velocity at its flow times.
 
-x_t = t noise + (1 - t) music, latents [B, C, T]. The teacher's velocity is the mean of noise - music over all music that
-fits x_t, so a student that matches it learns from one crop what plain flow matching learns from many; a target between
-the two keeps part of the teacher's errors away. The condition encoder is the teacher's, frozen; the student's weights
-are float32, whatever dtype it computes in.
+x_t = t noise + (1 - t) music, latents [B, C, T]. The teacher's velocity is the mean of noise - music over all music
+that fits x_t, so a student that matches it learns from one crop what plain flow matching learns from many; a target
+between the two keeps part of the teacher's errors away. The condition encoder is the teacher's, frozen; the student's
+weights are float32, whatever dtype it computes in.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Folders that a training writes, each whole or not at all."""
+"""Folders that a training writes."""
 
 import re
 from pathlib import Path

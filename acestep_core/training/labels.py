@@ -45,7 +45,7 @@ def label_name(name: str) -> str:
 
 
 def by_field(given: Mapping) -> dict[str, object]:
-    """Values by field. Of two names for one field the field's own counts, else the first; empty values count as none."""
+    """Values by field. Of two names for one field the field's own counts, else the first; empty values are left out."""
     labels: dict[str, object] = {}
     for name, value in given.items():
         field = label_name(name)
@@ -102,7 +102,11 @@ def read_text(path: Path) -> str:
     """The text of a file in UTF-8, or in UTF-16 with its mark. Raises UserError."""
     try:
         data = path.read_bytes()
-        return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig").replace("\r\n", "\n")
+        return (
+            data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+            .replace("\r\n", "\n")
+            .replace("\r", "\n")
+        )
     except UnicodeDecodeError as exc:
         raise UserError(f"{path.name}: is not UTF-8 text; save it as UTF-8") from exc
     except OSError as exc:

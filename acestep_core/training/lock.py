@@ -32,7 +32,8 @@ def _locked(work: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout as exc:
         raise UserError(
-            f"{work}: is in use by another training ({_text(holder)}); wait until it has ended, or choose another output"
+            f"{work}: is in use by another training ({_text(holder)}); wait until it has ended, or choose "
+            "another output"
         ) from exc
     except OSError as exc:
         raise AceStepError(

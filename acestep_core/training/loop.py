@@ -119,7 +119,7 @@ class TrainingLoop(ABC):
 
     @abstractmethod
     def _loss(self, condition: "Condition", music: torch.Tensor, noise: torch.Tensor, t: float) -> torch.Tensor:
-        """The network's loss at time t between `noise` and `music` [1, C, T]: a scalar, with gradients where enabled."""
+        """The loss at time t between `noise` and `music` [1, C, T]: a scalar, with gradients where they are enabled."""
 
     @abstractmethod
     def write_model(self, folder: Path) -> None:
@@ -192,9 +192,9 @@ class TrainingLoop(ABC):
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip))
         if not math.isfinite(loss) or not math.isfinite(norm):
             raise AceStepError(
-                f"step {self.step + 1}: the loss is not finite (loss {loss:g}, gradient norm {norm:g}), so this step is "
-                f"not saved; begin a new training with a lower learning rate than {self.settings.learning_rate:g}, or "
-                "with --dtype fp32 where the model runs at half precision"
+                f"step {self.step + 1}: the loss is not finite (loss {loss:g}, gradient norm {norm:g}), so this step "
+                f"is not saved; begin a new training with a lower learning rate than {self.settings.learning_rate:g}, "
+                "or with --dtype fp32 where the model runs at half precision"
             )
         self.optimiser.param_groups[0]["lr"] = rate
         self.optimiser.step()
@@ -325,7 +325,7 @@ class TrainingLoop(ABC):
 
     @property
     def _counts_in_tensors(self) -> bool:
-        """Whether the optimiser is torch's, which keeps a parameter's step count in a tensor; bitsandbytes has a number."""
+        """Whether the optimiser is torch's, whose step counts are tensors; those of bitsandbytes are numbers."""
         return isinstance(self.optimiser, torch.optim.AdamW)
 
     @torch.no_grad()

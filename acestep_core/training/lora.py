@@ -43,8 +43,8 @@ _NAME = "default"  # PEFT's, of the one adapter
 class Trainer(TrainingLoop):
     """The training of one adapter.
 
-    `facts` go into every adapter it saves. `songs`: examples that the base made itself, needed where `settings.preserve`
-    is above 0. Raises UserError where the folder holds another training.
+    `facts` go into every adapter it saves. `songs`: examples that the base made itself, for a
+    `settings.preserve` above 0. Raises UserError where the folder holds another training.
     """
 
     other_stages = OtherStages()  # of the cascade, for previews; to be set before `run`

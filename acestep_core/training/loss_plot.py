@@ -1,4 +1,4 @@
-"""The plot of a training's loss: as numbers, for pages that draw it, and as a picture; steps to the right, loss upwards."""
+"""The loss plot of a training: as numbers, for pages that draw it, and as a picture. Steps run to the right."""
 
 import math
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
-"""The memory that a training takes, computed from sizes beforehand.
+"""The memory that a training needs, computed from sizes beforehand.
 
-What is kept for the gradients of one token in one layer is a sum of the layer's widths. How many bytes of each was
-counted on small networks, where the count is exact; the CPU's own kernels were counted, a GPU's differ a little.
+The activations stored for the gradients of one token in one layer are a sum of the layer's widths. The bytes of each
+were counted on small networks, where the count is exact, with the CPU's kernels; those of a GPU differ a little.
 """
 
 import re
@@ -11,14 +11,14 @@ import torch
 
 from .settings import TARGETS, LoraSettings
 
-# Of an adapter's parameter: itself and its gradient, float32, and what the optimiser remembers of it.
+# Bytes of an adapter's parameter: weight and gradient, float32, and the optimiser's moments.
 STATE_BYTES = {"adamw": 8 + 8, "adamw8bit": 8 + 2}
-TYPICAL_WORDS = 300  # tokens of caption and lyrics that the cross-attention sees
+TYPICAL_TEXT_TOKENS = 300  # of caption and lyrics, in the cross-attention
 
 
 @dataclass(frozen=True)
 class Widths:
-    """Bytes kept of a layer for each token, times its widths: of the stream, the MLP, all queries, all keys."""
+    """Bytes stored in a layer for each token and unit of width: of the stream, the MLP, all queries, all keys."""
 
     stream: int
     inner: int
@@ -33,11 +33,11 @@ class Widths:
         return wide + self.queries * queries + self.keys * keys + self.head * config.num_attention_heads + more
 
 
-# With an adapter on the attentions, by the bytes of the base's numbers; and what the MLP's and a DoRA's add.
-_KEPT = {4: Widths(20, 12, 26, 12), 2: Widths(34, 6, 28, 10)}
+# By the bytes of the base's numbers: with an adapter on the attentions, and what one on the MLP and a DoRA add.
+_STORED = {4: Widths(20, 12, 26, 12), 2: Widths(34, 6, 28, 10)}
 _MLP = {4: Widths(4, 4, 0, 0, 0), 2: Widths(8, 4, 0, 0, 0)}
 _DORA = {4: Widths(16, 0, 16, 16, 0), 2: Widths(12, 0, 12, 12, 0)}
-_WORD = Widths(8, 0, 0, 20, 0)  # of each token of the words, for the keys and values that all tokens see
+_TEXT_TOKEN = Widths(8, 0, 0, 20, 0)  # keys and values of the cross-attention
 
 
 def adapter_parameters(transformer: torch.nn.Module, settings: LoraSettings) -> int:
@@ -45,35 +45,41 @@ def adapter_parameters(transformer: torch.nn.Module, settings: LoraSettings) -> 
 
 
 def training_bytes(
-    transformer: torch.nn.Module, settings: LoraSettings, frames: int, words: int = TYPICAL_WORDS
+    transformer: torch.nn.Module, settings: LoraSettings, frames: int, text_tokens: int = TYPICAL_TEXT_TOKENS
 ) -> int:
-    """Beside the base's weights, while it learns from crops of so many latent frames."""
-    return state_bytes(transformer, settings) + crop_bytes(transformer, settings, frames, words)
+    """Bytes beside the base's weights, for crops of so many latent frames."""
+    return state_bytes(transformer, settings) + crop_bytes(transformer, settings, frames, text_tokens)
 
 
 def state_bytes(transformer: torch.nn.Module, settings: LoraSettings) -> int:
-    """Of the adapter, its gradients and its optimiser."""
+    """Bytes of the adapter, its gradients and its optimiser."""
     return STATE_BYTES[settings.optimiser] * adapter_parameters(transformer, settings)
 
 
-def crop_bytes(transformer: torch.nn.Module, settings: LoraSettings, frames: int, words: int = TYPICAL_WORDS) -> int:
-    """What one crop takes on its way through the network and back."""
+def crop_bytes(
+    transformer: torch.nn.Module, settings: LoraSettings, frames: int, text_tokens: int = TYPICAL_TEXT_TOKENS
+) -> int:
+    """Bytes of activations in the forward and backward pass of one crop."""
     config, item, layers = transformer.config, _item(transformer), len(transformer.layers)
     weights = _adapted(transformer, settings)
-    kept = _KEPT[item].bytes(config, 4 * settings.rank * len(weights) // layers)
+    kept = _STORED[item].bytes(config, 4 * settings.rank * len(weights) // layers)
     kept += _MLP[item].bytes(config) if "mlp" in settings.targets else 0
     kept += _DORA[item].bytes(config) if settings.kind == "dora" else 0
     whole = _whole_bytes(transformer, settings) // layers if settings.kind == "lokr" else 0
     tokens = -(-frames // config.patch_size)
     layer = tokens * kept + whole
     stream = tokens * item * config.hidden_size
-    # A frugal layer is made again, and then gone back through; else what goes back takes about as much as a layer.
-    at_work = 2 * layer if settings.frugal else tokens * kept
-    return layers * (stream if settings.frugal else layer) + at_work + layers * words * _WORD.bytes(config)
+    # A checkpointed layer is computed again before its backward pass, which needs about as much as the layer itself.
+    at_work = 2 * layer if settings.gradient_checkpointing else tokens * kept
+    return (
+        layers * (stream if settings.gradient_checkpointing else layer)
+        + at_work
+        + layers * text_tokens * _TEXT_TOKEN.bytes(config)
+    )
 
 
 def weights_bytes(transformer: torch.nn.Module) -> int:
-    """Of the base."""
+    """Bytes of the base's weights."""
     return sum(parameter.numel() * parameter.element_size() for parameter in transformer.parameters())
 
 
@@ -82,22 +88,22 @@ def _item(transformer: torch.nn.Module) -> int:
 
 
 def _adapted(transformer: torch.nn.Module, settings: LoraSettings, but: str = "") -> list[torch.Tensor]:
-    """Weights of the layers that the adapter is for, `but` those of such paths."""
+    """Weights of the layers that are adapted, except those whose paths match `but`."""
     adapted, left = re.compile("|".join(TARGETS[name] for name in settings.targets)), re.compile(but)
     modules = transformer.named_modules()
     return [module.weight for path, module in modules if adapted.fullmatch(path) and not left.fullmatch(path)]
 
 
 def _whole_bytes(transformer: torch.nn.Module, settings: LoraSettings) -> int:
-    """PEFT's LoKr multiplies out the whole change of a weight, float32, and keeps it unless what it reads is the words,
-    to which no gradient goes back.
+    """PEFT's LoKr computes the whole change of a weight, float32, and stores it, except for weights that read the text
+    states, which need no gradient.
     """
     weights = _adapted(transformer, settings, but=r".*cross_attn\.to_[kv]")
     return 4 * sum(weight.numel() for weight in weights)
 
 
 def _parameters(rows: int, columns: int, settings: LoraSettings) -> int:
-    """Of the adapter on one layer."""
+    """Parameters of the adapter on one layer."""
     if settings.kind == "lokr":
         return _lokr_parameters(rows, columns, settings.rank)
     return settings.rank * (rows + columns) + (rows if settings.kind == "dora" else 0)

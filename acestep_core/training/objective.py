@@ -1,8 +1,8 @@
 """The training objective: flow matching, at the flow times at which the base model itself was trained.
 
-x_t = t noise + (1 - t) music, the network predicts v = noise - music; latents are [B, C, T]. Turbo models were distilled
-at the times of their table only, always conditioned. The others were trained at t = sigmoid(N(-0.4, 1)), with the null
-condition in 15 % of the samples, which guidance needs.
+x_t = t noise + (1 - t) music, the network predicts v = noise - music; latents are [B, C, T]. Turbo models were
+distilled at the times of their table only, always conditioned. The others were trained at t = sigmoid(N(-0.4, 1)), with
+the null condition in 15 % of the samples, which guidance needs.
 """
 
 import math

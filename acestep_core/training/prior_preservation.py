@@ -1,5 +1,5 @@
-"""Prior preservation: a share of the crops are songs that the base model made itself, trained to the base's own velocity,
-so that the adapter changes little else than the style (DreamBooth, https://arxiv.org/abs/2208.12242, with the base's
+"""Prior preservation: a share of the crops are songs that the base model made itself, trained to its own velocity, so
+that the adapter changes little else than the style (DreamBooth, https://arxiv.org/abs/2208.12242, with the base's
 velocity as the target instead of the data's).
 """
 

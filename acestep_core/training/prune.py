@@ -1,9 +1,9 @@
 """Structured pruning of a transformer: fewer layers, and in each the most important channels, heads and neurons.
 
 Importance is measured on activations: an input counts by its second moment times the squares of the weights that read
-it. Then every matrix that lost inputs is refitted by least squares, so that its outputs stay as near as possible: with C
-the second moments of its input and K the inputs kept, W C[:, K] C[K, K]^-1. Where nothing is removed, every weight is
-kept to the bit.
+it. Then every matrix that lost inputs is refitted by least squares, to keep its outputs as near as possible: with C the
+second moments of its input and K the inputs kept, W C[:, K] C[K, K]^-1. Where nothing is removed, every weight is kept
+to the bit.
 """
 
 import re
@@ -109,9 +109,7 @@ def _spaces(path: str) -> tuple[str | None, str | None]:
 
 @contextmanager
 def _recorded_moments(teacher: "AceStepTransformer1DModel", size: "Size"):
-    """Path of each module that will lose inputs -> second moments of its inputs, summed over all calls: [D, D], of norms
-    [D].
-    """
+    """Path of each module that loses inputs -> second moments of them, summed over calls: [D, D], for norms [D]."""
     moments: dict[str, torch.Tensor] = {}
     hooks = []
     for path, module in teacher.named_modules():

@@ -188,8 +188,9 @@ class DistillSettings(TrainingSettings):
             )
 
     def for_teacher(self, config: Mapping) -> "DistillSettings":
-        """These settings, with `match` and `size` filled in for a teacher of that config. Raises UserError for an unknown
-        teacher without a size.
+        """These settings, with `match` and `size` filled in for a teacher of that config.
+
+        Raises UserError where no size is given and the teacher has no default.
         """
         alone = self.guidance > 1 or config.get("is_turbo")
         match = self.match or ("teacher" if alone else "both")
@@ -197,8 +198,8 @@ class DistillSettings(TrainingSettings):
             return replace(self, match=match)
         if config["hidden_size"] not in STUDENTS:
             raise UserError(
-                f"size: got none, and a teacher of hidden size {config['hidden_size']} has no default; give --hidden, --intermediate, "
-                "--layers, --heads and --kv-heads"
+                f"size: got none, and a teacher of hidden size {config['hidden_size']} has no default; give --hidden, "
+                "--intermediate, --layers, --heads and --kv-heads"
             )
         return replace(self, match=match, size=STUDENTS[config["hidden_size"]])
 

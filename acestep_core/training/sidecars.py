@@ -1,8 +1,8 @@
 """Label files beside a clip: `clip.json`, `clip.txt`, `clip.caption.txt`, `clip.lyrics.txt`, and version 1's
 `clip_prompt.txt` and `clip_lyrics.txt`. No torch.
 
-`clip.txt` is one of three: fields (lines such as `bpm: 120`, `lyrics:` and all that follows it last), lyrics (with lines
-such as [Verse]), or else a caption.
+`clip.txt` is one of three: fields (lines such as `bpm: 120`, `lyrics:` and all that follows it last), lyrics (with
+lines such as [Verse]), or else a caption.
 """
 
 import re
@@ -13,7 +13,7 @@ from pathlib import Path
 from .labels import FIELDS, IS_INSTRUMENTAL, OWN_FIELDS, json_labels, label_name, read_text
 
 _FIELD_LINE = re.compile(r"\s*([A-Za-z][A-Za-z_ ]*?)\s*:\s*(.*)")
-_ONE_WORD = re.compile(r"\s*[A-Za-z_]+\s*:.*")  # more than one word before a colon may be a sentence
+_ONE_WORD = re.compile(r"\s*[A-Za-z][A-Za-z_]*\s*:.*")  # more than one word before a colon may be a sentence
 _SECTION_TAG = re.compile(r"^\s*\[[^\[\]\n]+\]\s*$", re.MULTILINE)
 _COMMENT = "#"
 _AFTER_LYRICS = frozenset(("custom_tag", "tag_position", "repeat", IS_INSTRUMENTAL))  # no line of a song reads so
@@ -27,71 +27,87 @@ class Sidecar:
     reading: str
 
 
-def sidecars(clip: Path) -> Iterator[Sidecar]:
-    """The label files beside a clip, of which the later override the earlier. Raises UserError for one that cannot be
-    read.
+def sidecars(clip: Path, has_caption: bool = False) -> Iterator[Sidecar]:
+    """The label files beside a clip, of which the later override the earlier. `has_caption`: a table gives its caption.
+
+    Raises UserError for a file that cannot be read.
     """
-    if (file := clip.with_suffix(".json")).is_file():
-        yield Sidecar(json_labels(file.read_bytes(), file.name), "*.json as fields")
     whole = {
-        field: [name for name in names if (clip.parent / name).is_file()]
-        for field, names in (
-            ("caption", (f"{clip.stem}_prompt.txt", f"{clip.stem}.caption.txt")),
-            ("lyrics", (f"{clip.stem}_lyrics.txt", f"{clip.stem}.lyrics.txt")),
-        )
+        "caption": _present(clip, f"{clip.stem}_prompt.txt", f"{clip.stem}.caption.txt"),
+        "lyrics": _present(clip, f"{clip.stem}_lyrics.txt", f"{clip.stem}.lyrics.txt"),
     }
-    if (file := clip.with_suffix(".txt")).is_file():
-        yield read_plain(read_text(file), bool(whole["caption"]))
-    for field, names in whole.items():
-        for name in names:
-            yield Sidecar({field: read_text(clip.parent / name).strip()}, f"*{name[len(clip.stem) :]} as {field}")
+    has_caption = has_caption or bool(whole["caption"])
+    for file in _present(clip, f"{clip.stem}.json"):
+        labels = json_labels(file.read_bytes(), file.name)
+        has_caption = has_caption or "caption" in labels
+        yield Sidecar(labels, "*.json as fields")
+    for file in _present(clip, f"{clip.stem}.txt"):
+        yield read_plain(read_text(file), has_caption)
+    for field, files in whole.items():
+        for file in files:
+            yield Sidecar({field: read_text(file).strip()}, f"*{file.name[len(clip.stem) :]} as {field}")
 
 
-def read_plain(text: str, has_caption_file: bool = False) -> Sidecar:
-    """A text without a field's name in its own: fields, lyrics or a caption, whichever its form says.
+def _present(clip: Path, *names: str) -> list[Path]:
+    return [file for name in names if (file := clip.with_name(name)).is_file()]
 
-    `has_caption_file`: the caption stands in a file of its own, so that more than one line are lyrics.
+
+def read_plain(text: str, has_caption: bool = False) -> Sidecar:
+    """The labels in a `clip.txt`: fields, lyrics or a caption, by its form.
+
+    `has_caption`: another file gives the caption, so that several lines are lyrics, as the original reads them.
     """
     lines = text.strip().splitlines()
-    if _first_field([line for line in lines if not line.lstrip().startswith(_COMMENT)]):
-        return Sidecar(_fields(lines), "*.txt as fields")
+    if _begins_with_field(lines):
+        return Sidecar(_fields(lines, has_caption), "*.txt as fields")
     if _SECTION_TAG.search(text):
-        return Sidecar({"lyrics": text.strip()}, "*.txt as lyrics, for the section tags in it")
-    if has_caption_file and len(lines) > 1:
-        return Sidecar({"lyrics": text.strip()}, "*.txt as lyrics, for the caption has a file of its own")
+        return Sidecar({"lyrics": text.strip()}, "*.txt as lyrics, by their section tags")
+    if has_caption and len(lines) > 1:
+        return Sidecar({"lyrics": text.strip()}, "*.txt as lyrics, as another file gives the caption")
     return Sidecar({"caption": " ".join(text.split())}, "*.txt as caption")
 
 
-def _first_field(lines: list[str]) -> str | None:
-    """The field that the first line with text names, if it does."""
-    first = next((line for line in lines if line.strip()), "")
-    found = _FIELD_LINE.fullmatch(first)
+def _field_of(line: str) -> str | None:
+    """The known field that a line gives a value to."""
+    found = _FIELD_LINE.fullmatch(line)
     name = label_name(found[1]) if found else None
     return name if name in (*FIELDS, *OWN_FIELDS) else None
 
 
-def _fields(lines: list[str]) -> dict[str, object]:
-    labels: dict[str, object] = {}
+def _begins_with_field(lines: list[str]) -> bool:
+    """Whether the first line says a field's value, and any line one of a song: "Genre:" alone may begin a caption."""
+    lines = [line for line in lines if line.strip() and not line.lstrip().startswith(_COMMENT)]
+    return bool(lines and _field_of(lines[0])) and any(_field_of(line) in FIELDS for line in lines)
+
+
+def _fields(lines: list[str], has_caption: bool) -> dict[str, object]:
+    labels, loose = {}, []
     for number, line in enumerate(lines):
-        found = _FIELD_LINE.fullmatch(line)
-        name = label_name(found[1]) if found else None
+        name, value = _field_of(line), line.partition(":")[2].strip()
         if name == "lyrics":
-            return labels | _lyrics([found[2], *lines[number + 1 :]])
-        if name in (*FIELDS, *OWN_FIELDS) or _ONE_WORD.fullmatch(line):
-            labels[name] = found[2].strip()
+            labels |= _lyrics([value, *lines[number + 1 :]])
+            break
+        if name:
+            labels[name] = value
         elif line.strip() and not line.lstrip().startswith(_COMMENT):
-            labels["caption"] = f"{labels.get('caption', '')} {line.strip()}".strip()
-    return {name: value for name, value in labels.items() if value}
+            loose.append(line.strip())
+    return {name: value for name, value in (labels | _placed(labels, loose, has_caption)).items() if value}
+
+
+def _placed(labels: dict, loose: list[str], has_caption: bool) -> dict[str, object]:
+    """Lines without a known field: the rest of the caption, but for unknown fields beside a caption of its own."""
+    if "caption" not in labels and has_caption:
+        return {label_name(line.partition(":")[0]): line for line in loose}
+    unknown = [line for line in loose if "caption" in labels and _ONE_WORD.fullmatch(line)]
+    rest = " ".join((labels.get("caption", ""), *(line for line in loose if line not in unknown))).strip()
+    return {"caption": rest} | {label_name(line.partition(":")[0]): line for line in unknown}
 
 
 def _lyrics(lines: list[str]) -> dict[str, object]:
-    """Lyrics to the end of the file, but for fields that no song has at its end."""
+    """Lyrics to the end of the file, except for fields at its end that no song ends with."""
     labels: dict[str, object] = {}
-    while lines:
-        found = _FIELD_LINE.fullmatch(lines[-1])
-        if lines[-1].strip() and not (found and label_name(found[1]) in _AFTER_LYRICS):
-            break
-        if found:
-            labels[label_name(found[1])] = found[2].strip()
-        lines = lines[:-1]
+    while lines and (not lines[-1].strip() or _field_of(lines[-1]) in _AFTER_LYRICS):
+        line = lines.pop()
+        if name := _field_of(line):
+            labels[name] = line.partition(":")[2].strip()
     return labels | {"lyrics": "\n".join(lines).strip()}

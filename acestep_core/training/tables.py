@@ -117,6 +117,8 @@ def _samples(file: Path) -> list[dict] | None:
         if file.name == DATASET_FILE:
             raise UserError(f"{file}: has no samples, expected an array of objects, each with audio_path and caption")
         return None
+    if file.name != DATASET_FILE and not any(FILE in by_field(sample) for sample in samples):
+        return None
     head = by_field(head) if isinstance(head, dict) else {}
     common = {name: head[name] for name in (CUSTOM_TAG, TAG_POSITION) if name in head}
     return [{**common, **by_field(sample)} for sample in samples]
@@ -126,18 +128,26 @@ def _samples(file: Path) -> list[dict] | None:
 
 
 def _by_name(file: Path, rows: Iterable[tuple[int, dict]], notes: list[str]) -> tuple[Rows, list[str]]:
-    """The rows by the names of clips in them, and notes on names that come again."""
-    named, again = {}, []
+    """The rows by the names of clips in them, with notes on names that are missing or come again."""
+    named, again, nameless = {}, [], []
     for number, row in rows:
         name = row.get(FILE)
         if not isinstance(name, str) or not name.strip():
-            raise UserError(f"{file} line {number}: names no clip; expected a column file, such as file,caption")
+            nameless.append(number)
+            continue
         name = name.strip().replace("\\", "/").removeprefix("./")
         if name in named and name not in again:
             again.append(name)
         named[name] = row
-    more = f"{file.name} names {len(again)} clips more than once, of each the last row was read; first "
-    return named, [*notes, *([more + listed(again[:1])] if again else [])]
+    if nameless and not named:
+        raise UserError(f"{file} line {nameless[0]}: names no clip; expected a column file, such as file,caption")
+    texts = (("names {} clips more than once, of each the last row was read; first {}", again),)
+    texts += (("has {} rows that name no clip; first line {}", nameless),)
+    return named, [*notes, *_notes(file, texts)]
+
+
+def _notes(file: Path, texts: Iterable[tuple[str, list]]) -> list[str]:
+    return [f"{file.name} {text.format(len(found), listed([str(found[0])]))}" for text, found in texts if found]
 
 
 def _places(folder: Path, clips: Iterable[str], rows: Mapping) -> dict[str, str]:
@@ -159,13 +169,10 @@ def _inside(folder: Path, name: str) -> str:
 def _unused_rows(file: Path, clips: Iterable[str], rows: Mapping, places: Mapping[str, str]) -> list[str]:
     taken, unlabelled = set(places.values()), {Path(clip).name for clip in clips if clip not in places}
     left = [name for name in rows if name not in taken]
-    texts = {
-        "has {} rows not read, whose bare name others have too; name clips by their paths in the folder; first {}": [
-            name for name in left if Path(name).name in unlabelled
-        ],
-        "names {} clips that are not there, first {}": [name for name in left if Path(name).name not in unlabelled],
-    }
-    return [f"{file.name} {text.format(len(names), listed(names[:1]))}" for text, names in texts.items() if names]
+    shared = [name for name in left if Path(name).name in unlabelled]
+    more = "has {} rows not read, whose bare name others have too; name clips by their paths in the folder; first {}"
+    gone = [name for name in left if Path(name).name not in unlabelled]
+    return _notes(file, ((more, shared), ("names {} clips that are not there, first {}", gone)))
 
 
 def _by_bare_name(paths: Iterable[str]) -> dict[str, list[str]]:

@@ -18,7 +18,7 @@ CHECKSUM = "sha256"  # in the metadata; of the tensors by name
 def read_or_make(
     file: Path, names: Collection[str], make: Callable[[], Mapping[str, torch.Tensor]]
 ) -> dict[str, torch.Tensor]:
-    """The tensors of these names in a file; where it is missing or damaged, those that `make` gives, which it then holds.
+    """The tensors of these names in a file, or, where it is missing or damaged, of `make`; the file then holds them.
 
     Raises what `make` raises, and AceStepError where the file cannot be written.
     """

@@ -9,9 +9,9 @@ from comfy.cli_args import args
 from ...acestep_core.checkpoints.choices import FOLDERS_OF_KIND, Shelf
 from ...acestep_core.errors import UserError
 from ...acestep_core.system.folders import user_path
+from . import names
 
 MODELS_FOLDER = "acestep"
-KEPT = "acestep_kept"
 TRAININGS = "acestep-training"  # below the output folder, from where the front end plays previews
 
 
@@ -50,11 +50,12 @@ def clips_folder(name: str) -> Path:
     own machine. Raises UserError.
     """
     name, inputs = name.strip(), Path(folder_paths.get_input_directory())
-    path = user_path(name)
     if not name:
         raise UserError(f"folder: is empty, expected the name of a folder below {inputs}, or a whole path")
-    if name.startswith(("//", "\\\\")):  # asking for it would hand a stranger's server the user's credentials
+    # Windows takes either slash; opening such a path would hand a stranger's server the user's credentials.
+    if name.replace("\\", "/").startswith("//"):
         raise UserError(f"folder: got {name!r}, which is on another machine; copy the clips to this one")
+    path = user_path(name)
     if path.is_absolute():
         if not _serves_its_own_machine():
             raise UserError(
@@ -65,6 +66,23 @@ def clips_folder(name: str) -> Path:
     if path.anchor or ".." in path.parts:
         raise UserError(f"folder: got {name!r}, which is outside {inputs}; give a folder below it, or a whole path")
     return inputs / path
+
+
+def without_paths(text: str) -> str:
+    """The text without this machine's paths: folders of ComfyUI by their names, a home folder as ~."""
+    named = {folder_paths.base_path: "ComfyUI", os.path.expanduser("~"): "~", folder_paths.models_dir: "models"}
+    for name in ("output", "input", "temp", "user"):
+        named[getattr(folder_paths, f"get_{name}_directory")()] = name
+    named |= {
+        str(folder): Path(folder).name
+        for folders, _ in folder_paths.folder_names_and_paths.values()
+        for folder in folders
+        if not Path(folder).is_relative_to(folder_paths.models_dir)
+    }
+    for path in sorted(named, key=len, reverse=True):
+        if len(path) > 1:  # not the root of the disk
+            text = text.replace(path, named[path])
+    return text
 
 
 def _serves_its_own_machine() -> bool:
@@ -81,26 +99,33 @@ def _folders(names: tuple[str, ...]) -> tuple[Path, ...]:
 
 def check_prefix(prefix: str) -> str | None:
     """Why files cannot be named so, if they cannot."""
-    if not prefix.strip() or prefix.endswith(("/", "\\")) or "\0" in prefix:
+    plain, output = prefix.replace("\\", "/"), folder_paths.get_output_directory()
+    if not prefix.strip() or plain.endswith("/") or "\0" in prefix:
         return f"filename_prefix: got {prefix!r}, expected the beginning of a file's name, such as audio/song"
-    folder = os.path.join(folder_paths.get_output_directory(), os.path.dirname(os.path.normpath(prefix)))
-    if not folder_paths.is_within_directory(folder_paths.get_output_directory(), folder):
+    # Told by the text first: Windows would log in to another machine only to look whether its folder is there.
+    folder = os.path.join(output, os.path.dirname(os.path.normpath(plain)))
+    if plain.startswith("//") or not folder_paths.is_within_directory(output, folder):
         return f"filename_prefix: got {prefix!r}, which is outside ComfyUI's output folder; give a name below it"
     return None
 
 
+def check_output(prefix: str) -> None:
+    """Raises UserError where files cannot be named so."""
+    if wrong := check_prefix(prefix):
+        raise UserError(wrong)
+
+
 def output_path(prefix: str, extension: str, item: int) -> Path:
     """A file below the output folder that is not there yet; its folder is made. Raises UserError, OSError."""
-    wrong = check_prefix(prefix)
-    if wrong:
-        raise UserError(wrong)
     # Put in before ComfyUI counts the files of that name, so that each item has its own count.
-    return _next(prefix.replace("%batch_num%", str(item)), extension, folder_paths.get_output_directory())
+    prefix = prefix.replace("%batch_num%", str(item))
+    check_output(prefix)
+    return _next(names.portable(prefix), extension, folder_paths.get_output_directory())
 
 
-def kept_path(extension: str) -> Path:
+def temp_path(name: str, extension: str) -> Path:
     """A file in the temp folder, which ComfyUI empties when it starts and ends."""
-    return _next(KEPT, extension, folder_paths.get_temp_directory())
+    return _next(name, extension, folder_paths.get_temp_directory())
 
 
 def _next(prefix: str, extension: str, folder: str) -> Path:
@@ -109,7 +134,10 @@ def _next(prefix: str, extension: str, folder: str) -> Path:
 
 
 def saved(path: Path) -> dict[str, str]:
-    """A file below the output folder, as results name it."""
-    below = path.relative_to(folder_paths.get_output_directory())
-    folder = "" if below.parent == Path() else str(below.parent)
-    return {"filename": below.name, "subfolder": folder, "type": "output"}
+    """A file below the output or the temp folder, as results of nodes name it."""
+    for kind, folder in (("output", folder_paths.get_output_directory()), ("temp", folder_paths.get_temp_directory())):
+        if path.is_relative_to(folder):
+            below = path.relative_to(folder)
+            subfolder = "" if below.parent == Path() else below.parent.as_posix()
+            return {"filename": below.name, "subfolder": subfolder, "type": kind}
+    raise ValueError(f"{path} is below neither of ComfyUI's folders")

@@ -1,4 +1,8 @@
-"""A node's bar, its text and its pictures, as ComfyUI's pages show them; every report is a place to cancel."""
+"""A node's progress bar, its texts and its pictures, as ComfyUI's pages show them; every report is a place to cancel.
+
+Live text says how far a node is and goes when the job ends. Lasting text (notes, a report) is a result of the node: the
+pack's own scripts draw it, also where the result is shown again. Both go only to the client that queued the prompt.
+"""
 
 import logging
 import time
@@ -11,6 +15,8 @@ import server
 
 logger = logging.getLogger(__name__)
 
+TEXT_EVENT = "acestep-cascade.text"  # lasting text as it comes, also of a node that fails or is cancelled,
+TEXT_RESULT = "acestep_text"  # and the same in the node's result
 PREVIEW_PIXELS = 512
 PREVIEW_SHARE = 0.1  # of the time that sampling takes
 QUICK_PICTURE_SECONDS = 1.0
@@ -20,7 +26,7 @@ Cancelled = management.InterruptProcessingException  # what reports raise; no Ex
 
 
 class Progress:
-    """A node's bar, its line of text and its picture. Every report is a place where Cancel takes effect."""
+    """A node's bar, its live line of text and its picture. Every report is a place where Cancel takes effect."""
 
     _last_picture_seconds = 0.0
 
@@ -30,18 +36,18 @@ class Progress:
         self._began, self._spent_on_pictures = time.monotonic(), 0.0
 
     def report(self, done: int, text: str, picture: Callable | None = None) -> None:
-        """`picture` makes a PIL image; it is asked for only as often as its cost allows."""
+        """`picture` makes a PIL image; it is called only as often as its cost allows."""
         management.throw_exception_if_processing_interrupted()
         shown = self._shown(done, picture)
         self._bar.update_absolute(done, preview=shown and ("JPEG", shown, PREVIEW_PIXELS))
-        say("\n".join((text, *_noted.get(self._node_id, ()))), self._node_id)
+        say(text, self._node_id)
 
     def _shown(self, done: int, picture: Callable | None):
         now = time.monotonic()
         sampling = now - self._began - self._spent_on_pictures
         if picture is None or self._spent_on_pictures > PREVIEW_SHARE * (now - self._began):
             return None
-        # What the last one took, in whichever node: slow ones are made in long stages only.
+        # Seconds of the last picture, of whichever node: slow pictures are made in long stages only.
         if self._last_picture_seconds > max(QUICK_PICTURE_SECONDS, PREVIEW_SHARE * sampling / done * self._total):
             return None
         image = picture()
@@ -50,58 +56,93 @@ class Progress:
         return image
 
 
-def told_seconds(node_id: str, total: float) -> Callable[[float], None]:
-    """Hears how many of so many seconds are done, for a node's bar."""
+def report_seconds(node_id: str, total: float) -> Callable[[float], None]:
+    """A function that shows on a node's bar how many of `total` seconds of sound are done."""
     progress = Progress(node_id, max(1, round(total)))
     return lambda done: progress.report(round(done), f"{done:.0f} of {total:.0f} s")
 
 
+# ---- live text -------------------------------------------------------------------------------------------------------
+
+
 def say(text: str, node_id: str) -> None:
     """Live text on a node."""
-    server.PromptServer.instance.send_progress_text(text, node_id)
+    instance = server.PromptServer.instance
+    instance.send_progress_text(_without_markup(text), node_id, instance.client_id)
 
 
 def show(event: str, view: dict) -> None:
-    """Tells the pages that are open; the pack's own scripts listen."""
+    """Sends an event of the pack to the page that queued the prompt, whose scripts listen."""
     instance = server.PromptServer.instance
     instance.send_sync(event, view, instance.client_id)
 
 
-def note(lines: tuple[str, ...], node_id: str) -> None:
-    """What a user should know before a node goes on, in the log and on the node."""
+_UNSEEN = "\N{ZERO WIDTH SPACE}"
+
+
+def _without_markup(text: str) -> str:
+    """The same to the eye, with neither HTML nor a link or picture of Markdown in it. Pages with Nodes 2.0 read live
+    text as Markdown and would fetch a picture; others show it as it is, so backslashes would be seen.
+    """
+    for mark in "<[]":
+        text = text.replace(mark, mark + _UNSEEN)
+    return text
+
+
+# ---- lasting text ----------------------------------------------------------------------------------------------------
+
+
+class Notes:
+    """The lasting text of a node that runs now: each line once."""
+
+    def __init__(self, node_id: str):
+        self.node_id, self._lines = node_id, {}
+
+    @property
+    def ui(self) -> dict[str, list[dict]]:
+        """The text as a result of the node. Without lines it takes away the text of the run before."""
+        return {TEXT_RESULT: [{"lines": [*self._lines]}]}
+
+    def add(self, lines: Iterable[str]) -> None:
+        lines = list(lines)
+        if lines:
+            self._lines |= dict.fromkeys(lines)
+            show(TEXT_EVENT, {"node": self.node_id, "lines": [*self._lines]})
+
+
+def note(lines: Iterable[str], node_id: str) -> None:
+    """Warnings: into the log, and as lasting text on the node."""
+    lines = tuple(lines)
     for line in lines:
         logger.warning("%s", line)
-    _note_on(node_id, lines)
+    keep(lines, node_id)
 
 
-# What was noted on the nodes that run now: it stays on them below whatever they tell of their progress.
-_noted: dict[str, list[str]] = {}
+def keep(lines: Iterable[str], node_id: str) -> None:
+    """Lasting text on a node: what it has found or made."""
+    _running.get(node_id, Notes(node_id)).add(lines)
 
 
-def _note_on(node_id: str, lines: Iterable[str]) -> None:
-    noted = _noted.get(node_id, [])
-    noted += lines
-    if noted:
-        say("\n".join(noted), node_id)
+_running: dict[str, Notes] = {}
 
 
 class _OnNode(logging.Handler):
-    def __init__(self, node_id: str):
+    def __init__(self, notes: Notes):
         super().__init__(logging.WARNING)
-        self.node_id = node_id
+        self._notes = notes
 
     def emit(self, record: logging.LogRecord):
-        _note_on(self.node_id, [record.getMessage()])
+        self._notes.add([record.getMessage()])
 
 
 @contextmanager
-def notes_on(node_id: str) -> Iterator[None]:
-    """What the library notes while a node runs is shown on that node as well as in the log."""
-    handler, logger = _OnNode(node_id), logging.getLogger(__package__.rsplit(".", 2)[0] + ".acestep_core")
-    logger.addHandler(handler)
-    _noted[node_id] = []
+def notes_on(node_id: str) -> Iterator[Notes]:
+    """The lasting text of a node while it runs, with the warnings that the library logs in that time."""
+    notes = _running[node_id] = Notes(node_id)
+    handler, library = _OnNode(notes), logging.getLogger(__package__.rsplit(".", 2)[0] + ".acestep_core")
+    library.addHandler(handler)
     try:
-        yield
+        yield notes
     finally:
-        logger.removeHandler(handler)
-        del _noted[node_id]
+        library.removeHandler(handler)
+        del _running[node_id]

@@ -1,6 +1,7 @@
-"""The workflow that a node runs in, for the tags of files."""
+"""The workflow that a node runs in: for the tags of files, and for what a node can know of the nodes around it."""
 
 import json
+from collections.abc import Iterator
 
 from comfy.cli_args import args
 
@@ -16,3 +17,30 @@ def workflow_tags(hidden) -> dict[str, str]:
     others = hidden.extra_pnginfo or {}
     found = {"prompt": hidden.prompt, **{name: others[name] for name in sorted(others, key="workflow".__eq__)}}
     return {name: json.dumps(value, separators=(",", ":")) for name, value in found.items() if value is not None}
+
+
+def song_seconds(prompt: dict | None, node_id: str) -> list[float]:
+    """Lengths of the songs that are made with a node, as their Song nodes say them; one through a link is left out.
+
+    They are the songs from which any node comes that takes something from this one.
+    """
+    links = {one: set(_linked(node)) for one, node in (prompt or {}).items()}
+    takers = _closure({str(node_id)}, {one: {taker for taker, given in links.items() if one in given} for one in links})
+    around = (prompt[one] for one in _closure(takers, links) if one in links)
+    lengths = (node["inputs"].get("seconds") for node in around if node.get("class_type") == "AceStepSong")
+    return [length for length in lengths if isinstance(length, int | float)]
+
+
+def _linked(node: dict) -> Iterator[str]:
+    """Ids of the nodes from which a node's inputs come."""
+    for given in node.get("inputs", {}).values():
+        if isinstance(given, list) and len(given) == 2:
+            yield str(given[0])
+
+
+def _closure(start: set[str], onward: dict[str, set[str]]) -> set[str]:
+    found, new = set(start), set(start)
+    while new:
+        new = {far for near in new for far in onward.get(near, ())} - found
+        found |= new
+    return found

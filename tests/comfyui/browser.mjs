@@ -9,6 +9,7 @@
 // numbers, the most they may be); their end is waited for, and what our widgets showed is reported. --ui, --api and
 // --shot write the last workflow and its picture to files, which is how workflows/ is made.
 // Needs playwright-core (NODE_PATH) and a Chromium (CHROMIUM).
+// --frame 5,6 frames these nodes in the picture, not the whole graph. A run reports nodes that lay over others meanwhile.
 import { readFileSync, writeFileSync } from "node:fs"
 import { createRequire } from "node:module"
 import { basename } from "node:path"
@@ -17,10 +18,14 @@ import { parseArgs } from "node:util"
 const { chromium } = createRequire(import.meta.url)("playwright-core")
 
 const RUN_MS = 300_000
+// Of a graph, and of a workflow that opens as an app.
+const RUN_BUTTONS = "[data-testid=queue-button]:visible, button:has([data-testid=linear-run-button-icon]):visible"
 const VIEW = { width: 1600, height: 900 }
+const PAGE_VIEW = { width: 1200, height: 900 } // for the picture of a workflow that opens as an app
 const SHOT_VIEW = { width: 2600, height: 1400 } // large enough that text of a whole workflow can be read
 // What menus cover at the sides of the page, and what is left free around a picture, in pixels.
 const MARGINS = { left: 85, top: 135, right: 40, bottom: 95, air: 20 }
+const CARD = 4 / 3 // width to height of a picture of some nodes, as the template browser's cards show most of it
 
 // Seen in a ComfyUI without any pack: its own order of starting, and its own questions that --disable-api-nodes stops.
 const CONSOLE_NOISE =
@@ -31,6 +36,7 @@ const HTTP_NOISE = /user\.css|comfy\.templates\.json|\/settings\/|\/userdata|\/d
 // First visits bring dialogs and panels that would lie over the workflow.
 const SETTINGS = {
   "Comfy.TutorialCompleted": true,
+  "Comfy.OnboardingCoachmarks.Seen": ["appMode", "firstRun"],
   "Comfy.Notification.ShowVersionUpdates": false,
   "Comfy.Workflow.Persist": false,
   "Comfy.RightSidePanel.IsOpen": false,
@@ -45,11 +51,13 @@ const { values: options, positionals } = parseArgs({
     nodes2: { type: "boolean", default: false },
     ui: { type: "string" },
     api: { type: "string" },
-    shot: { type: "string" }
+    shot: { type: "string" },
+    frame: { type: "string", default: "" }
   }
 })
 const [server, ...files] = positionals
 if (!files.length) throw new Error("usage: browser.mjs SERVER_URL WORKFLOW.json...")
+Object.assign(MARGINS, { only: options.frame.split(",").filter(Boolean), ratio: CARD })
 const url = server.replace(/\/$/, "")
 const runs = JSON.parse(options.run)
 
@@ -141,21 +149,31 @@ async function describe() {
   return {
     missing: nodes.filter((node) => !node.subgraph && !(node.type in known)).map((node) => node.type),
     invalid: nodes.filter((node) => node.has_errors).map((node) => node.type),
+    // What a workflow that opens as an app lets one set on its page.
+    page: [...document.querySelectorAll("[data-testid=builder-widget-label]")].map((label) => label.innerText.trim()),
     api: prompt.output,
     ui: prompt.workflow
   }
 }
 
-// Shows the whole graph between the menus; the part of the page that it fills.
-function fitView({ left, top, right, bottom, air }) {
+// Shows the graph between the menus, all of it or the nodes in `only`; the part of the page that it fills.
+function fitView({ left, top, right, bottom, air, only = [], ratio = 0 }) {
   const { graph, canvas } = window.app
-  const boxes = graph._nodes.map((node) => [node.pos[0], node.pos[1] - 50, node.size[0], node.size[1] + 50])
-  boxes.push(...graph._groups.map((group) => [...group.pos, ...group.size]))
+  const nodes = graph._nodes.filter((node) => !only.length || only.includes(String(node.id)))
+  const boxes = nodes.map((node) => [node.pos[0], node.pos[1] - 50, node.size[0], node.size[1] + 50])
+  if (!only.length) boxes.push(...graph._groups.map((group) => [...group.pos, ...group.size]))
   if (!boxes.length) return null
-  const x = Math.min(...boxes.map((box) => box[0]))
-  const y = Math.min(...boxes.map((box) => box[1]))
-  const width = Math.max(...boxes.map((box) => box[0] + box[2])) - x
-  const height = Math.max(...boxes.map((box) => box[1] + box[3])) - y
+  let x = Math.min(...boxes.map((box) => box[0]))
+  let y = Math.min(...boxes.map((box) => box[1]))
+  let width = Math.max(...boxes.map((box) => box[0] + box[2])) - x
+  let height = Math.max(...boxes.map((box) => box[1] + box[3])) - y
+  if (only.length) {
+    const more = [Math.max(0, height * ratio - width), Math.max(0, width / ratio - height)]
+    x -= more[0] / 2
+    width += more[0]
+    y -= more[1] / 2
+    height += more[1]
+  }
   const page = canvas.canvas.getBoundingClientRect()
   const room = [window.innerWidth - left - right, window.innerHeight - top - bottom]
   const scale = Math.min(1.2, room[0] / width, room[1] / height)
@@ -176,21 +194,38 @@ function changeWidgets(changes) {
 
 async function run(page) {
   const asked = page.waitForResponse((answer) => answer.request().method() === "POST" && answer.url().endsWith("/prompt"))
-  await page.getByTestId("queue-button").first().click()
+  await page.locator(RUN_BUTTONS).first().click()
   const answer = await asked
   const body = await answer.json()
   if (!answer.ok()) return { status: "refused", error: body.error, nodeErrors: body.node_errors }
   const deadline = Date.now() + RUN_MS
   const seen = []
+  const overlaps = new Set()
   while (Date.now() < deadline) {
     const history = await (await page.request.get(`${url}/history/${body.prompt_id}`)).json()
     const entry = history[body.prompt_id]
     if (entry) await page.waitForTimeout(500) // the page hears of it a little later
     await look(page, seen)
-    if (entry) return { status: entry.status.status_str, outputs: entry.outputs, messages: entry.status.messages, seen }
+    for (const pair of await page.evaluate(overlapping)) overlaps.add(pair)
+    const shown = { seen, overlaps: [...overlaps] }
+    if (entry) return { status: entry.status.status_str, outputs: entry.outputs, messages: entry.status.messages, ...shown }
     await page.waitForTimeout(250)
   }
-  return { status: "unfinished", seen }
+  return { status: "unfinished", seen, overlaps: [...overlaps] }
+}
+
+// "Song 2 over Note 12", of nodes as they are drawn: in Nodes 2.0 they are elements, whose size may be another.
+function overlapping() {
+  const { scale } = window.app.canvas.ds
+  const boxes = window.app.graph._nodes.map((node) => {
+    const element = document.querySelector(`[data-node-id="${node.id}"]`)
+    const drawn = element?.getBoundingClientRect()
+    const [width, height] = drawn ? [drawn.width / scale, drawn.height / scale] : [node.size[0], node.size[1] + 30]
+    return { name: `${node.title} ${node.id}`, x: node.pos[0], y: node.pos[1] - 30, width, height }
+  })
+  const cover = (a, b) =>
+    a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height
+  return boxes.flatMap((a, i) => boxes.slice(i + 1).filter((b) => cover(a, b)).map((b) => `${a.name} over ${b.name}`))
 }
 
 // Adds what the pack's own widgets show now, where it has changed.
@@ -215,7 +250,8 @@ function drawnWidgets() {
 
 async function picture(page, file, hasRun) {
   if (hasRun) await page.waitForTimeout(7000) // players come, and the word that the job is done goes
-  const clip = await page.evaluate(fitView, MARGINS) // nodes have grown by what they show
+  if (report.page.length) await page.setViewportSize(PAGE_VIEW)
+  const clip = report.page.length ? null : await page.evaluate(fitView, MARGINS) // nodes have grown by what they show
   await page.waitForTimeout(500)
   const jpeg = /\.jpe?g$/.test(file)
   await page.screenshot({ path: file, clip: clip ?? undefined, ...(jpeg ? { type: "jpeg", quality: 80 } : {}) })

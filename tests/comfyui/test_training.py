@@ -6,7 +6,7 @@ from comfyui_tests import material, prompts
 from comfyui_tests.listening import hear
 from safetensors.numpy import load_file
 
-EVENT = "acestep-cascade.training"
+EVENT, TEXT_EVENT = "acestep-cascade.training", "acestep-cascade.text"
 STEPS = 6
 SONG = ["song", "text", "latent", "stage", "vocode", "save"]
 
@@ -104,8 +104,9 @@ def test_cancel_keeps_what_was_learnt_and_run_goes_on_exactly(comfy, server, pro
 
     asked = []
     run = comfy.run(named(only, "stopped", steps=400), on_event=cancel_after_a_step)
-    assert run.interrupted and "kept at step" in run.texts_of("train")[-1]
-    kept = int(run.texts_of("train")[-1].split()[3])
+    lines = [event.data["lines"] for event in run.events if event.type == TEXT_EVENT and event.data["node"] == "train"]
+    assert run.interrupted and "saved at step" in lines[-1][-1]
+    kept = int(lines[-1][-1].split()[3])
     assert asked[0] <= kept <= asked[0] + 20 and not _adapter(server, "stopped").exists()
     on = comfy.run(named(only, "stopped", steps=400), on_event=lambda event: _stop_at(comfy, event, kept + 3))
     first = next(event.data["step"] for event in on.events if event.type == EVENT)

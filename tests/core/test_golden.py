@@ -28,7 +28,7 @@ from acestep_pack.acestep_core.models.kept import Kept
 from acestep_pack.acestep_core.models.semantic_codes import semantic_hints, semantic_tokens, tokens_of_codes
 from acestep_pack.acestep_core.models.velocity import prepare
 from acestep_pack.acestep_core.models.vocoder import Context
-from acestep_pack.acestep_core.training.objective import Learning, flow_loss
+from acestep_pack.acestep_core.training.objective import TrainableVelocity, flow_loss
 from safetensors.torch import load_file, save_file
 
 GOLDEN = Path(os.environ.get("ACESTEP_GOLDEN") or Path(__file__).resolve().parents[1] / "golden")
@@ -282,15 +282,17 @@ def test_adapter(load, case, tmp_path):
     assert torch.equal(velocity_of(model, tensors), before)
 
 
-@pytest.mark.parametrize("frugal", [False, True], ids=["kept", "frugal"])
+@pytest.mark.parametrize("recomputed", [False, True], ids=["stored", "gradient_checkpointing"])
 @pytest.mark.parametrize("case", cases("train_step"))
-def test_train_step(load, case, frugal):
+def test_train_step(load, case, recomputed):
     model, tensors = load(case["model"]), tensors_of(case)
     null = model.condition_encoder.null_condition_emb.detach()
     condition = Condition(tensors["in.encoder_hidden_states"], null, time_last(tensors["in.context_latents"]))
     network = deepcopy(model.transformer).requires_grad_(True)
     music, noised = time_last(tensors["in.x0"]), time_last(tensors["in.x1"])
-    loss = flow_loss(Learning(network, condition, torch.float32, frugal), music, noised, tensors["in.t"]).mean()
+    loss = flow_loss(
+        TrainableVelocity(network, condition, torch.float32, recomputed), music, noised, tensors["in.t"]
+    ).mean()
     assert_near(loss.detach()[None], tensors["out.loss"], FORWARD)
     loss.backward()
     names = [name for name in tensors if name.startswith("out.grad.")]

@@ -47,7 +47,7 @@ def test_adapters_are_found_by_name(model, tmp_path):
     save_adapter(lora(model), loras / "smooth.safetensors", "comfyui")
     save_adapter(lora(model), loras / "folder")
     save_file({"lora_unet_down_blocks_0.lora_down.weight": torch.zeros(1, 1)}, loras / "picture.safetensors")
-    assert list(list_adapters()) == ["jazz/folder", "jazz/smooth.safetensors"]
+    assert list(list_adapters()) == ["jazz/folder", "jazz/smooth.safetensors", "tiny-l-chiptune.safetensors"]
     assert find_adapter("jazz/smooth") == loras / "smooth.safetensors"
     assert find_adapter("smooth", [loras]) == loras / "smooth.safetensors"
     with pytest.raises(UserError, match="nope: there is no such adapter; searched as a path and by name in .*loras"):

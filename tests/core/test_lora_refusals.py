@@ -1,6 +1,7 @@
 """Files and folders that hold no adapter to wear say why."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,59 @@ def in_fp8(model):
 
 def only_alpha(model):
     save_file({f"{PEFT}.alpha": torch.tensor(1.0)}, "x.safetensors")
+
+
+def saved(*shapes_of_parts, fill=0.0):
+    """A maker of a file with tensors of these shapes, by the ends of their keys."""
+
+    def make(model):
+        tensors = {f"{PEFT}.{part}": torch.full(shape, fill) for part, shape in shapes_of_parts}
+        save_file(tensors, "x.safetensors")
+
+    return make
+
+
+GOOD_A, GOOD_B = (A, (4, 32)), (B, (32, 4))
+LOCON = (("lora_down.weight", (4, 32)), ("lora_up.weight", (32, 4)), ("lora_mid.weight", (4, 3, 1)))
+LOKR = (("lokr_w1", (2**13, 2**8)), ("lokr_w2", (2**13, 2**8)))
+LOHA = (*((f"hada_w{n}_a", (32, 4)) for n in (1, 2)), ("hada_w1_b", (4, 32)), ("hada_w2_b", (4, 16)))
+DAMAGED = [
+    ("a scalar", saved((A, ()), GOOD_B), r"lora_A.weight has the shape \[\], which that part of an adapter never has"),
+    ("one axis", saved(GOOD_A, (B, (32,))), r"lora_B.weight has the shape \[32\]"),
+    ("no rank", saved((A, (0, 32)), (B, (32, 0))), r"has the shape \[0, 32\]"),
+    ("two alphas", saved(GOOD_A, GOOD_B, ("alpha", (2,))), r"alpha has the shape \[2\]"),
+    ("NaN", saved(GOOD_A, GOOD_B, fill=math.nan), "lora_A.weight holds NaN or infinity, as after a training"),
+    ("infinity", saved(GOOD_A, GOOD_B, fill=-math.inf), "holds NaN or infinity"),
+    ("a kernel above", saved((A, (4, 32, 2)), (B, (32, 4, 2))), r"an upper half of shape \[32, 4, 2\]"),
+    (
+        "a core of another rank",
+        saved(("lora_down.weight", (4, 32)), ("lora_up.weight", (32, 4)), ("lora_mid.weight", (4, 3, 1))),
+        "is of rank 3 in its lower half and 4 in its upper",
+    ),
+    ("a magnitude of others", saved(GOOD_A, GOOD_B, ("dora_scale", (31, 1))), "a magnitude of 31 numbers for 32 rows"),
+    (
+        "columns of others",
+        saved(GOOD_A, GOOD_B, ("dora_scale", (1, 31))),
+        "a magnitude of 31 numbers for 32 rows",
+    ),
+    (
+        "a huge product",
+        saved(*LOKR),
+        "has factors for a layer of shape",
+    ),
+    (
+        "two products",
+        saved(*LOHA),
+        "multiplies two products of different shapes",
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), [case[1:] for case in DAMAGED], ids=[case[0] for case in DAMAGED])
+def test_a_damaged_file_is_refused_by_name(make, message):
+    make(None)
+    with pytest.raises(UserError, match=rf"^x\.safetensors: .*{message}"):
+        read_adapter("x.safetensors")
 
 
 def cut_off(model):

@@ -16,19 +16,19 @@ from acestep_pack.acestep_core.lora.facts import TRAINING
 from acestep_pack.acestep_core.song import Song
 from acestep_pack.acestep_core.spec import LatentSpec
 from acestep_pack.acestep_core.training.distillation import Distiller
-from acestep_pack.acestep_core.training.loop import Loop
+from acestep_pack.acestep_core.training.loop import TrainingLoop
 from acestep_pack.acestep_core.training.lora import Trainer
 from acestep_pack.acestep_core.training.prepare import Example
-from acestep_pack.acestep_core.training.settings import DistillSettings, LoraSettings, Rhythm, Size
+from acestep_pack.acestep_core.training.settings import DistillSettings, Intervals, LoraSettings, Size
 from safetensors.torch import load_file
 
 FILES = Path(__file__).resolve().parents[1] / "compat" / "training"
 EXPECTED = json.loads((FILES / "expected.json").read_text())
 LATENTS = LatentSpec(channels=4, samples_per_frame=480, sample_rate_hz=16_000)
-RHYTHM = Rhythm(save=3, measure=2)
+INTERVALS = Intervals(save=3, measure=2)
 COURSE = {"steps": 6, "accumulate": 2, "warm_up": 2, "learning_rate": 1e-2, "crop_seconds": 1.0}
 ADAPTER = {"rank": 1, "alpha": 2.0, "targets": ("self",), "preserve": 0.25, "hold_out": 0.2, "dropout": 0.1}
-ADAPTER |= {"start": 0.9, "end": 0.1, "frugal": True}
+ADAPTER |= {"start": 0.9, "end": 0.1, "gradient_checkpointing": True}
 STUDENT = {"size": Size(8, 12, 1, 1, 1), "match": "both", "start": 0.5}
 
 
@@ -44,16 +44,16 @@ def examples():
 def training(tmp_path, examples):
     """A training of a kind on a copy of the stored folder, or in a new one."""
 
-    def make(kind: str, is_stored: bool = True, **changed) -> Loop:
+    def make(kind: str, is_stored: bool = True, **changed) -> TrainingLoop:
         work, model = tmp_path / f"{kind}.training", load_stage_model(FILES / "model")
         if is_stored and not work.exists():
             shutil.copytree(FILES / work.name, work)
         if kind == "lora":
             settings = LoraSettings(**{**COURSE, **ADAPTER, **changed})
             facts, vocoder = {"trigger words": "zzt"}, SimpleNamespace(latents=LATENTS)
-            return Trainer(model, examples[:5], vocoder, work, settings, RHYTHM, facts, songs=examples[5:])
+            return Trainer(model, examples[:5], vocoder, work, settings, INTERVALS, facts, songs=examples[5:])
         settings = DistillSettings(**{**COURSE, **STUDENT, **changed})
-        return Distiller(model, examples[:5], LATENTS, work, settings, torch.float32, RHYTHM)
+        return Distiller(model, examples[:5], LATENTS, work, settings, torch.float32, INTERVALS)
 
     return make
 
@@ -84,11 +84,16 @@ def test_a_new_training_takes_the_steps_that_it_took_before(training, kind):
     check_close(steps_of(training(kind, is_stored=False)), EXPECTED[kind]["steps"])
 
 
-@pytest.mark.parametrize("kind, changed, named", [
-    ("lora", {"frugal": False}, "frugal"), ("lora", {"rank": 2}, "rank"), ("distill", {"frugal": True}, "frugal"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "kind, changed, named",
+    [
+        ("lora", {"gradient_checkpointing": False}, "gradient checkpointing"),
+        ("lora", {"rank": 2}, "rank"),
+        ("distill", {"gradient_checkpointing": True}, "gradient checkpointing"),
+    ],
+)
 def test_a_stored_training_is_not_gone_on_with_under_other_settings(training, kind, changed, named):
-    with pytest.raises(UserError, match=f"holds a training with other {named}; go on with the same"):
+    with pytest.raises(UserError, match=f"holds a training with other {named}; resume it with the same"):
         training(kind, **changed)
 
 

@@ -15,7 +15,7 @@ def folder_of(tmp_path, **files):
 
 
 def words(dataset):
-    return {clip.path.stem: dict(clip.words) for clip in dataset.clips}
+    return {clip.path.stem: dict(clip.labels) for clip in dataset.clips}
 
 
 def test_words_stand_beside_a_clip_in_any_form(tmp_path):
@@ -73,7 +73,7 @@ def test_bad_words_leave_a_clip_out_and_never_the_others(tmp_path):
     reasons = {one.path.stem: one.reason for one in found.left_out}
     assert reasons["a"] == "has no caption; write one into a.txt, or give all clips a trigger word"
     assert reasons["b"].startswith("bpm: got 9000, expected a number from 30 to 300")
-    assert reasons["c"].startswith("c.json: is not JSON")
+    assert reasons["c"].startswith("c.json: cannot be read as JSON")
 
 
 def test_a_trigger_word_begins_every_caption_and_is_caption_enough(tmp_path):
@@ -84,7 +84,7 @@ def test_a_trigger_word_begins_every_caption_and_is_caption_enough(tmp_path):
 
 def test_what_was_heard_never_replaces_what_a_user_says(tmp_path):
     clip = read_dataset(folder_of(tmp_path, a__wav="", a__txt="caption: x\nbpm: 90")).clips[0]
-    song = clip.song(20, heard={"bpm": 120, "key": "A minor"})
+    song = clip.song(20, measured={"bpm": 120, "key": "A minor"})
     assert (song.bpm, song.key, song.seconds) == (90, "A minor", 20)
 
 
@@ -105,7 +105,7 @@ def test_a_row_speaks_of_one_clip(tmp_path):
     rows = ["b/01.wav,of b", "02.wav,of whom", "x/03.wav,three", "04.wav,four", "x/04.wav,or four"]
     (tmp_path / "table.csv").write_text("\n".join(["file,caption", *rows, "x/03.wav,again", "gone.wav,no"]))
     found = read_dataset(tmp_path)
-    told = {clip.path.relative_to(tmp_path).as_posix(): clip.words["caption"] for clip in found.clips}
+    told = {clip.path.relative_to(tmp_path).as_posix(): clip.labels["caption"] for clip in found.clips}
     assert told == {"b/01.wav": "of b", "a/03.wav": "again"} and len(found.left_out) == 4
     assert found.notes[:3] == (
         "table.csv names 1 clips more than once, of each the last row was read; first x/03.wav",
@@ -120,3 +120,232 @@ def test_a_caption_that_is_no_text_leaves_its_clip_out(tmp_path, caption):
     found = read_dataset(folder_of(tmp_path, a__wav="", a__json={"caption": caption}, b__wav="", b__txt="ok"), "zorb")
     assert list(words(found)) == ["b"]
     assert [one.reason for one in found.left_out] == [f"caption: got {caption!r}, expected text"]
+
+
+# ---- layouts of other programs ---------------------------------------------------------------------------------------
+
+VERSE = "[Verse 1]\nwe run\n\n[Chorus]\nwe fly"
+
+
+@pytest.mark.parametrize(
+    "files, reading",
+    [
+        ({"a__caption__txt": "dark house", "a__txt": VERSE}, "1 *.txt as lyrics, by their section tags"),
+        ({"x__csv": "File,Caption\na.wav,dark house\n", "a__txt": VERSE}, "1 *.txt as lyrics, by their section tags"),
+        ({"a__caption__txt": "dark house", "a__lyrics__txt": VERSE}, "1 *.lyrics.txt as lyrics"),
+        ({"a_prompt__txt": "dark house", "a_lyrics__txt": VERSE}, "1 *_lyrics.txt as lyrics"),
+        ({"a__json": {"caption": "dark house"}, "a__txt": VERSE}, "1 *.txt as lyrics, by their section tags"),
+    ],
+)
+def test_lyrics_are_read_as_lyrics_wherever_they_stand(tmp_path, files, reading):
+    found = read_dataset(folder_of(tmp_path, a__wav="", **files))
+    assert words(found) == {"a": {"caption": "dark house", "lyrics": VERSE}}
+    assert reading in found.readings
+
+
+def test_lines_beside_a_caption_are_lyrics_without_tags_too_and_one_line_is_a_caption(tmp_path):
+    found = read_dataset(folder_of(tmp_path, a__wav="", a__caption__txt="dark house", a__txt="we run\nwe fly"))
+    assert words(found) == {"a": {"caption": "dark house", "lyrics": "we run\nwe fly"}}
+    assert found.readings == ("1 *.caption.txt as caption", "1 *.txt as lyrics, as another file gives the caption")
+
+
+def test_lyrics_alone_leave_a_clip_out_and_say_as_what_they_were_read(tmp_path):
+    found = read_dataset(folder_of(tmp_path, a__wav="", a__txt=VERSE))
+    assert [one.reason for one in found.left_out] == [
+        "has no caption; a.txt was read as lyrics; write one into a.caption.txt, or give all clips a trigger word"
+    ]
+    assert words(read_dataset(tmp_path, "zorb")) == {"a": {"lyrics": VERSE}}
+
+
+SIDE_STEP = """# made by hand
+caption: dark house
+genre: house
+bpm: 124
+key: A minor
+signature: 4/4
+custom_tag: zorb
+is_instrumental: false
+repeat: 3
+# lyrics follow
+lyrics:
+[Verse]
+# not a comment any more
+we run
+"""
+
+
+def test_a_side_step_sidecar_is_read_field_by_field(tmp_path):
+    found = read_dataset(folder_of(tmp_path, a__wav="", a__txt=SIDE_STEP))
+    assert words(found)["a"] == {
+        "caption": "zorb, dark house",
+        "lyrics": "[Verse]\n# not a comment any more\nwe run",
+        "bpm": 124,
+        "key": "A minor",
+        "time_signature": "4/4",
+    }
+    assert found.clips[0].repeat == 3 and found.notes == () and found.readings == ("1 *.txt as fields",)
+    song = found.clips[0].song(20)
+    assert (song.bpm, song.key, song.time_signature) == (124, "A minor", "4")
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("caption: x\nis_instrumental: true\nlyrics:\nla", {"caption": "x", "lyrics": "[Instrumental]"}),
+        ("genre: soul\nbpm: 90", {"caption": "soul", "bpm": 90}),
+        ("caption: x\ngenre: soul", {"caption": "x"}),
+        ("caption: x\ncustom_tag: zorb\ntag_position: append", {"caption": "x, zorb"}),
+        ("caption: x\ncustom_tag: zorb\ntag_position: replace", {"caption": "zorb"}),
+        ("caption: the zorb band\ncustom_tag: zorb", {"caption": "the zorb band"}),
+        ("lyrics: la\nla\nrepeat: 2\ncustom_tag: zorb\n", {"caption": "zorb", "lyrics": "la\nla"}),
+        ("Genre: soul\nMood: warm", {"caption": "Genre: soul Mood: warm"}),
+        ("caption: warm\nand dark: soul", {"caption": "warm and dark: soul"}),
+        ("caption: x\r\nlyrics: la\r\nla", {"caption": "x", "lyrics": "la\nla"}),
+    ],
+)
+def test_fields_of_a_sidecar(tmp_path, text, expected):
+    (tmp_path / "a.wav").write_bytes(b"")
+    (tmp_path / "a.txt").write_bytes(text.encode())
+    assert words(read_dataset(tmp_path)) == {"a": expected}
+
+
+def test_an_unknown_field_beside_a_caption_is_named_and_never_part_of_it(tmp_path):
+    found = read_dataset(folder_of(tmp_path, a__wav="", a__txt="caption: x\nartist: me\nmood: sad"))
+    assert words(found) == {"a": {"caption": "x"}}
+    assert found.notes[0].startswith("not read: artist, mood; the fields are caption, lyrics")
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("caption: x\nrepeat: often", "repeat: got 'often', expected a whole number from 1 to 1000"),
+        ("caption: x\nis_instrumental: maybe", "instrumental: got 'maybe', expected true or false"),
+        (
+            "caption: x\ncustom_tag: z\ntag_position: middle",
+            "custom tag: got 'z' to 'middle', expected text and one of",
+        ),
+    ],
+)
+def test_a_field_without_meaning_leaves_its_clip_out(tmp_path, text, reason):
+    found = read_dataset(folder_of(tmp_path, a__wav="", a__txt=text, b__wav="", b__txt="ok"))
+    assert list(words(found)) == ["b"] and found.left_out[0].reason.startswith(reason)
+
+
+def original_dataset(**changed):
+    sample = {"id": "1f", "audio_path": "./sub/a.wav", "filename": "a.wav", "caption": "dark house", "genre": "house"}
+    sample |= {"lyrics": VERSE, "raw_lyrics": VERSE, "formatted_lyrics": "", "bpm": 124, "keyscale": "A minor"}
+    sample |= {"timesignature": "4", "duration": 31, "language": "en", "is_instrumental": False, "custom_tag": ""}
+    sample |= {"labeled": True, "prompt_override": None}
+    metadata = {"name": "mine", "custom_tag": "zorb", "tag_position": "append", "genre_ratio": 0, "num_samples": 2}
+    other = {"audio_path": "/somewhere/else/b.wav", "caption": "pads", "is_instrumental": True, "lyrics": "no"}
+    return {"metadata": metadata, "samples": [sample | changed, other]}
+
+
+def test_the_originals_dataset_is_read(tmp_path):
+    (tmp_path / "sub").mkdir()
+    for clip in ("sub/a.wav", "b.wav"):
+        (tmp_path / clip).write_bytes(b"")
+    folder_of(tmp_path, my_dataset__json=original_dataset())
+    found = read_dataset(tmp_path)
+    assert words(found) == {
+        "b": {"caption": "pads, zorb", "lyrics": "[Instrumental]"},
+        "a": {
+            "caption": "dark house, zorb",
+            "lyrics": VERSE,
+            "bpm": 124,
+            "key": "A minor",
+            "time_signature": "4",
+            "language": "en",
+        },
+    }
+    assert found.readings == ("my_dataset.json: 2 rows as fields",) and found.notes == ()
+
+
+def test_the_originals_dataset_goes_with_its_csv_of_tempo_and_key(tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"")
+    table = "File,Artist,Title,BPM,Key,Camelot\na.wav,,,190,D major,10B\n"
+    folder_of(tmp_path, key_bpm__csv=table, dataset__json=original_dataset(audio_path="a.wav", bpm=None))
+    labels = words(read_dataset(tmp_path))["a"]
+    assert (labels["bpm"], labels["key"], labels["caption"]) == (190, "A minor", "dark house, zorb")
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("[" * 100_000, "dataset.json: cannot be read as JSON"),
+        ("{}", "dataset.json: has no samples, expected an array of objects"),
+        ('{"samples": [1]}', "dataset.json: has no samples, expected an array of objects"),
+        ('{"samples": [{"caption": "x"}]}', "dataset.json line 1: names no clip"),
+    ],
+)
+def test_a_dataset_that_cannot_be_read_is_told_by_its_file(tmp_path, text, message):
+    folder_of(tmp_path, a__wav="", a__txt="x", dataset__json=text)
+    with pytest.raises(UserError, match=message):
+        read_dataset(tmp_path)
+
+
+def test_json_of_something_else_is_no_dataset(tmp_path):
+    folder_of(tmp_path, a__wav="", a__txt="x", notes__json="[" * 100_000, list__json='[{"x": 1}]', more__json="{}")
+    assert words(read_dataset(tmp_path)) == {"a": {"caption": "x"}}
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+@pytest.mark.parametrize("name", ["table.csv", "table.tsv"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_table_has_any_delimiter(tmp_path, mark, name, encoding):
+    (tmp_path / "a.wav").write_bytes(b"")
+    rows = (("file", "caption", "bpm"), ("a.wav", '"häuser, dunkel; alt"', "120"))
+    (tmp_path / name).write_bytes("\r\n".join(map(mark.join, rows)).encode(encoding))
+    assert words(read_dataset(tmp_path)) == {"a": {"caption": "häuser, dunkel; alt", "bpm": "120"} | {"bpm": 120}}
+
+
+def test_a_row_with_more_cells_than_the_head_is_noted(tmp_path):
+    folder_of(tmp_path, a__wav="", table__csv="file,caption\na.wav,house, deep, dark\n")
+    found = read_dataset(tmp_path)
+    assert "table.csv: 1 rows have more cells than the head, first line 2; quote texts with commas" in found.notes
+
+
+def test_of_two_names_for_a_field_its_own_counts(tmp_path):
+    folder_of(tmp_path, a__wav="", a__json={"tags": ["a", "b"], "caption": "x", "prompt": "y"})
+    folder_of(tmp_path, b__wav="", b__json={"tags": ["a", "b"], "prompt": "y"})
+    assert words(read_dataset(tmp_path)) == {"a": {"caption": "x"}, "b": {"caption": "a, b"}}
+
+
+# ---- damaged files ---------------------------------------------------------------------------------------------------
+
+
+def test_a_sidecar_of_any_damage_leaves_out_its_clip_alone(tmp_path):
+    damages = {
+        "deep.json": b'{"caption": ' + b"[" * 100_000,
+        "huge.json": b'{"caption": "x", "bpm": 1' + b"0" * 400 + b"}",
+        "list.json": b"[]",
+        "bytes.txt": b"\xff\xfa\x00",
+        "latin.caption.txt": "häuser".encode("latin-1"),
+        "half.json": b'{"caption": "\\ud800"}',
+    }
+    folder_of(tmp_path, good__wav="", good__txt="ok")
+    for name, data in damages.items():
+        (tmp_path / f"{name.split('.')[0]}.wav").write_bytes(b"")
+        (tmp_path / name).write_bytes(data)
+    found = read_dataset(tmp_path)
+    assert list(words(found)) == ["good"] and len(found.left_out) == len(damages)
+    for one in found.left_out:
+        assert len(one.reason) < 300 and one.reason.startswith(one.path.stem), one.reason
+
+
+def test_lines_of_a_table_that_cannot_be_read_are_noted_and_the_others_read(tmp_path):
+    lines = ['{"file": "a.wav", "caption": "x"}', "[" * 100_000, "no", '{"caption": "nameless"}']
+    folder_of(tmp_path, a__wav="", table__jsonl="\n".join(lines))
+    found = read_dataset(tmp_path)
+    assert words(found) == {"a": {"caption": "x"}}
+    assert found.notes[0].startswith(
+        "table.jsonl: 2 lines cannot be read; first line 2: cannot be read as JSON (nested"
+    )
+    assert found.notes[1] == "table.jsonl has 1 rows that name no clip; first line 4"
+
+
+def test_notes_hold_no_control_characters_and_are_short(tmp_path):
+    folder_of(tmp_path, a__wav="", a__json={"caption": "x", "\x1b[2J": 1, **{f"k{i}" * 60: 1 for i in range(50)}})
+    (tmp_path / "table.csv").write_text("file,caption\nno\x07.wav,x\n")
+    notes = read_dataset(tmp_path).notes
+    assert len(notes) >= 2 and all(note.isprintable() and len(note) < 1000 for note in notes)

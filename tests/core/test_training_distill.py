@@ -18,8 +18,8 @@ from acestep_pack.acestep_core.models.velocity import prepare
 from acestep_pack.acestep_core.song import Song
 from acestep_pack.acestep_core.training.distillation import Distiller
 from acestep_pack.acestep_core.training.prepare import Example
-from acestep_pack.acestep_core.training.prune import cut, kept_layers
-from acestep_pack.acestep_core.training.settings import DistillSettings, Rhythm, Size
+from acestep_pack.acestep_core.training.prune import kept_layers, prune
+from acestep_pack.acestep_core.training.settings import DistillSettings, Intervals, Size
 
 ROOT = Path(__file__).resolve().parents[2]
 WHOLE, SMALL = Size(32, 48, 2, 2, 1), Size(16, 24, 1, 1, 1)
@@ -30,7 +30,7 @@ def distiller(tiny_family, tmp_path):
     """Trainings of a student of m on five clips drawn at random."""
     teacher, vocoder = load_stage_model(tiny_family / "m"), load_vocoder(tiny_family / "vae")
 
-    def make(folder="work", rhythm=Rhythm(save=2, measure=2), dtype=torch.float32, size=SMALL, **changed):  # noqa: B008
+    def make(folder="work", intervals=Intervals(save=2, measure=2), dtype=torch.float32, size=SMALL, **changed):  # noqa: B008
         draw = torch.Generator().manual_seed(1)
         examples = [
             Example(Path(f"{i}.wav"), Song("x"), torch.randn(1, 8, 60, generator=draw),
@@ -40,7 +40,7 @@ def distiller(tiny_family, tmp_path):
         wish = {"steps": 4, "accumulate": 2, "warm_up": 1, "learning_rate": 3e-3, "crop_seconds": 1.0, "start": 0.5}
         wish["match"] = "teacher"
         settings = DistillSettings(size=size, **{**wish, **changed})
-        return Distiller(teacher, examples, vocoder.latents, tmp_path / folder, settings, dtype, rhythm)
+        return Distiller(teacher, examples, vocoder.latents, tmp_path / folder, settings, dtype, intervals)
 
     return make
 
@@ -52,7 +52,7 @@ def same(one, other):
 def test_where_nothing_is_cut_the_student_is_the_teacher_to_the_bit(distiller):
     one = distiller(size=WHOLE)
     assert same(one.network.state_dict(), one.model.transformer.state_dict())
-    assert one.measure() == 0.0
+    assert one.held_out_loss() == 0.0
 
 
 @pytest.mark.parametrize(
@@ -71,27 +71,28 @@ def test_layers_are_kept_evenly_and_their_windows_alternate(of, count, kept):
 
 def test_channels_that_never_carry_anything_are_those_that_go(distiller):
     one = distiller()
-    teacher, (condition, music, _, t) = one.model.transformer, one._drawn(3, 0)
+    teacher, (condition, music, _, t) = one.model.transformer, one._sample(3, 0)
     with torch.no_grad():  # a teacher whose second half of neurons is silent
         for layer in teacher.layers:
             layer.mlp.up_proj.weight[24:] = 0
-        student = cut(teacher, Size(32, 24, 2, 2, 1), one._see)
+        student = prune(teacher, Size(32, 24, 2, 2, 1), one._calibrate)
         expected, made = (prepare(net, condition)(music, t) for net in (teacher, student))
     torch.testing.assert_close(made, expected, rtol=0, atol=1e-2 * float(expected.std()))
 
 
 def test_a_cut_that_is_seen_is_nearer_to_the_teacher_than_nothing(distiller):
     size = Size(24, 40, 2, 2, 1)
-    seen, nothing = (distiller(name, size=size, begin=name).measure() for name in ("teacher", "nothing"))
+    seen, nothing = (distiller(name, size=size, begin=name).held_out_loss() for name in ("teacher", "nothing"))
     assert seen < 0.5 * nothing
 
 
 @pytest.mark.parametrize(
-    "changed", [{}, {"guidance": 3.0, "frugal": True}, {"match": "both"}, {"match": "music", "begin": "nothing"}]
+    "changed",
+    [{}, {"guidance": 3.0, "gradient_checkpointing": True}, {"match": "both"}, {"match": "music", "begin": "nothing"}],
 )
 @pytest.mark.slow
 def test_it_learns(distiller, changed):
-    one = distiller(steps=40, rhythm=Rhythm(0, 0), hold_out=0.0, **changed)
+    one = distiller(steps=40, intervals=Intervals(0, 0), hold_out=0.0, **changed)
     losses = [it.loss for it in one.run()]
     assert sum(losses[-8:]) < 0.95 * sum(losses[:8])
 
@@ -112,7 +113,7 @@ def test_both_is_three_quarters_of_the_way_from_the_teacher_to_the_music(distill
     losses = {}
     for match in ("teacher", "both", "music"):
         one = distiller(match, match=match, size=WHOLE)  # the teacher itself, to the bit
-        losses[match] = float(one._loss(*one._drawn(1, 0)).detach())
+        losses[match] = float(one._loss(*one._sample(1, 0)).detach())
     assert losses["teacher"] == 0 and losses["both"] == pytest.approx(0.75**2 * losses["music"])
 
 
@@ -150,10 +151,10 @@ def test_bfloat16_learns_nearly_the_same_and_keeps_float32_weights(distiller):
 
 def test_a_guided_teacher_is_matched_guided_and_the_student_plays_without(distiller, tmp_path):
     one = distiller(guidance=3.0)
-    condition, music, _, t = one._drawn(1, 0)
+    condition, music, _, t = one._sample(1, 0)
     velocity = prepare(one.model.transformer, condition)
     with torch.no_grad():
-        assert not torch.allclose(one.wanted(condition, music, t), velocity(music, t))
+        assert not torch.allclose(one.teacher_velocity(condition, music, t), velocity(music, t))
     assert one.times.null_share == 0 and distiller("plain").times.null_share == 0.15
     assert load_stage_model(one.finish(tmp_path / "s")).defaults.guidance_kind == "none"
 
@@ -172,14 +173,14 @@ def test_the_command_makes_a_stage_model_that_plays(tiny_family, tmp_path, capsy
     assert bool(song.samples.isfinite().all()) and song.seconds == pytest.approx(10, abs=0.1)
     assert load_stage_model(tmp_path / "student.training" / "step-000003").name == "step-000003"
     assert cli.main([*wish, "--steps", "4"]) == 0
-    assert "goes on at step 3 of 4 steps" in capsys.readouterr().err
+    assert "resumed at step 3 of 4 steps" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     "wrong, message",
     [
         (["--hidden", "16"], "size: got hidden only; give --intermediate, --layers, --heads, --kv-heads too"),
-        ([], "size: no student of a teacher 32 wide is known; give --hidden,"),
+        ([], "size: got none, and a teacher of hidden size 32 has no default; give --hidden,"),
         (["--made", "0"], "--made: got 0, expected at least 1"),
         (["--captions", "no.txt"], "no.txt: could not be read as text"),
         (

@@ -24,13 +24,16 @@ from acestep_pack.acestep_core.training.bars import Bars
 from acestep_pack.acestep_core.training.folders import folders
 from acestep_pack.acestep_core.training.lora import Trainer, adapted
 from acestep_pack.acestep_core.training.loss_log import LossLog
+from acestep_pack.acestep_core.training.loss_plot import loss_plot_of, picture
 from acestep_pack.acestep_core.training.prepare import Example
-from acestep_pack.acestep_core.training.settings import KINDS, LoraSettings, Rhythm, preset
+from acestep_pack.acestep_core.training.preview import OtherStages, StagePlayer
+from acestep_pack.acestep_core.training.settings import KINDS, Intervals, LoraSettings, preset
 from core_tests.out_of_memory import runs_out
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 SETTINGS = LoraSettings(rank=2, steps=4, accumulate=2, warm_up=1, learning_rate=1e-2, crop_seconds=1.0)
-RHYTHM = Rhythm(save=2, measure=2)
+INTERVALS = Intervals(save=2, measure=2)
 
 
 @pytest.fixture
@@ -38,7 +41,7 @@ def trainer(tiny_family, tmp_path):
     """Trainers on five clips drawn at random, in one work folder unless told another."""
     model, vocoder = load_stage_model(tiny_family / "s"), load_vocoder(tiny_family / "vae")
 
-    def make(folder="work", settings=SETTINGS, rhythm=RHYTHM, facts=None, count=5, frames=60, **changed):
+    def make(folder="work", settings=SETTINGS, intervals=INTERVALS, facts=None, count=5, frames=60, **changed):
         draw = torch.Generator().manual_seed(1)
         with torch.inference_mode(False):  # as a Preparation makes them
             examples = [
@@ -47,7 +50,7 @@ def trainer(tiny_family, tmp_path):
                 for i in range(count)
             ]  # fmt: skip
         settings = dataclasses.replace(settings, **changed)
-        return Trainer(model, examples, vocoder, tmp_path / folder, settings, rhythm, facts)
+        return Trainer(model, examples, vocoder, tmp_path / folder, settings, intervals, facts)
 
     return make
 
@@ -62,8 +65,8 @@ def same(one, other):
 
 VARIANTS = [
     {},
-    {"kind": "dora", "dropout": 0.2, "targets": ("self", "cross", "mlp"), "frugal": True},
-    {"kind": "lokr", "dropout": 0.2, "frugal": True},
+    {"kind": "dora", "dropout": 0.2, "targets": ("self", "cross", "mlp"), "gradient_checkpointing": True},
+    {"kind": "lokr", "dropout": 0.2, "gradient_checkpointing": True},
 ]
 
 
@@ -73,7 +76,7 @@ def test_a_resumed_training_is_an_unbroken_one_to_the_bit(trainer, changed):
     told = [(it.step, it.loss, it.learning_rate, it.held_out) for it in unbroken.run()]
     stopped = trainer("b", **changed)
     first = [(it.step, it.loss, it.learning_rate, it.held_out) for it in islice(stopped.run(), 3)]
-    torch.manual_seed(123)  # nobody else's rng matter
+    torch.manual_seed(123)  # nobody else's random numbers matter
     resumed = trainer("b", **changed)
     assert resumed.step == 2  # where the last checkpoint is
     rest = [(it.step, it.loss, it.learning_rate, it.held_out) for it in resumed.run()]
@@ -94,8 +97,21 @@ def test_a_line_cut_short_by_a_crash_is_forgotten(tmp_path):
     assert LossLog(losses.file, 2).read()[-1][0] == 2 and LossLog(losses.file, 0).read() == []
 
 
+def test_lines_of_a_loss_log_that_are_junk_are_removed_with_a_warning(tmp_path, caplog):
+    file = tmp_path / "losses.csv"
+    lines = [b"step,loss,learning_rate,held_out", b"1,0.5,0.1,", b"2,\xff\xfe,0.1,", b"2,0.25,0.1,0.75", b"two,1,1,1"]
+    lines += [b"", b"1,0.5,0.1,", b"3,1e400,0.1,", b"3,nan,0.1,", b"3,0.125,0.1", b"-3,0.1,0.1,", b"3,0.125,0.1,inf"]
+    file.write_bytes(b"\n".join(lines))
+    rows = LossLog(file, 3).read()
+    assert rows == [(1, 0.5, 0.1, None), (2, 0.25, 0.1, 0.75), (3, 0.125, 0.1, float("inf"))]
+    assert caplog.messages == [f"{file}: 8 lines cannot be read and were removed"]
+    plot = loss_plot_of(rows)
+    assert [step for step, *_ in plot.points] == [1, 2, 3] and plot.held_out == ((2, 0.75),)
+    assert picture(plot, 3).size == (1024, 512)
+
+
 def test_it_learns_and_the_base_stays(trainer):
-    one = trainer(steps=40, hold_out=0.0, rhythm=Rhythm(save=0, measure=0), count=1, frames=30)
+    one = trainer(steps=40, hold_out=0.0, intervals=Intervals(save=0, measure=0), count=1, frames=30)
     before = {name: value.clone() for name, value in one.model.transformer.state_dict().items()}
     losses = [it.loss for it in one.run()]
     assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
@@ -108,7 +124,7 @@ def test_the_saved_adapter_worn_is_what_was_taught(trainer, tmp_path, changed):
     list(one.run())
     peft = adapters.read_adapter(one.finish(tmp_path / "made"))
     comfyui = adapters.read_adapter(one.finish(tmp_path / "made.safetensors"))
-    example = one.learnt_from[0]
+    example = one.train_set[0]
     condition = example.condition(one.model, 60)
     with torch.no_grad():
         taught = prepare(one.network.eval(), condition)(example.latents, 0.5)
@@ -128,47 +144,62 @@ def test_a_loss_that_is_no_number_stops_with_advice_and_spoils_nothing(trainer):
     steps = one.run()
     list(islice(steps, 2))
     kept = weights(one)
-    for example in one.learnt_from:
+    for example in one.train_set:
         example.latents.fill_(torch.nan)
-    with pytest.raises(AceStepError, match="step 3: the loss is no number any more .* lower learning rate than 0.01"):
+    with pytest.raises(AceStepError, match="step 3: the loss is not finite .* lower learning rate than 0.01"):
         next(steps)
     assert same(weights(one), kept) and one.step == 2
     assert [it.name for it in sorted(one.work.glob("step-*"))] == ["step-000002"]
 
 
 def test_out_of_memory_keeps_what_was_learnt(trainer, monkeypatch):
-    one = trainer(rhythm=Rhythm(save=0, measure=0))
+    one = trainer(intervals=Intervals(save=0, measure=0))
     steps = one.run()
     list(islice(steps, 3))
 
     def full(item):
         raise torch.OutOfMemoryError("full")
 
-    monkeypatch.setattr(one, "_gradients", full)
-    with pytest.raises(AceStepError, match="out of memory after 3 steps, which are kept in .* begin a new .*frugal"):
+    monkeypatch.setattr(one, "_add_gradients", full)
+    with pytest.raises(AceStepError, match="out of memory after 3 steps, which are saved in .* begin .*checkpointing"):
         next(steps)
     assert trainer().step == 3
     new = trainer("other")
-    monkeypatch.setattr(new, "_gradients", full)
+    monkeypatch.setattr(new, "_add_gradients", full)
     with pytest.raises(AceStepError, match="out of memory after 0 steps"):
-        new.seconds_of_a_step(Clock)
+        new.measure_step_seconds(Clock)
     assert not new.work.exists()  # so that the same place takes other settings
 
 
 def test_a_preview_without_memory_is_left_out(trainer, monkeypatch, caplog):
-    one = trainer(rhythm=Rhythm(save=0, measure=0, preview=2))
+    one = trainer(intervals=Intervals(save=0, measure=0, preview=2))
     runs_out(monkeypatch, one.vocoder, "decode", lambda *_: True)
     assert [it.preview for it in one.run()] == [None] * 4
-    assert caplog.messages == [f"step {n}: out of memory for the preview, going on without it" for n in (2, 4)]
+    assert caplog.messages == [f"step {n}: out of memory for the preview, continued without it" for n in (2, 4)]
+
+
+def test_a_preview_without_memory_leaves_no_other_stage_on_the_device(trainer, tiny_family, monkeypatch):
+    one = trainer(intervals=Intervals(save=0, measure=0, preview=4))
+    other = load_stage_model(tiny_family / "l")
+    moves, move = [], other.transformer.to
+    monkeypatch.setattr(other.transformer, "to", lambda device: moves.append(device) or move(device))
+    one.other_stages = OtherStages((StagePlayer(other, torch.randn(1, 6, 32)),))
+    monkeypatch.setattr("acestep_pack.acestep_core.training.preview.run", _out_of_memory)
+    assert [it.preview for it in one.run()] == [None] * 4
+    assert len(moves) == 2  # to the device, and back
+
+
+def _out_of_memory(*_, **__):
+    raise torch.OutOfMemoryError("full")
 
 
 def test_what_a_user_keeps_beside_checkpoints_is_nobodys(trainer):
-    one = trainer(rhythm=Rhythm(save=1, measure=1, keep=1))
+    one = trainer(intervals=Intervals(save=1, measure=1, keep=1))
     list(islice(one.run(), 2))
     own = [one.work / name for name in ("step-000009-good", "step-mine", "best-mine")]
     for folder in own:
         shutil.copytree(one.work / "step-000002", folder)
-    list(trainer(rhythm=one.rhythm).run())
+    list(trainer(intervals=one.intervals).run())
     assert all(folder.is_dir() for folder in own)
     assert [it.name for it in folders(one.work, "step")] == ["step-000004"]
     (one.work / "step-1000000").mkdir()
@@ -177,7 +208,7 @@ def test_what_a_user_keeps_beside_checkpoints_is_nobodys(trainer):
 
 
 def test_the_last_checkpoints_the_best_and_previews_are_kept(trainer):
-    one = trainer(rhythm=Rhythm(save=1, measure=1, preview=2, keep=2))
+    one = trainer(intervals=Intervals(save=1, measure=1, preview=2, keep=2))
     told = list(one.run())
     best = min((it for it in told), key=lambda it: it.held_out)
     assert sorted(it.name for it in one.work.iterdir()) == [
@@ -193,25 +224,25 @@ def test_the_last_checkpoints_the_best_and_previews_are_kept(trainer):
 
 
 def test_previews_of_a_training_that_kept_nothing_go_when_another_begins(trainer):
-    often = Rhythm(save=0, measure=0, preview=1)
-    one = trainer(rhythm=often)
+    often = Intervals(save=0, measure=0, preview=1)
+    one = trainer(intervals=often)
     list(islice(one.run(), 2))
     previews = one.work / "previews"
     own = shutil.copyfile(previews / "step-000002.flac", previews / "step-000002-good.flac")
-    assert trainer(rhythm=often, seed=5).step == 0
+    assert trainer(intervals=often, seed=5).step == 0
     assert list(previews.iterdir()) == [own]
-    list(trainer(rhythm=often).run())  # to the end, which is kept
-    assert trainer(rhythm=often).step == 4 and len(list(previews.iterdir())) == 6
+    list(trainer(intervals=often).run())  # to the end, which is kept
+    assert trainer(intervals=often).step == 4 and len(list(previews.iterdir())) == 6
 
 
 def test_a_preview_and_a_measured_loss_change_nothing_of_what_is_learnt(trainer):
-    silent, telling = trainer("a", rhythm=Rhythm(0, 0)), trainer("b", rhythm=Rhythm(1, 1, 1))
+    silent, telling = trainer("a", intervals=Intervals(0, 0)), trainer("b", intervals=Intervals(1, 1, 1))
     assert [it.loss for it in silent.run()] == [it.loss for it in telling.run()]
 
 
-def test_frugal_layers_learn_the_same(trainer):
-    plain, frugal = trainer("a"), trainer("b", frugal=True)
-    assert [it.loss for it in frugal.run()] == pytest.approx([it.loss for it in plain.run()], rel=1e-5)
+def test_gradient_checkpointing_changes_no_loss(trainer):
+    plain, checkpointed = trainer("a"), trainer("b", gradient_checkpointing=True)
+    assert [it.loss for it in checkpointed.run()] == pytest.approx([it.loss for it in plain.run()], rel=1e-5)
 
 
 def test_a_base_at_float16_is_refused_and_one_at_bfloat16_learns(trainer):
@@ -273,14 +304,14 @@ def test_a_turbo_model_learns_at_its_own_times_or_at_all_it_knows(trainer):
 def test_a_host_in_inference_mode_changes_nothing(trainer):
     expected = [it.loss for it in trainer("a").run()]
     with torch.inference_mode():
-        one = trainer("b", rhythm=Rhythm(save=2, measure=1, preview=2))
+        one = trainer("b", intervals=Intervals(save=2, measure=1, preview=2))
         assert [it.loss for it in one.run()] == expected
         assert trainer("b").step == 4
 
 
 def test_every_piece_is_drawn_as_often_as_there_are_crops_in_it(trainer):
     one = trainer(frames=60, crop_seconds=1.0, hold_out=0.0)  # 34 frames a crop
-    drawn = [one._piece(i).path.stem for i in range(20)]
+    drawn = [one._example_at(i).path.stem for i in range(20)]
     assert sorted(drawn[:10]) == sorted("01234" * 2) == sorted(drawn[10:]) and drawn[:10] != drawn[10:]
 
 
@@ -301,15 +332,68 @@ def test_a_step_learns_whole_bars(trainer, monkeypatch):
 
 def test_another_training_in_the_same_folder_is_refused_by_what_differs(trainer):
     list(trainer().run())
-    with pytest.raises(UserError, match="holds a training with other learning rate, rank; go on with the same"):
+    with pytest.raises(UserError, match="holds a training with other learning rate, rank; resume it with the same"):
         trainer(rank=4, learning_rate=1e-3)
     with pytest.raises(UserError, match="with other clips"):
         trainer(count=6)
     longer = trainer(steps=5)
     assert longer.step == 4 and [it.step for it in longer.run()] == [5]
-    (longer.work / "step-000005" / "state.safetensors").write_bytes(b"x" * 100)
-    with pytest.raises(UserError, match="delete step-000005 to go on from the one before"):
-        trainer(steps=5)
+
+
+def _cut_off(file):
+    file.write_bytes(file.read_bytes()[:100])
+
+
+def _of_other_shapes(file):
+    with safe_open(file, framework="pt") as stored:
+        tensors, metadata = {key: stored.get_tensor(key) for key in stored.keys()}, stored.metadata()  # noqa: SIM118
+    save_file({key: value[:1] for key, value in tensors.items()}, file, metadata)
+
+
+def _not_finite(file):
+    with safe_open(file, framework="pt") as stored:
+        tensors, metadata = {key: stored.get_tensor(key) for key in stored.keys()}, stored.metadata()  # noqa: SIM118
+    save_file({key: value * torch.nan for key, value in tensors.items()}, file, metadata)
+
+
+def _without_metadata(file):
+    save_file(load_file(file), file)
+
+
+def _of_nested_metadata(file):
+    save_file(load_file(file), file, {"training": "[" * 100_000})
+
+
+def _removed(file):
+    file.unlink()
+
+
+DAMAGES = [_cut_off, _of_other_shapes, _not_finite, _without_metadata, _of_nested_metadata, _removed]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_left_out_for_the_one_before(trainer, damage, caplog):
+    unbroken = trainer("a")
+    losses = [it.loss for it in unbroken.run()]
+    one = trainer("b")
+    list(one.run())
+    damage(one.work / "step-000004" / "state.safetensors")
+    resumed = trainer("b")
+    assert resumed.step == 2 and len(resumed.losses.read()) == 2
+    assert "step-000004: is damaged" in caplog.text
+    assert [it.loss for it in resumed.run()] == losses[2:] and same(weights(resumed), weights(unbroken))
+    assert [it.name for it in folders(one.work, "step")] == ["step-000002", "step-000004"]
+    assert trainer("b").step == 4 and (one.work / "damaged-step-000004").is_dir()
+
+
+def test_a_folder_of_damaged_checkpoints_alone_is_not_begun_anew_by_itself(trainer):
+    one = trainer()
+    list(one.run())
+    for folder in folders(one.work, "step"):
+        _cut_off(folder / "state.safetensors")
+    with pytest.raises(UserError, match="work: none of its checkpoints can be read; delete the folder to begin anew"):
+        trainer()
+    assert len(folders(one.work, "step")) == 2
 
 
 def test_the_tree_that_learns_is_its_own(tiny_family):
@@ -335,7 +419,7 @@ def test_every_kind_begins_as_its_base_at_half_precision(tiny_family):
 
 def test_the_rate_warms_up_and_cools_down():
     settings = LoraSettings(steps=100, warm_up=10)
-    shares = [settings.share(step) for step in range(100)]
+    shares = [settings.learning_rate_factor(step) for step in range(100)]
     assert shares[0] == 0.1 and shares[9] == shares[10] == 1.0 and 0 < shares[-1] < 0.001
     assert sorted(shares[10:], reverse=True) == shares[10:]
 

@@ -13,7 +13,7 @@ from acestep_pack.acestep_core.training.memory_needs import (
     training_bytes,
     weights_bytes,
 )
-from acestep_pack.acestep_core.training.objective import Learning, flow_loss
+from acestep_pack.acestep_core.training.objective import TrainableVelocity, flow_loss
 from acestep_pack.acestep_core.training.settings import PRESETS, LoraSettings, preset
 
 CONTEXT_BYTES = 900 << 20  # of a graphics card, for its driver and between an allocator's blocks
@@ -46,12 +46,18 @@ def kept_bytes(transformer, settings, frames):
     music = torch.randn(1, 8, frames)
     condition = Condition(torch.randn(1, 20, width), torch.randn(1, 1, width), torch.randn(1, 16, frames))
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        velocity = Learning(taught, condition, transformer.dtype, settings.frugal)
+        velocity = TrainableVelocity(taught, condition, transformer.dtype, settings.gradient_checkpointing)
         flow_loss(velocity, music, torch.randn_like(music), torch.tensor([0.5]))
     return sum(storage.nbytes() for storage in kept.values())
 
 
-WISHES = [{}, {"kind": "dora"}, {"kind": "lokr"}, {"targets": ("self", "cross", "mlp")}, {"frugal": True}]
+WISHES = [
+    {},
+    {"kind": "dora"},
+    {"kind": "lokr"},
+    {"targets": ("self", "cross", "mlp")},
+    {"gradient_checkpointing": True},
+]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)

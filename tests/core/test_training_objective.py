@@ -1,4 +1,4 @@
-"""At which flow times an adapter is taught."""
+"""The flow times at which adapters are trained."""
 
 import pytest
 import torch
@@ -8,17 +8,17 @@ from acestep_pack.acestep_core.flow.schedule import TURBO_TIMES, times
 from acestep_pack.acestep_core.training.objective import flow_times
 
 
-def test_turbo_models_learn_at_their_tables_times_and_are_never_told_nothing():
+def test_turbo_models_are_trained_at_the_times_of_their_table_and_always_conditioned():
     own = VARIANTS["turbo"]
     table = flow_times(own)
     assert set(table.spread(800)) == set(times(8, 3.0)[:-1]) and table.null_share == 0
-    assert set(flow_times(own, taught=True).spread(2000)) == set(TURBO_TIMES)
-    assert set(flow_times(own, 1.0, 5 / 6).spread(100)) == set(times(8, 3.0)[:3])  # it is never asked where it ends
-    with pytest.raises(UserError, match="no time of the turbo model lies from 0.2 to 0.1"):
+    assert set(flow_times(own, all_times=True).spread(2000)) == set(TURBO_TIMES)
+    assert set(flow_times(own, 1.0, 5 / 6).spread(100)) == set(times(8, 3.0)[:3])  # not at its end
+    with pytest.raises(UserError, match="the turbo model has no flow time from 0.2 to 0.1"):
         flow_times(own, 0.2, 0.1)
 
 
-def test_other_models_learn_at_a_logistic_normals_times_and_are_told_nothing_now_and_then():
+def test_other_models_are_trained_at_logit_normal_times_and_sometimes_unconditioned():
     everywhere = flow_times(VARIANTS["base"])
     drawn = torch.tensor(everywhere.spread(20_000), dtype=torch.double).logit()
     assert abs(float(drawn.mean()) + 0.4) < 0.01 and abs(float(drawn.std()) - 1) < 0.01

@@ -3,14 +3,17 @@
 import pytest
 import torch
 from acestep_pack.acestep_core import audio
-from acestep_pack.acestep_core.audio.beat_and_key import Heard
+from acestep_pack.acestep_core.audio import beat_and_key
+from acestep_pack.acestep_core.audio.beat_and_key import BeatAndKey
 from acestep_pack.acestep_core.audio.waveform import Waveform
 from acestep_pack.acestep_core.checkpoints.load import load_stage_model, load_text_encoder, load_vocoder
 from acestep_pack.acestep_core.models.condition import encode_condition
 from acestep_pack.acestep_core.nn.quantise import quantise
-from acestep_pack.acestep_core.training import dataset, prepare
+from acestep_pack.acestep_core.training import sound_check
 from acestep_pack.acestep_core.training.dataset import LeftOut, read_dataset
-from acestep_pack.acestep_core.training.prepare import Example, Preparation, check_sound, fingerprint
+from acestep_pack.acestep_core.training.prepare import Example, Preparation, fingerprint
+from acestep_pack.acestep_core.training.sound_check import check_sound
+from safetensors.torch import load_file, save
 
 RATE_HZ = 16_000
 
@@ -67,7 +70,7 @@ def test_what_was_made_is_read_again_and_what_changed_is_made_anew(preparation, 
     first = next(iter(preparation.run(read_dataset(folder))))
     with monkeypatch.context() as patch:
         patch.setattr(preparation, "_encode", None)
-        patch.setattr(preparation, "_read", None)
+        patch.setattr(preparation, "_encode_text", None)
         again = preparation.example(read_dataset(folder).clips[0])
     assert torch.equal(again.latents, first.latents) and torch.equal(again.states, first.states)
     (folder / "good.txt").write_text("other words")
@@ -82,11 +85,11 @@ def test_what_was_made_is_read_again_and_what_changed_is_made_anew(preparation, 
 def test_what_is_not_told_is_measured_once_and_what_is_told_stays(preparation, folder, monkeypatch):
     asked = []
 
-    def heard(wave, bpm):
+    def measured(wave, bpm):
         asked.append(bpm)
-        return Heard(beat=0.5, first_beat=0.2, key="D minor")
+        return BeatAndKey(beat=0.5, first_beat=0.2, key="D minor")
 
-    monkeypatch.setattr(prepare, "hear", heard)
+    monkeypatch.setattr(beat_and_key, "measure", measured)
     for _ in range(2):
         example = preparation.example(read_dataset(folder).clips[0])
     assert (example.song.bpm, example.song.key) == (120, "D minor") and asked == [None]
@@ -100,14 +103,13 @@ def test_what_is_not_told_is_measured_once_and_what_is_told_stays(preparation, f
 
 
 def test_without_librosa_what_is_not_told_is_left_to_the_model_and_one_note_says_so(preparation, folder, monkeypatch):
-    monkeypatch.setattr(dataset, "can_hear", lambda: False)
-    monkeypatch.setattr(prepare, "can_hear", lambda: False)
+    monkeypatch.setattr(beat_and_key, "is_available", lambda: False)
     found = read_dataset(folder)
     example = preparation.example(found.clips[0])
     assert (example.song.bpm, example.song.key, example.bars) == (None, None, None)
     assert (
         len(found.notes) == 1
-        and found.notes[0].startswith("5 of 5 clips tell no bpm or no key")
+        and found.notes[0].startswith("5 of 5 clips have no bpm or no key")
         and ("pip install librosa" in found.notes[0])
     )
     for clip in found.clips:
@@ -169,3 +171,86 @@ def test_words_read_at_another_dtype_are_others_and_the_piece_stays(preparation,
     assert len(list((preparation.cache / "states").iterdir())) == 3
     assert [example.states.dtype for example in examples] == [torch.float32, torch.float32, torch.bfloat16]
     assert not torch.equal(examples[0].states, examples[1].states)
+
+
+def wav_saying(path, rate_hz, samples=None):
+    """A wav of four seconds of tone whose header says another rate, or another number of samples."""
+    audio.write(path, Waveform(tone(4), RATE_HZ))
+    data = bytearray(path.read_bytes())
+    data[24:28] = rate_hz.to_bytes(4, "little")
+    data[28:32] = (min(rate_hz * 4, 2**32 - 1)).to_bytes(4, "little")
+    path.write_bytes(bytes(data))
+    path.with_suffix(".txt").write_text("house")
+
+
+def test_a_clip_of_an_absurd_rate_or_length_is_left_out_by_name_before_it_is_resampled(
+    preparation, folder, monkeypatch
+):
+    wav_saying(folder / "slow.wav", 1)
+    wav_saying(folder / "fast.wav", 4_000_000)
+    with monkeypatch.context() as patch:
+        patch.setattr(sound_check, "LONGEST_SECONDS", 3.9)
+        made = {it.path.stem: it for it in preparation.run(read_dataset(folder))}
+    assert made["slow"].reason.startswith("has a sample rate of 1 Hz, expected 4000 to 768000")
+    assert made["fast"].reason.startswith("has a sample rate of 4000000 Hz, expected 4000 to 768000")
+    assert made["quiet"].reason.startswith("is 0.0 hours long, expected at most ")
+    assert isinstance(made["good"], Example)
+
+
+def test_tags_in_latin_1_are_no_reason_to_leave_a_clip_out(preparation, folder):
+    data = (folder / "good.wav").read_bytes()
+    info = b"LIST" + (16).to_bytes(4, "little") + b"INFOIART" + (4).to_bytes(4, "little") + "Bjö\0".encode("latin-1")
+    whole = data[:4] + (len(data) - 8 + len(info)).to_bytes(4, "little") + data[8:] + info
+    (folder / "good.wav").write_bytes(whole)
+    assert isinstance(next(iter(preparation.run(read_dataset(folder)))), Example)
+    assert sound_check.seconds_of(folder / "good.wav") == pytest.approx(3.5, abs=0.01)
+
+
+@pytest.mark.parametrize("kind", ["latents", "states"])
+@pytest.mark.parametrize("damage", ["bits", "names", "nan", "header", "empty"])
+def test_a_damaged_file_of_the_cache_is_made_again(preparation, folder, kind, damage):
+    clip = read_dataset(folder).clips[0]
+    first = preparation.example(clip)
+    (file,) = (preparation.cache / kind).iterdir()
+    data, tensors = bytearray(file.read_bytes()), load_file(file)
+    if damage == "bits":
+        data[-3] ^= 0x10
+    elif damage == "names":
+        data = bytearray(save({"other": tensors[kind]}))
+    elif damage == "nan":
+        data = bytearray(save({kind: tensors[kind] * torch.nan}))
+    elif damage == "header":
+        data[:8] = (2**40).to_bytes(8, "little")
+    else:
+        data = bytearray()
+    file.write_bytes(bytes(data))
+    again = preparation.example(clip)
+    assert torch.equal(again.latents, first.latents) and torch.equal(again.states, first.states)
+    assert load_file(file)[kind].isfinite().all()
+
+
+def test_the_cache_of_version_0_1_0_without_checksums_is_read(preparation, folder):
+    clip = read_dataset(folder).clips[0]
+    preparation.example(clip)
+    (file,) = (preparation.cache / "latents").iterdir()
+    other = load_file(file)["latents"] + 1
+    file.write_bytes(save({"latents": other}))
+    assert torch.equal(preparation.example(clip).latents, other)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{}", '{"beat": "x"}', '{"beat": -1}', '{"beat": true}', '{"x": 1}'])
+def test_a_damaged_measurement_is_made_again(preparation, folder, monkeypatch, text):
+    monkeypatch.setattr(beat_and_key, "measure", lambda wave, bpm: BeatAndKey(0.5, 0.2, "D minor"))
+    clip = read_dataset(folder).clips[0]
+    preparation.example(clip)
+    (file,) = (preparation.cache / "heard").iterdir()
+    file.write_text(text)
+    song = preparation.example(clip).song
+    assert (song.bpm, song.key) == ((None, None) if text == "{}" else (120, "D minor"))
+
+
+def test_a_clip_that_counts_more_than_once_is_drawn_more_often_and_makes_another_training(preparation, folder):
+    once = preparation.example(read_dataset(folder).clips[0])
+    (folder / "good.txt").write_text("caption: good house\nrepeat: 3\n")
+    often = preparation.example(read_dataset(folder).clips[0])
+    assert (once.repeat, often.repeat) == (1, 3) and once.song == often.song and once.key != often.key

@@ -14,8 +14,8 @@ from acestep_pack.acestep_core.training.captions import STYLES, own_songs
 from acestep_pack.acestep_core.training.generated_clips import generated_examples
 from acestep_pack.acestep_core.training.lora import Trainer
 from acestep_pack.acestep_core.training.prepare import Example
-from acestep_pack.acestep_core.training.prior_preservation import turn
-from acestep_pack.acestep_core.training.settings import LoraSettings, Rhythm
+from acestep_pack.acestep_core.training.prior_preservation import item_at
+from acestep_pack.acestep_core.training.settings import Intervals, LoraSettings
 
 SETTINGS = LoraSettings(
     rank=2, steps=6, accumulate=4, warm_up=1, learning_rate=1e-2, crop_seconds=1.0, hold_out=0.0, preserve=0.25
@@ -35,14 +35,14 @@ def trainer(tiny_family, tmp_path):
             for name in f"abc{names}"
         ]
         settings = dataclasses.replace(SETTINGS, **changed)
-        return Trainer(model, drawn[:3], vocoder, tmp_path / folder, settings, Rhythm(save=3), songs=drawn[3:])
+        return Trainer(model, drawn[:3], vocoder, tmp_path / folder, settings, Intervals(save=3), songs=drawn[3:])
 
     return make
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.25, 0.5, 0.9])
 def test_the_share_is_met_and_neither_kind_loses_its_order(share):
-    turns = [turn(position, share) for position in range(400)]
+    turns = [item_at(position, share) for position in range(400)]
     own, others = ([number for number, is_own in turns if is_own is kind] for kind in (True, False))
     assert len(own) == round(400 * share) and own == list(range(len(own))) and others == list(range(len(others)))
     places = [place for place, (_, is_own) in enumerate(turns) if is_own]
@@ -51,34 +51,35 @@ def test_the_share_is_met_and_neither_kind_loses_its_order(share):
 
 def test_its_own_songs_are_met_in_turn_and_clips_as_if_there_were_none(trainer):
     one = trainer()
-    met = [one._piece(position).path.name for position in range(16)]
+    met = [one._example_at(position).path.name for position in range(16)]
     assert met[3::4] == ["x", "y", "x", "y"]
     clips = [name for position, name in enumerate(met) if position % 4 != 3]
     plain = trainer("plain", preserve=0.0)
-    assert clips == [plain._piece(position).path.name for position in range(12)]
+    assert clips == [plain._example_at(position).path.name for position in range(12)]
 
 
 def test_at_its_own_songs_it_is_taught_what_the_base_does(trainer):
     one = trainer()
-    condition, music, noise, t = one._drawn(5, 3)
-    plain_condition, plain_music, plain_noise, plain_t = super(Trainer, one)._drawn(5, 3)
+    condition, music, noise, t = one._sample(5, 3)
+    plain_condition, plain_music, plain_noise, plain_t = super(Trainer, one)._sample(5, 3)
     x_t = plain_t * plain_noise + (1 - plain_t) * plain_music
     assert t == plain_t and torch.equal(condition.states, plain_condition.states)
     torch.testing.assert_close(t * noise + (1 - t) * music, x_t)
     torch.testing.assert_close(noise - music, prepare(one.model.transformer, condition)(x_t, t))
-    assert torch.equal(one._drawn(5, 2)[1], super(Trainer, one)._drawn(5, 2)[1])  # a clip's is its own
+    assert torch.equal(one._sample(5, 2)[1], super(Trainer, one)._sample(5, 2)[1])  # a clip's is its own
     # An adapter that does nothing yet is taught nothing there.
     assert float(one._loss(condition, music, noise, t).detach()) < 1e-10
     assert float(one._loss(plain_condition, plain_music, plain_noise, t).detach()) > 1e-2
 
 
+@pytest.mark.slow
 def test_it_stays_nearer_to_the_base_there(trainer):
     held, free = trainer("held", steps=40), trainer("free", steps=40, preserve=0.0)
 
     def drift(one):
         list(one.run())
         one.network.eval()
-        return sum(float(one._loss(*held._drawn(7 + i, 3 + 4 * i)).detach()) for i in range(8))
+        return sum(float(one._loss(*held._sample(7 + i, 3 + 4 * i)).detach()) for i in range(8))
 
     assert drift(held) < 0.5 * drift(free)
 
@@ -94,7 +95,7 @@ def test_stopped_and_gone_on_with_it_is_the_unbroken_one(trainer):
 
 
 def test_what_makes_no_sense_is_said(trainer):
-    with pytest.raises(UserError, match="preserve: got 0.25 and no songs, expected some of s's own"):
+    with pytest.raises(UserError, match="preserve: got 0.25 and no songs, expected some that s made"):
         trainer(names="")
     with pytest.raises(UserError, match="preserve: got 1.5, expected 0 or more, below 1"):
         trainer(preserve=1.5)

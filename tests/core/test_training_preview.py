@@ -13,8 +13,8 @@ from acestep_pack.acestep_core.models.condition import encode_condition
 from acestep_pack.acestep_core.song import Song
 from acestep_pack.acestep_core.training.lora import Trainer
 from acestep_pack.acestep_core.training.prepare import Example
-from acestep_pack.acestep_core.training.preview import Fellows, Player, Preview, fellows_of
-from acestep_pack.acestep_core.training.settings import LoraSettings, Rhythm
+from acestep_pack.acestep_core.training.preview import OtherStages, Preview, StagePlayer, other_stages_of
+from acestep_pack.acestep_core.training.settings import Intervals, LoraSettings
 
 SONG = Song("warm house", seconds=10)
 SETTINGS = LoraSettings(rank=2, steps=4, accumulate=1, warm_up=0, learning_rate=0.1, crop_seconds=10.0, seed=5)
@@ -39,8 +39,8 @@ def example(model, text):
 
 def test_the_files_are_the_cascades_song_with_and_without_the_adapter(parts, tmp_path):
     l, m, s, text, vocoder = parts  # noqa: E741
-    trainer = Trainer(m, [example(m, text)], vocoder, tmp_path, SETTINGS, Rhythm(save=0, measure=0, preview=2))
-    trainer.fellows = Fellows((Player(l, states(l, text)),), (Player(s, states(s, text)),))
+    trainer = Trainer(m, [example(m, text)], vocoder, tmp_path, SETTINGS, Intervals(save=0, measure=0, preview=2))
+    trainer.other_stages = OtherStages((StagePlayer(l, states(l, text)),), (StagePlayer(s, states(s, text)),))
     told = [it for it in trainer.run() if it.preview]
     assert [it.preview.name for it in told] == ["step-000002.flac", "step-000004.flac"]
     assert {it.without for it in told} == {tmp_path / "previews" / "without.flac"}
@@ -56,18 +56,18 @@ def test_the_files_are_the_cascades_song_with_and_without_the_adapter(parts, tmp
 def test_a_model_alone_wears_what_it_learns_on_its_stretch(parts):
     _, m, _, text, vocoder = parts
     settings = LoraSettings(start=0.8333, end=0.5)
-    preview = Preview(m, example(m, text), 334, vocoder, settings, Fellows())
+    preview = Preview(m, example(m, text), 334, vocoder, settings, OtherStages())
     assert [part.times[0] for part in preview._plan] == [1.0, pytest.approx(0.8333), 0.5]
     alone = Cascade([m], text, vocoder).generate(SONG, seed=0, boundaries=(0.8333, 0.5))
-    made = preview.play(m).samples[..., : alone.samples.shape[-1]]
+    made = preview.generate(m).samples[..., : alone.samples.shape[-1]]
     torch.testing.assert_close(made, alone.samples, rtol=0, atol=1e-3)
-    assert len(Preview(m, example(m, text), 334, vocoder, LoraSettings(), Fellows())._plan) == 1
+    assert len(Preview(m, example(m, text), 334, vocoder, LoraSettings(), OtherStages())._plan) == 1
 
 
 def test_fellows_are_those_of_the_cascade_that_a_model_was_made_for(parts):
     text = load_text_encoder(find("tiny-text", "text").path)
     model = find("tiny-m", "stage")
-    fellows = fellows_of(model, (0.8, 0.5), example(parts[1], parts[3]), text)
-    assert [player.model.name[-1] for player in (*fellows.before, *fellows.after)] == ["l", "s"]
-    assert all(player.states.shape[1] > 4 for player in (*fellows.before, *fellows.after))
-    assert fellows_of(model, None, example(parts[1], parts[3]), text) == Fellows()
+    other_stages = other_stages_of(model, (0.8, 0.5), example(parts[1], parts[3]), text)
+    assert [player.model.name[-1] for player in (*other_stages.before, *other_stages.after)] == ["l", "s"]
+    assert all(player.states.shape[1] > 4 for player in (*other_stages.before, *other_stages.after))
+    assert other_stages_of(model, None, example(parts[1], parts[3]), text) == OtherStages()

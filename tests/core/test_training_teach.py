@@ -1,5 +1,6 @@
 """`acestep-cascade train lora`: from a folder of clips to an adapter, killed and stopped on the way."""
 
+import json
 import os
 import shutil
 import signal
@@ -16,8 +17,10 @@ from acestep_pack.acestep_core.audio.waveform import Waveform
 from acestep_pack.acestep_core.checkpoints.variants import VARIANTS
 from acestep_pack.acestep_core.cli import parser as cli
 from acestep_pack.acestep_core.lora.adapter import read_adapter
-from acestep_pack.acestep_core.training import common, lora
-from acestep_pack.acestep_core.training.settings import LoraSettings
+from acestep_pack.acestep_core.training import lora
+from acestep_pack.acestep_core.training.lock import locked
+from acestep_pack.acestep_core.training.progress import duration
+from acestep_pack.acestep_core.training.settings import LoraSettings, with_own_times
 from safetensors import safe_open
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,7 +82,7 @@ def test_killed_and_gone_on_with_it_is_the_unbroken_training_to_the_bit(argument
     assert said.out.startswith("unbroken  40 steps, best on the clips held out: unbroken.training/best-0000")
     for part in (
         "still.wav: is silent; expected music",
-        "clips: 4 to learn from, 0.2 minutes; 1 held out",
+        "clips: 4 to train on, 0.2 minutes; 1 held out",
         "adapter: LoRA of rank 2 on self, cross of s",
         "memory: about 0.00 GB beside the program itself (0.00 the base, 0.00 the adapter with its optimiser, ",
         "training: of 40 steps, 2 crops each; about ",
@@ -97,7 +100,7 @@ def test_killed_and_gone_on_with_it_is_the_unbroken_training_to_the_bit(argument
     process.kill()
     assert process.wait() == -signal.SIGKILL and not Path("killed").exists()
     assert cli.main(arguments("killed", "--trigger", "zzt")) == 0
-    assert "training: goes on at step " in capsys.readouterr().err
+    assert "training: resumed at step " in capsys.readouterr().err
     for file in ("{}/adapter_model.safetensors", "{}.training/step-000040/state.safetensors"):
         (told, tensors), (expected_told, expected) = (stored(file.format(name)) for name in ("killed", "unbroken"))
         assert told == expected_told and tensors.keys() == expected.keys()
@@ -133,20 +136,60 @@ def test_two_processes_are_the_accumulation_of_one(arguments):
 
 
 def test_ctrl_c_keeps_the_step_and_the_same_command_goes_on(arguments, capsys, monkeypatch):
-    learn = lora.Trainer._learn
+    learn = lora.Trainer._optimise
 
     def pressed(trainer, rate):
         if trainer.step == 6:
             signal.raise_signal(signal.SIGINT)
         return learn(trainer, rate)
 
-    monkeypatch.setattr(lora.Trainer, "_learn", pressed)
+    monkeypatch.setattr(lora.Trainer, "_optimise", pressed)
     assert cli.main(arguments("made.safetensors")) == 130
-    assert "kept at step 7 in made.safetensors.training; the same command goes on" in capsys.readouterr().err
+    assert "saved at step 7 in made.safetensors.training; the same command resumes it" in capsys.readouterr().err
     assert cli.main(arguments("made.safetensors", "-q")) == 0
     said = capsys.readouterr()
     assert said.err == "" and said.out.startswith("made.safetensors  40 steps")
     assert read_adapter("made.safetensors").layout == "comfyui"
+
+
+def test_a_training_in_use_is_refused_and_its_holder_named(arguments, capsys):
+    with locked(Path("one.training")):
+        assert cli.main(arguments("one")) == 2
+        said = capsys.readouterr().err
+        assert f"one.training: is in use by another training (process {os.getpid()} on " in said
+        assert "wait until it has ended, or choose another output" in said
+        assert names("one.training") == [".holder", ".lock"]
+    assert cli.main(arguments("one", "--steps", "1")) == 0
+    assert ".holder" not in names("one.training")
+
+
+def test_a_killed_trainings_lock_is_free(arguments):
+    process = started(arguments("killed"))
+    while not Path("killed.training/.holder").is_file() and process.poll() is None:
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    with locked(Path("killed.training")):
+        assert f"process {os.getpid()} on" in Path("killed.training/.holder").read_text()
+
+
+def test_fewer_steps_than_are_trained_are_refused(arguments, capsys):
+    assert cli.main(arguments("one", "--steps", "5")) == 0
+    before = Path("one.training/losses.csv").read_bytes()
+    assert cli.main(arguments("one", "--steps", "3")) == 2
+    said = capsys.readouterr().err
+    assert (
+        "steps: got 3, but 5 steps of one are trained already, and none can be taken back; expected at least 5" in said
+    )
+    assert Path("one.training/losses.csv").read_bytes() == before
+
+
+def test_both_names_of_gradient_checkpointing_are_one_setting(arguments):
+    for option, stored in (("--frugal", True), ("--gradient-checkpointing", True), ("--no-frugal", False)):
+        shutil.rmtree("one.training", ignore_errors=True)
+        assert cli.main(arguments("one", "--steps", "1", option)) == 0
+        settings = json.loads(read_adapter("one").facts["settings"])
+        assert settings["gradient_checkpointing"] is stored and "frugal" not in settings
 
 
 def test_a_folder_of_nothing_but_silence_says_so(arguments, clips, tmp_path, capsys):
@@ -156,7 +199,7 @@ def test_a_folder_of_nothing_but_silence_says_so(arguments, clips, tmp_path, cap
     wish = arguments("out")
     wish[2] = "silence"
     assert cli.main(wish) == 2
-    assert "silence: none of its 1 clips can be learnt from; left out: " in capsys.readouterr().err
+    assert "silence: none of its 1 clips can be trained on; left out: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -182,12 +225,12 @@ def test_a_mistake_is_told_before_anything_is_loaded(arguments, wrong, message, 
 
 def test_a_model_with_one_place_in_its_cascade_is_taught_that_stretch():
     defaults = type("Defaults", (), {"boundaries": (0.6, 0.2)})
-    settings = common.own_stretch(LoraSettings(), "M", defaults)
+    settings = with_own_times(LoraSettings(), "M", defaults)
     assert (settings.start, settings.end) == (0.6, 0.2)
-    assert common.own_stretch(LoraSettings(), "M, S", defaults) == LoraSettings()
-    assert common.own_stretch(LoraSettings(), "M", VARIANTS["turbo"]) == LoraSettings()
+    assert with_own_times(LoraSettings(), "M, S", defaults) == LoraSettings()
+    assert with_own_times(LoraSettings(), "M", VARIANTS["turbo"]) == LoraSettings()
 
 
 @pytest.mark.parametrize("seconds, words", [(40.4, "40 s"), (720, "12 min"), (7500, "2 h 05 min")])
 def test_times_are_told_in_words(seconds, words):
-    assert common.told(seconds) == words
+    assert duration(seconds) == words

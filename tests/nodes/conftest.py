@@ -73,8 +73,8 @@ def comfy_folders(tmp_path, monkeypatch) -> Path:
     """ComfyUI's output, input and temp folders, below a folder of the test's own."""
     import folder_paths
 
-    for name in ("output", "input", "temp"):
-        (tmp_path / name).mkdir()
+    for name in ("output", "input", "temp", "user"):
+        (tmp_path / name).mkdir(exist_ok=True)
         monkeypatch.setattr(folder_paths, f"{name}_directory", str(tmp_path / name))
     return tmp_path
 
@@ -83,17 +83,22 @@ def comfy_folders(tmp_path, monkeypatch) -> Path:
 def said(monkeypatch) -> list[str]:
     """What nodes say to their user while they run."""
     import server
+    from acestep_pack.nodes.host import messages
 
     lines: list[str] = []
 
     class Told:
-        client_id = None
+        client_id = "the client that queued"
 
-        def send_progress_text(self, text, node_id):
+        def send_progress_text(self, text, node_id, sid):
+            assert sid == self.client_id
             lines.append(text)
 
         def send_sync(self, event, data, sid):
+            assert sid == self.client_id
             json.dumps(data, allow_nan=False)  # else no page could read it
+            if event == messages.TEXT_EVENT:
+                lines.append("\n".join(data["lines"]))
 
     monkeypatch.setattr(server.PromptServer, "instance", Told(), raising=False)
     return lines
@@ -113,6 +118,7 @@ def comfy_models(tmp_path, monkeypatch) -> Path:
     own.pop(locations.MODELS_FOLDER, None)
     monkeypatch.setattr(folder_paths, "folder_names_and_paths", own)
     monkeypatch.setattr(folder_paths, "models_dir", str(models))
+    monkeypatch.setattr(folder_paths, "user_directory", str(tmp_path / "user"))
     monkeypatch.delenv("ACESTEP_MODELS", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))

@@ -1,3 +1,4 @@
+import datetime
 import inspect
 import json
 import math
@@ -12,7 +13,10 @@ from acestep_pack.acestep_core.audio.waveform import Waveform
 from acestep_pack.acestep_core.errors import AceStepError, UserError
 from acestep_pack.acestep_core.generation.settings import read_song
 from acestep_pack.acestep_core.song import Song
+from acestep_pack.nodes import song_files
 from acestep_pack.nodes.audio import Envelope, SaveAudio, Spectrogram
+from acestep_pack.nodes.example_clip import ExampleClip
+from acestep_pack.nodes.host import names
 from acestep_pack.nodes.sound import to_audio
 
 SONG = Song("lo-fi beat\nwith rain", "[Verse]\nla la", bpm=90, key="Am")
@@ -30,13 +34,15 @@ def tone(seconds=1.0, rate=48000, level=0.5, items=1, channels=2) -> Waveform:
 
 
 @pytest.fixture
-def save(run_node, comfy_folders):
+def save(run_node, comfy_folders, said):
     """Saves, and gives the paths that the node's result names."""
 
     def run(wave: Waveform, **inputs):
         audio = inputs.pop("audio", None) or to_audio(wave, (5, 6, 7), ("tiny-l", "tiny-m"))
         given = {"filename_prefix": "audio/song", "format": FLAC, "loudness": AS_IT_IS, "title": "", "artist": ""}
-        results = run_node(SaveAudio, HIDDEN, **{**given, "audio": audio, "song": SONG, **inputs}).ui["audio"]
+        hidden = inputs.pop("hidden", HIDDEN)
+        run.ui = run_node(SaveAudio, hidden, **{**given, "audio": audio, "song": SONG, **inputs}).ui
+        results = run.ui["audio"]
         assert all(
             set(result) == {"filename", "subfolder", "type"} and result["type"] == "output" for result in results
         )
@@ -48,7 +54,7 @@ def save(run_node, comfy_folders):
 # ---- Save Audio ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("node", [SaveAudio, Spectrogram, Envelope])
+@pytest.mark.parametrize("node", [SaveAudio, Spectrogram, Envelope, ExampleClip])
 def test_schemas_say_what_execute_takes(node):
     schema = node.GET_SCHEMA()
     assert schema.node_id == f"AceStep{node.__name__}" and schema.category == "ACE-Step/audio" and schema.search_aliases
@@ -173,7 +179,12 @@ def test_an_unknown_choice_is_told_before_anything_is_made(name, comfy_folders):
     assert validated("song", **{name: None}).startswith(f"{name}: expected one of ")
 
 
-@pytest.mark.parametrize("prefix", ["../../evil", "/etc/evil", "a/../../evil", "", "  ", "audio/", "a\0b"])
+UNC = ["//evil/share/x", "\\\\evil\\share\\x", "/\\evil/x", "\\/evil/x"]  # Windows would log in there
+
+
+@pytest.mark.parametrize(
+    "prefix", ["../../evil", "/etc/evil", "a/../../evil", "a\\..\\..\\evil", "", "  ", "audio/", "a\\", "a\0b", *UNC]
+)
 def test_a_bad_name_is_told_before_anything_is_made(prefix, comfy_folders):
     assert validated(prefix).startswith(f"filename_prefix: got {prefix!r}, ")
 
@@ -181,6 +192,153 @@ def test_a_bad_name_is_told_before_anything_is_made(prefix, comfy_folders):
 @pytest.mark.parametrize("prefix", [None, "song", "a/b/song", "%year%/song_%batch_num%"])
 def test_a_good_name_is_none_to_talk_about(prefix, comfy_folders):
     assert validated(prefix) is True
+
+
+def test_a_path_of_another_machine_is_not_even_looked_at(comfy_folders, monkeypatch):
+    import folder_paths
+
+    monkeypatch.setattr(folder_paths, "is_within_directory", lambda *_: pytest.fail("looked"))
+    assert all(validated(prefix) for prefix in UNC)
+
+
+# ---- names -----------------------------------------------------------------------------------------------------------
+
+
+def test_date_and_widgets_are_filled_in_as_core_does(save):
+    prompt = {
+        "1": {"class_type": "AceStepSaveAudio", "inputs": {"title": "a/b:c"}, "_meta": {"title": "Save Audio"}},
+        "2": {"class_type": "AceStepSong", "inputs": {"bpm": 120, "seconds": 30.5, "caption": ["9", 0]}},
+        "3": {"class_type": "AceStepStageL", "inputs": {"stretch.start": 1.0}},
+    }
+    workflow = {"nodes": [{"id": 2, "title": "My song", "properties": {"Node name for S&R": "Song"}}, {"id": 3}]}
+    hidden = {"PROMPT": prompt, "EXTRA_PNGINFO": {"workflow": workflow}}
+    prefix = "%date:yyyy-MM-dd%/%date:yy.M.d hh%/%Song.bpm%_%My song.seconds%_%AceStepStageL.stretch.start%"
+    now = datetime.datetime.now().astimezone()
+    (path,) = save(tone(), hidden=hidden, filename_prefix=prefix + "_%Save Audio.title%_%batch_num%_%year%")
+    assert path.parent.name == f"{now.year % 100:02}.{now.month}.{now.day} {now.hour:02}"
+    assert path.parent.parent.name == f"{now:%Y-%m-%d}"
+    assert path.name == f"120_30.5_1_a_b_c_0_{now.year}_00001.flac"
+    assert save.ui["acestep_text"] == [{"lines": []}]
+
+
+def test_what_cannot_be_filled_in_stays_and_is_noted(save):
+    (path,) = save(tone(), filename_prefix="x_%Nobody.bpm%_%oops%_50%")
+    assert path.name == "x_%Nobody.bpm%_%oops%_50%_00001.flac"
+    assert save.ui["acestep_text"][0]["lines"] == [
+        f"filename_prefix: {token} is not filled in, there is no such node or widget"
+        for token in ("%Nobody.bpm%", "%oops%")
+    ]
+
+
+def test_a_value_cannot_leave_the_folder(save):
+    prompt = {"1": {"class_type": "Evil", "inputs": {"up": "..", "path": "../../x", "back": "..\\x"}}}
+    hidden = {"PROMPT": prompt, "EXTRA_PNGINFO": {}}
+    with pytest.raises(AceStepError, match="outside ComfyUI's output folder"):
+        save(tone(), hidden=hidden, filename_prefix="%Evil.up%/%Evil.up%/x")
+    for name in ("path", "back"):
+        assert save(tone(), hidden=hidden, filename_prefix=f"%Evil.{name}%")[0].parent.name == "output"
+
+
+@pytest.mark.parametrize(
+    "prefix, name",
+    [
+        ("song: take 1", "song_ take 1"),
+        ('a<b>c"d|e?f*g\x01h', "a_b_c_d_e_f_g_h"),
+        ("con/x", "con_/x"),
+        ("nul.x", "nul_.x"),
+        ("LPT1", "LPT1_"),
+        ("console/company", "console/company"),
+        ("take. /x", "take/x"),
+        ("sub\\x", "sub/x"),
+        ("é" * 150, "é" * 100),
+        ("日本/語", "日本/語"),
+        ("a/../b", "a/../b"),
+        ("...", "_"),
+    ],
+)
+def test_names_are_such_as_any_system_can_hold(prefix, name):
+    assert names.portable(prefix) == name
+
+
+def test_files_have_portable_names(save, comfy_folders):
+    (path,) = save(tone(), filename_prefix="con/song: take?")
+    assert path.relative_to(comfy_folders / "output").as_posix() == "con_/song_ take__00001.flac" and path.is_file()
+
+
+# ---- rows and previews -----------------------------------------------------------------------------------------------
+
+
+def test_rows_have_seed_and_loudness_of_each_file(save):
+    paths = save(tone(2.0, items=2), loudness={"loudness": "target", "lufs": -20.0})
+    rows = save.ui["acestep_sound"]
+    assert [row["seed"] for row in rows] == [5, 6] and not any(row["keep"] for row in rows)
+    for row, path in zip(rows, paths, strict=True):
+        assert row["lufs"] == pytest.approx(sound_files.loudness_lufs(sound_files.read(path))[0], abs=0.1)
+    core = {"waveform": torch.zeros(1, 1, 4800), "sample_rate": 44100}
+    save(None, audio=core)
+    assert save.ui["acestep_sound"] == [{"seed": None, "lufs": None, "keep": False}]
+
+
+def previewed(run_node, **inputs) -> tuple[list[dict], list[dict]]:
+    given = {"filename_prefix": "takes/%batch_num%", "format": FLAC, "loudness": AS_IT_IS, "preview_only": True}
+    audio = to_audio(tone(items=2), (5, 6), ("tiny-l",))
+    ui = run_node(SaveAudio, HIDDEN, **{**given, "audio": audio, "song": SONG, **inputs}).ui
+    return ui["audio"], ui["acestep_sound"]
+
+
+def test_a_preview_is_played_from_the_temp_folder_until_it_is_kept(run_node, comfy_folders, said):
+    files, rows = previewed(run_node)
+    assert [file["type"] for file in files] == ["temp", "temp"] and all(row["keep"] for row in rows)
+    assert [row["seed"] for row in rows] == [5, 6] and not [*(comfy_folders / "output").iterdir()]
+    played = [comfy_folders / "temp" / file["filename"] for file in files]
+    kept = song_files.answer_keep({"filename": files[1]["filename"], "subfolder": ""})
+    assert kept == {"filename": "1_00001.flac", "subfolder": "takes", "type": "output"}
+    saved = comfy_folders / "output" / "takes" / "1_00001.flac"
+    assert saved.read_bytes() == played[1].read_bytes() and played[1].is_file()
+    assert sound_files.read_tags(saved)["seed"] == "6"
+    assert song_files.answer_keep({"filename": files[1]["filename"]}) == kept  # once is enough
+    assert len([*(comfy_folders / "output").rglob("*.flac")]) == 1
+    saved.unlink()
+    assert song_files.answer_keep({"filename": files[1]["filename"]}) == kept and saved.is_file()
+    assert song_files.answer_keep({"filename": files[0]["filename"]})["filename"] == "0_00001.flac"
+
+
+def test_only_previews_can_be_kept(run_node, comfy_folders, said):
+    files, _ = previewed(run_node)
+    name = files[0]["filename"]
+    (comfy_folders / "temp" / "other.flac").write_bytes(b"of another node")
+    strange = [{"filename": one} for one in ("other.flac", "../secret", "/etc/passwd", "", None, 7, [name])]
+    for query in (*strange, {}, {"filename": name, "subfolder": "../output"}):
+        with pytest.raises(UserError, match="filename: got .*, which is no preview of this ComfyUI"):
+            song_files.answer_keep(query)
+    (comfy_folders / "temp" / name).unlink()
+    with pytest.raises(UserError, match="run Save Audio again"):
+        song_files.answer_keep({"filename": name})
+    assert not [*(comfy_folders / "output").iterdir()]
+
+
+def test_a_preview_with_a_bad_name_is_told_at_once(run_node, comfy_folders, said):
+    with pytest.raises(AceStepError, match="outside ComfyUI's output folder"):
+        previewed(run_node, filename_prefix="../evil")
+
+
+def test_a_preview_that_cannot_be_kept_is_told_and_stays(run_node, comfy_folders, said, monkeypatch):
+    files, _ = previewed(run_node)
+    (comfy_folders / "output" / "takes").write_text("a file")
+    with pytest.raises(AceStepError, match=r"^takes/%batch_num%: could not be kept \(Not a directory\)$"):
+        song_files.answer_keep({"filename": files[0]["filename"]})
+    assert (comfy_folders / "temp" / files[0]["filename"]).is_file()
+
+
+def test_a_workflow_that_no_format_holds_does_not_lose_the_song(save, monkeypatch):
+    monkeypatch.setitem(HIDDEN["EXTRA_PNGINFO"], "workflow", {"nodes": ["x" * (17 << 20)]})
+    (path,) = save(tone())
+    tags = sound_files.read_tags(path)
+    assert "workflow" not in tags and tags["seed"] == "5" and json.loads(tags["prompt"]) == HIDDEN["PROMPT"]
+    assert any("workflow" in line for line in save.ui["acestep_text"][0]["lines"])
+
+
+# ---- what cannot be saved --------------------------------------------------------------------------------------------
 
 
 def test_a_song_with_a_bad_name_is_kept(save, comfy_folders):
@@ -262,3 +420,16 @@ def test_an_envelope_is_a_list_and_its_length(run_node):
     values, frames = run_node(Envelope, audio=to_audio(tone(10.0, items=2)), **MEASURED).args
     assert frames == len(values) == 240 and all(isinstance(value, float) and 0.9 < value <= 1 for value in values)
     assert Envelope.GET_SCHEMA().outputs[0].is_output_list and not Envelope.GET_SCHEMA().outputs[1].is_output_list
+
+
+# ---- Example Clip ----------------------------------------------------------------------------------------------------
+
+
+def test_example_clip_is_four_bars_that_end_without_a_fade(run_node, save):
+    (clip,) = run_node(ExampleClip).args
+    samples, rate_hz = clip["waveform"], clip["sample_rate"]
+    assert samples.shape == (1, 2, 12 * rate_hz) and rate_hz == 48000 and samples.dtype == torch.float32
+    bars = samples.unflatten(-1, (4, -1)).square().mean((0, 1, 3)).sqrt()
+    assert bars.min() > 0.7 * bars.max() and samples.abs().max() < 1
+    (file,) = save(None, audio=clip)
+    assert torch.allclose(files.read(file).samples, samples, atol=1e-6)

@@ -13,13 +13,16 @@ import pytest
 import torch
 from acestep_pack.acestep_core.audio.waveform import Waveform
 from acestep_pack.acestep_core.checkpoints import hub
+from acestep_pack.acestep_core.checkpoints.cascade_models import find_cascade
 from acestep_pack.acestep_core.checkpoints.checkpoint import read_checkpoint
 from acestep_pack.acestep_core.checkpoints.layouts import original_name
 from acestep_pack.acestep_core.checkpoints.registry import KNOWN, STAGE, TEXT, VOCODER
-from acestep_pack.acestep_core.errors import AceStepError
+from acestep_pack.acestep_core.errors import AceStepError, UserError
+from acestep_pack.acestep_core.memory.needs import cascade_needs
+from acestep_pack.acestep_core.memory.plan import NETWORKS
 from acestep_pack.acestep_core.spec import PUBLISHED_LATENTS
-from acestep_pack.nodes import load, stages
-from acestep_pack.nodes.host import devices, locations
+from acestep_pack.nodes import load, model_choice, stage_times
+from acestep_pack.nodes.host import devices, downloads, locations
 from comfyui_tests import published
 from safetensors.torch import save_file
 
@@ -83,8 +86,21 @@ def test_a_new_node_can_run_as_it_is(node, comfy_models):
 # ---- choices that outlive what they were chosen from -----------------------------------------------------------------
 
 
+SFT = "acestep-v15-sft"
+
+
+@pytest.fixture
+def allowed(comfy_models):
+    """A user chose one model to be downloaded."""
+    assert load_routes()["POST"]({"choice": f"{SFT} (download, 4.8 GB)"}) == {"allowed": [SFT]}
+
+
+def load_routes() -> dict:
+    return {"GET": model_choice.answer_downloads, "POST": model_choice.answer_allow}
+
+
 @pytest.mark.parametrize("marked", [True, False], ids=["saved before the download", "saved after it"])
-def test_a_saved_choice_goes_on_working(marked, comfy_models, run_node, said):
+def test_a_saved_choice_goes_on_working(marked, comfy_models, allowed, run_node, said):
     choice = "acestep-v15-sft (download, 4.8 GB)" if marked else "acestep-v15-sft"
     assert ("acestep-v15-sft (download, 4.8 GB)" in load.choices(STAGE)) and validated(
         load.LoadStageModel, model=choice
@@ -171,6 +187,19 @@ def test_a_download_changes_the_fingerprint(comfy_models):
     assert before == fingerprint(load.LoadStageModel, model="acestep-v15-sft")
     published.lay_out_folder(comfy_models / "acestep" / "acestep-v15-sft")
     assert fingerprint(load.LoadStageModel, model=choice) != before
+
+
+@pytest.mark.parametrize("folder, name", [("text_encoders", published.TEXT_ENCODER), ("vae", published.VOCODER)])
+def test_a_changed_file_of_an_auto_part_changes_the_fingerprint(folder, name, files):
+    choices = {slot: published.STAGE for slot in "lms"}
+    before = fingerprint(load.LoadCascade, **choices)
+    assert fingerprint(load.LoadCascade, **choices) == before
+    os.utime(files / folder / f"{name}.safetensors", ns=(0, 0))
+    assert fingerprint(load.LoadCascade, **choices) != before
+    chosen = {**choices, "text_encoder": "tiny-text", "vocoder": "tiny-vocoder"}
+    named = fingerprint(load.LoadCascade, **chosen)
+    os.utime(files / folder / f"{name}.safetensors", ns=(1, 1))
+    assert fingerprint(load.LoadCascade, **chosen) == named
 
 
 # ---- the layouts of ComfyUI's users ----------------------------------------------------------------------------------
@@ -342,6 +371,36 @@ def test_what_a_song_takes_is_told_before_anything_is_loaded(node, given, comfy_
     assert float(told[0][2]) >= float(told[1][2])
 
 
+def prompt_of(*seconds) -> dict:
+    songs = {str(at): {"class_type": "AceStepSong", "inputs": {"seconds": each}} for at, each in enumerate(seconds)}
+    return songs | {"x": {"class_type": "PreviewAny", "inputs": {}}}
+
+
+LENGTHS = [((30.0, 90), "90"), ((30.0, ["7", 0]), "30"), ((["7", 0],), "240"), ((), "240")]
+
+
+@pytest.mark.parametrize("seconds, told", LENGTHS)
+def test_memory_is_told_for_the_longest_song_of_the_prompt(seconds, told, comfy_models, run_node, said):
+    made = run_node(load.LoadStageModel, {"PROMPT": prompt_of(*seconds)}, model="tiny-l", dtype="auto")
+    ((line,),) = (item["lines"] for item in made.ui["acestep_text"])
+    assert f" GB for a song of {told} s, " in line and line in said
+
+
+def test_a_lone_model_is_told_with_the_parts_of_its_own_family(comfy_models, run_node, said):
+    alone = find_cascade("tiny-l", folders=())
+    (stage,) = {stage.path for stage in alone.stages}
+    ui = run_node(load.LoadStageModel, {"PROMPT": prompt_of(30)}, model="tiny-l", dtype="fp32").ui
+    sizes = cascade_needs(alone, 4).sizes(30)
+    assert ui["acestep_text"][0]["lines"][0].startswith(f"{sizes[NETWORKS] / 1e9:.1f} GB for a song of 30 s")
+    assert str(alone.text.path).startswith(str(stage.parent)) and sizes[NETWORKS] < 1e9
+
+
+def test_a_lone_model_without_its_family_is_told_with_published_parts(files, run_node, said):
+    (files / "text_encoders" / f"{published.TEXT_ENCODER}.safetensors").unlink()
+    run_node(load.LoadStageModel, model=published.STAGE, dtype="auto")
+    assert any(re.fullmatch(r"1\.\d GB for a song of 240 s, .*", line) for line in said)
+
+
 # ---- a model of full size --------------------------------------------------------------------------------------------
 
 XL = {"hidden_size": 2560, "intermediate_size": 9728, "num_attention_heads": 32, "num_hidden_layers": 32}
@@ -381,7 +440,7 @@ def test_a_model_of_full_size_is_listed_and_described_by_its_header_alone(comfy_
     assert "acestep_v1.5_xl_sft_bf16" in load.choices(STAGE)
     assert validated(load.LoadCascade, l="acestep_v1.5_xl_sft_bf16 (download, 10.0 GB)") is True
     described = read_checkpoint(locations.models_shelf().find("acestep_v1.5_xl_sft_bf16", STAGE).path)
-    told = stages.answer_stretch({"slot": "L", "model": "acestep_v1.5_xl_sft_bf16"})
+    told = stage_times.answer_stretch({"slot": "L", "model": "acestep_v1.5_xl_sft_bf16"})
     assert bytes_read() - before < 20e6
     assert described.part("transformer").parameters == 4_168_897_088
     assert (described.family, described.size_bytes > 9.5e9) == ("xl", True)
@@ -416,7 +475,43 @@ def pieces(monkeypatch):
     return pieces
 
 
-def test_an_absent_model_is_fetched_when_it_is_first_used(comfy_models, pieces, run_node, said):
+def test_a_workflow_alone_downloads_nothing(comfy_models, pieces, run_node, said):
+    wanted = (
+        f'{SFT} is not here, and a workflow alone does not download its 4.8 GB; choose "{SFT} (download, 4.8 GB)" on '
+        f"the node once more, or run: acestep-cascade models download {SFT}"
+    )
+    for choice in (SFT, f"{SFT} (download, 4.8 GB)"):
+        assert validated(load.LoadStageModel, model=choice) == validated(load.LoadCascade, m=choice) == wanted
+        with pytest.raises(UserError, match="a workflow alone does not download"):  # through a link
+            run_node(load.LoadStageModel, model=choice, dtype="auto")
+    assert pieces.asked == []
+
+
+def test_what_a_user_chose_on_a_node_is_downloaded_and_nothing_else(comfy_models):
+    asked = load_routes()
+    assert asked["GET"]({})["allowed"] == [] and asked["GET"]({})["absent"][SFT] == "4.8 GB"
+    assert asked["POST"]({"choice": f"{SFT} (download, 4.8 GB)"}) == {"allowed": [SFT]}
+    assert asked["POST"]({"choice": SFT}) == {"allowed": [SFT]}
+    assert validated(load.LoadStageModel, model=SFT) is True
+    assert "does not download" in validated(load.LoadStageModel, model="acestep-v15-base")
+    for choice in ("tiny-l", "../../evil", "", None, 7, "a\nb"):
+        with pytest.raises(UserError, match="choice: got .*, expected the name of a model that can be downloaded"):
+            asked["POST"]({"choice": choice})
+    assert asked["GET"]({})["allowed"] == [SFT]
+
+
+def test_a_list_of_allowed_downloads_that_cannot_be_read_allows_none(comfy_models, allowed):
+    (file,) = (comfy_models.parent / "user").rglob("*.txt")
+    file.write_bytes(b"\xff\xfe\n")
+    assert SFT not in downloads.allowed()
+    file.unlink()
+    file.mkdir()
+    assert downloads.allowed() == ()
+    with pytest.raises(AceStepError, match="could not be written"):
+        downloads.allow(SFT)
+
+
+def test_an_absent_model_is_fetched_when_it_is_first_used(comfy_models, allowed, pieces, run_node, said):
     choice = next(one for one in load.choices(STAGE) if one.startswith("acestep-v15-sft (download"))
     assert validated(load.LoadStageModel, model=choice) is True and pieces.asked == []
     before = fingerprint(load.LoadStageModel, model=choice)
@@ -432,15 +527,18 @@ def test_an_absent_model_is_fetched_when_it_is_first_used(comfy_models, pieces, 
     assert fingerprint(load.LoadStageModel, model=choice) != before
 
 
-def test_a_cascade_fetches_each_absent_model_once(comfy_models, pieces, run_node, said):
+def test_a_cascade_fetches_each_absent_model_once(comfy_models, allowed, pieces, run_node, said):
     published.lay_out_files(comfy_models)
     choices = {slot: "acestep-v15-sft (download, 4.8 GB)" for slot in "lms"}
-    made = run_node(load.LoadCascade, **choices, text_encoder="auto", vocoder="auto", dtype="auto").args
+    given = {**choices, "text_encoder": "auto", "vocoder": "auto", "dtype": "auto"}
+    before = fingerprint(load.LoadCascade, **given)
+    made = run_node(load.LoadCascade, **given).args
     assert [name for name, _ in pieces.asked] == ["acestep-v15-sft"]
+    assert fingerprint(load.LoadCascade, **given) == before  # though "auto" has come to files meanwhile
     assert made[0] is made[2] and made[0].model.name == "acestep-v15-sft"
 
 
-def test_cancel_stops_a_download_and_the_next_run_goes_on(comfy_models, pieces, run_node, said):
+def test_cancel_stops_a_download_and_the_next_run_goes_on(comfy_models, allowed, pieces, run_node, said):
     pieces.cancel_at = 2
     with pytest.raises(comfy.model_management.InterruptProcessingException):
         run_node(load.LoadStageModel, model="acestep-v15-sft", dtype="auto")
@@ -452,7 +550,7 @@ def test_cancel_stops_a_download_and_the_next_run_goes_on(comfy_models, pieces, 
     assert len(pieces.asked) == 2 and handle.model.name == "acestep-v15-sft"
 
 
-def test_without_the_hub_the_reason_is_told(comfy_models, run_node, said, monkeypatch):
+def test_without_the_hub_the_reason_is_told(comfy_models, allowed, run_node, said, monkeypatch):
     def fail(*given):
         raise OSError("Name or service not known")
 

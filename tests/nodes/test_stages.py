@@ -1,6 +1,7 @@
 """Stages in the graph: the library's own latents to the bit, and what a stage says to its user."""
 
 import dataclasses
+import importlib
 
 import pytest
 import torch
@@ -8,11 +9,12 @@ from acestep_pack.acestep_core import Cascade, Song
 from acestep_pack.acestep_core.audio.waveform import Waveform
 from acestep_pack.acestep_core.checkpoints.variants import VARIANTS
 from acestep_pack.acestep_core.errors import AceStepError, UserError
+from acestep_pack.acestep_core.flow import stage_plan
 from acestep_pack.acestep_core.models.reference import Reference
 from acestep_pack.acestep_core.models.text_encoder import TextEncoder
 from acestep_pack.acestep_core.models.velocity import Velocity
 from acestep_pack.acestep_core.models.vocoder import Vocoder
-from acestep_pack.nodes import latents, load, reference, song, stages, vocoder
+from acestep_pack.nodes import latent_stamp, latents, load, reference, song, stage_times, stages, vocoder
 from acestep_pack.nodes.host import devices, messages
 from core_tests.out_of_memory import runs_out
 
@@ -52,7 +54,9 @@ def graph(run_node, said, comfy_models):
 
         def stage(self, slot, latent, seed=7, **given):
             links = {"model": self.models[slot], "text": self.text, "latent": latent, "seed": seed}
-            return run_node(NODES[slot], **links, **(AUTO | given)).args
+            made = run_node(NODES[slot], **links, **(AUTO | given))
+            self.ui = made.ui
+            return made.args
 
         def clip(self, use, before=None, seconds=3.0):
             wave = 0.1 * torch.randn(1, 2, int(seconds * 48_000), generator=torch.Generator().manual_seed(3))
@@ -108,8 +112,11 @@ def test_notes_stay_on_a_stage_while_it_reports(graph, said):
         graph.models[0], model=dataclasses.replace(graph.models[0].model, defaults=VARIANTS["turbo"])
     )
     graph.stage(0, graph.empty(), **(AUTO | custom | {"steps": 3, "guidance": {"guidance": "cfg", "scale": 2.0}}))
-    last = [line for line in said if line.startswith("L 3/3")][-1]
-    assert "made to run without guidance" in last
+    assert said[-1].startswith("L 3/3 · t 0.33") and "\n" not in said[-1]
+    (noted,) = [text for text in said if "made to run without guidance" in text]
+    assert graph.ui["acestep_text"] == [{"lines": noted.split("\n")}] and len(noted.split("\n")) == 2
+    graph.stage(1, graph.empty(), **QUICK)
+    assert graph.ui["acestep_text"] == [{"lines": []}]  # which takes the notes of another run away
 
 
 def test_pictures_are_left_out_where_they_are_slow(graph, monkeypatch):
@@ -196,7 +203,182 @@ def test_items_that_another_node_chooses_are_what_they_were(graph):
     assert kept.t == latents.of_latent(both).t and kept.seeds == (8, 7, 8)
     whole, _ = graph.stage(1, both, **QUICK)
     second, _ = graph.stage(1, {**both, "samples": both["samples"][1:]}, **QUICK)
-    assert torch.allclose(second["samples"], whole["samples"][1:], atol=1e-4)
+    assert torch.allclose(music(second), music(whole)[1:], atol=1e-4)
+
+
+def music(latent) -> torch.Tensor:
+    """The samples without a stamp behind them."""
+    return latents.of_latent(latent).samples
+
+
+def test_half_made_songs_of_two_stages_are_one_batch(graph):
+    importlib.import_module("comfy_extras.nodes_post_processing")  # whose import of the next one is circular
+    batch = importlib.import_module("comfy_extras.nodes_latent").LatentBatch.execute
+    first, x0 = graph.stage(0, graph.empty(), seed=7, **QUICK)
+    second, _ = graph.stage(0, graph.empty(), seed=9, **QUICK)
+    (both,) = batch(first, second).args
+    kept = latents.of_latent(both)
+    assert (kept.t, kept.seeds, kept.seconds) == (latents.of_latent(first).t, (7, 9), 10.0)
+    assert torch.equal(kept.samples, torch.cat([music(first), music(second)]))
+    on, _ = graph.stage(1, both, **QUICK)
+    alone, _ = graph.stage(1, second, **QUICK)
+    assert torch.allclose(music(on)[1:], music(alone), atol=1e-4) and latents.of_latent(on).seeds == (7, 9)
+    later, _ = graph.stage(1, first, **QUICK)
+    with pytest.raises(UserError, match=r"got a batch of several times \(t = 0\.07, t = 0\.2\), expected one"):
+        latents.of_latent(batch(first, later).args[0])
+    frames = first["samples"].shape[-1]
+    finished = {"samples": torch.nn.functional.pad(x0["samples"], (0, frames - x0["samples"].shape[-1]))}
+    with pytest.raises(UserError, match=r"several times \(finished, t = 0\.2\)"):
+        latents.of_latent(batch(first, finished).args[0])
+
+
+def test_the_time_of_half_made_music_travels_in_a_latent_file(graph, comfy_folders, monkeypatch):
+    import folder_paths
+
+    core = importlib.import_module("nodes")
+    half, _ = graph.stage(0, graph.empty(batch_size=2), **QUICK)
+    core.SaveLatent().save(half, "half")
+    (file,) = (comfy_folders / "output").glob("*.latent")
+    file.rename(comfy_folders / "input" / "half.latent")
+    assert folder_paths.get_input_directory() == str(comfy_folders / "input")
+    (loaded,) = core.LoadLatent().load("half.latent")
+    assert set(loaded) == {"samples"}
+    kept, before = latents.of_latent(loaded), latents.of_latent(half)
+    assert (kept.t, kept.seconds, kept.seeds) == (before.t, 10.0, (7, 8)) and torch.equal(kept.samples, before.samples)
+    on, straight = graph.stage(1, loaded, **QUICK)[0], graph.stage(1, half, **QUICK)[0]
+    assert torch.equal(on["samples"], straight["samples"])
+
+
+@pytest.mark.parametrize("channels", [1, 8, 64])
+def test_a_stamp_says_what_was_written_and_nothing_of_changed_music(channels):
+    item, stamp = torch.randn(channels, 50), latent_stamp.ItemStamp(0.1 + 0.2, 10.5, 2**62 + 1)
+    made = latent_stamp.stamped(item, stamp)
+    assert made.shape == (channels, 50 + latent_stamp.frames_of(channels)) and torch.equal(made[:, :50], item)
+    assert latent_stamp.read_stamp(made) == stamp
+    unknown = latent_stamp.ItemStamp(0.5, None, None)
+    assert latent_stamp.read_stamp(latent_stamp.stamped(item, unknown)) == unknown
+    for place in (0, 50):  # in the music, in the stamp
+        changed = made.clone()
+        changed[0, place] += 2**-16
+        assert latent_stamp.read_stamp(changed) is None
+    for strange in (item, made[:, 1:], made * 0.5, torch.full((channels, 60), torch.nan), torch.zeros(channels, 1)):
+        assert latent_stamp.read_stamp(strange) is None
+
+
+# ---- start and end ---------------------------------------------------------------------------------------------------
+
+
+def test_finished_music_is_not_lost_in_the_first_stage(graph, said):
+    _, x0 = graph.stage(0, graph.empty(), **QUICK)
+    graph.stage(0, x0, **QUICK)
+    (line,) = graph.ui["acestep_text"][0]["lines"]
+    own = graph.models[0].model.defaults
+    times = stage_plan.stage_times(own, 0, finished=True)
+    share = f"{1 - times[0]:.0%} is left of it"
+    assert line.startswith(f"the latent is finished music: this stage begins at t = {times[0]:.4g}, where {share}")
+    begun = {"stretch": {"stretch": "custom", "start": times[0], "end": -1}}
+    chosen, _ = graph.stage(0, x0, **(QUICK | begun))
+    assert torch.equal(chosen["samples"], graph.stage(0, x0, **QUICK)[0]["samples"])
+    graph.stage(0, x0, **(QUICK | {"stretch": {"stretch": "custom", "start": 1.0, "end": 0.5}}))
+    (line,) = graph.ui["acestep_text"][0]["lines"]
+    assert line.startswith("the latent is finished music, and nothing is left of it at t = 1")
+    graph.stage(1, x0, **QUICK)
+    assert graph.ui["acestep_text"] == [{"lines": []}]  # a later stage begins where something is left
+
+
+@pytest.mark.parametrize("slot", [0, 1, 2])
+def test_custom_is_at_first_what_auto_is(slot, graph):
+    given = next(one for one in NODES[slot].GET_SCHEMA().inputs if one.id == "stretch")
+    custom = next(option for option in given.options if option.key == "custom")
+    untouched = {one.id: one.default for one in custom.inputs}
+    latent = graph.empty()
+    for before in range(slot):
+        latent, _ = graph.stage(before, latent, **QUICK)
+    chosen, _ = graph.stage(slot, latent, **(QUICK | {"stretch": {"stretch": "custom", **untouched}}))
+    assert torch.equal(chosen["samples"], graph.stage(slot, latent, **QUICK)[0]["samples"])
+
+
+# ---- the strip -------------------------------------------------------------------------------------------------------
+
+
+def strip(slot="M", **query) -> dict:
+    asked = {"slot": slot, "model": f"tiny-{slot.lower()}", "steps": "0", "shift": "0"}
+    return stage_times.answer_stretch(asked | query)
+
+
+def test_the_strip_gives_start_and_end_of_auto(comfy_models):
+    told = strip(at="0.2", latent="stage")
+    assert told["auto"] == [told["times"][0], told["times"][-1]] == [0.2, 0.07]
+    chosen = strip(at="0.2", latent="stage", start="0.9", end="-1")
+    assert chosen["auto"] == [0.2, 0.07] and (chosen["times"][0], chosen["times"][-1]) == (0.9, 0.07)
+    assert strip("L", latent="finished")["times"][0] < 1 == strip("L", latent="empty", at="1")["times"][0]
+    (noted,) = strip("L", latent="finished")["notes"]
+    assert noted.startswith("the latent is finished music: this stage begins at t = ")
+    assert strip("L", latent="empty", at="1")["notes"] == strip(latent="finished")["notes"] == ()
+    assert strip(at="0.01", start="0.9", end="0.5")["auto"] is None  # auto could not begin there
+
+
+@pytest.mark.parametrize(
+    "slot, query, counts",
+    [
+        ("L", {"latent": "stage", "solver": "euler", "clip": "0"}, True),
+        ("M", {"latent": "stage", "solver": "euler", "clip": "0"}, False),
+        ("S", {"latent": "stage", "solver": "heun", "clip": "0"}, False),
+        ("S", {"latent": "stage", "solver": "sde", "clip": "0"}, True),
+        ("M", {"latent": "stage", "solver": "euler", "clip": "1"}, True),
+        ("M", {"latent": "finished", "solver": "euler", "clip": "0"}, True),
+        ("M", {"latent": "empty", "solver": "euler", "clip": "0"}, True),
+        ("M", {"solver": "euler", "clip": "0"}, True),  # not known
+        ("M", {"latent": "stage", "clip": "0"}, True),
+        ("M", {"latent": "stage", "solver": "euler"}, True),
+    ],
+)
+def test_the_strip_says_whether_a_seed_counts(slot, query, counts, comfy_models):
+    assert strip(slot, **query)["seed_counts"] is counts
+
+
+def test_a_seed_counts_where_the_strip_says_so(graph):
+    first, x0 = graph.stage(0, graph.empty(), **QUICK)
+    clip, _ = graph.clip("continuation")
+
+    def differs(latent, **given):
+        one, other = (graph.stage(1, latent, seed=seed, **(QUICK | given))[0]["samples"] for seed in (1, 2))
+        return not torch.equal(one, other)
+
+    assert not differs(first)
+    assert differs(first, solver="sde") and differs(x0) and differs(first, reference=clip)
+
+
+@pytest.mark.parametrize("name", ["../../secret", "gone.safetensors", "/etc/passwd"])
+def test_the_strip_tells_no_paths(name, comfy_models):
+    with pytest.raises(UserError) as caught:
+        strip(model=name)
+    assert str(comfy_models) not in str(caught.value) and str(caught.value) == f"{name} is no stage model that is here"
+
+
+def test_a_clip_longer_than_every_song_is_told_before_it_is_encoded(graph, monkeypatch):
+    def encodes(*_):
+        raise AssertionError("encoded")
+
+    monkeypatch.setattr(Vocoder, "encode", encodes)
+    prompt = {
+        "1": {"class_type": "AceStepReferenceEncode", "inputs": {"audio": ["9", 0]}},
+        "2": {"class_type": "AceStepStageL", "inputs": {"reference": ["1", 0], "text": ["3", 0]}},
+        "3": {"class_type": "AceStepTextEncode", "inputs": {"song": ["4", 0]}},
+        "4": {"class_type": "AceStepSong", "inputs": {"seconds": 15}},
+        "5": {"class_type": "AceStepSong", "inputs": {"seconds": 600}},  # of another branch
+    }
+    audio = {"waveform": torch.rand(1, 2, 16 * 48_000), "sample_rate": 48_000}
+    given = {"vocoder": graph.vocoder, "audio": audio, "use": "continuation"}
+    with pytest.raises(UserError, match=r"the song is 15\.0 s and the clip 16\.0 s; ask for a longer song"):
+        graph.run(reference.ReferenceEncode, {"PROMPT": prompt}, **given)
+    before, _ = Reference(source=object()), None
+    with pytest.raises(UserError, match="already has a clip to go on from"):
+        graph.run(reference.ReferenceEncode, {"PROMPT": prompt}, **given, reference=before)
+    for seconds in (["7", 0], 17):  # not known, or long enough
+        prompt["4"]["inputs"]["seconds"] = seconds
+        with pytest.raises(AssertionError, match="encoded"):
+            graph.run(reference.ReferenceEncode, {"PROMPT": prompt}, **given)
 
 
 def test_the_seed_of_a_song_is_that_of_the_stage_which_began_it(graph):
@@ -210,10 +392,11 @@ def test_the_seed_of_a_song_is_that_of_the_stage_which_began_it(graph):
 
 def test_half_made_music_that_was_changed_is_refused(graph, said):
     latent, _ = graph.stage(0, graph.empty(), **QUICK)
-    with pytest.raises(UserError, match=r"half made music \(t = 0\.\d+\) that another node changed"):
+    with pytest.raises(UserError, match=r"half-made music \(t = 0\.\d+\) that another node changed"):
         graph.stage(1, {**latent, "samples": 0.5 * latent["samples"]}, **QUICK)
     graph.run(vocoder.Vocode, vocoder=graph.vocoder, latent=latent)
-    assert said[-1].startswith("10 of 10 s\nthe latent is at t = 0.") and "half made: let a last stage" in said[-1]
+    assert said[-1] == "10 of 10 s"
+    assert any(text.startswith("the latent is at t = 0.") and "half made: let a last stage" in text for text in said)
 
 
 def test_a_changed_latent_is_finished_music_to_the_next_stage(graph):
@@ -253,7 +436,7 @@ def test_a_batch_too_large_goes_through_a_stage_one_by_one(graph, monkeypatch, s
     whole, _ = graph.stage(0, graph.empty(batch_size=2), **QUICK)
     runs_out(monkeypatch, Velocity, "_forward", lambda _, latents, *__: len(latents) > 1)
     split, _ = graph.stage(0, graph.empty(batch_size=2), **QUICK)
-    assert torch.allclose(split["samples"], whole["samples"], atol=1e-4)
+    assert torch.allclose(music(split), music(whole), atol=1e-4)
     assert put_out == [
         1
     ] and "out of memory; retrying with all models stay in memory, one forward pass of one song" in str(said)

@@ -10,6 +10,7 @@ import torch
 from acestep_pack.acestep_core import audio
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.lora.adapter import read_adapter
+from acestep_pack.acestep_core.training.lock import locked
 from acestep_pack.acestep_core.training.memory_needs import adapter_parameters, training_bytes
 from acestep_pack.acestep_core.training.settings import LoraSettings
 from acestep_pack.nodes import dataset, load, lora, training, training_settings
@@ -81,9 +82,13 @@ def train(loaded, clips, run_node, comfy_models, comfy_folders, said):
 def cancel(monkeypatch):
     """cancel(2): as if Cancel were pressed while step 2 is at work."""
 
+    send = messages.show
+
     def at(step):
         def show(event, view):
-            if view["step"] == step:
+            if event != training.EVENT:
+                send(event, view)
+            elif view["step"] == step:
                 management.interrupt_current_processing(True)
 
         monkeypatch.setattr(training, "SHOW_SECONDS", 0.0)
@@ -136,7 +141,7 @@ def test_it_is_held_to_songs_of_its_own_which_are_made_once(train, few_own_songs
     made = list((locations.training_folder(training.PREPARED) / "made").iterdir())
     assert len(made) == few_own_songs
     assert any(f"50% of the crops from {few_own_songs} songs of its own" in line for line in said)
-    monkeypatch.setattr("acestep_pack.acestep_core.training.generated_clips._make", None)  # none may be made again
+    monkeypatch.setattr("acestep_pack.acestep_core.training.generated_clips._generate", None)  # none may be made again
     assert not same(*(weights(train(name=n, preserve=p).args[1]) for n, p in (("plain", 0.0), ("held", 0.5))))
 
 
@@ -145,7 +150,7 @@ def test_cancel_keeps_what_was_learnt_and_run_goes_on_exactly(train, cancel, sai
     cancel(2)
     with pytest.raises(messages.Cancelled):
         train(steps=4)
-    assert said[-1] == "kept at step 2 of 4; Run goes on from there"
+    assert said[-1].endswith("saved at step 2 of 4; Run resumes from there")
     assert not locations.new_adapter("style").exists()
     cancel(None)
     assert same(weights(train(steps=4).args[1]), whole)
@@ -154,7 +159,7 @@ def test_cancel_keeps_what_was_learnt_and_run_goes_on_exactly(train, cancel, sai
 def test_a_finished_training_is_done_at_once_and_more_steps_go_on(train, monkeypatch):
     train()
     with monkeypatch.context() as patched:
-        patched.setattr("acestep_pack.acestep_core.training.loop.Loop._learn", None)  # no step may be made
+        patched.setattr("acestep_pack.acestep_core.training.loop.TrainingLoop._optimise", None)  # no step may be made
         train()
     train(steps=3)
     rows = (locations.training_folder("style") / "losses.csv").read_text().splitlines()
@@ -181,18 +186,31 @@ def test_an_adapter_is_handed_on_when_its_trainings_folder_is_gone(train, monkey
     path = Path(train(steps=3).args[1])
     kept = path.read_bytes()
     shutil.rmtree(locations.training_folder("style"))
-    with pytest.raises(UserError, match="3 steps were learnt, and they cannot become 5, for what is kept of the train"):
+    with pytest.raises(
+        UserError, match="3 steps are trained, and they cannot become 5, because the training's folder .* is gone"
+    ):
         train(steps=5)
-    monkeypatch.setattr("acestep_pack.acestep_core.training.loop.Loop._learn", None)  # no step may be made
+    monkeypatch.setattr("acestep_pack.acestep_core.training.loop.TrainingLoop._optimise", None)  # no step may be made
     adapter, again, curve = train(steps=3).args
     assert (Path(again), adapter.place, path.read_bytes()) == (path, path, kept) and curve.shape == (1, 512, 1024, 3)
-    assert said[-1] == "3 steps were learnt before; the training's folder is gone, its curve with it"
+    assert said[-1].endswith("3 steps were trained before; the training's folder is gone, and its plot with it")
 
 
-def test_fewer_steps_than_were_learnt_are_told(train, said):
-    train(steps=3)
-    train(steps=2)
-    assert any("3 steps were learnt before, more than the 2 asked for; for fewer begin a new one" in s for s in said)
+def test_fewer_steps_than_are_trained_are_refused(train):
+    path = Path(train(steps=3).args[1])
+    kept = path.read_bytes()
+    with pytest.raises(UserError, match="steps: got 2, but 3 steps of style are trained already, .* another name"):
+        train(steps=2)
+    shutil.rmtree(locations.training_folder("style"))
+    with pytest.raises(UserError, match="3 steps are trained, and they cannot become 2"):
+        train(steps=2)
+    assert path.read_bytes() == kept
+
+
+def test_a_training_that_another_process_runs_is_refused(train):
+    with locked(locations.training_folder("style")), pytest.raises(UserError, match="style: is in use by another"):
+        train()
+    assert train(steps=2).args
 
 
 def test_an_impossible_stretch_is_told_before_clips_are_prepared(train):
@@ -215,7 +233,7 @@ def test_a_model_that_wears_an_adapter_is_not_taught(train, loaded, run_node, mo
     adapter = train().args[0]
     worn, _ = run_node(lora.ApplyLora, model=loaded["model"], adapter="none", strength=1.0, trained=adapter).args
     monkeypatch.setitem(loaded, "model", worn)
-    with pytest.raises(UserError, match="wears an adapter"):
+    with pytest.raises(UserError, match="has an adapter"):
         train(name="other")
 
 
@@ -240,7 +258,7 @@ def test_auto_fits_the_model_and_the_device(loaded, monkeypatch):
     assert (tiny.rank, tiny.learning_rate, tiny.accumulate) == (16, 2e-3, 2)
     assert (tiny.start, tiny.end) == (0.07, 0.0)  # tiny-s' place in its cascade
     named = training_settings.settings_of(loaded["model"], {**auto, "memory": {"memory": "16 GB"}})
-    assert (named.rank, named.frugal, named.learning_rate) == (64, True, 1e-4)
+    assert (named.rank, named.gradient_checkpointing, named.learning_rate) == (64, True, 1e-4)
 
 
 def test_memory_grows_with_what_is_learnt(loaded):
@@ -251,7 +269,7 @@ def test_memory_grows_with_what_is_learnt(loaded):
     with torch.inference_mode(False):
         made = sum(p.numel() for p in adapted(network, plain).parameters() if p.requires_grad)
     assert adapter_parameters(network, plain) == made
-    least = training_bytes(network, LoraSettings(rank=4, frugal=True), 600)
+    least = training_bytes(network, LoraSettings(rank=4, gradient_checkpointing=True), 600)
     assert least < training_bytes(network, plain, 600) < training_bytes(network, LoraSettings(rank=64), 1200)
 
 

@@ -21,7 +21,19 @@ from acestep_pack.acestep_core.nn.quantise import unquantised
 from acestep_pack.acestep_core.prompt import lyrics_prompt, text_prompt
 from acestep_pack.acestep_core.song import Song
 from acestep_pack.acestep_core.training.dataset import read_dataset
-from acestep_pack.nodes import audio, dataset, latents, load, lora, reference, song, stages, training, vocoder
+from acestep_pack.nodes import (
+    audio,
+    dataset,
+    example_clip,
+    latents,
+    load,
+    lora,
+    reference,
+    song,
+    stages,
+    training,
+    vocoder,
+)
 from acestep_pack.nodes.host import locations
 from acestep_pack.nodes.types import Handle, LabelledDataset
 from comfy_api.latest import io
@@ -52,6 +64,7 @@ SAVE = {
     "loudness": {"loudness": "as it is"},
     "title": "",
     "artist": "",
+    "preview_only": False,
 }
 CASCADE = {slot: f"tiny-{slot}" for slot in "lms"} | {"text_encoder": "auto", "vocoder": "auto", "dtype": "auto"}
 CASCADE |= {"vocoder_dtype": "auto", "quantise": "none"}
@@ -114,7 +127,7 @@ CHANGES = {
             "bpm": 90,
             "key": "A minor",
             "time_signature": "3/4",
-            "language": "en",
+            "language": "English",
         },
     ),
     song.TextEncode: ({}, {}),
@@ -181,6 +194,7 @@ CHANGES = {
         )
         for stage in (stages.StageL, stages.StageM, stages.StageS)
     },
+    example_clip.ExampleClip: ({}, {}),
     audio.SaveAudio: (
         SAVE,
         {
@@ -191,6 +205,7 @@ CHANGES = {
             "loudness.lufs": tuple({"loudness": "target", "lufs": lufs} for lufs in (-20.0, -30.0)),
             "title": "Rain",
             "artist": "Us",
+            "preview_only": True,
         },
     ),
     audio.Spectrogram: (
@@ -303,6 +318,7 @@ def test_every_node_is_walked():
     assert set(CHANGES) == set(pack.NODES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("node", pack.NODES, ids=lambda node: node.__name__)
 def test_every_widget_changes_something(node, run_node, parts, said, comfy_folders, other_parts, few_own_songs):
     before, changes = CHANGES[node]

@@ -1,26 +1,19 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { asleep, inputIndex, nodeByLocator, nodeByPath, outermost, source, targets } from "../../web/graph_links.js";
+import {
+  asleep,
+  inputIndex,
+  isFed,
+  nodeByLocator,
+  nodeByPath,
+  outermost,
+  source,
+  targets,
+} from "../../web/graph_links.js";
+import { graphOf } from "./graph.mjs";
 
 const LATENT = "LATENT";
-
-/** A graph of nodes {id: {type, in: {name: type}, out, mode, subgraph}} and links [from, slot, to, slot]. */
-function graphOf(nodes, links, { inputs = [], outputs = [] } = {}) {
-  const graph = { id: `graph ${Object.keys(nodes)}`, links: new Map(), inputs, outputs, subgraphs: new Map() };
-  const slots = (declared = {}) => Object.entries(declared).map(([name, type]) => ({ name, type }));
-  graph.nodes = Object.entries(nodes).map(([id, { type, in: taken, out: given, mode = 0, subgraph }]) => ({
-    ...{ id: Number(id), type, mode, subgraph, graph },
-    ...{ inputs: slots(taken), outputs: slots(given).map((slot) => ({ ...slot, links: [] })) },
-  }));
-  graph.getNodeById = (id) => graph.nodes.find((node) => node.id === id) ?? null;
-  links.forEach(([from, fromSlot, to, toSlot], id) => {
-    graph.links.set(id, { id, origin_id: from, origin_slot: fromSlot, target_id: to, target_slot: toSlot });
-    graph.getNodeById(from)?.outputs[fromSlot].links.push(id);
-    if (graph.getNodeById(to)) graph.getNodeById(to).inputs[toSlot].link = id;
-  });
-  return graph;
-}
 
 const stage = { type: "Stage", in: { model: "MODEL", latent: LATENT }, out: { latent: LATENT, x0: LATENT } };
 const ends = (found) => found.map(({ node, slot }) => [node.id, slot]);
@@ -37,6 +30,13 @@ test("an input without a link, or without being there, has no source", () => {
   assert.equal(source(one, 1), null);
   assert.equal(source(one, inputIndex(one, "nothing")), null);
   assert.deepEqual(targets(one, 0), []);
+});
+
+test("an input is fed where a link leads into it", () => {
+  const graph = graphOf({ 1: stage, 2: stage }, [[1, 0, 2, 1]]);
+  assert.equal(isFed(graph.nodes[1], 1), true);
+  assert.equal(isFed(graph.nodes[1], 0), false);
+  assert.equal(isFed(graph.nodes[0], 1), false);
 });
 
 test("reroutes are passed in both directions", () => {
@@ -95,18 +95,11 @@ test("a loop of reroutes ends", () => {
 /** Stage 1 -> a subgraph 5 that holds stage 9 -> stage 2; the subgraph's second input sets the steps of 9. */
 function nested() {
   const held = { ...stage, in: { ...stage.in, steps: "INT" } };
-  const inner = graphOf(
-    { 9: held },
-    [
-      [-10, 0, 9, 1],
-      [9, 0, -20, 0],
-      [-10, 1, 9, 2],
-    ],
-    {
-      inputs: [{ linkIds: [0] }, { linkIds: [2] }],
-      outputs: [{ linkIds: [1] }],
-    },
-  );
+  const inner = graphOf({ 9: held }, [
+    [-10, 0, 9, 1],
+    [9, 0, -20, 0],
+    [-10, 1, 9, 2],
+  ]);
   const box = { type: "box", in: { latent: LATENT, steps: "INT" }, out: { latent: LATENT }, subgraph: inner };
   const root = graphOf({ 1: stage, 5: box, 2: stage }, [
     [1, 0, 5, 0],

@@ -1,7 +1,17 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { barsPath, clock, gain, peaks, secondsAt } from "../../web/waveform.js";
+import {
+  barsPath,
+  clock,
+  gain,
+  letterOf,
+  peaks,
+  sameLength,
+  secondsAt,
+  switchedTo,
+  takeText,
+} from "../../web/waveform.js";
 
 test("a column holds the lowest and the highest sample of its part", () => {
   const left = Float32Array.from([0, 0.5, -0.25, 0, 0, 0, 0.125, -1]);
@@ -64,4 +74,28 @@ test("a click falls on its share of the duration, and outside on an end", () => 
   assert.equal(secondsAt(400, box, 60), 60);
   assert.equal(secondsAt(150, { left: 0, width: 0 }, 60), 0);
   assert.equal(secondsAt(150, box, NaN), 0);
+});
+
+test("another take goes on where the first one is, or begins anew past its own end", () => {
+  assert.equal(switchedTo(12.5, 30), 12.5);
+  assert.equal(switchedTo(30, 30), 0);
+  assert.equal(switchedTo(40, 30), 0);
+  assert.equal(switchedTo(12.5, NaN), 0);
+});
+
+test("takes of one song have one length", () => {
+  assert.ok(sameLength(30, 30.04));
+  assert.ok(!sameLength(30, 31));
+  assert.ok(!sameLength(NaN, NaN));
+});
+
+test("takes have letters, then numbers", () => {
+  assert.deepEqual([0, 1, 25, 26].map(letterOf), ["A", "B", "Z", "27"]);
+});
+
+test("a take's seed and loudness, where they are known", () => {
+  assert.equal(takeText({ seed: 0, lufs: -14.16 }), "seed 0 · −14.2 LUFS");
+  assert.equal(takeText({ seed: 7, lufs: null }), "seed 7");
+  assert.equal(takeText({ seed: null, lufs: -9 }), "−9.0 LUFS");
+  assert.equal(takeText(), "");
 });

@@ -1,0 +1,38 @@
+"""How many tokens a song's texts have for a text encoder: by its tokenizer alone, without a model or transformers."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import CheckpointError
+from ..prompt import lyrics_prompt, text_prompt
+from ..song import Song
+from .checkpoint import read_checkpoint
+from .load import tokenizer_folder
+from .locate import find, state_of
+from .registry import DEFAULT_TEXT, TEXT
+from .weights import read_json
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+TOKENIZERS_KEPT = 2
+
+
+def count_tokens(song: Song, name_or_path: str | Path = DEFAULT_TEXT, folders: Sequence[Path] = ()) -> tuple[int, int]:
+    """Tokens of a song's caption and of its lyrics, each with its headings. Raises CheckpointError."""
+    file = tokenizer_folder(read_checkpoint(find(name_or_path, TEXT, folders).path), folders) / "tokenizer.json"
+    tokenizer = _tokenizer(file, state_of(file))
+    return len(tokenizer.encode(text_prompt(song)).ids), len(tokenizer.encode(lyrics_prompt(song)).ids)
+
+
+@lru_cache(TOKENIZERS_KEPT)
+def _tokenizer(file: Path, state: tuple) -> "Tokenizer":
+    from tokenizers import Tokenizer
+
+    read_json(file)  # says it when the file is missing or broken
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as exc:  # noqa: BLE001  tokenizers has no class of its own for a file that it cannot read
+        raise CheckpointError(f"{file} cannot be read as a tokenizer ({exc}); download it again") from exc

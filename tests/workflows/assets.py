@@ -1,0 +1,86 @@
+"""Makes what the workflows play and apply: the clip of Example Clip, and the adapter of the embedded tiny-l.
+
+    python tests/workflows/assets.py clip
+    python tests/workflows/assets.py adapter [--work FOLDER]
+
+The band plays the clip and the clips of the training, so both are this project's own. The adapter fits the weights of
+tiny-l that it was trained on: make it anew whenever the embedded family changes. That takes some ten minutes of one
+core; with --work it continues after an interruption.
+"""
+
+import argparse
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+runpy.run_path(str(ROOT / "tests" / "conftest.py"))  # the names under which tests import
+
+import soundfile  # noqa: E402
+from acestep_pack.acestep_core.band import EXAMPLE_CLIP, Sketch, play  # noqa: E402
+from acestep_pack.acestep_core.band.folder import write_clips  # noqa: E402
+from acestep_pack.acestep_core.band.voices import RATE_HZ  # noqa: E402
+from acestep_pack.acestep_core.checkpoints.save import write_tensors  # noqa: E402
+from acestep_pack.acestep_core.lora.find import EMBEDDED_FOLDER  # noqa: E402
+from safetensors import safe_open  # noqa: E402
+
+ADAPTER = EMBEDDED_FOLDER / "tiny-l-chiptune.safetensors"
+GENRE, CLIPS, CLIP_SECONDS, FIRST_SEED = "chiptune", 60, 12.0, 2_100_000  # seeds apart from those of bench lora
+TRAINING = (
+    *("--rank", "4", "--targets", "self,mlp", "--learning-rate", "2e-3"),
+    *("--steps", "400", "--accumulate", "4", "--crop", f"{CLIP_SECONDS:g}", "--preserve", "0.25"),
+)
+
+# Four bars of 80 bpm, cut from a longer take: it ends on a bar and without a fade, so that a song can continue it.
+SECONDS = 12.0
+COMPRESSION = 0.87  # libsndfile's, from 0 to 1: about 77 kbit/s
+SKETCH = Sketch(
+    seed=5,
+    genre="lo-fi",
+    mood="calm",
+    bpm=80,
+    tonic=2,
+    minor=True,
+    beats_per_bar=4,
+    voices={"drums": "kit", "bass": "electric bass", "keys": "electric piano", "pad": "warm pad"},
+    seconds=SECONDS + 3,
+)
+
+
+def make_clip() -> Path:
+    rows = play(SKETCH)[:, : round(SECONDS * RATE_HZ)].T
+    soundfile.write(EXAMPLE_CLIP, rows, RATE_HZ, "OPUS", format="OGG", compression_level=COMPRESSION)
+    return EXAMPLE_CLIP
+
+
+def make_adapter(work: Path) -> Path:
+    for _ in write_clips(work / "clips", range(FIRST_SEED, FIRST_SEED + CLIPS), CLIP_SECONDS, GENRE):
+        pass
+    trained = work / ADAPTER.name
+    command = ["train", "lora", str(work / "clips"), "--model", "tiny-l", "-o", str(trained), *TRAINING]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-m", "acestep_core", *command], cwd=work, env=environment, check=True)
+    return halved(trained, ADAPTER)
+
+
+def halved(source: Path, target: Path) -> Path:
+    """The same adapter with its matrices in bfloat16; alphas stay as they are."""
+    with safe_open(source, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no mapping
+        metadata = file.metadata()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_tensors({n: t.bfloat16() if t.ndim else t for n, t in tensors.items()}, target, metadata)
+    return target
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["clip", "adapter"])
+    parser.add_argument("--work", type=Path, help="keeps clips and training (default: a folder that is removed)")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        made = make_clip() if given.what == "clip" else make_adapter(given.work or Path(temporary))
+    sys.stdout.write(f"{made}  {made.stat().st_size} bytes\n")
