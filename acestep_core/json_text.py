@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+import re
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,6 +11,8 @@ from .errors import AceStepError, UserError
 JSON_BYTES_MAX = 32 << 20  # three times a tokenizer.json; an object takes up to 25 times its text in memory
 JSON_DEPTH_MAX = 64  # far below Python's recursion limit, so that writing and comparing are safe as well
 INTEGER_DIGITS_MAX = 40  # tokenizers write 10**30 for "no limit"; any such integer still fits a float
+_LONG_INTEGER = re.compile(rf"[0-9]{{{INTEGER_DIGITS_MAX + 1}}}")
+_CONTAINERS = (dict, list)
 _CORRECT = "correct the file"
 
 
@@ -53,10 +55,14 @@ def read_json_object(path: Path, error: type[AceStepError] = UserError, remedy: 
 def _parse(text: str | bytes) -> Any:
     if len(text) > JSON_BYTES_MAX:
         raise ValueError(f"more than {JSON_BYTES_MAX:,} bytes")
-    value = json.loads(text, parse_int=_integer, parse_float=_finite, parse_constant=_refuse)
+    if isinstance(text, bytes):
+        text = text.decode(json.detect_encoding(text))
+    # A hook is called for every integer, which takes as long as all the rest; most files need none.
+    integer = _integer if _LONG_INTEGER.search(text) else None
+    value = json.loads(text, parse_int=integer, parse_float=_finite, parse_constant=_refuse)
     _check_depth(value)
-    if (b"\\ud" if isinstance(text, bytes) else "\\ud") in text.lower():
-        json.dumps(value, ensure_ascii=False).encode()  # UnicodeEncodeError, a ValueError, for half a pair
+    if "\\u" in text:
+        json.dumps(value, ensure_ascii=False).encode()  # UnicodeEncodeError, a ValueError, for half a surrogate pair
     return value
 
 
@@ -80,13 +86,12 @@ def _refuse(constant: str) -> NoReturn:
 def _check_depth(value: Any) -> None:
     level = [value]
     for _ in range(JSON_DEPTH_MAX + 1):
-        level = [inner for outer in level for inner in _values(outer) if isinstance(inner, dict | list)]
+        level = [inner for outer in level for inner in _containers(outer)]
         if not level:
             return
     raise RecursionError
 
 
-def _values(value: Any) -> "Iterator[Any] | list[Any] | tuple[()]":
-    if isinstance(value, dict):
-        return iter(value.values())
-    return value if isinstance(value, list) else ()
+def _containers(value: Any) -> list[Any]:
+    inner = value.values() if type(value) is dict else value if type(value) is list else ()
+    return [one for one in inner if type(one) in _CONTAINERS]

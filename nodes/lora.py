@@ -7,7 +7,7 @@ from comfy_api.latest import io
 
 from ..acestep_core.checkpoints.locate import state_of
 from ..acestep_core.errors import UserError
-from ..acestep_core.lora.find import list_adapters, why_not
+from ..acestep_core.lora.find import list_adapters, listed_adapter, why_not
 from .host import devices, locations, messages
 from .types import AdapterSocket, Model, ModelHandle, TrainedAdapter
 
@@ -20,7 +20,8 @@ NOT_CONNECTED = object()  # ComfyUI tells a node that is asked beforehand None f
 
 
 def choices() -> list[str]:
-    return [NONE, *list_adapters(locations.adapter_folders())]
+    """Names for a list, without opening a file."""
+    return [NONE, *list_adapters(locations.adapter_folders(), quick=True)]
 
 
 def chosen(name: str) -> Path | None:
@@ -30,14 +31,14 @@ def chosen(name: str) -> Path | None:
     if name == NONE:
         return None
     folders = locations.adapter_folders()
-    here = list_adapters(folders)
-    if name not in here:
+    place = listed_adapter(name, folders)
+    if place is None:
         if wrong := why_not(name, folders):
             raise UserError(wrong)
         raise UserError(
             f"{name}: there is no such adapter for ACE-Step 1.5; put its file into {' or '.join(map(str, folders))}"
         )
-    return here[name]
+    return place
 
 
 def check(name: str | None, trained: object) -> bool | str:
@@ -53,7 +54,7 @@ def check(name: str | None, trained: object) -> bool | str:
 
 def fingerprint(name: str | None) -> str:
     """Changes whenever a file of the adapter does."""
-    place = list_adapters(locations.adapter_folders()).get(name)
+    place = None if name is None else listed_adapter(name, locations.adapter_folders())
     return str((name, place and state_of(place)))
 
 

@@ -4,7 +4,7 @@ import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { passWheel } from "./elements.js";
 import { HEIGHT, Strip } from "./flow_strip.js";
-import { inputIndex, isFed } from "./graph_links.js";
+import { asleep, inputIndex, isFed } from "./graph_links.js";
 import { addFixedWidget, after, grow, onJobEnd, onSet } from "./node_hooks.js";
 import { rootGraph, runningNode, setHidden } from "./node_hooks.js";
 import { slotOf, widgetOf } from "./stage_graph.js";
@@ -36,7 +36,7 @@ async function refresh() {
     const view = await viewOf(node);
     if (mine !== round) return; // something has changed meanwhile
     strip.show({ ...view, custom: isCustom(node) });
-    showSeed(node, view.seed_counts ?? true);
+    if (!asleep(node)) showSeed(node, view.seed_counts ?? true);
   }
 }
 

@@ -1,18 +1,20 @@
-"""What a user can choose from: embedded models, files and folders in given places, and known models not yet here.
+"""Lists of models to choose from: embedded models, files and folders in given places, known models not yet here.
 
 Choices are names that stay the same when a model arrives, so a saved choice goes on working. Only headers are read, and
 each file's once.
 """
 
-from collections.abc import Iterable, Mapping
+import os
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
-from glob import iglob
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 
 from ..errors import CheckpointError
+from ..system.listing import files_below
+from ..system.verdicts import Verdicts, WordsOf, last_of, now_of, package_files
 from .checkpoint import read_checkpoint
 from .layouts import split_file
 from .locate import LocalModel, find, is_complete, is_pipeline, local_models, state_of
@@ -28,6 +30,9 @@ FOLDERS_OF_KIND = {
 _KIND_OF_PART = {"transformer": STAGE, "text_encoder": TEXT, "vae": VOCODER}
 
 
+_CONFIG, _WEIGHTS_SUFFIX = "config.json", ".safetensors"
+
+
 @dataclass(frozen=True)
 class Shelf:
     """`own`: folders for models of this family alone, the first one takes downloads. `shared`: folders of each kind in
@@ -38,103 +43,140 @@ class Shelf:
     shared: Mapping[str, tuple[Path, ...]]
 
     def folders(self, kind: str) -> tuple[Path, ...]:
+        """All folders in which models of a kind are looked for, in this order."""
         return (*self.own, *self.shared.get(kind, ()))
 
     @property
     def all_folders(self) -> tuple[Path, ...]:
-        """For what belongs to a model without being of its kind: a tokenizer, a vocoder that makes silence."""
+        """All folders, for what belongs to a model without being of its kind: a tokenizer, a vocoder for silence."""
         return tuple(dict.fromkeys((*self.own, *chain.from_iterable(self.shared.values()))))
 
     def offered(self, kind: str) -> tuple[list[str], list[KnownModel]]:
-        """`here` and `absent`, by one look into the folders."""
-        here = self._models(kind)
-        absent = (model for model in KNOWN.values() if kind in model.kinds and model.repo)
-        return list(here), [model for model in absent if model.name not in here]
+        """Names for a list, and known models that are absent, without opening a model.
+
+        One that was never judged is listed; it is judged in the background, and listed no more if it is foreign.
+        """
+        known = self._known(kind)
+        return [*known, *self._others(kind, known, last_of)], _absent(kind, known)
 
     def here(self, kind: str) -> list[str]:
         """Names of all models of a kind that can be loaded at once, embedded ones first."""
-        return self.offered(kind)[0]
+        known = self._known(kind)
+        return [*known, *self._others(kind, known, now_of)]
 
     def absent(self, kind: str) -> list[KnownModel]:
-        """Known models of a kind that would have to be fetched first."""
-        return self.offered(kind)[1]
+        """Known models of a kind that would have to be downloaded first."""
+        return _absent(kind, self._known(kind))
 
     def find(self, name: str, kind: str) -> LocalModel:
         """A model by a name that `here` gives. Raises CheckpointError for any other, a path for instance."""
-        here = self._models(kind)
-        if name in here:
-            return here[name]
-        known = known_model(name, kind)
-        if known is not None and known.repo and known.name not in here:
-            return find(known.name, kind, self.folders(kind))  # tells where to get it
+        known = self._known(kind)
+        if name in known:
+            return known[name]
+        path = self._others(kind, known, now_of, only=name).get(name)
+        if path is not None:
+            return LocalModel(path.stem if path.is_file() else path.name, path)
+        published = known_model(name, kind)
+        if published is not None and published.repo and published.name not in known:
+            return find(published.name, kind, self.folders(kind))  # raises the error that says where to get it
         raise CheckpointError(
             f"{name} is no {_WORDS[kind]} that is here; choose one of the list, or put its file into "
-            f"{self.folders(kind)[0]}"
+            f"{self.folders(kind)[0]}{_fault_of(name, self.folders(kind))}"
         )
 
-    def _models(self, kind: str) -> dict[str, LocalModel]:
-        known = {model.name: model for model in local_models(kind, self.folders(kind))}
-        listed = {model.path.resolve() for model in known.values()}
-        models = dict(known)
-        for name, path in (*self._own_folders(kind), *self._files(kind)):
-            if path.resolve() not in listed:
-                # Of two with one name the one in the earlier folder counts, as in ComfyUI.
-                models.setdefault(name, LocalModel(path.stem if path.is_file() else path.name, path))
-        return models
+    def _known(self, kind: str) -> dict[str, LocalModel]:
+        return {model.name: model for model in local_models(kind, self.folders(kind))}
 
-    def _files(self, kind: str) -> list[tuple[str, Path]]:
-        return _by_name(
-            (path.relative_to(folder).as_posix(), path)
-            for folder in self.folders(kind)
-            for path in _below(folder, "*.safetensors")
-            if not _belongs_to_folder(path, folder) and kind in kinds_of_file(path)
-        )
+    def _others(
+        self, kind: str, known: Mapping[str, LocalModel], words_of: WordsOf, only: str | None = None
+    ) -> dict[str, Path]:
+        """Name -> path of every model but the known ones. `only`: no other name is needed."""
+        listed = {os.path.realpath(model.path) for model in known.values()}
+        bases = set(map(os.path.basename, listed))
+        found: dict[str, Path] = {}
+        for verdicts, models in ((_folder_verdicts, self._own_folders()), (_file_verdicts, self._files(kind))):
+            paths = {path: name for path, name in models if only in (None, name)}
+            words = words_of(verdicts, paths)
+            right = [item for item in paths.items() if words[item[0]] is None or kind in words[item[0]].split()]
+            for path, name in sorted(right, key=itemgetter(1)):
+                if not (os.path.basename(path) in bases and os.path.realpath(path) in listed):
+                    # Of two with one name the one in the earlier folder counts, as in ComfyUI.
+                    found.setdefault(name, path)
+        return {name: Path(path) for name, path in found.items()}
 
-    def _own_folders(self, kind: str) -> list[tuple[str, Path]]:
-        configs = ((folder, config) for folder in self.own for config in _below(folder, "config.json"))
-        models = dict.fromkeys((folder, _model_folder(config.parent, folder)) for folder, config in configs)
-        return _by_name(
-            (model.relative_to(folder).as_posix(), model)
-            for folder, model in models
-            if model != folder and kind in _kinds_of_folder(model)
-        )
+    def _files(self, kind: str) -> Iterator[tuple[str, str]]:
+        return ((f"{folder}{os.sep}{name}", name) for folder in self.folders(kind) for name in _single_files(folder))
+
+    def _own_folders(self) -> Iterator[tuple[str, str]]:
+        for folder in self.own:
+            for name in files_below(folder):
+                if name.rpartition("/")[2] == _CONFIG:
+                    model = _model_folder((folder / name).parent, folder)
+                    if model != folder:
+                        yield str(model), model.relative_to(folder).as_posix()
 
 
-def _by_name(models: Iterable[tuple[str, Path]]) -> list[tuple[str, Path]]:
-    return sorted(models, key=itemgetter(0))
+def _absent(kind: str, known: Mapping[str, LocalModel]) -> list[KnownModel]:
+    return [model for model in KNOWN.values() if kind in model.kinds and model.repo and model.name not in known]
+
+
+def _single_files(folder: Path) -> list[str]:
+    """Names of safetensors files that are no part of a model that is a folder, which has a config beside its files."""
+    names = files_below(folder)
+    configs = {name.removesuffix(_CONFIG) for name in names if name.rpartition("/")[2] == _CONFIG} - {""}
+    return [name for name in names if name.endswith(_WEIGHTS_SUFFIX) and name[: name.rfind("/") + 1] not in configs]
+
+
+def _fault_of(name: str, folders: Iterable[Path]) -> str:
+    """The fault of a damaged file of that name, as the end of a message; nothing for any other."""
+    for folder in folders:
+        if name in _single_files(folder):
+            try:
+                read_header(folder / name)
+            except (CheckpointError, OSError) as exc:
+                return f" ({exc})"
+    return ""
 
 
 _WORDS = {STAGE: "stage model", TEXT: "text encoder", VOCODER: "vocoder"}
 
 
-def kinds_of_file(path: Path) -> tuple[str, ...]:
-    """What a safetensors file can be loaded as; nothing where it is foreign, damaged or not there."""
-    return _kinds(path, state_of(path)) if path.is_file() else ()
-
-
-def _kinds_of_folder(folder: Path) -> tuple[str, ...]:
-    return _kinds(folder, state_of(folder)) if is_complete(folder) else ()
-
-
-@cache  # fewer than there are models would be none at all, as they are asked for in turn
-def _kinds(path: Path, state: tuple) -> tuple[str, ...]:
+def _kinds_in_file(path: str) -> str:
+    """The kinds as which a safetensors file can be loaded; none for a foreign or damaged one."""
     try:
-        parts = read_checkpoint(path).parts if path.is_dir() else split_file(read_header(path))
+        return _kinds_of(split_file(read_header(Path(path))))
     except (CheckpointError, OSError):
-        return ()
-    return tuple(kind for part, kind in _KIND_OF_PART.items() if part in parts)
+        return ""
 
 
-def _below(folder: Path, pattern: str) -> list[Path]:
-    # Unlike Path.rglob it follows links to folders, with which users spread models over disks.
-    return [folder / name for name in iglob(f"**/{pattern}", root_dir=folder, recursive=True)]
+def _kinds_of(parts: Iterable[str]) -> str:
+    return " ".join(kind for part, kind in _KIND_OF_PART.items() if part in parts)
+
+
+def _kinds_in_folder(path: str) -> str:
+    """The kinds as which a folder can be loaded; none for a foreign, damaged or half downloaded one."""
+    try:
+        return _kinds_of(read_checkpoint(path).parts) if is_complete(Path(path)) else ""
+    except (CheckpointError, OSError):
+        return ""
+
+
+def _folder_state(path: str) -> tuple[int, int] | None:
+    state = state_of(Path(path))
+    return sum(size for _, size, _ in state), zlib.crc32(repr(state).encode(errors="replace"))
+
+
+_READERS = ("checkpoints/choices.py", "checkpoints/layouts.py", "checkpoints/weights.py")
+_file_verdicts = Verdicts("models", _kinds_in_file, package_files(*_READERS))
+_folder_verdicts = Verdicts("model_folders", _kinds_in_folder, package_files(*_READERS), _folder_state)
+
+
+def finish_judging() -> None:
+    """Returns once no model is judged in the background."""
+    _file_verdicts.wait()
+    _folder_verdicts.wait()
 
 
 def _model_folder(folder: Path, top: Path) -> Path:
     """The model that a folder with a config is, or is a component of."""
     return folder.parent if folder != top and folder.parent != top and is_pipeline(folder.parent) else folder
-
-
-def _belongs_to_folder(path: Path, top: Path) -> bool:
-    """Whether a file is part of a model that is a folder: its config lies beside it."""
-    return path.parent != top and (path.parent / "config.json").is_file()

@@ -7,12 +7,14 @@ as `download` puts it (REPOSITORY/...), as a folder or file of its own name, or 
 
 import difflib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from ..errors import CheckpointError
 from ..system.folders import data_folder, user_path
+from ..system.listing import entries
 from .registry import KNOWN, STAGE, TEXT, VOCODER, KnownModel, known_model
 from .weights import WEIGHT_NAMES, partial_downloads, shards_of
 
@@ -84,21 +86,32 @@ def _usable(place: Path, known: KnownModel) -> Path:
 
 def find_here(known: KnownModel, folders: Sequence[Path | str] = ()) -> Path | None:
     """Where a known model is on this machine; a whole copy before a half downloaded one; None if there is none."""
-    places = list(_places(known, folders))
+    return _find_in(known, _entries(folders))
+
+
+def _find_in(known: KnownModel, entered: Mapping[Path, frozenset[str]]) -> Path | None:
+    places = list(_places(known, entered))
     return next((place for place in places if is_complete(place)), next(iter(places), None))
+
+
+def _entries(folders: Sequence[Path | str]) -> dict[Path, frozenset[str]]:
+    """Each models folder with the names in it, so that no place is looked at in vain."""
+    return {folder: entries(folder) for folder in models_folders(folders)}
 
 
 def local_models(kind: str, folders: Sequence[Path | str] = ()) -> Iterator[LocalModel]:
     """Every known model of one kind that is here and whole."""
+    entered = _entries(folders)
     for known in KNOWN.values():
-        place = find_here(known, folders) if kind in known.kinds else None
+        place = _find_in(known, entered) if kind in known.kinds else None
         if place is not None and is_complete(place):
             yield LocalModel(known.name, place, known)
 
 
 def list_models(folders: Sequence[Path | str] = ()) -> list[ModelRow]:
     """One row for every known model, embedded ones first."""
-    return [_row(known, find_here(known, folders)) for known in KNOWN.values()]
+    entered = _entries(folders)
+    return [_row(known, _find_in(known, entered)) for known in KNOWN.values()]
 
 
 def is_complete(place: Path) -> bool:
@@ -131,11 +144,17 @@ def is_pipeline(place: Path) -> bool:
 
 
 def _has_all_shards(index: Path) -> bool:
+    state = index.stat()
+    return all(file.is_file() for file in _shards(index, state.st_size, state.st_mtime_ns))
+
+
+@lru_cache(maxsize=64)
+def _shards(index: Path, size_bytes: int, changed_ns: int) -> frozenset[Path]:
+    """The files that an index names; a damaged one, as a download that broke off leaves it, names one never there."""
     try:
-        files = set(shards_of(index).values())
+        return frozenset(shards_of(index).values())
     except CheckpointError:
-        return False  # damaged, as a download that broke off leaves it
-    return all(file.is_file() for file in files)
+        return frozenset({index / "damaged"})
 
 
 def _row(known: KnownModel, place: Path | None) -> ModelRow:
@@ -167,24 +186,21 @@ def _count(place: Path) -> int:
     return read_checkpoint(place).parameters
 
 
-def _places(known: KnownModel, folders: Sequence[Path | str]) -> Iterator[Path]:
-    candidates = [TINY_FOLDER / known.path] if not known.repo else _published_places(known, folders)
+def _places(known: KnownModel, entered: Mapping[Path, frozenset[str]]) -> Iterator[Path]:
+    candidates = _published_places(known, entered) if known.repo else [TINY_FOLDER / known.path]
     for place in candidates:
         marks = (place, place / "config.json", place / "model_index.json")
         if any(mark.is_file() for mark in marks) or (place.is_dir() and partial_downloads(place)):
             yield place
 
 
-def _published_places(known: KnownModel, folders: Sequence[Path | str]) -> Iterable[Path]:
+def _published_places(known: KnownModel, entered: Mapping[Path, frozenset[str]]) -> Iterable[Path]:
     repository = known.repo.split("/")[1]
     last = known.path.split("/")[-1]
-    for folder in models_folders(folders):
-        yield folder / repository / known.path
-        if last:
-            yield folder / last
-        yield folder / known.name
-        if not known.files:
-            yield from (folder / sub / last for sub in _COMFYUI_FOLDERS)
+    for folder, names in entered.items():
+        below = [name for name in _COMFYUI_FOLDERS if name in names] if not known.files else []
+        places = (f"{repository}/{known.path}", last, known.name, *(f"{name}/{last}" for name in below))
+        yield from (folder / place for place in places if place.split("/")[0] in names)
     yield from _in_hub_cache(known)
 
 

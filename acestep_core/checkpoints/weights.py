@@ -52,9 +52,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def _read(path: Path) -> tuple[dict[str, TensorInfo], dict[str, str]]:
-    _refuse_other_formats(path)
-    size = path.stat().st_size
-    text = _header_text(path, size)
+    text, size = header_text(path), path.stat().st_size
     entries = parse_json_object(text, f"{path}: the header", CheckpointError, "fetch the file again")
     metadata = _metadata(path, entries.pop("__metadata__", None))
     infos, end = {}, 0
@@ -68,7 +66,10 @@ def _read(path: Path) -> tuple[dict[str, TensorInfo], dict[str, str]]:
     return infos, metadata
 
 
-def _header_text(path: Path, size: int) -> bytes:
+def header_text(path: Path) -> bytes:
+    """The header of a safetensors file as it stands there, a JSON text. Raises CheckpointError, OSError."""
+    _refuse_other_formats(path)
+    size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(64)
         length = int.from_bytes(start[:8], "little")

@@ -10,17 +10,17 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from glob import iglob
 from pathlib import Path
 
 from ..checkpoints.locate import TINY_FOLDER, models_folders
-from ..checkpoints.weights import PICKLES, read_header
+from ..checkpoints.weights import PICKLES, header_text, read_header
 from ..errors import CheckpointError, UserError
 from ..system.folders import user_path
-from .layouts import CONFIG_FILE, WEIGHTS_FILE, adapts_known
+from ..system.listing import files_below
+from ..system.verdicts import Verdicts, WordsOf, last_of, now_of, package_files
+from .layouts import CONFIG_FILE, WEIGHTS_FILE, adapts_known, mentions_known
 
-FOLDER = "loras"
+FOLDER, _SUFFIX = "loras", ".safetensors"
 EMBEDDED_FOLDER = TINY_FOLDER / FOLDER  # adapters of the embedded models; searched last
 SLOTS = ("l", "m", "s")
 _USUAL_FILES = (
@@ -84,19 +84,29 @@ def find_adapter(name_or_path: str | Path, folders: Sequence[Path | str] = ()) -
     )
 
 
-def list_adapters(folders: Sequence[Path | str] = ()) -> dict[str, Path]:
-    """Name -> place of every adapter for ACE-Step 1.5 in the folders of adapters; of two with one name the first."""
-    found: dict[str, Path] = {}
-    for folder in (*_folders(folders), EMBEDDED_FOLDER):
-        for name, place in sorted(_in_folder(folder)):
-            found.setdefault(name, place)
-    return found
+def list_adapters(folders: Sequence[Path | str] = (), quick: bool = False) -> dict[str, Path]:
+    """Name -> place of every adapter for ACE-Step 1.5 in the folders of adapters; of two with one name the first.
+
+    `quick`: no file is opened. One that was never judged is listed; it is judged in the background, and listed no more
+    if it is foreign.
+    """
+    return _listed(folders, last_of if quick else now_of)
+
+
+def listed_adapter(name: str, folders: Sequence[Path | str] = ()) -> Path | None:
+    """The place of an adapter by its name in the list, with no other file opened; None where it is not listed."""
+    return _listed(folders, now_of, only=name).get(name)
+
+
+def finish_judging() -> None:
+    """Returns once no adapter is judged in the background."""
+    _verdicts.wait()
 
 
 def why_not(name: str, folders: Sequence[Path | str] = ()) -> str | None:
     """Why a file of that name in the folders of adapters is not listed; None where there is no such file."""
     for folder in _folders(folders):
-        if name not in iglob("**/*.safetensors", root_dir=folder, recursive=True):
+        if not name.endswith(_SUFFIX) or name not in files_below(folder):
             continue
         try:
             read_header(folder / name)
@@ -132,25 +142,34 @@ def _folders(folders: Sequence[Path | str]) -> list[Path]:
     return [*(user_path(folder) for folder in folders), *(folder / FOLDER for folder in models_folders())]
 
 
-def _in_folder(folder: Path) -> Iterator[tuple[str, Path]]:
-    for name in iglob("**/*.safetensors", root_dir=folder, recursive=True):
-        file = folder / name
-        in_folder = file.parent != folder and (file.parent / CONFIG_FILE).is_file()
-        place = file.parent if in_folder else file
-        if is_adapter(file):
-            yield place.relative_to(folder).as_posix(), place
+def _listed(folders: Sequence[Path | str], words_of: "WordsOf", only: str | None = None) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for folder in (*_folders(folders), EMBEDDED_FOLDER):
+        files = {f"{folder}{os.sep}{file}": name for file, name in _in_folder(folder) if only in (None, name)}
+        words = words_of(_verdicts, files)
+        for name in sorted(name for path, name in files.items() if words[path] != ""):
+            found.setdefault(name, folder / name)
+    return found
 
 
-def is_adapter(file: Path) -> bool:
-    """Whether a file adapts a layer that some ACE-Step 1.5 transformer has."""
-    state = file.stat() if file.is_file() else None
-    return state is not None and _is_adapter(file, state.st_size, state.st_mtime_ns)
+def _in_folder(folder: Path) -> Iterator[tuple[str, str]]:
+    """(file, name) of each safetensors file; its name is that of its folder where PEFT's config lies beside it."""
+    names = files_below(folder)
+    configs = {name.removesuffix(CONFIG_FILE) for name in names if name.rpartition("/")[2] == CONFIG_FILE} - {""}
+    for name in names:
+        if name.endswith(_SUFFIX):
+            place = name[: name.rfind("/") + 1]
+            yield name, place.rstrip("/") if place in configs else name
 
 
-@cache  # fewer than there are files would be none at all, as they are asked for in turn
-def _is_adapter(file: Path, size_bytes: int, changed_ns: int) -> bool:
+def _judge(path: str) -> str:
+    """ "adapter" for a file that adapts a layer of some ACE-Step 1.5 transformer, else nothing."""
     try:
-        keys = read_header(file)
+        if not mentions_known(header_text(Path(path)).decode(errors="replace")):
+            return ""  # most files of a folder are of other models, and parsing takes longer than this
+        return "adapter" if adapts_known(read_header(Path(path))) else ""
     except (CheckpointError, OSError):
-        return False
-    return adapts_known(keys)
+        return ""
+
+
+_verdicts = Verdicts("adapters", _judge, package_files("lora/find.py", "lora/layouts.py", "checkpoints/weights.py"))

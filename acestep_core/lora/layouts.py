@@ -91,6 +91,8 @@ def _flat_names(paths: Iterable[str], before: str = "") -> dict[str, str]:
 
 _FLAT_LAYER, _FLAT_TRANSFORMER = _flat_names(_LAYER, before="layers.0."), _flat_names(_TRANSFORMER)
 _SPEAKS_OF_KNOWN = re.compile("|".join(name.replace("_", "[._]") for name in {**_FLAT_LAYER, **_FLAT_TRANSFORMER}))
+# The first two words of those names, in either spelling: searched first, as plain texts are found far faster.
+_STEMS = tuple({mark.join(name.split("_")[:2]) for name in {**_FLAT_LAYER, **_FLAT_TRANSFORMER} for mark in "._"})
 _FLAT_NUMBERED = re.compile(r"layers_([0-9]{1,4})_(.+)")
 
 
@@ -127,9 +129,14 @@ def _unflat(name: str) -> str | None:
     return _FLAT_TRANSFORMER.get(name)
 
 
+def mentions_known(header: str) -> bool:
+    """Whether the text of a header names a layer as some ACE-Step 1.5 transformer does; that of a foreign file may."""
+    return any(stem in header for stem in _STEMS) and _SPEAKS_OF_KNOWN.search(header) is not None
+
+
 def adapts_known(keys: Iterable[str]) -> bool:
     """Whether any of a file's keys is of a layer that some ACE-Step 1.5 transformer may have."""
-    likely = filter(_SPEAKS_OF_KNOWN.search, keys)  # one look, where most files of a folder are of other models
+    likely = filter(_SPEAKS_OF_KNOWN.search, keys)  # cheap, as most files of a folder are of other models
     return any(meaning is not None and is_known(meaning.path) for meaning in map(read_key, likely))
 
 

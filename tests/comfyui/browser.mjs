@@ -18,7 +18,10 @@ import { parseArgs } from "node:util"
 const { chromium } = createRequire(import.meta.url)("playwright-core")
 
 const RUN_MS = 300_000
+// Of a graph, and of a workflow that opens as an app.
+const RUN_BUTTONS = "[data-testid=queue-button]:visible, button:has([data-testid=linear-run-button-icon]):visible"
 const VIEW = { width: 1600, height: 900 }
+const PAGE_VIEW = { width: 1200, height: 900 } // for the picture of a workflow that opens as an app
 const SHOT_VIEW = { width: 2600, height: 1400 } // large enough that text of a whole workflow can be read
 // What menus cover at the sides of the page, and what is left free around a picture, in pixels.
 const MARGINS = { left: 85, top: 135, right: 40, bottom: 95, air: 20 }
@@ -33,6 +36,7 @@ const HTTP_NOISE = /user\.css|comfy\.templates\.json|\/settings\/|\/userdata|\/d
 // First visits bring dialogs and panels that would lie over the workflow.
 const SETTINGS = {
   "Comfy.TutorialCompleted": true,
+  "Comfy.OnboardingCoachmarks.Seen": ["appMode", "firstRun"],
   "Comfy.Notification.ShowVersionUpdates": false,
   "Comfy.Workflow.Persist": false,
   "Comfy.RightSidePanel.IsOpen": false,
@@ -190,7 +194,7 @@ function changeWidgets(changes) {
 
 async function run(page) {
   const asked = page.waitForResponse((answer) => answer.request().method() === "POST" && answer.url().endsWith("/prompt"))
-  await page.getByTestId("queue-button").first().click()
+  await page.locator(RUN_BUTTONS).first().click()
   const answer = await asked
   const body = await answer.json()
   if (!answer.ok()) return { status: "refused", error: body.error, nodeErrors: body.node_errors }
@@ -246,7 +250,8 @@ function drawnWidgets() {
 
 async function picture(page, file, hasRun) {
   if (hasRun) await page.waitForTimeout(7000) // players come, and the word that the job is done goes
-  const clip = await page.evaluate(fitView, MARGINS) // nodes have grown by what they show
+  if (report.page.length) await page.setViewportSize(PAGE_VIEW)
+  const clip = report.page.length ? null : await page.evaluate(fitView, MARGINS) // nodes have grown by what they show
   await page.waitForTimeout(500)
   const jpeg = /\.jpe?g$/.test(file)
   await page.screenshot({ path: file, clip: clip ?? undefined, ...(jpeg ? { type: "jpeg", quality: 80 } : {}) })

@@ -452,6 +452,7 @@ sys.stdout.write(str(anonymous() - before))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_weights_are_mapped_and_not_copied(tmp_path):
     from diffusers import AceStepTransformer1DModel

@@ -71,10 +71,14 @@ def test_a_wrong_header_is_refused_by_name_and_left_out_of_lists(tmp_path, heade
             read(bad)
         assert str(bad) in str(raised.value) and "fetch the file again" in str(raised.value)
         assert "\n" not in str(raised.value)
-    assert list_adapters((loras,)) == {"good.safetensors": good}
+    listed = list_adapters((loras,))
+    assert listed["good.safetensors"] == good and "bad.safetensors" not in listed
     assert str(bad) in why_not("bad.safetensors", (loras,))
     shelf = Shelf((tmp_path / "acestep",), {STAGE: (models,)})
     assert "bad.safetensors" not in shelf.here(STAGE)
+    with pytest.raises(CheckpointError) as raised:
+        shelf.find("bad.safetensors", STAGE)
+    assert str(models / "bad.safetensors") in str(raised.value)
 
 
 def test_a_right_header_is_read(tmp_path):

@@ -72,6 +72,7 @@ def test_at_its_own_songs_it_is_taught_what_the_base_does(trainer):
     assert float(one._loss(plain_condition, plain_music, plain_noise, t).detach()) > 1e-2
 
 
+@pytest.mark.slow
 def test_it_stays_nearer_to_the_base_there(trainer):
     held, free = trainer("held", steps=40), trainer("free", steps=40, preserve=0.0)
 

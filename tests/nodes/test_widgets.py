@@ -318,6 +318,7 @@ def test_every_node_is_walked():
     assert set(CHANGES) == set(pack.NODES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("node", pack.NODES, ids=lambda node: node.__name__)
 def test_every_widget_changes_something(node, run_node, parts, said, comfy_folders, other_parts, few_own_songs):
     before, changes = CHANGES[node]

@@ -7,10 +7,12 @@ its own too. Needs what tests/comfyui needs. The clip and the adapter that workf
 """
 
 import argparse
+import contextlib
 import json
 import runpy
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,15 +26,27 @@ from workflows_tests.layout import laid_out, numbered, numbers  # noqa: E402
 
 
 def make(names: list[str], pictures: bool) -> None:
+    with _server() as url, tempfile.TemporaryDirectory() as folder:
+        _write(names, url, Path(folder))
+        pages = [name for name in names if WORKFLOWS[name]().app]
+        for name in names if pictures else ():
+            if name not in pages:
+                _take_picture(name, url)
+    if pictures and pages:
+        with _server(install.newest_frontend()) as url:  # the one that ComfyUI pins shows the graph
+            for name in pages:
+                _take_picture(name, url)
+
+
+@contextlib.contextmanager
+def _server(frontend: Path | None = None) -> Iterator[str]:
+    """The address of a ComfyUI of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        base = Path(folder)
-        material.lay_out(base)
-        server = servers.Server(install.find_comfyui(), base)
+        material.lay_out(Path(folder))
+        server = servers.Server(install.find_comfyui(), Path(folder), frontend)
         try:
             server.wait()
-            _write(names, server.client.url, base)
-            for name in names if pictures else ():
-                _take_picture(name, server.client.url)
+            yield server.client.url
         finally:
             server.stop()
 
