@@ -365,7 +365,7 @@ def song_with_a_lora() -> Definition:
             3: "An adapter fits the model that it was trained on. To use several, put one **Apply LoRA** behind "
             "another; adapters for M or S go before those stages.",
         },
-        shown=["lora", "song", "L"],
+        shown=["lora"],
     )
 
 
