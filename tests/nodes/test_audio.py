@@ -358,14 +358,14 @@ def test_a_song_with_a_bad_name_is_kept(save, comfy_folders):
 
 def fail_on(monkeypatch, *fails):
     """The disk is full for files whose path has one of these in it."""
-    write = files.write_whole
+    write = files.write_beside
 
     def full(path, data):
         if any(word in str(path) for word in fails):
             raise AceStepError(f"{path}: could not be written (No space left on device); free space")
-        write(path, data)
+        return write(path, data)
 
-    monkeypatch.setattr(files, "write_whole", full)
+    monkeypatch.setattr(files, "write_beside", full)
 
 
 def test_a_full_disk_loses_no_song_and_keeps_what_is_saved(save, comfy_folders, monkeypatch):
