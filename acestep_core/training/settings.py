@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from .. import spec
 from ..checkpoints.geometry import TRANSFORMERS
 from ..errors import UserError
 
@@ -24,7 +25,7 @@ TARGETS: Mapping[str, str] = MappingProxyType(
 
 OPTIMISERS = ("adamw", "adamw8bit")
 KINDS = MappingProxyType({"lora": "LoRA", "dora": "DoRA", "lokr": "LoKr"})
-SLOTS = ("L", "M", "S")
+SLOTS = tuple(slot.upper() for slot in spec.SLOTS)
 LAST_SLOT = SLOTS.index("S")
 
 
