@@ -27,7 +27,6 @@ EMBEDDED_TEXT = "tiny-text"
 NOTES = ("C", "C#", "Db", "D", "D#", "Eb", "E", "F", "F#", "Gb", "G", "G#", "Ab", "A", "A#", "Bb", "B")
 KEYS = tuple(f"{note} {mode}" for mode in ("major", "minor") for note in NOTES)
 SIGNATURES = ("2/4", "3/4", "4/4", "6/8")
-TEXT_ACTIVATION_BYTES = 256 << 20
 
 
 def states_of(handle: EncoderHandle, song: Song) -> TextStates:
@@ -36,7 +35,7 @@ def states_of(handle: EncoderHandle, song: Song) -> TextStates:
     prompts = text_prompt(song), lyrics_prompt(song)
 
     def encode() -> TextStates:
-        handle.network.load(TEXT_ACTIVATION_BYTES)
+        handle.network.load(handle.activation_bytes)
         return handle.encoder.encode(song).to("cpu")
 
     def read() -> TextStates:

@@ -73,7 +73,7 @@ def play(handle: ModelHandle, stage: Stage, latents: Latents, text, reference, s
 
 def _condition(handle: ModelHandle, text, frames: int, reference) -> Condition:
     def encode() -> Condition:
-        handle.condition_encoder.load(CONDITION_ACTIVATION_BYTES)
+        handle.condition_encoder.load(handle.encoding_bytes)
         return encode_condition(handle.model, text, frames, reference)
 
     return handle.conditions.get((text, frames, reference), encode)
@@ -97,9 +97,6 @@ def _check_family(handle: ModelHandle, reference: Reference | None) -> None:
             f"reference: {handle.model.name} takes latents of {wanted} channels, got {max(given - {wanted})}; encode "
             "the clip with the vocoder of the model's own family"
         )
-
-
-CONDITION_ACTIVATION_BYTES = 512 << 20
 
 
 # ---- progress and pictures -------------------------------------------------------------------------------------------

@@ -23,7 +23,6 @@ from ..acestep_core.training.progress import ProgressLine, check_steps, outline
 from ..acestep_core.training.settings import Intervals, LoraSettings
 from .host import devices, locations, messages, widgets
 from .lora import CATEGORY
-from .song import TEXT_ACTIVATION_BYTES
 from .training_settings import MEMORIES, STRETCHES, how_inputs, settings_of
 from .types import (
     AdapterSocket,
@@ -175,7 +174,7 @@ def prepare(model, encoder, vocoder, labelled: LabelledDataset, request: Trainin
     from ..acestep_core.training.prepare import Preparation, prepare_examples
 
     networks = (vocoder.network, encoder.network, model.condition_encoder)
-    devices.load_together(networks, max(vocoder.activation_bytes, TEXT_ACTIVATION_BYTES))
+    devices.load_together(networks, max(vocoder.activation_bytes, encoder.activation_bytes, model.encoding_bytes))
     of = len(labelled.dataset.clips)
     progress = messages.Progress(request.node_id, of)
     cache = locations.training_folder(PREPARED)
@@ -199,7 +198,7 @@ def own_songs(model: ModelHandle, encoder: EncoderHandle, vocoder: VocoderHandle
     seconds, frames = settings.crop_seconds, vocoder.vocoder.latents.frames(settings.crop_seconds)
     songs, made = own_songs(None, model.model.defaults.variant, seconds), []
     networks = (encoder.network, model.condition_encoder, model.transformer)
-    devices.load_together(networks, max(model.activation_bytes(frames), TEXT_ACTIVATION_BYTES))
+    devices.load_together(networks, max(model.activation_bytes(frames), model.encoding_bytes, encoder.activation_bytes))
     progress, cache = messages.Progress(request.node_id, len(songs)), locations.training_folder(PREPARED)
     for example in generated_examples(model.model, encoder.encoder, songs, frames, settings.seed, cache):
         made.append(example)

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
 
+from ..acestep_core.lora.apply import branch_copies
+from ..acestep_core.memory.loaded import stage_needs_of, text_bytes, tile_bytes
 from ..acestep_core.memory.lru import LruCache
+from ..acestep_core.memory.needs import AdapterNeeds
 
 if TYPE_CHECKING:
     from ..acestep_core.checkpoints.text_cache import TextCache
@@ -26,7 +29,6 @@ AdapterSocket = io.Custom("ACESTEP_ADAPTER")
 DatasetSocket = io.Custom("ACESTEP_DATASET")
 
 REMEMBERED_TEXTS, REMEMBERED_CONDITIONS = 4, 4
-ACTIVATION_NUMBERS_PER_SAMPLE = 128 * 8  # of a vocoder: eight copies of its widest layer at the full sample rate
 
 
 class Handle:
@@ -48,10 +50,9 @@ class VocoderHandle(Handle):
         return (self.network,)
 
     @property
-    def activation_bytes(self) -> float:
-        """Memory that one tile takes while it is decoded or encoded."""
-        samples = self.vocoder.tile_frames * self.vocoder.latents.samples_per_frame
-        return samples * ACTIVATION_NUMBERS_PER_SAMPLE * self.vocoder.dtype.itemsize
+    def activation_bytes(self) -> int:
+        """Bytes beside the weights while one tile is decoded or encoded."""
+        return tile_bytes(self.vocoder)
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,11 @@ class EncoderHandle(Handle):
     @property
     def networks(self):
         return (self.network,)
+
+    @property
+    def activation_bytes(self) -> int:
+        """Bytes beside the weights while a song's text is encoded."""
+        return text_bytes(self.encoder)
 
 
 @dataclass(frozen=True)
@@ -87,10 +93,15 @@ class ModelHandle(Handle):
     def networks(self):
         return (self.transformer, self.condition_encoder, *self.adapters)
 
-    def activation_bytes(self, frames: int, passes: int = 1) -> float:
-        """Of so many passes at once: a few streams [B, N, hidden], the widest layer's [B, N, inter], in float32."""
-        config = self.model.transformer.config
-        return 4 * passes * frames / config.patch_size * (8 * config.hidden_size + 3 * config.intermediate_size)
+    @property
+    def encoding_bytes(self) -> int:
+        """Bytes beside the weights while a condition is encoded."""
+        return stage_needs_of(self.model).encoding_bytes
+
+    def activation_bytes(self, frames: int, passes: int = 1) -> int:
+        """Bytes beside the weights, adapters' included, in a step of so many passes at once."""
+        adapters = AdapterNeeds(copies=branch_copies(self.model.transformer))
+        return stage_needs_of(self.model, adapters).step_bytes(frames, passes)
 
     def load_transformer(self, activation_bytes: float) -> None:
         """Puts the transformer and its adapters on the device where they compute."""

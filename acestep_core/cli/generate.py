@@ -21,6 +21,7 @@ from ..spec import (
     MAX_SECONDS,
     MIN_BPM,
     MIN_SECONDS,
+    PEAK_DBFS,
     SLOTS,
     VOCODER_DTYPE_NAMES,
 )
@@ -29,83 +30,135 @@ from .arguments import numbers, several, texts
 from .orders import STDOUT, Order, orders_of
 
 _EPILOG = """\
-files: -o names the file and replaces one that is there; without it the file is named after the song and never replaces
-one. --count 3 -o song.flac makes song_1.flac, song_2.flac, song_3.flac, from the seeds N, N+1, N+2. With --songs every
-song is numbered, -o may be a folder, and a line may also have "seed" and "output". A file appears when it is whole.
+files: -o names the file, and replaces a file of that name. Without -o, or where -o is a folder, the file is named after
+the song and replaces nothing. --count 3 -o song.flac makes song_1.flac, song_2.flac and song_3.flac, from the seeds N,
+N+1 and N+2. With --songs the files are numbered too. A song in JSON may have "seed" and "output" beside its own fields.
+A file appears only once it is complete. -o - with --format writes the file to stdout, and the result line to stderr.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
     parser.epilog = _EPILOG
     parser.set_defaults(run=generate)
-    parser.add_argument("caption", nargs="?", metavar="CAPTION", help="what the song sounds like")
-    parser.add_argument("-o", "--output", metavar="FILE", help="where to write; its ending tells the format")
-    source = parser.add_argument_group("song")
-    source.add_argument("--song", metavar="FILE.json", help="a song as JSON; other options override its fields")
-    source.add_argument("--songs", metavar="FILE.jsonl", help="many songs, one JSON object a line")
-    source.add_argument("--from", dest="from_file", metavar="FILE", help="make the song of an audio file's tags again")
-    source.add_argument(
+    parser.add_argument(
+        "caption", nargs="?", metavar="CAPTION", help="what the song sounds like: style, mood, instruments"
+    )
+    parser.add_argument("-o", "--output", metavar="FILE", help="the file to write; its ending gives the format")
+    _add_song(parser.add_argument_group("song"))
+    _add_sampling(parser.add_argument_group("sampling"))
+    _add_model_choice(parser.add_argument_group("models"))
+    _add_memory(parser.add_argument_group("device and memory"))
+    _add_output(parser.add_argument_group("output"))
+
+
+def _add_song(group):
+    free = "(default: the model decides)"
+    group.add_argument("--song", metavar="FILE.json", help="a song as JSON; other options override its fields")
+    group.add_argument("--songs", metavar="FILE.jsonl", help="many songs, one JSON object a line")
+    group.add_argument(
+        "--from",
+        dest="from_file",
+        metavar="FILE",
+        help="make the song in an audio file's tags again, with its settings",
+    )
+    group.add_argument(
         "--seconds",
         type=float,
         metavar="N",
-        help=f"length, {MIN_SECONDS:g} to {MAX_SECONDS:g} (default {DEFAULT_SECONDS:g}); with --continue of the whole",
+        help=f"length of the whole song, {MIN_SECONDS:g} to {MAX_SECONDS:g} (default {DEFAULT_SECONDS:g})",
     )
-    source.add_argument("--lyrics", metavar="TEXT|@FILE", help="lyrics, or a file with them (default instrumental)")
-    source.add_argument("--language", metavar="CODE", help="of the lyrics, such as en (default unknown)")
-    source.add_argument("--bpm", metavar="N", help=f"tempo, {MIN_BPM} to {MAX_BPM} (default: the model's choice)")
-    source.add_argument("--key", metavar="KEY", help='such as "A minor" (default: the model\'s choice)')
-    source.add_argument("--time-signature", metavar="N", help="2, 3, 4 or 6 (default: the model's choice)")
-    source.add_argument("--reference", action="append", metavar="FILE", help="a clip whose timbre to take; repeatable")
-    source.add_argument("--continue", dest="continue_from", metavar="FILE", help="a clip that the song begins with")
-    run = parser.add_argument_group("run")
-    run.add_argument("--seed", type=int, metavar="N", help="the same seed makes the same song (default: a new one)")
-    run.add_argument("--count", type=int, default=1, metavar="N", help="how many songs, of following seeds")
-    run.add_argument("--steps", type=numbers(int), metavar="N|A,B,C", help="steps in all, or of each stage")
-    run.add_argument("--boundaries", type=several(float), metavar="T,T", help="flow times of the hand-overs, 1 to 0")
-    run.add_argument("--solver", metavar="NAME", help="euler (default), heun or sde")
-    run.add_argument("--guidance", type=texts, metavar="G|A,B,C", help="scale, such as 7 or cfg:7; 1 is none")
-    _add_model_choice(parser.add_argument_group("models"))
-    output = parser.add_argument_group("output")
-    output.add_argument("--format", choices=FORMATS, help="default: by the name of the file, else flac")
-    output.add_argument("--bit-depth", choices=["16", "24", "32f"], help="wav 16, 24, 32f; flac 16, 24 (default 24)")
-    output.add_argument(
-        "--loudness", type=float, metavar="LUFS", help=f"such as {LOUDNESS_LUFS:g} (default: peaks at -1 dBFS)"
+    group.add_argument(
+        "--lyrics", metavar="TEXT|@FILE", help="the lyrics, or @ and a file with them (default: instrumental)"
     )
-    output.add_argument("--title", metavar="TEXT", help="title tag (default: the caption)")
-    output.add_argument("--artist", metavar="TEXT", help="artist tag")
-    output.add_argument("--json", action="store_true", help="print a line of JSON for each file made")
-    output.add_argument("-q", "--quiet", action="store_true", help="no progress, no notes")
+    group.add_argument("--language", metavar="CODE", help="language of the lyrics, such as en (default: unknown)")
+    group.add_argument("--bpm", metavar="N", help=f"tempo, {MIN_BPM} to {MAX_BPM} {free}")
+    group.add_argument("--key", metavar="KEY", help=f'key, such as "A minor" {free}')
+    group.add_argument("--time-signature", metavar="N", help=f"2, 3, 4 or 6 beats in a bar {free}")
+    group.add_argument(
+        "--reference", action="append", metavar="FILE", help="an audio clip with the timbre to use; repeatable"
+    )
+    group.add_argument(
+        "--continue", dest="continue_from", metavar="FILE", help="an audio clip that the song begins with and continues"
+    )
+
+
+def _add_sampling(group):
+    group.add_argument("--seed", type=int, metavar="N", help="the same seed makes the same song (default: random)")
+    group.add_argument(
+        "--count", type=int, default=1, metavar="N", help="number of songs, from consecutive seeds (default 1)"
+    )
+    group.add_argument(
+        "--steps", type=numbers(int), metavar="N|A,B,C", help="steps in all, or one number for each stage"
+    )
+    group.add_argument(
+        "--boundaries",
+        type=several(float),
+        metavar="T,T",
+        help="flow times at which one stage hands over to the next, falling between 1 and 0",
+    )
+    group.add_argument("--solver", metavar="NAME", help="euler (default), heun or sde")
+    group.add_argument(
+        "--guidance",
+        type=texts,
+        metavar="G|A,B,C",
+        help="guidance scale, such as 7, or kind and scale, such as cfg:7; 1 is none; one, or one for each stage",
+    )
 
 
 def _add_model_choice(group):
-    group.add_argument("--models", metavar="NAME", help="tiny (default), published, a folder, or one model for all")
+    group.add_argument(
+        "--models", metavar="NAME", help="tiny (default), published, a folder, or one model for all stages"
+    )
     for slot, stage in zip(SLOTS, ("first", "second", "last"), strict=True):
         group.add_argument(f"--{slot}", metavar="NAME", help=f"model of the {stage} stage: a name, a file or a folder")
     group.add_argument(
         "--lora",
         action="append",
         metavar="[L=]FILE[:0.8]",
-        help="an adapter, its strength (default 1) and stage (default all it fits); repeatable; none: without any",
+        help="an adapter, for one stage (L=, M=, S=) or for every stage that it fits, and its strength (default 1); "
+        "repeatable; --lora none with --from: no adapter",
     )
-    group.add_argument("--text-encoder", metavar="NAME")
-    group.add_argument("--vocoder", metavar="NAME")
+    group.add_argument("--text-encoder", metavar="NAME", help="default: the one of the first stage's family")
+    group.add_argument("--vocoder", metavar="NAME", help="default: the one of the first stage's family")
+
+
+def _add_memory(group):
     group.add_argument(
-        "--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: a CUDA GPU where there is one)"
+        "--device", metavar="NAME", help="cpu, cuda, cuda:1 or mps (default: a CUDA GPU if there is one)"
     )
     group.add_argument(
         "--dtype",
         choices=DTYPE_NAMES,
-        help="default: as in the model files, bf16 only where the device has it",
+        help="of stages and text encoder (default: the model files' own, or fp32 on a CPU without bf16 instructions)",
     )
     group.add_argument(
         "--vocoder-dtype",
         choices=VOCODER_DTYPE_NAMES,
-        help="fp32 (default) whatever --dtype is; bf16 is faster, its noise about 40 to 45 dB below the music",
+        help="fp32 (default) or bf16, which is faster, with noise about 40 to 45 dB below the music",
     )
-    group.add_argument("--quantise", choices=["int8", "fp8"], help="transformers' weights in 8 bits, through torchao")
-    group.add_argument("--offload", action="store_true", help="hold only the part at work in memory")
-    group.add_argument("--memory", type=float, metavar="GB", help="make do with so much memory (default: what is free)")
-    group.add_argument("--no-text-cache", action="store_true", help="keep nothing of captions and lyrics on disk")
+    group.add_argument(
+        "--quantise", choices=["int8", "fp8"], help="store the transformers' weights in 8 bits (needs torchao)"
+    )
+    group.add_argument("--offload", action="store_true", help="keep only the model in use in memory")
+    group.add_argument(
+        "--memory", type=float, metavar="GB", help="use at most this much memory (default: what is free)"
+    )
+    group.add_argument("--no-text-cache", action="store_true", help="do not cache encoded captions and lyrics on disk")
+
+
+def _add_output(group):
+    group.add_argument("--format", choices=FORMATS, help="default: that of the file's name, else flac")
+    group.add_argument("--bit-depth", choices=["16", "24", "32f"], help="wav: 16, 24, 32f; flac: 16, 24 (default 24)")
+    group.add_argument(
+        "--loudness",
+        type=float,
+        metavar="LUFS",
+        help=f"such as {LOUDNESS_LUFS:g} (default: peaks at {PEAK_DBFS:g} dBFS)",
+    )
+    group.add_argument("--title", metavar="TEXT", help="title tag (default: the caption)")
+    group.add_argument("--artist", metavar="TEXT", help="artist tag")
+    group.add_argument("--json", action="store_true", help="print one line of JSON for each file")
+    group.add_argument("-q", "--quiet", action="store_true", help="no progress bars and no notes")
 
 
 def generate(arguments: argparse.Namespace, console: Console):

@@ -33,6 +33,7 @@ from ..lora.bases import Shapes, shapes_of_part
 from ..lora.find import Lora
 from ..lora.stage_adapters import StageAdapters, stage_adapters
 from ..memory.free import free_bytes, program_bytes
+from ..memory.loaded import adapter_needs
 from ..memory.lru import LruCache
 from ..memory.model_pool import TEXT, VOCODER, ModelPool, Precision
 from ..memory.plan import PARTS, PLANS, STAGE_MEANS, Plan
@@ -176,7 +177,8 @@ class Cascade:
         encoded = self.encode_reference(reference, continue_from)
         frames = self.latents.frames(song.seconds)
         kept = _kept(encoded, frames, [stage.steps for _, stage in stages])
-        self.pool.settle(song.seconds, len(seeds) * max(stage.guidance.forward_passes for _, stage in stages))
+        passes = len(seeds) * max(stage.guidance.forward_passes for _, stage in stages)
+        self.pool.settle(song.seconds, passes, [adapter_needs(own) for own in adapters])
         followers = [key for key, _ in stages[1:]] + [VOCODER]
         self.pool.read_ahead(stages[0][0])
         text = self._text_states(song)

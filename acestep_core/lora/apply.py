@@ -160,6 +160,15 @@ class Branch(nn.Module):
         return self.strength * (from_base + delta.branch(gain * x, base))
 
 
+PLAIN_COPIES, DORA_COPIES = 2, 4  # of a layer's output, while a branch is added to it
+
+
+def branch_copies(transformer: nn.Module) -> int:
+    """How many copies of a layer's output exist at once, beside the base's, while its adapters are added; 0 without."""
+    branches = [module for module in transformer.modules() if isinstance(module, Branch)]
+    return max((PLAIN_COPIES if branch.more is None else DORA_COPIES for branch in branches), default=0)
+
+
 def _gain(weight: torch.Tensor, delta: Delta) -> torch.Tensor:
     """What rescales the rows [out, 1] or columns [1, in] of the adapted weight to the magnitude; float32."""
     adapted = unquantised(weight.detach()).float() + delta.weight().to(weight.device).reshape(weight.shape)

@@ -5,7 +5,7 @@ smaller plan where memory runs out. The song is the same under any plan.
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import RLock
@@ -29,7 +29,7 @@ from ..song import Song
 from ..spec import LatentSpec
 from .free import free_main_memory
 from .malloc import return_freed_memory
-from .needs import LONG_SECONDS, Needs, cascade_needs
+from .needs import LONG_SECONDS, AdapterNeeds, Needs, cascade_needs
 from .oom_fallback import OomFallback
 from .plan import ALL, LAYERS, NETWORKS, PLANS, Plan
 
@@ -166,14 +166,18 @@ class ModelPool(OomFallback):
 
     # ---- plans -------------------------------------------------------------------------------------------------------
 
-    def settle(self, seconds: float, passes: int) -> None:
-        """Chooses the plan for a song with `passes` forward passes a step; logs a plan smaller than the first."""
+    def settle(self, seconds: float, passes: int, adapters: Sequence[AdapterNeeds] = ()) -> None:
+        """Chooses the plan for a song with `passes` forward passes a step; logs a plan smaller than the first.
+
+        `adapters`: those of each stage, where there are any.
+        """
         self.passes = passes
         if self._needs is None:
             return
-        plan = self._needs.choose(self._limit_bytes, seconds, passes, self._first) or PLANS[-1]
+        needs = self._needs.with_adapters(adapters) if adapters else self._needs
+        plan = needs.choose(self._limit_bytes, seconds, passes, self._first) or PLANS[-1]
         if plan != self.plan and plan != self._first:
-            needed, free = self._needs.peak(plan, seconds, passes) / 1e9, self._limit_bytes / 1e9
+            needed, free = needs.peak(plan, seconds, passes) / 1e9, self._limit_bytes / 1e9
             logger.warning("%s: this song takes about %.1f GB, and there are %.1f GB", plan, needed, free)
         self._use(plan)
 

@@ -16,7 +16,16 @@ LONG_SECONDS = 240.0  # length of the song for which tables show the memory
 CARDS_GB = (6, 8, 12, 16, 24)
 # What a graphics card loses to its driver, a desktop, and gaps between the blocks of an allocator.
 CARD_RESERVE_BYTES = 900 << 20
+CONDITION_TOKENS = TEXT_TOKENS_MAX + LYRIC_TOKENS_MAX + 1  # at most
 WAVEFORM_COPIES = 4  # in main memory: as decoded, at its level, encoded, and with tags
+
+
+@dataclass(frozen=True)
+class AdapterNeeds:
+    """Memory of the adapters on a stage: their parameters, and the copies of a layer's output that they make."""
+
+    parameters: int = 0
+    copies: int = 0
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,7 @@ class StageNeeds:
     encoder: Layers
     each: int
     quantised: bool = False
+    adapters: AdapterNeeds = AdapterNeeds()
 
     @property
     def weights(self) -> int:
@@ -41,17 +51,27 @@ class StageNeeds:
         """Bytes of one of the transformer's weights."""
         return 1 if self.quantised else self.each
 
-    def works(self, holds: str, frames: int, passes: int) -> Iterator[tuple[int, int]]:
-        """(bytes of weights, bytes of activations) while the condition is encoded, and in a step of `passes` passes."""
-        tokens = TEXT_TOKENS_MAX + LYRIC_TOKENS_MAX + 1
+    @property
+    def encoding_bytes(self) -> int:
+        """Bytes of activations while the condition is encoded."""
         # The lyric encoder attends through dense masks, and on some devices writes its scores out in float32.
-        scores = 2 * FULL * tokens**2 * self.encoder.heads
-        encoding = self.encoder.one_pass(tokens, self.each) + scores
+        scores = 2 * FULL * CONDITION_TOKENS**2 * self.encoder.heads
+        return self.encoder.one_pass(CONDITION_TOKENS, self.each) + scores
+
+    def step_bytes(self, frames: int, passes: int) -> int:
+        """Bytes of activations in a step of `passes` passes at once, those of adapters included."""
         network, each = self.transformer, self.each
-        cross = 2 * network.layers * network.keys * tokens * each  # keys and values of the cross-attention
-        step = cross + network.one_pass(-(-passes * frames // network.patch), each)
+        cross = 2 * network.layers * network.keys * CONDITION_TOKENS * each  # keys and values of the cross-attention
+        tokens = -(-passes * frames // network.patch)
+        branches = self.adapters.copies * each * tokens * max(network.inner, network.queries, network.hidden)
+        return cross + network.one_pass(tokens, each) + branches
+
+    def works(self, holds: str, frames: int, passes: int) -> Iterator[tuple[int, int]]:
+        """(bytes of weights, bytes beside them) while the condition is encoded, and in a step of `passes` passes."""
+        network, each = self.transformer, self.each
         apart = holds in (NETWORKS, LAYERS)
-        yield (each * self.encoder.parameters if apart else self.weights), encoding
+        yield (each * self.encoder.parameters if apart else self.weights), self.encoding_bytes
+        step = self.step_bytes(frames, passes) + each * self.adapters.parameters
         if holds == LAYERS:
             yield self.transformer_each * (network.outside_layers + 2 * network.largest_layer), step
         else:
@@ -98,6 +118,11 @@ class Needs:
         """The fastest plan from `first` on that fits; None if none does."""
         plans = PLANS[PLANS.index(first) :]
         return next((plan for plan in plans if self.peak(plan, seconds, passes) <= limit_bytes), None)
+
+    def with_adapters(self, adapters: Sequence[AdapterNeeds]) -> "Needs":
+        """The same with adapters on each stage."""
+        pairs = zip(self.stages, adapters, strict=True)
+        return dataclasses.replace(self, stages=tuple(dataclasses.replace(stage, adapters=own) for stage, own in pairs))
 
     def sizes(self, seconds: float = LONG_SECONDS) -> dict[str, int]:
         """Plan.holds -> bytes at the fullest moment of a song."""

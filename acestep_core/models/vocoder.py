@@ -44,6 +44,7 @@ class Vocoder:
     """An Oobleck autoencoder as a vocoder, with a copy of the weights of `vae` in another layout.
 
     `latents`: channels and rates of the latents. `channels`: of a waveform. `tile_frames`: frames of one tile.
+    `frame_numbers`: numbers of the widest layer for each frame.
     """
 
     def __init__(self, vae: "AutoencoderOobleck", tile_frames: int | None = None):
@@ -53,7 +54,7 @@ class Vocoder:
         self.latents = LatentSpec(vae.config.decoder_input_channels, hop, vae.config.sampling_rate)
         self.channels: int = vae.config.audio_channels
         self._tile_frames, self._limit_bytes = tile_frames, math.inf
-        self._frame_numbers = hop * widest(self.ratios, vae.config.decoder_channels, vae.config.channel_multiples)
+        self.frame_numbers = hop * widest(self.ratios, vae.config.decoder_channels, vae.config.channel_multiples)
         self.decode_context = decoder_context(self.ratios)
         self.encode_context = encoder_context(self.ratios)
 
@@ -208,7 +209,7 @@ class Vocoder:
         kept = torch.cuda.memory_reserved(self._device) - held  # memory that torch keeps for its next tensors
         free = min(torch.cuda.mem_get_info(self._device)[0] + kept, self._limit_bytes - held)
         each = self.dtype.itemsize
-        frame_bytes = pass_bytes(self._frame_numbers, each)
+        frame_bytes = pass_bytes(self.frame_numbers, each)
         size = roomy_tile_frames(self.tile_frames, frame_bytes, self.latents.samples_per_frame, each, free)
         return evened(size, frames)
 

@@ -1,5 +1,6 @@
 """Memory: told before anything is loaded, kept to while a song is made, and never the end of one."""
 
+import dataclasses
 import weakref
 
 import pytest
@@ -7,20 +8,24 @@ import torch
 from acestep_pack.acestep_core.audio.waveform import Waveform
 from acestep_pack.acestep_core.checkpoints.cascade_models import find_cascade
 from acestep_pack.acestep_core.checkpoints.checkpoint import read_checkpoint
-from acestep_pack.acestep_core.checkpoints.load import load_stage_model
+from acestep_pack.acestep_core.checkpoints.load import load_stage_model, load_text_encoder, load_vocoder
 from acestep_pack.acestep_core.checkpoints.save import save_stage_model
 from acestep_pack.acestep_core.errors import AceStepError, UserError, is_out_of_memory
 from acestep_pack.acestep_core.generation.cascade import Cascade
-from acestep_pack.acestep_core.memory import free
+from acestep_pack.acestep_core.lora.adapter import Adapter
+from acestep_pack.acestep_core.lora.apply import adaptable, apply_adapter, branch_copies
+from acestep_pack.acestep_core.lora.deltas import LowRank
+from acestep_pack.acestep_core.memory import free, loaded
 from acestep_pack.acestep_core.memory import model_pool as parts
 from acestep_pack.acestep_core.memory import needs as memory
-from acestep_pack.acestep_core.memory.needs import cascade_needs, published_needs
+from acestep_pack.acestep_core.memory.needs import AdapterNeeds, cascade_needs, published_needs
 from acestep_pack.acestep_core.memory.plan import ALL, LAYERS, NETWORKS, PARTS, PLANS, Plan
 from acestep_pack.acestep_core.models.velocity import Velocity
 from acestep_pack.acestep_core.models.vocoder import Vocoder
 from acestep_pack.acestep_core.nn import triton_ops as fused
 from acestep_pack.acestep_core.nn.streamed_linear import StreamedLinear, stream_layers
 from acestep_pack.acestep_core.song import Song
+from acestep_pack.acestep_core.spec import TEXT_TOKENS_MAX
 from core_tests.out_of_memory import runs_out
 
 SONG = Song("lo-fi beat", seconds=10.01)
@@ -208,3 +213,47 @@ def test_a_limit_counts_the_program_and_the_finished_song_in_main_memory(tiny_fa
     assert cascade.pool._limit_bytes <= 0.5e9 - free.PROGRAM_BYTES
     cascade.pool.settle(600, 1)
     assert "this song takes about" in caplog.text
+
+
+# ---- one formula, before and after loading ---------------------------------------------------------------------------
+
+
+def test_networks_in_memory_need_what_their_files_say_beforehand(tiny_family):
+    found = find_cascade(tiny_family)
+    needs, model = cascade_needs(found), load_stage_model(tiny_family / "l")
+    stage, now = needs.stages[0], loaded.stage_needs_of(model)
+    assert dataclasses.replace(now, key=stage.key) == stage
+    assert now.step_bytes(300, 2) == stage.step_bytes(300, 2) and now.encoding_bytes == stage.encoding_bytes
+    assert loaded.text_bytes(load_text_encoder(tiny_family / "text_encoder")) == needs.text.one_pass(
+        TEXT_TOKENS_MAX, needs.text_each
+    )
+    vocoder = load_vocoder(tiny_family / "vae")
+    assert loaded.tile_bytes(vocoder.small_tiled()) == needs.vocoder.one_tile(10**6, small=True)
+
+
+def test_adapters_count_with_their_weights_and_with_their_branches(tiny_family):
+    needs = cascade_needs(find_cascade(tiny_family))
+    counted = needs.with_adapters([AdapterNeeds(), AdapterNeeds(10**9, 2), AdapterNeeds()])
+    bare, adapted = (one.peak(Plan(PARTS), 240) for one in (needs, counted))
+    assert bare < 10**9 and adapted >= 4 * 10**9
+    plain, dora = (dataclasses.replace(needs.stages[0], adapters=AdapterNeeds(0, copies)) for copies in (2, 4))
+    each, tokens = 4, 300 // needs.stages[0].transformer.patch
+    width = max(needs.stages[0].transformer.inner, needs.stages[0].transformer.queries)
+    assert plain.step_bytes(300, 1) - needs.stages[0].step_bytes(300, 1) == 2 * each * tokens * width
+    assert dora.step_bytes(300, 1) - plain.step_bytes(300, 1) == 2 * each * tokens * width
+
+
+def test_adapters_of_a_file_and_those_on_a_model_are_counted_alike(tiny_family):
+    model = load_stage_model(tiny_family / "s")
+    path, layer = next(iter(adaptable(model.transformer).items()))
+    a, b = torch.zeros(2, layer.in_features), torch.zeros(layer.out_features, 2)
+    plain = Adapter("plain", {path: LowRank(a, b)})
+    dora = Adapter("dora", {path: LowRank(a, b, magnitude=torch.ones(layer.out_features, 1))})
+    assert branch_copies(model.transformer) == 0 and loaded.adapter_needs(()) == AdapterNeeds()
+    for adapters in ([plain], [dora], [plain, dora]):
+        adapted = model
+        for adapter in adapters:
+            adapted, _ = apply_adapter(adapted, adapter)
+        needs = loaded.adapter_needs(tuple((adapter, 1.0) for adapter in adapters))
+        assert needs.copies == branch_copies(adapted.transformer)
+    assert loaded.adapter_needs(((plain, 1.0),)).parameters == a.numel() + b.numel()

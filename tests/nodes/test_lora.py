@@ -6,6 +6,7 @@ import pytest
 import torch
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.lora.adapter import Adapter, LowRank
+from acestep_pack.acestep_core.lora.find import finish_judging
 from acestep_pack.acestep_core.lora.save import save_adapter
 from acestep_pack.nodes import load, lora
 from safetensors.torch import save_file
@@ -76,6 +77,9 @@ def test_strength_is_a_factor_and_adapters_add_up(model, run_node):
 def test_only_adapters_for_ace_step_are_listed(loras):
     (loras / "picture.safetensors").write_bytes((loras / "style0.safetensors").read_bytes()[:40])
     own = ["foreign.safetensors", "style0.safetensors", "style1.safetensors"]
+    first = lora.choices()
+    assert set(own) <= set(first)  # before anything was opened
+    finish_judging()
     assert lora.choices() == ["none", *own, "tiny-l-chiptune.safetensors"]
 
 
