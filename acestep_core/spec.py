@@ -1,4 +1,4 @@
-"""Every number of the model and of the product, once, with its unit in its name; seconds, frames and samples.
+"""Every number and name of the model and of the product, once, with its unit in its name; seconds, frames, samples.
 
 One latent frame stands for `samples_per_frame` samples of every channel; a latent is [B, channels, frames].
 """
@@ -35,6 +35,13 @@ PEAK_DBFS = -1.0
 LOUDNESS_LUFS = -14.0
 
 MAX_SEED = 2**63 - 1
+MAX_STEPS = 3000  # of a song, in all its stages
+
+SLOTS = ("l", "m", "s")  # names of the three stages of a cascade, in the order in which they play
+DTYPE_NAMES = ("fp32", "bf16", "fp16")
+# A vocoder works at the full sample rate, where half precision is heard in quiet passages; fp16 has too little range.
+VOCODER_DTYPE_NAMES = ("fp32", "bf16")
+TRAINING_DTYPE_NAMES = ("fp32", "bf16")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What is done with finished sound: files, pictures, and values for the pictures of a film."""
+"""Nodes for finished sound: to files, to pictures, and to values for the pictures of a film."""
 
 import numpy as np
 import torch
@@ -59,7 +59,7 @@ def _format_option(name: str) -> io.DynamicCombo.Option:
     chosen = io.Combo.Input(
         "bit_depth",
         options=depths,
-        tooltip="Bits of a sample. 24 is more than any ear needs, 16 what a CD has, 32f (float) for further work.",
+        tooltip="Bits of a sample. 24 is more than ears need, 16 is a CD's, 32f (float) for further work.",
     )
     return io.DynamicCombo.Option(name, [chosen] if depths else [])
 
@@ -73,8 +73,8 @@ class SaveAudio(io.ComfyNode):
             min=-70.0,
             max=0.0,
             step=0.5,
-            tooltip="Integrated loudness in LUFS (ITU-R BS.1770). -14 is what streaming services play at; -23 is "
-            "broadcast. Peaks are held under -1 dBFS.",
+            tooltip="Integrated loudness in LUFS (ITU-R BS.1770). -14 is the level of streaming services, -23 "
+            "that of broadcast. Peaks are held under -1 dBFS.",
         )
         return io.Schema(
             node_id="AceStepSaveAudio",
@@ -84,7 +84,7 @@ class SaveAudio(io.ComfyNode):
             "comes back when a flac, mp3, ogg or opus file is dropped on ComfyUI.",
             search_aliases=["save audio", "export", "flac", "wav", "mp3", "ogg", "opus", "loudness", "lufs", "tags"],
             inputs=[
-                io.Audio.Input("audio", tooltip="What to save; of a batch, each song to a file of its own."),
+                io.Audio.Input("audio", tooltip="The sound to save; each song of a batch to a file of its own."),
                 SongSocket.Input(
                     "song", optional=True, tooltip="For the tags: title, tempo, key, lyrics, and the song as a whole."
                 ),
@@ -98,16 +98,16 @@ class SaveAudio(io.ComfyNode):
                 io.DynamicCombo.Input(
                     "format",
                     options=[_format_option(name) for name in sorted(FORMATS, key=lambda name: name != DEFAULT_FORMAT)],
-                    tooltip="flac and wav keep every sample; mp3, ogg and opus are small, and lose what is hardly "
-                    "heard. A rate that a format cannot hold is converted.",
+                    tooltip="flac and wav are lossless; mp3, ogg and opus are small. A rate that a format cannot hold "
+                    "is converted.",
                 ),
                 io.DynamicCombo.Input(
                     "loudness",
                     options=[io.DynamicCombo.Option(AS_IT_IS, []), io.DynamicCombo.Option(TARGET, [lufs])],
                     tooltip="as it is: untouched, unless peaks lie above 0 dBFS, which are turned down. "
-                    "target: each song as loud as asked for.",
+                    "target: the integrated loudness that you set.",
                 ),
-                io.String.Input("title", default="", tooltip="Title in the tags. Empty: what the caption begins with."),
+                io.String.Input("title", default="", tooltip="Title in the tags. Empty: the beginning of the caption."),
                 io.String.Input(
                     "artist",
                     default="",
@@ -137,7 +137,7 @@ class SaveAudio(io.ComfyNode):
         for name, given, options in (("format", format, FORMATS), ("loudness", loudness, LOUDNESSES)):
             if wrong := widgets.check_choice(name, given, options):
                 return wrong
-        # What comes through a link arrives as None, and is checked when the node runs.
+        # A value through a link arrives as None, and is checked when the node runs.
         return True if filename_prefix is None else locations.check_prefix(filename_prefix) or True
 
     @classmethod
@@ -206,7 +206,7 @@ class Envelope(io.ComfyNode):
             "film. A node that takes the values runs once for each.",
             search_aliases=["audio reactive", "beat", "onset", "amplitude", "rms", "schedule", "audio to float"],
             inputs=[
-                io.Audio.Input("audio", tooltip="What to measure; of a batch, the first song."),
+                io.Audio.Input("audio", tooltip="The sound to measure; of a batch, the first song."),
                 io.Float.Input(
                     "fps", default=24.0, min=FPS[0], max=FPS[1], step=0.001, tooltip="Pictures a second of the film."
                 ),
@@ -220,7 +220,7 @@ class Envelope(io.ComfyNode):
                 io.Combo.Input(
                     "measure",
                     options=list(MEASURES),
-                    tooltip="loudness: the loudest picture is 1, what is 40 dB quieter is 0. onsets: how suddenly "
+                    tooltip="loudness: the loudest picture is 1, 40 dB quieter is 0. onsets: how suddenly "
                     "sound comes up, so that strokes flash.",
                 ),
                 io.Float.Input(

@@ -1,4 +1,4 @@
-"""A clip that comes with the pack, for trying what is made from a clip of one's own."""
+"""A clip that comes with the pack, for workflows that start from a clip."""
 
 from comfy_api.latest import io
 

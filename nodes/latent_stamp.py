@@ -1,7 +1,7 @@
 """The time of half-made music, written behind its last frame.
 
 Core's nodes that batch, choose, save or load latents keep the samples [B, C, T] alone, so an item's flow time travels
-in the samples: a few frames at the end of each item hold the time, the seconds asked for, the seed, and a hash of them
+in the samples: a few frames at the end of each item hold the time, the song's seconds, the seed, and a hash of them
 and of the music. Finished and empty latents have no such frames.
 """
 
@@ -24,7 +24,7 @@ _SCALE = 2.0**16
 
 @dataclass(frozen=True)
 class ItemStamp:
-    """What is known of an item of half-made music."""
+    """Time, length in seconds and seed of an item of half-made music; None where unknown."""
 
     t: float
     seconds: float | None

@@ -1,7 +1,7 @@
 """ComfyUI's LATENT with the time it is at: an empty one to begin with, or music as it is.
 
 Half-made music carries its time behind its samples (latent_stamp.py). Beside the `samples` [B, C, T] lies a stamp of
-all items: the seconds asked for, each item's seed and hash, and the models. Other nodes copy keys that they do not know
+all items: the song's seconds, each item's seed and hash, and the models. Other nodes copy keys that they do not know
 and change the samples: of changed items the stamp says nothing, they are finished music.
 """
 
@@ -114,8 +114,8 @@ class EmptyLatent(io.ComfyNode):
             description="Latents of a song's length for a stage to begin with; the stage's seed fills them with noise.",
             search_aliases=["empty latent audio", "batch", "length"],
             inputs=[
-                VocoderSocket.Input("vocoder", tooltip="Tells how many frames and channels a second of music has."),
-                SongSocket.Input("song", tooltip="Tells the length."),
+                VocoderSocket.Input("vocoder", tooltip="It sets the channels and the frames a second of the latents."),
+                SongSocket.Input("song", tooltip="It sets the length."),
                 io.Int.Input(
                     "batch_size",
                     default=1,

@@ -101,17 +101,18 @@ def load_cascade(found: CascadeModels, dtype: str, vocoder_dtype: str, quantised
     return (*(loaded[local.path] for local in found.stages), load_encoder(found.text, dtype), vocoder)
 
 
-def _model_input(name: str, default: str, what: str, options: list[str]) -> io.Combo.Input:
+def _model_input(name: str, default: str, role: str, options: list[str]) -> io.Combo.Input:
     return io.Combo.Input(
         name,
         options=options,
         default=default,
-        tooltip=f"The model {what}. Lists what is here, then known models, which are downloaded on first use.",
+        tooltip=f"The model {role}. The list has the models that are here, then known models, which are downloaded "
+        "when you choose them and press Run.",
     )
 
 
-def _part_input(name: str, kind: str, default: str, what: str, *first: str) -> io.Combo.Input:
-    return io.Combo.Input(name, options=[*first, *choices(kind)], default=default, tooltip=what)
+def _part_input(name: str, kind: str, default: str, tooltip: str, *first: str) -> io.Combo.Input:
+    return io.Combo.Input(name, options=[*first, *choices(kind)], default=default, tooltip=tooltip)
 
 
 def _dtype_input() -> io.Combo.Input:
@@ -120,7 +121,7 @@ def _dtype_input() -> io.Combo.Input:
         options=list(DTYPES),
         default=AUTO,
         advanced=True,
-        tooltip="Number format of the weights. auto: what suits this machine; on a CPU what the file holds, or "
+        tooltip="Number format of the weights. auto: suits this machine; on a CPU the file's own, or "
         "fp32 where the CPU has no instructions for bf16 and there is memory enough. bf16 halves the memory of fp32 "
         "at the cost of a slightly different song.",
     )

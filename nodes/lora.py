@@ -1,4 +1,4 @@
-"""Adapters on a stage model: worn, stacked, and looked at."""
+"""Adapters: applied to a stage model, stacked, and described."""
 
 import dataclasses
 from pathlib import Path
@@ -13,7 +13,7 @@ from .types import AdapterSocket, Model, ModelHandle, TrainedAdapter
 
 CATEGORY = "ACE-Step/lora"
 NONE = "none"
-NOT_CONNECTED = object()  # ComfyUI tells a node that is asked beforehand None for what is connected
+NOT_CONNECTED = object()  # validation gets None for an input that is connected
 
 
 # ---- which adapter ---------------------------------------------------------------------------------------------------
@@ -25,8 +25,8 @@ def choices() -> list[str]:
 
 
 def chosen(name: str) -> Path | None:
-    """The file or folder of an adapter, None for "none". Raises UserError for what is not listed: a workflow must not
-    read files anywhere.
+    """The file or folder of an adapter, None for "none". Raises UserError for a name that is not listed: a workflow
+    must not read files anywhere.
     """
     if name == NONE:
         return None
@@ -42,7 +42,7 @@ def chosen(name: str) -> Path | None:
 
 
 def check(name: str | None, trained: object) -> bool | str:
-    """True, or why this choice cannot be worn; it need not be where a trained one is connected."""
+    """True, or why this adapter cannot be applied; a choice beside a connected trained adapter is not checked."""
     if name is None or trained is not NOT_CONNECTED:  # a name through a link is checked when the node runs
         return True
     try:
@@ -73,7 +73,7 @@ def _trained_input() -> AdapterSocket.Input:
     )
 
 
-# ---- what is done with it --------------------------------------------------------------------------------------------
+# ---- applied and described -------------------------------------------------------------------------------------------
 
 
 def with_adapter(handle: ModelHandle, place: Path, strength: float) -> tuple[ModelHandle, tuple[str, ...]]:
@@ -89,8 +89,8 @@ def with_adapter(handle: ModelHandle, place: Path, strength: float) -> tuple[Mod
         return handle, report.lines
     layers = (model.transformer.get_submodule(path) for path in report.matched)
     branches = nn.ModuleList(layer.branches[-1] for layer in layers if isinstance(layer, Dressed))
-    worn = (*handle.worn, devices.manage(branches, "stage"))
-    return dataclasses.replace(handle, model=model, worn=worn), report.lines
+    adapters = (*handle.adapters, devices.manage(branches, "stage"))
+    return dataclasses.replace(handle, model=model, adapters=adapters), report.lines
 
 
 class ApplyLora(io.ComfyNode):
@@ -100,7 +100,7 @@ class ApplyLora(io.ComfyNode):
             node_id="AceStepApplyLora",
             display_name="Apply LoRA",
             category=CATEGORY,
-            description="A stage model wearing an adapter at its true scale. Put several behind one another to stack.",
+            description="Applies an adapter to a stage model at its true scale. Put several in a row to stack them.",
             search_aliases=["lora", "dora", "lokr", "loha", "adapter", "style", "load lora"],
             inputs=[
                 Model.Input("model", tooltip="Stays as it is for whoever else uses it."),
@@ -117,7 +117,7 @@ class ApplyLora(io.ComfyNode):
             ],
             outputs=[
                 Model.Output("model", display_name="model", tooltip="For a stage, or another Apply LoRA."),
-                io.String.Output("report", display_name="report", tooltip="What matched, and at which scale."),
+                io.String.Output("report", display_name="report", tooltip="The layers that matched, and the scale."),
             ],
             hidden=[io.Hidden.unique_id],
             has_intermediate_output=True,
@@ -149,7 +149,7 @@ class LoraInfo(io.ComfyNode):
             node_id="AceStepLoraInfo",
             display_name="LoRA Info",
             category=CATEGORY,
-            description="What an adapter is: layout, base model, rank, alpha and true scale, trigger words, training.",
+            description="Facts about an adapter: layout, base model, rank, alpha, true scale, trigger words, training.",
             search_aliases=["lora metadata", "trigger words", "show lora"],
             inputs=[_trained_input(), _adapter_input()],
             outputs=[io.String.Output("info", display_name="info", tooltip="One fact a line, for Preview as Text.")],

@@ -147,7 +147,7 @@ def reference_to(local: LocalModel):
     return local.known.name if local.known else local.path
 
 
-# ---- what the pages ask ----------------------------------------------------------------------------------------------
+# ---- routes ----------------------------------------------------------------------------------------------------------
 
 
 def answer_downloads(query: dict) -> dict:

@@ -1,4 +1,4 @@
-"""Clips -> what the stages are shown of them."""
+"""Clips -> references for the stages: timbre, or the beginning of the song."""
 
 import dataclasses
 

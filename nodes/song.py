@@ -1,4 +1,4 @@
-"""A song as it is asked for, and its text as the text encoder encodes it."""
+"""The song to be made, and its text as the text encoder encodes it."""
 
 from comfy_api.latest import io
 
@@ -30,7 +30,7 @@ SIGNATURES = ("2/4", "3/4", "4/4", "6/8")
 
 
 def states_of(handle: EncoderHandle, song: Song) -> TextStates:
-    """A song's text: as it was read before, else from the disk, else by the text encoder, which is placed only then."""
+    """A song's text states: from memory, from the disk, or by the text encoder, which is loaded only then."""
 
     prompts = text_prompt(song), lyrics_prompt(song)
 
@@ -85,7 +85,7 @@ class SongNode(io.ComfyNode):
             node_id="AceStepSong",
             display_name="Song",
             category="ACE-Step/song",
-            description="What the song is to be: caption, lyrics, length and, where you care, tempo, key and metre.",
+            description="The song to be made: caption, lyrics, length and, where you care, tempo, key and metre.",
             search_aliases=["prompt", "caption", "lyrics", "music prompt", "bpm", "key"],
             inputs=[
                 io.String.Input(
@@ -93,7 +93,7 @@ class SongNode(io.ComfyNode):
                     multiline=True,
                     dynamic_prompts=True,
                     default="Upbeat electronic dance with synth bass, drums and a saw lead",
-                    tooltip="What it sounds like: genre, mood, instruments, and what not (no drums).",
+                    tooltip="Genre, mood, instruments, and what must not be in it (no drums).",
                 ),
                 io.String.Input(
                     "lyrics",
@@ -135,7 +135,7 @@ class SongNode(io.ComfyNode):
     def validate_inputs(cls, caption, language):
         # Links arrive as None and are checked when the node runs; bpm too, for ComfyUI blames all that are named here.
         if caption is not None and not str(caption).strip():
-            return "caption: is empty; say what the song sounds like"
+            return "caption: is empty; describe the song, such as calm lo-fi beat"
         try:
             check_language(language)  # here, since saved workflows hold codes, which are not in the list
         except UserError as exc:
@@ -145,7 +145,7 @@ class SongNode(io.ComfyNode):
     @classmethod
     def execute(cls, caption, lyrics, seconds, bpm, key, time_signature, language) -> io.NodeOutput:
         if not caption.strip():
-            raise UserError("caption: is empty; say what the song sounds like")
+            raise UserError("caption: is empty; describe the song, such as calm lo-fi beat")
         return io.NodeOutput(song_of(caption, lyrics, bpm, key, time_signature, language, seconds))
 
 
@@ -156,11 +156,11 @@ class TextEncode(io.ComfyNode):
             node_id="AceStepTextEncode",
             display_name="Text Encode",
             category="ACE-Step/song",
-            description="Reads a song's caption and lyrics as the models are told them.",
+            description="Encodes a song's caption and lyrics for the stages.",
             search_aliases=["prompt", "conditioning", "clip text encode"],
             inputs=[
                 Encoder.Input("text_encoder", tooltip="Of the same family as the models."),
-                SongSocket.Input("song", tooltip="What is asked for."),
+                SongSocket.Input("song", tooltip="The song to be made."),
             ],
             outputs=[Text.Output("text", display_name="text", tooltip="For every stage.")],
             hidden=[io.Hidden.unique_id],

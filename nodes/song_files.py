@@ -90,7 +90,8 @@ def _keep(waves: list[Waveform], tags: list[dict[str, str]]) -> str:
     try:
         for wave, own in zip(waves, tags, strict=True):
             # wav with floats holds whatever there is: any rate, any number of channels, any level.
-            paths.append(str(sound_files.write(locations.temp_path(KEPT, "wav"), wave, "wav", "32f", own)))
+            path = sound_files.write(locations.temp_path(KEPT, "wav"), wave, "wav", "32f", own, replace=False)
+            paths.append(str(path))
     except (AceStepError, OSError):
         return "ComfyUI still holds the song: mend this and queue again, and only saving is done anew"
     return f"The song is kept as {', '.join(paths)} until ComfyUI ends; or mend this and queue again"

@@ -1,5 +1,5 @@
 """The flow times of a stage node, from its widgets and the latent that comes in: for the run, and for the strip of the
-page, which asks before anything is loaded.
+page, before anything is loaded.
 """
 
 from dataclasses import dataclass, replace
@@ -99,7 +99,7 @@ def _asked(query: dict) -> tuple[StageTimes, str]:
 
 
 def seed_counts(slot: int, latent: str | None, solver: str | None, clip: str | None) -> bool:
-    """Whether a stage draws noise, for which its seed counts. What is not known (None) may be so.
+    """Whether a stage draws noise, for which its seed counts. It may count where an argument is not known (None).
 
     A latent that another stage has begun brings its noise with it, unless the solver adds noise in each step, or a clip
     is continued, whose noise is drawn anew.

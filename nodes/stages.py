@@ -17,33 +17,33 @@ from .stage_times import AS_AUTO, MOST_SHIFT, MOST_STEPS, SLOTS, StageTimes
 from .types import Model, ModelHandle, ReferenceSocket, Text
 
 AUTO, CUSTOM = "auto", "custom"
-STRETCHES, GUIDANCES = (AUTO, CUSTOM), (AUTO, *GUIDANCE)
+TIMES, GUIDANCES = (AUTO, CUSTOM), (AUTO, *GUIDANCE)
 PREVIEW_SECONDS = 3.0
 
 
-# ---- what a stage is -------------------------------------------------------------------------------------------------
+# ---- the stage and its run -------------------------------------------------------------------------------------------
 
 
-def plan(handle: ModelHandle, slot: int, latents: Latents, wish: dict) -> tuple[Stage, tuple[str, ...]]:
-    """The Stage that a node's widgets and its latents ask for, and what is worth a note. Raises UserError."""
-    chosen = widgets.chosen("stretch", wish["stretch"], STRETCHES)
-    asked = StageTimes(
+def plan(handle: ModelHandle, slot: int, latents: Latents, settings: dict) -> tuple[Stage, tuple[str, ...]]:
+    """The Stage of a node's widgets and latents, and warnings about it. Raises UserError."""
+    chosen = widgets.chosen("stretch", settings["stretch"], TIMES)
+    wanted = StageTimes(
         slot,
         at=1.0 if latents.empty else latents.t,
         finished=latents.finished,
         start=chosen.get("start"),
         end=chosen.get("end"),
-        steps=wish["steps"],
-        shift=wish["shift"],
+        steps=settings["steps"],
+        shift=settings["shift"],
     )
-    times = asked.times(handle.model.defaults)
-    stage = Stage(handle.model, times=times, solver=wish["solver"], guidance=_guidance(wish["guidance"]))
-    return stage, (*asked.notes(times), *stage.notes())
+    times = wanted.times(handle.model.defaults)
+    stage = Stage(handle.model, times=times, solver=settings["solver"], guidance=_guidance(settings["guidance"]))
+    return stage, (*wanted.notes(times), *stage.notes())
 
 
-def _guidance(asked: dict) -> Guidance | None:
-    kind = widgets.chosen("guidance", asked, GUIDANCES)["guidance"]
-    return None if kind == AUTO else Guidance(kind, asked.get("scale", 1.0))
+def _guidance(choice: dict) -> Guidance | None:
+    kind = widgets.chosen("guidance", choice, GUIDANCES)["guidance"]
+    return None if kind == AUTO else Guidance(kind, choice.get("scale", 1.0))
 
 
 def play(handle: ModelHandle, stage: Stage, latents: Latents, text, reference, seed: int, report) -> tuple:
@@ -90,20 +90,20 @@ def _check_channels(handle: ModelHandle, latents: Latents) -> None:
 
 def _check_family(handle: ModelHandle, reference: Reference | None) -> None:
     source = reference and reference.source
-    heard = (*reference.timbre, *([source.latents] if source else [])) if reference else ()
-    wanted, given = handle.model.latents_channels, {latents.shape[1] for latents in heard}
+    clips = (*reference.timbre, *([source.latents] if source else [])) if reference else ()
+    wanted, given = handle.model.latents_channels, {latents.shape[1] for latents in clips}
     if given - {wanted}:
         raise UserError(
-            f"reference: {handle.model.name} hears latents of {wanted} channels, got {max(given - {wanted})}; encode "
+            f"reference: {handle.model.name} takes latents of {wanted} channels, got {max(given - {wanted})}; encode "
             "the clip with the vocoder of the model's own family"
         )
 
 
-# ---- what is seen of it ----------------------------------------------------------------------------------------------
+# ---- progress and pictures -------------------------------------------------------------------------------------------
 
 
 def reporter(handle: ModelHandle, slot: int, stage: Stage, node_id: str) -> Callable[[Step], None]:
-    """Tells a node's user after each step where the stage is, and shows how the song begins."""
+    """Shows on a node after each step how far the stage is, and how the song begins."""
     progress = messages.Progress(node_id, stage.steps)
 
     def report(step: Step) -> None:
@@ -122,12 +122,12 @@ def _picture(handle: ModelHandle, step: Step):
     vocoder = handle.preview.vocoder
     frames = vocoder.latents.frames(PREVIEW_SECONDS)
     try:
-        heard = vocoder.decode(step.x0[:1, :, :frames])
+        sound = vocoder.decode(step.x0[:1, :, :frames])
     except RuntimeError as exc:
         if not is_out_of_memory(exc):
             raise
         return None
-    return picture(heard, width=messages.PREVIEW_PIXELS, height=messages.PREVIEW_PIXELS // 2)
+    return picture(sound, width=messages.PREVIEW_PIXELS, height=messages.PREVIEW_PIXELS // 2)
 
 
 # ---- the nodes -------------------------------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ class _StageNode(io.ComfyNode):
             search_aliases=["ksampler", "sampler", "cascade", "denoise", "ace-step"],
             inputs=[
                 Model.Input("model", tooltip="The music transformer of this stage."),
-                Text.Input("text", tooltip="What is asked for, from Text Encode."),
+                Text.Input("text", tooltip="The song's text, from Text Encode."),
                 io.Latent.Input(
                     "latent",
                     tooltip="An empty latent becomes noise; one from a stage goes on from its time; finished music is "
@@ -214,7 +214,7 @@ class _StageNode(io.ComfyNode):
                     "solver",
                     options=list(SOLVERS),
                     default="euler",
-                    tooltip="euler: one look a step. heun: two, more exact. sde: fresh noise in each step.",
+                    tooltip="euler: one forward pass a step. heun: two, more exact. sde: fresh noise in each step.",
                 ),
                 io.Float.Input(
                     "shift",
@@ -228,7 +228,7 @@ class _StageNode(io.ComfyNode):
             ],
             outputs=[
                 io.Latent.Output("latent", display_name="latent", tooltip="For the next stage, or Vocode at t = 0."),
-                io.Latent.Output("x0", display_name="x0", tooltip="The finished music as this stage hears it now."),
+                io.Latent.Output("x0", display_name="x0", tooltip="Its present estimate of the finished music."),
             ],
             hidden=[io.Hidden.unique_id],
             has_intermediate_output=True,
@@ -237,16 +237,16 @@ class _StageNode(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, *, stretch=None, guidance=None):
         # By keyword, so that ComfyUI checks the inside of both; one that it does not know arrives as None.
-        for name, given, options in (("stretch", stretch, STRETCHES), ("guidance", guidance, GUIDANCES)):
+        for name, given, options in (("stretch", stretch, TIMES), ("guidance", guidance, GUIDANCES)):
             if wrong := widgets.check_choice(name, given, options):
                 return wrong
         return True
 
     @classmethod
-    def execute(cls, model, text, latent, seed, reference=None, **wish) -> io.NodeOutput:
+    def execute(cls, model, text, latent, seed, reference=None, **settings) -> io.NodeOutput:
         latents = of_latent(latent)
         with messages.notes_on(cls.hidden.unique_id) as notes:
-            stage, warnings = plan(model, cls.SLOT, latents, wish)
+            stage, warnings = plan(model, cls.SLOT, latents, settings)
             messages.note(warnings, cls.hidden.unique_id)
             report = reporter(model, cls.SLOT, stage, cls.hidden.unique_id)
             made = play(model, stage, latents, text, reference, seed, report)

@@ -1,4 +1,4 @@
-"""The pack's own sockets, and what travels on them between nodes."""
+"""The pack's own sockets, and the values that travel on them between nodes."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,7 +57,7 @@ class VocoderHandle(Handle):
 
 @dataclass(frozen=True)
 class EncoderHandle(Handle):
-    """`cache` keeps what it read on disk, `texts` what it read lately: the same object, by which stages know it."""
+    """`cache` keeps text states on disk, `texts` the last ones in memory: the same objects, which stages compare."""
 
     encoder: "TextEncoder"
     network: "Managed"
@@ -76,22 +76,22 @@ class EncoderHandle(Handle):
 
 @dataclass(frozen=True)
 class ModelHandle(Handle):
-    """A stage model; `preview` is the vocoder that lets a stage show what it makes while it makes it. `worn` are the
-    adapters on its transformer, whose own weights it shares with the model that wears none.
+    """A stage model; `preview` is the vocoder that lets a stage show the song while it is made. `adapters` are those
+    on its transformer, whose own weights it shares with the model without adapters.
     """
 
     model: "StageModel"
     transformer: "Managed"
     condition_encoder: "Managed"
     preview: VocoderHandle | None = None
-    worn: "tuple[Managed, ...]" = ()
+    adapters: "tuple[Managed, ...]" = ()
     conditions: LruCache = field(
         default_factory=lambda: LruCache(REMEMBERED_CONDITIONS)
     )  # of texts, lengths, references
 
     @property
     def networks(self):
-        return (self.transformer, self.condition_encoder, *self.worn)
+        return (self.transformer, self.condition_encoder, *self.adapters)
 
     @property
     def encoding_bytes(self) -> int:
@@ -104,8 +104,8 @@ class ModelHandle(Handle):
         return stage_needs_of(self.model, adapters).step_bytes(frames, passes)
 
     def load_transformer(self, activation_bytes: float) -> None:
-        """The transformer and what it wears, on the device where they compute."""
-        for adapter in self.worn:
+        """Puts the transformer and its adapters on the device where they compute."""
+        for adapter in self.adapters:
             adapter.load(0)
         self.transformer.load(activation_bytes)
 

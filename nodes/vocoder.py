@@ -36,7 +36,7 @@ class Vocode(io.ComfyNode):
             search_aliases=["vae decode audio", "decode", "latent to audio"],
             inputs=[
                 VocoderSocket.Input("vocoder", tooltip="Of the family that made the latents."),
-                io.Latent.Input("latent", tooltip="What the last stage hands on, or the x0 of any stage."),
+                io.Latent.Input("latent", tooltip="The latent of the last stage, or the x0 of any stage."),
                 ReferenceSocket.Input(
                     "reference",
                     optional=True,

@@ -25,7 +25,7 @@ if "acestep_pack" not in sys.modules:
     spec.loader.exec_module(pack)
 
 # Test files cannot import one another; what those of a folder share goes by these names.
-for folder in ("comfyui", "core", "workflows"):
+for folder in ("comfyui", "core", "mutations", "workflows"):
     if f"{folder}_tests" not in sys.modules:
         sys.modules[f"{folder}_tests"] = package = types.ModuleType(f"{folder}_tests")
         package.__path__ = [str(ROOT / "tests" / folder)]

@@ -79,11 +79,18 @@ export function addFixedWidget(node, name, type, element, height) {
   return widget;
 }
 
+/** Whether the nodes are those of Nodes 2.0, which are as high as their content. */
+export const growsByItself = () => Boolean(window.LiteGraph?.vueNodesMode);
+
+/** The height of a node; in Nodes 2.0 it is left alone. */
+export function setHeight(node, height) {
+  if (!growsByItself()) node.setSize([node.size[0], height]);
+  node.setDirtyCanvas?.(true, true);
+}
+
 /** Makes a node high enough for its widgets; a node is never made smaller than a user has drawn it. */
 export function grow(node) {
-  const [width, height] = node.size;
-  node.setSize([width, Math.max(height, node.computeSize()[1])]);
-  node.setDirtyCanvas?.(true, true);
+  setHeight(node, Math.max(node.size[1], node.computeSize()[1]));
 }
 
 /** Hides or shows a widget in both renderers; its value stays. */

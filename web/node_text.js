@@ -4,8 +4,8 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { FONT_CSS, html, passWheel } from "./elements.js";
-import { addFixedWidget, after, allNodes, AROUND, removeLiveText } from "./node_hooks.js";
-import { onJobEnd, resultHooks, runningNode, setHidden } from "./node_hooks.js";
+import { addFixedWidget, after, allNodes, AROUND, growsByItself, removeLiveText } from "./node_hooks.js";
+import { onJobEnd, resultHooks, runningNode, setHeight, setHidden } from "./node_hooks.js";
 import { roomBelow, textHeight } from "./text_room.js";
 
 const RESULT = "acestep_text";
@@ -58,12 +58,10 @@ class NodeText {
   }
 
   resizeNode() {
-    const [width, height] = this.node.size;
-    const own = height - this.added;
+    const own = this.node.size[1] - this.added;
     const fitting = Math.max(own, this.node.computeSize()[1]);
     this.added = fitting - own;
-    this.node.setSize([width, fitting]);
-    this.node.setDirtyCanvas?.(true, true);
+    setHeight(this.node, fitting);
   }
 
   /** Measured beside the page's own elements: a node that is out of sight has no layout. */
@@ -80,10 +78,16 @@ class NodeText {
   /** What the node has to spare, and what is free below it. */
   room() {
     const { node } = this;
-    const boxOf = ({ pos, size }) => [pos[0], pos[1] - TITLE_HEIGHT, size[0], size[1] + TITLE_HEIGHT];
     const others = (node.graph?.nodes ?? []).filter((other) => other !== node);
     const spare = Math.max(0, node.size[1] - node.computeSize()[1]);
-    return spare + roomBelow(boxOf(node), others.map(boxOf)) - AROUND;
+    return (
+      spare +
+      roomBelow(
+        boxOf(node, this.element.offsetHeight),
+        others.map((other) => boxOf(other)),
+      ) -
+      AROUND
+    );
   }
 
   /** Ctrl+A marks this text alone; the graph's own keys do not act while the text has the focus. */
@@ -97,6 +101,13 @@ class NodeText {
   }
 }
 
+/** A node with its title, without `less` of its height; a node of Nodes 2.0 may be higher than its size says. */
+function boxOf({ id, pos, size }, less = 0) {
+  const drawn = growsByItself() && document.querySelector(`[data-node-id="${id}"]`);
+  const height = drawn ? drawn.offsetHeight - less : size[1] + TITLE_HEIGHT;
+  return [pos[0], pos[1] - TITLE_HEIGHT, size[0], height];
+}
+
 /** Lines on a node; no lines take an earlier text away. */
 function show(node, lines) {
   const shown = lines.filter((line) => line.trim() !== "");
@@ -108,9 +119,7 @@ function show(node, lines) {
 /** The live text of a run goes, and with it the height that it gave the node. */
 function settle(node) {
   removeLiveText(node);
-  if (!heights.has(node) || window.LiteGraph?.vueNodesMode) return;
-  const height = Math.max(heights.get(node), node.computeSize()[1]);
-  if (height < node.size[1]) node.setSize([node.size[0], height]);
+  if (heights.has(node)) setHeight(node, Math.min(node.size[1], Math.max(heights.get(node), node.computeSize()[1])));
 }
 
 function settleAll() {

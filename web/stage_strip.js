@@ -6,7 +6,7 @@ import { passWheel } from "./elements.js";
 import { HEIGHT, Strip } from "./flow_strip.js";
 import { asleep, inputIndex, isFed } from "./graph_links.js";
 import { addFixedWidget, after, grow, onJobEnd, onSet } from "./node_hooks.js";
-import { rootGraph, runningNode, setHidden } from "./node_hooks.js";
+import { rootGraph, runningNode, setHeight, setHidden } from "./node_hooks.js";
 import { slotOf, widgetOf } from "./stage_graph.js";
 import { forgetAnswers, viewOf } from "./stage_times.js";
 
@@ -97,7 +97,7 @@ function showSeed(node, counts) {
   if (widgets.every((widget) => Boolean(widget.hidden) === !shown)) return;
   const isSnug = node.size[1] <= node.computeSize()[1] + 1;
   for (const widget of widgets) setHidden(widget, !shown);
-  if (isSnug) node.setSize([node.size[0], node.computeSize()[1]]);
+  if (isSnug) setHeight(node, node.computeSize()[1]);
   grow(node);
 }
 

@@ -1,12 +1,13 @@
-"""What a song's file says of itself: for players under the names they know, and whole as JSON."""
+"""The tags of a song's file: for players under the names they know, and as JSON to make the song again."""
 
 import json
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from ..song import INSTRUMENTAL, Song, check_text
 
 ARTIST = "acestep-cascade"
-SONG_TAG, SETTINGS_TAG, MODELS_TAG = "song", "settings", "models"
+SONG_TAG, SETTINGS_TAG, MODELS_TAG, DIGESTS_TAG = "song", "settings", "models", "digests"
 TITLE_LENGTH = 80
 UNTITLED = "Untitled"
 
@@ -17,10 +18,12 @@ def song_tags(
     models: "Mapping[str, str] | Sequence[str]" = (),
     title: str | None = None,
     artist: str | None = None,
+    digests: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, str]:
-    """Tags for `audio.write`. `settings` is what besides the song decided how it sounds, "seed" foremost.
+    """Tags for `audio.write`. `settings` are those that besides the song decided how it sounds, "seed" foremost.
 
-    `models` is what made it, by slot or in order. Of sound that no song is known of, only what is given is told.
+    `models` are the names of the models that made it, by slot or in order, and `digests` those of their files, by slot
+    or name (checkpoints.digest). Sound without a song gets only the title, artist, seed and models that are given.
     """
     for name, text in (("title", title), ("artist", artist)):
         check_text(name, text or "")
@@ -37,4 +40,6 @@ def song_tags(
         }
     if models:
         tags[MODELS_TAG] = json.dumps(models, ensure_ascii=False)
+    if digests:
+        tags[DIGESTS_TAG] = json.dumps(dict(digests), ensure_ascii=False)
     return {name: str(value) for name, value in tags.items() if value not in (None, "")}

@@ -1,7 +1,7 @@
-"""All that `from acestep_core import audio` offers, from the files of this folder."""
+"""The names of `from acestep_core import audio`, from the files of this folder."""
 
 from ..system.files import check_destination
-from .files import check_item, fit, read, write
+from .files import check_item, encoded, fit, read, write
 from .formats import FORMATS, choose_format
 from .loudness import limit, loudness_lufs, normalise_loudness, normalise_peak
 from .tags import read_tags
@@ -14,6 +14,7 @@ __all__ = [
     "check_item",
     "choose_format",
     "convert",
+    "encoded",
     "fit",
     "limit",
     "loudness_lufs",

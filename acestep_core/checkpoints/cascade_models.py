@@ -4,6 +4,7 @@ No torch: a wrong name, a missing file or a mixed-up cascade is told before anyt
 here; behind this file a cascade is any number of stages.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,13 @@ from types import MappingProxyType
 
 from ..errors import CheckpointError
 from ..models.defaults import VariantDefaults
+from ..spec import SLOTS
 from ..system.folders import user_path
 from .checkpoint import TEXT_ENCODER_FOLDERS, Checkpoint, read_checkpoint
-from .locate import LocalModel, find, local_models
-from .registry import DEFAULT_TEXT, DEFAULT_VOCODER, STAGE, TEXT, VOCODER
+from .digest import model_digest
+from .locate import TINY_FOLDER, LocalModel, find, local_models
+from .registry import DEFAULT_TEXT, DEFAULT_VOCODER, KNOWN, STAGE, TEXT, VOCODER
 
-SLOTS = ("l", "m", "s")
 DEFAULT_CASCADE = "tiny"
 CASCADES = MappingProxyType(
     {
@@ -25,6 +27,7 @@ CASCADES = MappingProxyType(
     }
 )
 _VOCODER_FOLDERS = ("vae",)
+_EMBEDDED = TINY_FOLDER.parts[-2:]
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,37 @@ class CascadeModels:
 
     @property
     def names(self) -> dict[str, str]:
-        """Slot -> what `find` finds it by, for the tags of a song."""
+        """Slot -> the name or path by which `find` finds the model, for the tags of a song."""
+        return {slot: _name(model, kind) for slot, (model, kind) in self._by_slot().items()}
+
+    def digests(self) -> dict[str, str]:
+        """Slot -> the digest of the model's files. Raises OSError where one is gone."""
+        return {slot: model_digest(model.path, kind) for slot, (model, kind) in self._by_slot().items()}
+
+    def _by_slot(self) -> dict[str, tuple[LocalModel, str]]:
         slots = SLOTS if len(self.stages) == len(SLOTS) else [f"stage {i + 1}" for i in range(len(self.stages))]
-        parts = {**dict(zip(slots, self.stages, strict=True)), "text": self.text, "vocoder": self.vocoder}
-        return {slot: part.name if part.known else str(part.path) for slot, part in parts.items()}
+        stages = {slot: (stage, STAGE) for slot, stage in zip(slots, self.stages, strict=True)}
+        return {**stages, "text": (self.text, TEXT), "vocoder": (self.vocoder, VOCODER)}
+
+
+def embedded_name(path: str) -> str | None:
+    """The name of the embedded model whose folder in some copy of this package a path is; None for other paths.
+
+    Songs of version 0.1.0 name such folders in their tags, wherever the package was then.
+    """
+    parts = re.split(r"[\\/]+", path.rstrip("\\/"))
+    if parts[-2:] == list(_EMBEDDED):
+        return DEFAULT_CASCADE
+    embedded = {known.path: known.name for known in KNOWN.values() if not known.repo}
+    return embedded.get(parts[-1]) if parts[-3:-1] == list(_EMBEDDED) else None
+
+
+def _name(model: LocalModel, kind: str) -> str:
+    """A known model's name, also where it was found by its path, as one that lies beside the first stage is."""
+    if model.known:
+        return model.name
+    at_path = (known.name for known in local_models(kind) if known.path.resolve() == model.path.resolve())
+    return next(at_path, str(model.path))
 
 
 def find_cascade(

@@ -22,26 +22,20 @@ from ..spec import LYRIC_TOKENS_MAX, TEXT_TOKENS_MAX
 from ..system.files import write_whole
 from ..system.folders import cache_folder
 from .checkpoint import Checkpoint
+from .digest import sampled
 
 logger = logging.getLogger(__name__)
 
 LIMIT_BYTES = 256 << 20
 _FORM = 1  # of the files; a change makes all of them unknown
 _CHECKSUM = "sha256"
-_SAMPLES, _SAMPLE_BYTES = 64, 1 << 16
+_SAMPLE_BYTES = 1 << 16
 
 
 def fingerprint(encoder: Checkpoint) -> str:
     """A hash of a text encoder on disk: of its config, its tokenizer, and samples spread over its weights."""
-    digest = hashlib.sha256()
     part = encoder.part("text_encoder")
-    for file in sorted({info.file for info in part.tensors.values()}):
-        size = file.stat().st_size
-        digest.update(str(size).encode())
-        with file.open("rb") as weights:
-            for sample in range(_SAMPLES):
-                weights.seek(sample * max(0, size - _SAMPLE_BYTES) // (_SAMPLES - 1))
-                digest.update(weights.read(_SAMPLE_BYTES))
+    digest = sampled(sorted({info.file for info in part.tensors.values()}), _SAMPLE_BYTES)
     digest.update(json.dumps(part.arguments, sort_keys=True, default=str).encode())
     tokenizer = encoder.tokenizer_folder and encoder.tokenizer_folder / "tokenizer.json"
     digest.update(tokenizer.read_bytes() if tokenizer else b"")

@@ -1,4 +1,4 @@
-"""Kinds of arguments that several commands take: one value, or one for each stage, separated by commas."""
+"""Parsers of argument values that several commands take: one value, or one for each stage, separated by commas."""
 
 import argparse
 
@@ -17,13 +17,13 @@ def numbers(kind: type):
 
 
 def texts(text: str) -> str | tuple[str, ...]:
-    """One text, or a tuple of those between commas."""
+    """One text, or a tuple of the texts between commas."""
     values = tuple(part.strip() for part in text.split(","))
     return values[0] if len(values) == 1 else values
 
 
 def several(kind: type):
-    """A parser of "0.8333,0.5": a tuple, of one value too."""
+    """A parser of "0.8333,0.5": a tuple, also of one value."""
 
     def parse(text: str) -> tuple:
         value = numbers(kind)(text)

@@ -1,8 +1,9 @@
-"""Ratios of this library to diffusers' own modules: steps of a transformer, decodes of the vocoder, whole songs.
+"""`acestep-cascade bench`: the speed of this library as a ratio to diffusers' own modules, on the same machine.
 
-Both sides use the same weights, random ones of the published geometry: the transformers' widths with few of their
-layers (all are alike), and the whole vocoder. A ratio above 1 says how many times as fast this library is; it says so
-of any machine, which seconds do not. Each side runs in a process of its own, as each would on its own.
+Measured are steps of a transformer, decodes of the vocoder and whole songs. Both sides have the same random weights of
+the published geometry: the transformers' widths with few of their layers (all are alike), and the whole vocoder. At a
+ratio of 2 this library is twice as fast. Each side runs in a process of its own, so that neither's memory helps the
+other.
 """
 
 import argparse
@@ -14,35 +15,36 @@ from typing import TYPE_CHECKING
 
 from ..console import Console
 from ..errors import UserError
+from ..spec import TRAINING_DTYPE_NAMES as BENCH_DTYPES
 from ..system.folders import user_path
 from .parser import add_commands
 
 if TYPE_CHECKING:
     from ..bench.ratio import Ratio
 
-# Seconds of a song: those measured in any case, and those added by --full.
+# Seconds of a song: those always measured, and those that --full adds.
 STEP_SECONDS = {"2B": ((30.0, 240.0), (600.0,)), "XL": ((), (30.0, 240.0)), "S": ((), (30.0, 240.0))}
 VOCODER_SECONDS = ((10.0,), (60.0,))
 SONG_SECONDS = ((30.0,), (120.0, 240.0, 600.0))
 NATIVE_SECONDS = ((30.0,), (240.0,))
 LEARN_SECONDS = {"2B": (60.0,), "XL": (60.0,)}
 LAYERS, SONG_LAYERS = 2, 4  # on a CPU
-# What songs are made by: all take eight steps in all, theirs always with the 2B alone.
+# Models of the songs: each song takes eight steps in all; diffusers' songs are made by the 2B alone.
 CASCADES = {"M": ("2B",), "M → S": ("2B", "S"), "L → M → S": ("XL", "2B", "S")}
 KINDS = ("steps", "vocoder", "songs", "cascades", "training")
 USUAL = KINDS[:3]
 COMMANDS = {
-    "tiny": ("measure the embedded cascade", "bench_tiny"),
-    "lora": ("measure an adapter of it", "bench_lora"),
-    "distill": ("measure a student of it", "bench_distill"),
-    "loading": ("measure how files load", "bench_loading"),
+    "tiny": ("measure the quality of the embedded cascade", "bench_tiny"),
+    "lora": ("train an adapter of it and measure the adapter", "bench_lora"),
+    "distill": ("distill a stage of it and measure the student", "bench_distill"),
+    "loading": ("measure how fast model files load", "bench_loading"),
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
     chosen = next((word for word in argv if word in COMMANDS), None)
     if chosen is None:
-        parser.description = "Ratios of speed against diffusers' own modules at equal weights."
+        parser.description = "Compare the speed of this library with that of diffusers' own modules, at equal weights."
         _add_options(parser)
     parser.set_defaults(run=run)
     actions = parser.add_subparsers(metavar="|".join(COMMANDS))
@@ -54,32 +56,40 @@ def _add_options(parser: argparse.ArgumentParser):
         "--only",
         action="append",
         choices=KINDS,
-        help=f"repeatable; default: {', '.join(USUAL)}; --full adds the others",
+        help=f"what to measure; repeatable (default: {', '.join(USUAL)}; with --full all)",
     )
-    parser.add_argument("--device", metavar="NAME", help="default: the GPU where there is one")
+    parser.add_argument("--device", metavar="NAME", help="default: a GPU if there is one")
     parser.add_argument(
-        "--dtype", choices=["fp32", "bf16"], action="append", help="default: both, of those the device has"
+        "--dtype", choices=BENCH_DTYPES, action="append", help="repeatable (default: each that the device computes in)"
     )
-    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="of each side (default 5); medians count")
+    parser.add_argument(
+        "--repeats", type=int, default=5, metavar="N", help="runs of each side, of which the median counts (default 5)"
+    )
     parser.add_argument(
         "--layers",
         metavar="N",
-        help=f"of each transformer, or all as published (default: all on a GPU, else {LAYERS}, {SONG_LAYERS} in songs)",
+        help=f"layers of each transformer, or all (default: all on a GPU, else {LAYERS}, and {SONG_LAYERS} in songs)",
     )
     parser.add_argument(
-        "--seconds", type=float, action="append", metavar="N", help="repeatable; instead of all lengths"
+        "--seconds",
+        type=float,
+        action="append",
+        metavar="N",
+        help="length of the music; repeatable (default: several lengths)",
     )
-    parser.add_argument("--full", action="store_true", help="longer songs and other widths too; takes many minutes")
+    parser.add_argument("--full", action="store_true", help="longer songs and all widths too; takes many minutes")
     parser.add_argument(
         "--no-grad",
         action="store_true",
-        help="in torch.no_grad instead of torch.inference_mode, in which ComfyUI and most servers run everything",
+        help="under torch.no_grad (default: torch.inference_mode, as in ComfyUI and most servers)",
     )
-    parser.add_argument("--comfyui", metavar="FOLDER", help="also against the ACE-Step model of the ComfyUI there")
     parser.add_argument(
-        "--one-process", action="store_true", help="both sides in this process, where both keep freed memory"
+        "--comfyui", metavar="FOLDER", help="compare with the ACE-Step model of the ComfyUI in this folder too"
     )
-    parser.add_argument("--json", action="store_true", help="a line of JSON for each ratio")
+    parser.add_argument(
+        "--one-process", action="store_true", help="run both sides in this process, in which both keep freed memory"
+    )
+    parser.add_argument("--json", action="store_true", help="print one line of JSON for each ratio")
     parser.add_argument("-q", "--quiet", action="store_true", help="no notes")
 
 
@@ -89,7 +99,7 @@ def run(arguments: argparse.Namespace, console: Console):
     for seconds in arguments.seconds or ():
         if not 0 < seconds < float("inf"):
             raise UserError(f"--seconds: got {seconds:g}, expected a positive number")
-    _layers(arguments.layers, None)  # a mistake is told before torch is imported
+    _layers(arguments.layers, None)  # a mistake is an error before torch is imported
     if arguments.comfyui:
         from ..bench.native import check_folder
 
@@ -106,19 +116,19 @@ def run(arguments: argparse.Namespace, console: Console):
         f"torch.{mode}"
     )
     if not computes(device, torch.bfloat16):
-        console.note(f"{device} has no instructions for bf16, so that is measured only where --dtype bf16 asks for it")
-    for dtype in arguments.dtype or (["fp32", "bf16"] if computes(device, torch.bfloat16) else ["fp32"]):
+        console.note(f"{device} has no instructions for bf16, so bf16 is measured only with --dtype bf16")
+    for dtype in arguments.dtype or (BENCH_DTYPES if computes(device, torch.bfloat16) else BENCH_DTYPES[:1]):
         for row in _measure(arguments, device, dtype, mode, layers, song_layers):
             console.result(json.dumps(asdict(row)) if arguments.json else _shown(row))
 
 
-def _layers(told: str | None, default: int | None) -> int | None:
+def _layers(given: str | None, default: int | None) -> int | None:
     """None for all."""
-    if told == "all":
+    if given == "all":
         return None
-    if told is not None and not (told.isdecimal() and int(told)):
-        raise UserError(f"--layers: got {told}, expected all or a whole number of at least 1")
-    return default if told is None else int(told)
+    if given is not None and not (given.isdecimal() and int(given)):
+        raise UserError(f"--layers: got {given}, expected all or a whole number of at least 1")
+    return default if given is None else int(given)
 
 
 def _measure(arguments, device, dtype_name: str, mode: str, layers: int | None, song_layers: int | None):
@@ -130,7 +140,7 @@ def _measure(arguments, device, dtype_name: str, mode: str, layers: int | None, 
     from ..bench.ratio import compare
     from ..nn.dtypes import DTYPES
 
-    dtype, asked = DTYPES[dtype_name], arguments.only or (KINDS if arguments.full else USUAL)
+    dtype, kinds = DTYPES[dtype_name], arguments.only or (KINDS if arguments.full else USUAL)
     place = Here if arguments.one_process else Apart
 
     def row(name: str, make, dtypes: str = dtype_name, **how) -> "Ratio":
@@ -140,23 +150,23 @@ def _measure(arguments, device, dtype_name: str, mode: str, layers: int | None, 
         wanted = (*of[0], *(of[1] if arguments.full else ()))
         return tuple(arguments.seconds or ()) if arguments.seconds and wanted else wanted
 
-    for width, of in STEP_SECONDS.items() if "steps" in asked else ():
+    for width, of in STEP_SECONDS.items() if "steps" in kinds else ():
         for seconds in lengths(of):
             yield row(f"{width} step, {seconds:g} s", partial(pairs.step, width, layers, seconds, device, dtype))
-    for seconds in lengths(VOCODER_SECONDS) if "vocoder" in asked else ():
+    for seconds in lengths(VOCODER_SECONDS) if "vocoder" in kinds else ():
         for theirs in dict.fromkeys((dtype, torch.float32)):
             dtypes = dtype_name if theirs == dtype else f"{dtype_name}/fp32"
             yield row(f"vocoder, {seconds:g} s", partial(pairs.decode, seconds, device, dtype, theirs), dtypes)
     for name, widths in CASCADES.items():
         kind = "songs" if len(widths) == 1 else "cascades"
-        for seconds in lengths(SONG_SECONDS) if kind in asked else ():
+        for seconds in lengths(SONG_SECONDS) if kind in kinds else ():
             for changed in (True, False):
                 make = partial(pairs.song, widths, seconds, song_layers, device, dtype, changed)
                 yield row(f"{name} {'song' if changed else 'next seed'}, {seconds:g} s", make, same=False)
-    for width, of in LEARN_SECONDS.items() if "training" in asked else ():
+    for width, of in LEARN_SECONDS.items() if "training" in kinds else ():
         for seconds in arguments.seconds or of:
             yield row(f"{width} LoRA, {seconds:g} s", partial(pairs.learn, width, layers, seconds, device, dtype))
-    if arguments.comfyui and "steps" in asked:
+    if arguments.comfyui and "steps" in kinds:
         yield from _against_comfyui(arguments, lengths(NATIVE_SECONDS), row, layers, device, dtype)
 
 

@@ -1,4 +1,4 @@
-"""`acestep-cascade lora show` and `lora convert`: what an adapter file is, and the same adapter in another layout."""
+"""`acestep-cascade lora show` and `lora convert`: an adapter file described, and written in another layout."""
 
 import argparse
 import json
@@ -14,21 +14,29 @@ COMFYUI_DORA = (
 
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
-    parser.description = "Adapters."
+    parser.description = "Describe or convert an adapter (LoRA, DoRA, LoKr, LoHa)."
     actions = parser.add_subparsers(metavar="show|convert", required=True)
-    shower = actions.add_parser("show", help="what an adapter is", description="Show what an adapter is.")
+    shower = actions.add_parser(
+        "show",
+        help="describe an adapter",
+        description="Show an adapter's kind, base, layers, scale, metadata and layout.",
+    )
     shower.set_defaults(run=show)
-    shower.add_argument("file", metavar="FILE", help="a file, a folder, or a name in a folder loras")
-    shower.add_argument("--json", action="store_true", help="as one line of JSON")
-    converter = actions.add_parser("convert", help="into another layout", description="Convert to another layout.")
+    shower.add_argument("file", metavar="FILE", help="an adapter: a file, a folder, or a name in a loras folder")
+    shower.add_argument("--json", action="store_true", help="print one line of JSON")
+    converter = actions.add_parser(
+        "convert", help="write an adapter in another layout", description="Write an adapter in another layout."
+    )
     converter.set_defaults(run=convert)
-    converter.add_argument("file", metavar="FILE", help="a file, a folder, or a name in a folder loras")
-    converter.add_argument("-o", "--output", required=True, metavar="OUT", help="a folder for peft, else .safetensors")
-    converter.add_argument("--to", required=True, choices=["peft", "comfyui", "diffusers"], help="the layout")
+    converter.add_argument("file", metavar="FILE", help="an adapter: a file, a folder, or a name in a loras folder")
+    converter.add_argument(
+        "-o", "--output", required=True, metavar="OUT", help="the file to write, .safetensors; for peft a folder"
+    )
+    converter.add_argument("--to", required=True, choices=["peft", "comfyui", "diffusers"], help="the layout to write")
 
 
 def show(arguments: argparse.Namespace, console: Console):
-    find_adapter(arguments.file)  # a file that is not there is told before torch is loaded
+    find_adapter(arguments.file)  # an absent file is an error before torch is loaded
     from ..lora.adapter import read_adapter
     from ..lora.describe import lines_of, rows_of
 

@@ -1,4 +1,4 @@
-"""`acestep-cascade models`: the known models, which of them are here, the memory they need; and their download."""
+"""`acestep-cascade models`: the known models, which are on this machine, the memory they need; and their download."""
 
 import argparse
 import json
@@ -9,13 +9,15 @@ from ..console import Clock, Console
 
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
+    parser.description = "List the known models, which are on this machine, and the memory they need."
     parser.set_defaults(run=models)
-    parser.add_argument("--json", action="store_true", help="a line of JSON for each model")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON for each model")
     actions = parser.add_subparsers(metavar="download")
-    fetch = actions.add_parser("download", help="fetch a known model", description="Fetch a known model.")
+    summary = "Download a known model into the models folder; a broken-off download goes on where it ended."
+    fetch = actions.add_parser("download", help="download a known model", description=summary)
     fetch.set_defaults(run=download)
-    fetch.add_argument("name", metavar="NAME")
-    fetch.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    fetch.add_argument("name", metavar="NAME", help="a name that `acestep-cascade models` lists")
+    fetch.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
 
 
 def models(arguments: argparse.Namespace, console: Console):

@@ -1,7 +1,7 @@
 """The command line: acestep-cascade generate · show · models · lora · bench · train.
 
-Exit codes: 0 done, 1 failed, 2 a user's mistake (one line on stderr), 130 stopped with Ctrl-C. Only what a command
-needs is imported: help, versions and mistakes are answered without torch.
+Exit codes: 0 done, 1 failed, 2 a user's mistake (one line on stderr), 130 stopped with Ctrl-C. A command imports only
+its own needs: help, versions and mistakes are answered without torch.
 """
 
 import argparse
@@ -17,14 +17,14 @@ from ..memory.malloc import keep_freed_memory
 
 OK, FAILED, MISTAKE, STOPPED = 0, 1, 2, 130
 
-# Command -> (its line in the help, the module of this folder that has its options and runs it).
+# Command -> (its line in the help, the module of this folder with its options and its code).
 COMMANDS = {
     "generate": ("make songs", "generate"),
-    "show": ("the song in a file's tags", "show"),
-    "models": ("list or download models", "models"),
-    "lora": ("look into adapters, convert them", "lora"),
+    "show": ("show the song in a file's tags", "show"),
+    "models": ("list models, or download them", "models"),
+    "lora": ("describe or convert adapters", "lora"),
     "bench": ("measure speed, or the embedded models", "bench"),
-    "train": ("train models", "train"),
+    "train": ("train an adapter or a model", "train"),
 }
 
 
@@ -82,8 +82,10 @@ def _one_line(exc: BaseException) -> str:
 
 
 def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """The parser of all commands, with the options of the one that `argv` names."""
-    parser = _Parser(prog="acestep-cascade", description="Songs from a line of text, by a cascade of music models.")
+    """The parser of all commands, with the options of the command that `argv` names."""
+    parser = _Parser(
+        prog="acestep-cascade", description="Make songs from text with a cascade of ACE-Step music models."
+    )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
     add_commands(commands, COMMANDS, argv)
@@ -91,7 +93,7 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
 
 
 def add_commands(actions, table: dict[str, tuple[str, str]], argv: Sequence[str]) -> None:
-    """Adds the commands of a table; only the one that `argv` begins with is imported, for its options."""
+    """Adds the commands of a table; only the command that `argv` begins with is imported, for its options."""
     for name, (summary, module) in table.items():
         parser = actions.add_parser(name, help=summary, description=f"{summary[:1].upper()}{summary[1:]}.")
         if argv and argv[0] == name:
@@ -109,7 +111,7 @@ def _version() -> str:
 
     try:
         return version("acestep-cascade")
-    except PackageNotFoundError:  # used from a copy that nobody installed, as a ComfyUI pack is
+    except PackageNotFoundError:  # a copy that is not installed, as a ComfyUI pack is
         import tomllib
 
         project = Path(__file__).resolve().parents[2] / "pyproject.toml"

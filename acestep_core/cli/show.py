@@ -6,28 +6,35 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from ..console import Console
-from ..generation.settings import models_of, read_song
+from ..generation.settings import TaggedSong, read_song
+
+_INDENT = 16
 
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
-    parser.description = "Show the song in a file's tags."
+    parser.description = "Show the song in a file's tags: its words, its settings and the models that made it."
     parser.set_defaults(run=show)
-    parser.add_argument("file", metavar="FILE")
-    parser.add_argument("--json", action="store_true", help="as one line of JSON")
+    parser.add_argument("file", metavar="FILE", help="an audio file made by generate, or by Save Audio in ComfyUI")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
 
 
 def show(arguments: argparse.Namespace, console: Console):
-    song, making = read_song(arguments.file)
-    models = models_of(arguments.file)
+    made = read_song(arguments.file)
+    song, settings = asdict(made.song), made.settings.given()
     if arguments.json:
-        shown = {"file": arguments.file, "song": asdict(song), "settings": making.asked(), "models": models}
-        console.result(json.dumps(shown, ensure_ascii=False))
+        shown = {"file": arguments.file, "song": song, "settings": settings, "models": made.models}
+        console.result(json.dumps({**shown, "digests": made.digests}, ensure_ascii=False))
         return
-    named = [f"{slot} {name}" for slot, name in models.items()] if isinstance(models, dict) else models
-    rows = {**asdict(song), **making.asked(), "models": ", ".join(named)}
-    lyrics = rows.pop("lyrics")
-    for name, value in rows.items():
+    lyrics = song.pop("lyrics")
+    for name, value in {**song, **settings, "models": _models(made), "lyrics": lyrics}.items():
         if value is not None:
-            shown = ", ".join(map(str, value)) if isinstance(value, tuple) else value
-            console.result(f"{name.replace('_', ' '):<15} {shown}")
-    console.result(f"{'lyrics':<15} " + lyrics.replace("\n", "\n" + " " * 16))
+            text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            console.result(f"{name.replace('_', ' '):<{_INDENT}}" + text.replace("\n", "\n" + " " * _INDENT))
+
+
+def _models(made: TaggedSong) -> str:
+    """Models and adapters, each with the digest of its files where the tags have it."""
+    names = made.models if isinstance(made.models, dict) else dict.fromkeys(made.models, "")
+    names |= {key: "" for key in made.digests if key not in names}
+    parts = ((key, name, made.digests.get(key)) for key, name in names.items())
+    return ", ".join(" ".join(filter(None, (key, name, digest and f"({digest})"))) for key, name, digest in parts)

@@ -1,4 +1,4 @@
-"""`acestep-cascade train`: an adapter, a small stage model, the embedded cascade."""
+"""`acestep-cascade train`: trains an adapter, a small stage model, or the embedded cascade."""
 
 import argparse
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from .parser import add_commands
 
 COMMANDS = {
     "lora": ("train an adapter on your clips", "train_lora"),
-    "distill": ("make a small stage model of a large one", "train_distill"),
+    "distill": ("distill a small stage model from a large one", "train_distill"),
     "tiny": ("train the embedded cascade", "train_tiny"),
 }
 

@@ -8,8 +8,8 @@ import math
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
-from ..errors import UserError
-from ..spec import TURBO_STEPS, TURBO_TAUGHT_SHIFTS
+from ..errors import UserError, shown
+from ..spec import MAX_STEPS, TURBO_STEPS, TURBO_TAUGHT_SHIFTS
 
 SAME_TIME = 1e-4  # two times nearer than this are one: boundaries are typed with four digits
 
@@ -35,11 +35,17 @@ def times(steps: int, shift: float = 1.0, start: float = 1.0, end: float = 0.0) 
 def check_kinds(steps: object, boundaries: object) -> None:
     """Checks the kinds of `steps` (whole numbers) and `boundaries` (flow times); None passes. Raises UserError."""
     counts = steps if isinstance(steps, list | tuple) else [steps]
-    if steps is not None and not all(isinstance(count, int) for count in counts):
-        raise UserError(f"steps: got {steps!r}, expected a whole number, or one for each stage")
-    several = isinstance(boundaries, list | tuple)
-    if boundaries is not None and not (several and all(isinstance(time, int | float) for time in boundaries)):
-        raise UserError(f"boundaries: got {boundaries!r}, expected flow times such as (0.8333, 0.5)")
+    if steps is not None and not all(isinstance(count, int) and not isinstance(count, bool) for count in counts):
+        raise UserError(f"steps: got {shown(steps)}, expected a whole number, or one for each stage")
+    if steps is not None and sum(counts) > MAX_STEPS:
+        raise UserError(f"steps: got {shown(steps)}, expected at most {MAX_STEPS} in all")
+    several = isinstance(boundaries, list | tuple) and len(boundaries) < MAX_STEPS
+    if boundaries is not None and not (several and all(_is_time(time) for time in boundaries)):
+        raise UserError(f"boundaries: got {shown(boundaries)}, expected flow times from 1 to 0 such as (0.8333, 0.5)")
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1
 
 
 def check_stretch(shift: float, start: float, end: float) -> None:

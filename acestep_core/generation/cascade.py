@@ -25,7 +25,7 @@ from ..audio.waveform import Waveform
 from ..checkpoints.cascade_models import CascadeModels, find_cascade
 from ..checkpoints.checkpoint import read_checkpoint
 from ..checkpoints.locate import state_of
-from ..errors import UserError
+from ..errors import CheckpointError, UserError
 from ..flow.stage_plan import SamplingSettings, StagePlan, plan
 from ..flow.stages import Stage, Step, item_seeds, noise, run
 from ..lora.apply import apply_adapter, layer_shapes
@@ -43,11 +43,11 @@ from ..models.reference import ContinuationSource, Reference, check_longer, cont
 from ..models.stage_model import StageModel
 from ..models.text_encoder import TextEncoder, TextStates
 from ..models.vocoder import Vocoder
-from ..nn.dtypes import VOCODER_DTYPES, pick_device, pick_dtype
+from ..nn.dtypes import pick_device, pick_dtype
 from ..nn.quantise import check_quantise
 from ..prompt import lyrics_prompt, text_prompt
 from ..song import Song, check_seed
-from ..spec import CHANNELS, LatentSpec
+from ..spec import CHANNELS, VOCODER_DTYPE_NAMES, LatentSpec
 from ..system.files import existing
 
 logger = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ class Cascade:
             raise UserError(f"models: got a whole cascade and {', '.join(named)} too; name those to find_cascade")
         found = models if isinstance(models, CascadeModels) else find_cascade(models, **slots)
         device = pick_device(device)
-        vocoder_dtype = pick_dtype(vocoder_dtype, "vocoder dtype", VOCODER_DTYPES) or torch.float32
+        vocoder_dtype = pick_dtype(vocoder_dtype, "vocoder dtype", VOCODER_DTYPE_NAMES) or torch.float32
         precision = Precision(pick_dtype(dtype), vocoder_dtype, quantise)
         cascade = cls((), None, None)
         cascade.models, cascade.defaults = found, found.defaults
@@ -190,11 +190,24 @@ class Cascade:
             for step in self.pool.steps_with_fallback(play):
                 yield dataclasses.replace(step, stage=index)
             latents = step.latents
+            self._check_finite(key, latents)
 
     def _text_states(self, song: Song) -> TextStates:
         prompts = text_prompt(song), lyrics_prompt(song)
         encode = partial(self.pool.text_states, song)
-        return self.pool.with_fallback(partial(self._texts.get, prompts, encode), STAGE_MEANS)
+        states = self.pool.with_fallback(partial(self._texts.get, prompts, encode), STAGE_MEANS)
+        self._check_finite(TEXT, states.text, states.lyrics)
+        return states
+
+    def _check_finite(self, key, *values: torch.Tensor) -> None:
+        """Raises CheckpointError, with the file's name, where a model gave NaN or infinite values."""
+        if all(bool(value.isfinite().all()) for value in values):
+            return
+        parts = {} if self.models is None else {TEXT: self.models.text.path, VOCODER: self.models.vocoder.path}
+        raise CheckpointError(
+            f"{parts.get(key, key)}: this model gave values that are not finite (NaN or infinite); its weights are "
+            "damaged, or too large for its dtype: get the file again, or choose fp32"
+        )
 
     def _play(self, key, stage: StagePlan, adapters: StageAdapters, latents, seeds, states, kept) -> Iterator[Step]:
         # A run of its own: when it ends, nothing here holds its model any longer.
@@ -288,10 +301,9 @@ class Cascade:
         return self.pool.with_fallback(lambda: timbre_reference(self.pool.vocoder, waves, names=names))
 
     def _source(self, clip: Clip, seconds: float | None) -> ContinuationSource:
-        wave = _clip(clip)
+        wave, name = _clip(clip), f"the clip to continue{_named(clip)}"
         if seconds is not None:
-            check_longer(seconds, wave.seconds)
-        name = f"the clip to continue{_named(clip)}"
+            check_longer(seconds, wave.seconds, name)
         return self.pool.with_fallback(lambda: continuation(self.pool.vocoder, wave, name=name))
 
     @torch.no_grad()
@@ -302,6 +314,7 @@ class Cascade:
         """
         with self._lock:
             wave = self.pool.with_fallback(lambda: self.pool.vocoder.decode(latents))
+        self._check_finite(VOCODER, wave.samples)
         return finished(wave, song and song.seconds, reference)
 
 

@@ -1,20 +1,23 @@
-"""How a song was made: what its tags keep beside the song, and that read from a file again. No torch."""
+"""How a song was made: the settings that its tags keep beside the song, and both read from a file again. No torch."""
 
-import json
 from dataclasses import asdict, dataclass
 
-from ..audio.song_tags import MODELS_TAG, SETTINGS_TAG, SONG_TAG
+from ..audio.song_tags import DIGESTS_TAG, MODELS_TAG, SETTINGS_TAG, SONG_TAG
 from ..audio.tags import read_tags
-from ..errors import UserError
+from ..checkpoints.cascade_models import embedded_name
+from ..errors import UserError, shown
 from ..flow import schedule
+from ..json_text import parse_json
 from ..song import Song
 
 MODEL_OPTIONS = ("models", "l", "m", "s", "text_encoder", "vocoder")
+_NAMES = (*MODEL_OPTIONS, "continue_from", "dtype", "vocoder_dtype", "quantise", "solver")
+_NEWER, _DAMAGED = "a newer version may have made it", "the tag is damaged"
 
 
 @dataclass(frozen=True)
 class GenerationSettings:
-    """Everything besides the song that decides how it sounds, as the user asked it: what goes into the tags."""
+    """Everything besides the song that decides how it sounds, as the user gave it: the settings tag of a file."""
 
     seed: int | None = None
     models: str | None = None
@@ -36,60 +39,96 @@ class GenerationSettings:
     loudness: float | None = None
 
     def __post_init__(self):
-        # From a command line the kinds are right; from the tags of a file they may be any.
+        # A command line gives the right types; the tags of a file may hold any.
         schedule.check_kinds(self.steps, self.boundaries)
-        for name in (*MODEL_OPTIONS, "continue_from", "dtype", "vocoder_dtype", "quantise"):
-            if not isinstance(getattr(self, name), str | None):
-                raise UserError(f"{name}: got {getattr(self, name)!r}, expected a name")
+        self._check("seed", isinstance(self.seed, int), "a whole number")
+        for name in _NAMES:
+            self._check(name, isinstance(getattr(self, name), str), "a name")
         for name in ("reference", "lora"):
-            given = getattr(self, name)
-            if given is not None and not (isinstance(given, tuple) and all(isinstance(one, str) for one in given)):
-                raise UserError(f"{name}: got {given!r}, expected names")
-        if not isinstance(self.loudness, int | float | None):
-            raise UserError(f"loudness: got {self.loudness!r}, expected a number")
+            self._check(name, _is_tuple(getattr(self, name), str), "names")
+        guided = isinstance(self.guidance, str | int | float) or _is_tuple(self.guidance, str | int | float)
+        self._check("guidance", guided, "a scale such as 7, or one for each stage")
+        self._check("loudness", isinstance(self.loudness, int | float), "a number")
         if self.loudness is not None and not -70 <= self.loudness <= 0:
             raise UserError(f"--loudness: got {self.loudness:g}, expected LUFS from -70 to 0, such as -14")
 
-    @property
-    def settings(self) -> dict:
-        """The part of it that `Cascade.plan` takes."""
-        asked = {name: getattr(self, name) for name in ("steps", "boundaries", "solver", "guidance")}
-        return {name: value for name, value in asked.items() if value is not None}
+    def _check(self, name: str, fits: bool, expected: str) -> None:
+        value = getattr(self, name)
+        if value is not None and not fits:
+            raise UserError(f"{name}: got {shown(value)}, expected {expected}")
 
     @property
-    def parts(self) -> dict:
-        """The part of it that names models."""
+    def sampling(self) -> dict:
+        """The settings that `Cascade.plan` takes."""
+        given = {name: getattr(self, name) for name in ("steps", "boundaries", "solver", "guidance")}
+        return {name: value for name, value in given.items() if value is not None}
+
+    @property
+    def model_names(self) -> dict:
+        """The models as `find_cascade` takes them."""
         names = {"models": self.models, "l": self.l, "m": self.m, "s": self.s}
         return {**names, "text": self.text_encoder, "vocoder": self.vocoder}
 
-    def asked(self) -> dict:
+    def given(self) -> dict:
+        """The settings that the user gave, for tags and for JSON."""
         return {name: value for name, value in asdict(self).items() if value not in (None, ())}
 
 
-def read_song(path: str) -> tuple[Song, GenerationSettings]:
-    """The Song of a file that `generate` made, and how it was made. Raises UserError for any other file."""
+@dataclass(frozen=True)
+class TaggedSong:
+    """A song file's tags. `models` are the names of the models that made it: by slot if `generate` made it, else in
+    order. `digests` tell which files those were, by the same names; empty for files of version 0.1.0.
+    """
+
+    song: Song
+    settings: GenerationSettings
+    models: dict[str, str] | list[str]
+    digests: dict[str, str]
+
+
+def read_song(path: str) -> TaggedSong:
+    """The song in a file's tags, and how it was made. Raises UserError for a file that holds none."""
     tags = read_tags(path)
     if SONG_TAG not in tags:
         raise UserError(f"{path}: has no song in its tags; expected a file made by acestep-cascade generate")
     try:
-        given = json.loads(tags.get(SETTINGS_TAG, "{}"))
-        asked = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-        return Song.from_json(tags[SONG_TAG]), GenerationSettings(**asked)
-    except (ValueError, TypeError, AttributeError) as exc:
-        raise UserError(f"{path}: its tags cannot be read ({exc}); a newer version may have made it") from exc
+        settings = parse_json(tags.get(SETTINGS_TAG, "{}"), "settings", remedy=_DAMAGED)
+        if not isinstance(settings, dict):
+            raise UserError(f"settings: got {shown(settings)}, expected an object")
+        settings = GenerationSettings(**{name: _setting(name, value) for name, value in settings.items()})
+        song = Song.from_json(tags[SONG_TAG])
+        return TaggedSong(song, settings, _models(tags.get(MODELS_TAG, "[]")), _digests(tags.get(DIGESTS_TAG, "{}")))
+    except UserError as exc:
+        raise UserError(f"{path}: its tags cannot be read ({exc}); {_NEWER}") from exc
 
 
-def models_of(path: str) -> "dict[str, str] | list[str]":
-    """Names of the models that made a file: by slot if `generate` made it."""
-    text = read_tags(path).get(MODELS_TAG, "[]")
-    try:
-        models = json.loads(text)
-    except ValueError:
-        models = None
-    if not isinstance(models, dict | list) or not all(isinstance(name, str) for name in _values(models)):
-        raise UserError(f"{path}: its tags cannot be read (models: {text[:80]!r}); a newer version may have made it")
-    return models
+def _setting(name: str, value):
+    if name not in GenerationSettings.__dataclass_fields__:
+        raise UserError(f"settings: unknown setting {shown(name)}")
+    if isinstance(value, str) and name in MODEL_OPTIONS:
+        return embedded_name(value) or value
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _models(text: str) -> dict[str, str] | list[str]:
+    models = parse_json(text, "models", remedy=_DAMAGED)
+    if not isinstance(models, dict | list) or not _is_tuple(tuple(_values(models)), str):
+        raise UserError(f"models: {shown(text)}")
+    if isinstance(models, list):
+        return models
+    return {slot: embedded_name(name) or name for slot, name in models.items()}
+
+
+def _digests(text: str) -> dict[str, str]:
+    digests = parse_json(text, "digests", remedy=_DAMAGED)
+    if not isinstance(digests, dict) or not _is_tuple(tuple(digests.values()), str):
+        raise UserError(f"digests: {shown(text)}")
+    return digests
 
 
 def _values(of: "dict | list"):
     return of.values() if isinstance(of, dict) else of
+
+
+def _is_tuple(value, kind) -> bool:
+    return isinstance(value, tuple) and all(isinstance(one, kind) for one in value)

@@ -12,7 +12,7 @@ from ..checkpoints.geometry import TRANSFORMERS
 from ..checkpoints.locate import TINY_FOLDER
 from ..checkpoints.weights import read_json
 from ..errors import UserError
-from ..spec import PUBLISHED_LATENTS
+from ..spec import PUBLISHED_LATENTS, SLOTS
 from .layouts import is_known
 
 Shapes = Mapping[str, tuple[int, int]]
@@ -76,7 +76,7 @@ def known_bases() -> tuple[Base, ...]:
 
 
 def _tiny_folders():
-    return (TINY_FOLDER / slot for slot in "lms" if (TINY_FOLDER / slot / "config.json").is_file())
+    return (TINY_FOLDER / slot for slot in SLOTS if (TINY_FOLDER / slot / "config.json").is_file())
 
 
 def _base(name: str, config: Mapping) -> Base:

@@ -12,9 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..checkpoints.digest import files_digest
 from ..checkpoints.locate import TINY_FOLDER, models_folders
 from ..checkpoints.weights import PICKLES, header_text, read_header
 from ..errors import CheckpointError, UserError
+from ..spec import SLOTS
 from ..system.folders import user_path
 from ..system.listing import files_below
 from ..system.verdicts import Verdicts, WordsOf, last_of, now_of, package_files
@@ -22,7 +24,6 @@ from .layouts import CONFIG_FILE, WEIGHTS_FILE, adapts_known, mentions_known
 
 FOLDER, _SUFFIX = "loras", ".safetensors"
 EMBEDDED_FOLDER = TINY_FOLDER / FOLDER  # adapters of the embedded models; searched last
-SLOTS = ("l", "m", "s")
 _USUAL_FILES = (
     WEIGHTS_FILE,
     "pytorch_lora_weights.safetensors",
@@ -82,6 +83,13 @@ def find_adapter(name_or_path: str | Path, folders: Sequence[Path | str] = ()) -
         f"{name_or_path}: there is no such adapter; searched as a path and by name in "
         f"{', '.join(map(str, places))}; check the path, or put the file there"
     )
+
+
+def adapter_digest(place: Path) -> str:
+    """Twelve hex digits for the contents of an adapter, a file or a folder. Raises UserError, OSError."""
+    weights = weights_file(place)
+    config = weights.parent / CONFIG_FILE
+    return files_digest([weights, *([config] if place.is_dir() and config.is_file() else [])])
 
 
 def list_adapters(folders: Sequence[Path | str] = (), quick: bool = False) -> dict[str, Path]:

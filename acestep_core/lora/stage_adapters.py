@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..errors import UserError
+from ..spec import SLOTS
 from .adapter import Adapter, read_adapter
 from .bases import Shapes, fit, titled
-from .find import SLOTS, Lora
+from .find import Lora
 from .scales import NOWHERE
 
 logger = logging.getLogger(__name__)

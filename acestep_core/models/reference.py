@@ -47,11 +47,11 @@ class ContinuationSource:
         return Kept(clean, window, self.injection_ratio, self.blend_frames)
 
 
-def check_longer(song_seconds: float, clip_seconds: float) -> None:
+def check_longer(song_seconds: float, clip_seconds: float, name: str = "the clip") -> None:
     """Raises UserError unless a song is longer than the clip that it continues."""
     if song_seconds <= clip_seconds:
         raise UserError(
-            f"continuation: the song is {song_seconds:.1f} s and the clip {clip_seconds:.1f} s; ask for a longer song, "
+            f"continuation: the song is {song_seconds:.1f} s and {name} {clip_seconds:.1f} s; ask for a longer song, "
             "its length is that of the whole"
         )
 
@@ -105,11 +105,11 @@ def continuation(
     if len(clip) != 1:
         raise UserError(f"continuation: got a batch of {len(clip)} clips, expected one")
     check_clip(clip, name)
-    check_longer(MAX_SECONDS, clip.seconds)
+    check_longer(MAX_SECONDS, clip.seconds, name)
     clip = in_range(clip, vocoder.latents.sample_rate_hz, vocoder.channels, name)
     frames = clip.samples.shape[-1] // vocoder.latents.samples_per_frame
     if frames == 0:
-        raise UserError(f"continuation: got a clip of {clip.seconds:.3f} s, expected some seconds of music")
+        raise UserError(f"{name} is {clip.seconds:.3f} s long, expected some seconds of music")
     clip = Waveform(clip.samples[..., : vocoder.latents.samples(frames)], clip.sample_rate_hz)
     blend = min(round(BLEND_SECONDS * vocoder.latents.frames_per_second), frames // 2)
     return ContinuationSource(_encoded(vocoder, clip, tell), clip, blend_frames=blend)

@@ -10,12 +10,11 @@ from collections.abc import Sequence
 import torch
 
 from ..errors import UserError
+from ..spec import DTYPE_NAMES
 
 logger = logging.getLogger(__name__)
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-# Vocoders: half precision is audible in quiet passages, and the range of fp16 is too small.
-VOCODER_DTYPES = ("fp32", "bf16")
+DTYPES = dict(zip(DTYPE_NAMES, (torch.float32, torch.bfloat16, torch.float16), strict=True))
 
 FIRST_CUDA_WITH_BF16 = 8  # compute capability, Ampere
 # Names in torch.cpu.get_capabilities, on x86 and ARM.
@@ -77,11 +76,12 @@ def _seen() -> str:
 
 
 def pick_dtype(
-    name: str | torch.dtype | None, what: str = "dtype", names: Sequence[str] = tuple(DTYPES)
+    name: str | torch.dtype | None, what: str = "dtype", names: Sequence[str] = DTYPE_NAMES
 ) -> torch.dtype | None:
-    """The dtype of one of these names; None keeps the files' own. Raises UserError."""
-    if name is None or (isinstance(name, torch.dtype) and name in DTYPES.values()):
-        return name
-    if name not in names:
+    """The dtype of one of these names, also given as that dtype; None leaves it to the files. Raises UserError."""
+    if name is None:
+        return None
+    dtype = DTYPES[name] if isinstance(name, str) and name in names else name
+    if dtype not in [DTYPES[one] for one in names]:
         raise UserError(f"{what}: got {name!r}, expected one of {', '.join(names)}")
-    return DTYPES[name]
+    return dtype

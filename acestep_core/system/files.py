@@ -125,6 +125,8 @@ def check_destination(path: "str | os.PathLike") -> Path:
     folder = path.parent
     if path.is_dir():
         raise UserError(f"{path}: is a folder, expected the name of a file")
+    if path.exists() and not path.is_file():  # which a file would replace, where the user may do so
+        raise UserError(f"{path}: is a device or a pipe, expected the name of a file")
     if not folder.is_dir():
         raise UserError(f"{folder}: is not a folder; create it first or give another place")
     if not os.access(folder, os.W_OK):

@@ -5,8 +5,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import platformdirs
-
 from ..errors import UserError
 
 APPLICATION = "acestep-cascade"
@@ -18,6 +16,8 @@ def data_folder() -> Path | None:
     """The folder of what this user keeps; None where the user has no home folder."""
     if sys.platform == "darwin" and (apple := _apple_data()):
         return apple
+    import platformdirs  # here, so that importing the pack imports nothing else
+
     return _absolute(lambda: platformdirs.user_data_path(APPLICATION, appauthor=False))
 
 
@@ -29,6 +29,8 @@ def cache_folder() -> Path | None:
     named = os.environ.get(CACHE_ENVIRONMENT)
     if named:
         return None if named.lower() == CACHE_OFF else user_path(named)
+    import platformdirs
+
     return _absolute(lambda: platformdirs.user_cache_path(APPLICATION, appauthor=False, opinion=False))
 
 

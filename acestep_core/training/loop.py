@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..errors import AceStepError, UserError, is_out_of_memory
+from ..system.files import whole_folder
 from .checkpoint import STEP, DamagedCheckpoint, TrainingState, check_same
 from .distributed import ProcessGroup
 from .folders import folders
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from ..models.condition import Condition
     from ..models.stage_model import StageModel
     from ..spec import LatentSpec
-from ..system.files import whole_folder
 
 logger = logging.getLogger(__name__)
 

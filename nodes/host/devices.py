@@ -1,4 +1,4 @@
-"""Networks under ComfyUI's memory management: each sits in a ModelPatcher, is asked for before every use, and may be
+"""Networks under ComfyUI's memory management: each sits in a ModelPatcher, is loaded before every use, and may be
 evicted between two uses.
 """
 
@@ -31,8 +31,8 @@ def weights_for_all() -> torch.inference_mode:
 
 
 class _Patcher(comfy.model_patcher.ModelPatcher):
-    """Plain layers, which are on a device whole or not at all: `size` is what they take there. ComfyUI would sum up
-    what a state dict says it holds, which is wrong of weights in 8 bits.
+    """Plain layers, which are on a device whole or not at all: `size` is their bytes there. ComfyUI would sum up
+    a state dict, which is wrong for weights in 8 bits.
     """
 
     def loaded_size(self) -> int:
@@ -76,7 +76,7 @@ def manage(network: torch.nn.Module, kind: str) -> Managed:
         "text": (management.text_encoder_device, management.text_encoder_offload_device),
         "vocoder": (management.vae_device, management.vae_offload_device),
     }[kind]
-    # ComfyUI counts what a state dict holds; adapters are buffers that no state dict holds.
+    # ComfyUI counts a state dict; adapters are buffers that no state dict holds.
     size = sum(part.nbytes for weight in (*network.parameters(), *network.buffers()) for part in stored(weight))
     # Not CoreModelPatcher: its dynamic form would keep plain layers in video memory beside an image model.
     return Managed(_Patcher(_Holder(network.eval()), device(), rest(), size))
@@ -105,7 +105,7 @@ def device_gigabytes() -> int:
 
 
 def stage_dtype(name: str, parameters: int) -> torch.dtype | None:
-    """The dtype of a widget; "auto" is what ComfyUI computes image models in. On a CPU it is what the file holds, or
+    """The dtype of a widget; "auto" is ComfyUI's dtype for image models. On a CPU it is the file's own, or
     float32 where the CPU has no instructions for bfloat16 and there is memory enough.
     """
     named = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}.get(name)
@@ -117,10 +117,10 @@ def stage_dtype(name: str, parameters: int) -> torch.dtype | None:
 
 
 def vocoder_dtype(name: str) -> torch.dtype:
-    """The dtype of a widget; "auto" is float32, or what ComfyUI was started with for VAEs (--bf16-vae)."""
+    """The dtype of a widget; "auto" is float32, or bfloat16 where ComfyUI was started with --bf16-vae."""
     if name == "auto":
-        asked = management.vae_dtype(management.vae_device())
-        return asked if asked == torch.bfloat16 else torch.float32
+        for_vaes = management.vae_dtype(management.vae_device())
+        return for_vaes if for_vaes == torch.bfloat16 else torch.float32
     dtype = torch.bfloat16 if name == "bf16" else torch.float32
     warn_if_emulated(management.vae_device(), dtype)
     return dtype

@@ -41,7 +41,7 @@ def new_adapter(name: str) -> Path:
 
 
 def training_folder(name: str) -> Path:
-    """What is kept of a training."""
+    """The folder of a training."""
     return Path(folder_paths.get_output_directory()) / TRAININGS / name
 
 
@@ -102,7 +102,7 @@ def check_prefix(prefix: str) -> str | None:
     plain, output = prefix.replace("\\", "/"), folder_paths.get_output_directory()
     if not prefix.strip() or plain.endswith("/") or "\0" in prefix:
         return f"filename_prefix: got {prefix!r}, expected the beginning of a file's name, such as audio/song"
-    # Told by the text first: Windows would log in to another machine only to look whether its folder is there.
+    # The text is checked first: Windows would log in to another machine only to see whether its folder is there.
     folder = os.path.join(output, os.path.dirname(os.path.normpath(plain)))
     if plain.startswith("//") or not folder_paths.is_within_directory(output, folder):
         return f"filename_prefix: got {prefix!r}, which is outside ComfyUI's output folder; give a name below it"

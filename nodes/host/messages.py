@@ -22,7 +22,7 @@ PREVIEW_SHARE = 0.1  # of the time that sampling takes
 QUICK_PICTURE_SECONDS = 1.0
 
 
-Cancelled = management.InterruptProcessingException  # what reports raise; no Exception, so that nobody swallows it
+Cancelled = management.InterruptProcessingException  # reports raise it; no Exception, so that nobody swallows it
 
 
 class Progress:
@@ -119,7 +119,7 @@ def note(lines: Iterable[str], node_id: str) -> None:
 
 
 def keep(lines: Iterable[str], node_id: str) -> None:
-    """Lasting text on a node: what it has found or made."""
+    """Lasting text on a node: its report."""
     _running.get(node_id, Notes(node_id)).add(lines)
 
 

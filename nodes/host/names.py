@@ -56,8 +56,8 @@ def _widget(token: str, prompt: dict, workflow: dict) -> str | None:
 
 
 def _names(prompt: dict, workflow: dict) -> Iterator[dict[str, str]]:
-    """Node id -> what a token may call the node, the name that counts first first: as in the front end the name for
-    search and replace, then the title; then the class, for prompts without a workflow.
+    """Node id -> the node's name in a token, the name that counts most first: as in the front end the name for search
+    and replace, then the title; then the class, for prompts without a workflow.
     """
     drawn = {str(node.get("id")): node for node in workflow.get("nodes", ()) if isinstance(node, dict)}
     yield {one: (drawn.get(one, {}).get("properties") or {}).get("Node name for S&R") for one in prompt}

@@ -7,7 +7,7 @@ from ...acestep_core.errors import UserError
 
 def check_choice(name: str, given: object, options: Iterable[str]) -> str | None:
     """Why a DynamicCombo cannot be read, if it cannot: ComfyUI gives the choice with its widgets as a dict, None for
-    one that it does not know, and what comes through a link as it is.
+    one that it does not know, and a value through a link as it is.
     """
     if isinstance(given, dict):
         return None

@@ -1,4 +1,4 @@
-"""The workflow that a node runs in: for the tags of files, and for what a node can know of the nodes around it."""
+"""The workflow that a node runs in: for the tags of files, and for facts about the nodes around a node."""
 
 import json
 from collections.abc import Iterator

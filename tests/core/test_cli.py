@@ -115,6 +115,12 @@ MISTAKES = [
     (["generate", "x", "--seed", "-1"], "seed: got -1, expected a whole number from 0 to"),
     (["generate", "x", "--count", "0"], "--count: got 0, expected at least 1"),
     (["generate", "x", "--loudness", "5"], "--loudness: got 5, expected LUFS from -70 to 0"),
+    (["generate", "x", "--boundaries", "nan,0.5"], "boundaries: got (nan, 0.5), expected flow times from 1 to 0"),
+    (["generate", "x", "--steps", "10000000,1,1"], "steps: got (10000000, 1, 1), expected at most 3000 in all"),
+    (["generate", "x", "-o", "/dev/null"], "/dev/null: is a device or a pipe, expected a file; -o - --format wav"),
+    (["generate", "x", "-o", "-"], "-o -: got no --format, expected the format to write to stdout"),
+    (["generate", "x", "-o", "-", "--format", "mp3", "--bit-depth", "16"], "bit depth: got 16 for mp3"),
+    (["generate", "x", "-o", "-", "--format", "wav", "--count", "2"], "-o -: got 2 songs, expected one"),
     (["generate", "x", "-o", "no/song.wav"], "no: is not a folder; create it first"),
     (
         ["generate", "x", "-o", "a.wav", "--format", "flac"],
@@ -131,12 +137,12 @@ MISTAKES = [
     (["generate", "x", "--models", "published"], "acestep-cascade models download acestep-v15-xl-turbo"),
     (["generate", "--song", "a", "--songs", "b"], "give one of --song, --songs and --from"),
     (["generate", "--song", "gone.json"], "gone.json: could not be read"),
-    (["generate", "--song", "bad.json"], "bad.json: song: unknown field tempo; the fields are caption"),
-    (["generate", "--songs", "bad.jsonl"], "bad.jsonl line 2: song: not JSON|bad.jsonl line 2: Expecting"),
+    (["generate", "--song", "bad.json"], "bad.json: song: unknown field mood; the fields are caption"),
+    (["generate", "--songs", "bad.jsonl"], "bad.jsonl line 2: cannot be read as JSON"),
     (["generate", "--songs", "number.jsonl"], "number.jsonl line 1: output: got 5, expected the name of a file"),
     (["generate", "--songs", "empty.jsonl"], "empty.jsonl: holds no songs"),
-    (["generate", "--songs", "seed.jsonl"], "seed.jsonl line 2: seed: got -1"),
-    (["generate", "--songs", "list.jsonl"], "list.jsonl line 1: got a JSON list, expected an object"),
+    (["generate", "--songs", "seed.jsonl"], "seed.jsonl line 2: seed: got -2"),
+    (["generate", "--songs", "list.jsonl"], "list.jsonl line 1: holds a JSON list, expected an object"),
     (["generate", "--songs", "twice.jsonl"], "would be written twice; give every song its own output"),
     (["generate", "x", "--memory", "nan"], "memory: got nan GB, expected a positive number"),
     (["train", "lora", ".", "-o", ".", "--model", "tiny-m"], ".: has no name of its own"),
@@ -158,11 +164,11 @@ MISTAKES = [
     "arguments, message", MISTAKES, ids=lambda value: " ".join(value) if type(value) is list else ""
 )
 def test_a_mistake_is_one_line_and_code_2(arguments, message, capsys):
-    Path("bad.json").write_text('{"caption": "x", "tempo": 100}')
+    Path("bad.json").write_text('{"caption": "x", "mood": 100}')
     Path("bad.jsonl").write_text('{"caption": "x"}\n{"caption": \n')
     Path("empty.jsonl").write_text("\n")
     Path("number.jsonl").write_text('{"caption": "x", "output": 5}')
-    Path("seed.jsonl").write_text('{"caption": "x"}\n{"caption": "x", "seed": -1}')
+    Path("seed.jsonl").write_text('{"caption": "x"}\n{"caption": "x", "seed": -2}')
     Path("list.jsonl").write_text('["x"]')
     Path("twice.jsonl").write_text(
         f'{{"caption": "x", "output": "a.wav"}}\n{{"caption": "x", "output": "../{Path.cwd().name}/a.wav"}}'
@@ -273,6 +279,11 @@ def test_it_is_made_again_from_any_folder(generate, tiny_family):
         ({"models": 5}, "models: got 5"),
         ({"reference": [5]}, "reference: got (5,)"),
         ({"lora": "abc"}, "lora: got 'abc'"),
+        ({"steps": [10**7] * 3}, "steps: got (10000000, 10000000, 10000000), expected at most 3000 in all"),
+        ({"boundaries": [0.5] * 5000}, "boundaries: got (0.5, 0.5,"),
+        ({"solver": ["heun"]}, "solver: got ('heun',)"),
+        ({"guidance": {"kind": "cfg"}}, "guidance: got {'kind': 'cfg'}"),
+        ({"seed": "x"}, "seed: got 'x'"),
     ],
 )
 def test_settings_that_were_edited_are_told(changed, said, generate):
@@ -287,7 +298,8 @@ def test_models_that_were_edited_are_told(models, capsys):
     tags = song_tags(Song("x"), {}) | {"models": models}
     audio.write("edited.flac", audio.Waveform(torch.zeros(1, 2, 4800), 48000), tags=tags)
     assert cli.main(["show", "edited.flac"]) == 2
-    assert f"edited.flac: its tags cannot be read (models: '{models}')" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "edited.flac: its tags cannot be read (models: " in err and (models in err or "as JSON" in err)
 
 
 def test_a_song_file_and_what_overrides_it(generate):
@@ -308,6 +320,19 @@ def test_many_songs(generate):
     assert {"own_1.wav", "own_2.wav"} <= set(names())
 
 
+def test_songs_of_the_original_are_read(generate):
+    song = {"prompt": "jazz", "duration": -1, "keyscale": "B-flat Major", "vocal_language": "English", "seed": -1}
+    Path("many.jsonl").write_text(json.dumps({**song, "think": True, "output": "a.wav"}))
+    code, out, err = generate("--songs", "many.jsonl", "--seconds", 10, "--json")
+    assert code == 0 and "note: song: think: not used" in err
+    told = json.loads(out[0])
+    assert Song.from_json(told["song"]) == Song("jazz", key="Bb major", language="en", seconds=10)
+    assert told["seed"] >= 0
+    Path("song.json").write_text(json.dumps({**song, "seed": 7, "output": "b.wav"}))
+    _, out, _ = generate("--song", "song.json", "--seconds", 10, "--json")
+    assert (json.loads(out[0])["file"], json.loads(out[0])["seed"]) == ("b.wav", 7)
+
+
 def test_a_line_may_hold_any_character(generate):
     Path("songs.jsonl").write_text('{"caption": "lo-fi\u2028beat", "output": "a.wav"}\r\n', encoding="utf-8")
     code, out, err = generate("--songs", "songs.jsonl", "--seconds", 10)
@@ -325,6 +350,46 @@ def test_without_a_name_nothing_is_replaced(generate):
     assert names() == ["lo-fi-beat-3.wav", "lo-fi-beat-3_2.wav"]
     generate("x", "-o", "named", "--seconds", 10, "--format", "opus", "--seed", 1)
     assert "named.opus" in names()
+
+
+def test_songs_that_are_made_at_the_same_time_all_stay(tiny_family, tmp_path):
+    options = ["generate", "x", "--seconds", "10", "--seed", "3", "--models", str(tiny_family), "--device", "cpu"]
+    runs = [process(*options, folder=tmp_path) for _ in range(2)]
+    said = sorted(run.communicate(timeout=300)[0].split("  ")[0] for run in runs)
+    assert said == names(tmp_path) == ["x-3.flac", "x-3_2.flac"]
+
+
+def test_a_song_goes_to_stdout(tiny_family, tmp_path):
+    options = ["--seconds", "10", "--seed", "3", "--models", str(tiny_family), "--device", "cpu"]
+    command = [sys.executable, "-c", MAIN, "generate", "x", "-o", "-", "--format", "ogg", "--json", *options]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    made = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, timeout=300, check=True)
+    assert names(tmp_path) == []
+    (tmp_path / "a.ogg").write_bytes(made.stdout)
+    assert audio.read(tmp_path / "a.ogg").seconds == 10 and read_tags(tmp_path / "a.ogg")["seed"] == "3"
+    told = json.loads(made.stderr.decode().splitlines()[-1])
+    assert (told["file"], told["seed"], told["seconds"]) == ("-", 3, 10)
+
+
+def test_other_models_than_those_that_made_a_song_are_named(generate, tiny_family, tmp_path, capsys):
+    models = shutil.copytree(tiny_family, tmp_path / "own")
+    options = ["-o", "a.wav", "--seconds", 10, "--seed", 3]
+    _, out, _ = generate("x", *options, "--json", models=models)
+    digests = json.loads(out[0])["digests"]
+    assert json.loads(read_tags("a.wav")["digests"]) == digests
+    assert cli.main(["show", "a.wav"]) == 0
+    assert f"s {models}/s ({digests['s']})" in capsys.readouterr().out
+    _, _, err = generate("--from", "a.wav", "-o", "b.wav", models=None)
+    assert "not the files" not in err and Path("b.wav").read_bytes() == Path("a.wav").read_bytes()
+    for slot in ("m", "vae"):
+        for file in (models / slot).glob("*.safetensors"):
+            data = bytearray(file.read_bytes())
+            data[-1] ^= 1
+            file.write_bytes(data)
+    _, _, err = generate("--from", "a.wav", "-o", "b.wav", models=None)
+    assert "note: m, vocoder: not the files that made this song before, so it will sound different" in err
+    _, _, err = generate("--from", "a.wav", "-o", "b.wav", models=tiny_family)
+    assert "not the files" not in err
 
 
 def test_without_a_seed_songs_differ(generate):

@@ -11,10 +11,11 @@ import pytest
 import torch
 from acestep_pack.acestep_core import audio
 from acestep_pack.acestep_core.audio.waveform import Waveform
-from acestep_pack.acestep_core.errors import UserError
+from acestep_pack.acestep_core.errors import CheckpointError, UserError
 from acestep_pack.acestep_core.generation.cascade import Cascade
 from acestep_pack.acestep_core.memory import model_pool as parts
 from acestep_pack.acestep_core.song import Song
+from safetensors.torch import load_file, save_file
 
 SONG = Song("lo-fi beat", seconds=10.01)
 
@@ -147,6 +148,19 @@ def test_both_kinds_of_clip_in_one_run(cascade):
     assert (one.samples - cascade.generate(SONG, seed=5, continue_from=given).samples).abs().max() > 1e-4
 
 
+@pytest.mark.parametrize("part", ["l", "m", "text_encoder", "vae"])
+def test_a_model_that_gives_no_numbers_is_named(part, tiny_family, tmp_path):
+    models = shutil.copytree(tiny_family, tmp_path / "family")
+    (file,) = (models / part).glob("*.safetensors")
+    weights = load_file(file)
+    last = {"l": "proj_out", "m": "proj_out", "text_encoder": "norm.weight", "vae": "decoder.conv2"}[part]
+    name = next(name for name in weights if last in name)
+    weights[name] = torch.full_like(weights[name], math.nan)
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=f"/{part}: this model gave values that are not finite"):
+        Cascade.load(models, device="cpu", text_cache=False).generate(SONG, seed=5)
+
+
 def test_a_clip_that_cannot_be_used_is_named(cascade, tmp_path):
     path = audio.write(tmp_path / "slow.wav", clip(seconds=8, rate=1))
     for use in ("reference", "continue_from"):
@@ -164,7 +178,7 @@ def test_a_clip_that_cannot_be_used_is_named(cascade, tmp_path):
         ({"steps": (1, 2)}, "steps: got 1,2 for 3 stages"),
         ({"reference": ["missing.wav"]}, "missing.wav: does not exist"),
         ({"reference": [Waveform(torch.zeros(1, 1, 16000), 16000)]}, "is silent"),
-        ({"continue_from": clip(20)}, "the song is 10.* s and the clip 20.0 s; ask for a longer song"),
+        ({"continue_from": clip(20)}, "the song is 10.* s and the clip to continue 20.0 s; ask for a longer song"),
     ],
 )
 def test_what_cannot_be_made_is_told(cascade, wish, message):
@@ -179,6 +193,8 @@ def test_what_cannot_be_made_is_told(cascade, wish, message):
         ({"device": "cuda:99"}, "device: cuda:99 is not usable here; torch .* sees cpu"),
         ({"dtype": "int4"}, "dtype: got 'int4', expected one of fp32, bf16, fp16"),
         ({"vocoder_dtype": "fp16"}, "vocoder dtype: got 'fp16', expected one of fp32, bf16"),
+        ({"vocoder_dtype": torch.float16}, "vocoder dtype: got torch.float16, expected one of fp32, bf16"),
+        ({"dtype": torch.float64}, "dtype: got torch.float64, expected one of fp32, bf16, fp16"),
     ],
 )
 def test_a_place_that_is_not_there_is_told(tiny_family, where, message):

@@ -141,8 +141,23 @@ def test_a_stage_begins_where_its_latents_are(at):
     assert stage_times(TINY, 0, at=0.5, start=at)[0] == at  # what a user says counts
 
 
-def test_finished_music_begins_where_the_slot_does():
+def test_latents_of_an_unknown_time_begin_where_the_slot_does():
     assert [stage_times(TINY, slot, at=None)[0] for slot in range(3)] == [1.0, 0.3, 0.1]
+
+
+@pytest.mark.parametrize("own", [TINY, TURBO, BASE], ids=lambda own: own.variant)
+def test_finished_music_is_not_taken_to_pure_noise(own):
+    """At t = 1 nothing would be left of it: the first stage begins at the time of its table nearest to its middle."""
+    table, times = stage_times(own, 0), stage_times(own, 0, finished=True)
+    assert times[0] in table[1:-1] and times[-1] == table[-1]
+    middle = (table[0] + table[-1]) / 2
+    assert all(abs(times[0] - middle) <= abs(t - middle) for t in table[1:-1])
+    for slot in (1, 2):  # where something is left
+        assert stage_times(own, slot, finished=True) == stage_times(own, slot)
+    for chosen in ({"start": 1.0}, {"at": 1.0, "start": 1.0}):
+        assert stage_times(own, 0, finished=True, **chosen)[0] == 1.0
+    one_step = stage_times(own, 0, finished=True, end=0.99)
+    assert 0.99 < one_step[0] < 1 and one_step[-1] == 0.99
 
 
 def test_a_stage_off_its_place_spends_as_many_steps_as_the_model_would():

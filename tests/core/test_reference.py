@@ -198,9 +198,9 @@ def test_a_song_must_be_longer_than_what_it_continues(vocoder):
     ("clip", "said"),
     [
         (tone(3, loud=0.0), "the clip to continue is silent"),
-        (tone(0.01), "got a clip of 0.010 s"),
+        (tone(0.01), "the clip to continue is 0.010 s long"),
         (tone(3, rate=1), "the clip to continue has a sample rate of 1 Hz"),
-        (tone(601, rate=4000), "the song is 600.0 s and the clip 601.0 s"),
+        (tone(601, rate=4000), "the song is 600.0 s and the clip to continue 601.0 s"),
         (Waveform(tone(3).samples.expand(2, -1, -1), RATE), "got a batch of 2 clips, expected one"),
     ],
     ids=["silent", "no frame", "1 Hz", "longer than any song", "two"],

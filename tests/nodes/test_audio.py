@@ -75,8 +75,8 @@ def test_every_format_is_saved_with_song_and_workflow(name, depth, save):
     assert json.loads(tags["prompt"]) == HIDDEN["PROMPT"] and tags["prompt"].isascii()
     assert json.loads(tags["workflow"]) == HIDDEN["EXTRA_PNGINFO"]["workflow"]
     assert json.loads(tags["other"]) == {"pack": 1} and [*tags][-1] == "workflow"
-    song, making = read_song(path)
-    assert song == SONG and making.seed == 5
+    made = read_song(path)
+    assert made.song == SONG and made.settings.seed == 5
 
 
 def found_by_the_front_end(data: bytes, name: str) -> dict:
@@ -355,14 +355,14 @@ def test_a_song_with_a_bad_name_is_kept(save, comfy_folders):
 
 def fail_on(monkeypatch, *fails):
     """The disk is full for files whose path has one of these in it."""
-    write = files.write_whole
+    write = files.write_beside
 
     def full(path, data):
         if any(word in str(path) for word in fails):
             raise AceStepError(f"{path}: could not be written (No space left on device); free space")
-        write(path, data)
+        return write(path, data)
 
-    monkeypatch.setattr(files, "write_whole", full)
+    monkeypatch.setattr(files, "write_beside", full)
 
 
 def test_a_full_disk_loses_no_song_and_keeps_what_is_saved(save, comfy_folders, monkeypatch):

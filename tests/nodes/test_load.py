@@ -68,10 +68,10 @@ def test_what_would_be_fetched_is_marked_with_its_size(comfy_models):
 
 
 def test_the_mark_comes_off_and_nothing_else(comfy_models):
-    names = {load.plain(choice) for choice in load.choices(STAGE)}
+    names = {model_choice.plain(choice) for choice in load.choices(STAGE)}
     assert names == {model.name for model in KNOWN.values() if STAGE in model.kinds}
     for name in ("mine (download, later).safetensors", "a (download, 1 GB) copy", "tiny-l"):
-        assert load.plain(name) == name
+        assert model_choice.plain(name) == name
 
 
 @pytest.mark.parametrize("node", LOADERS)
@@ -372,8 +372,15 @@ def test_what_a_song_takes_is_told_before_anything_is_loaded(node, given, comfy_
 
 
 def prompt_of(*seconds) -> dict:
-    songs = {str(at): {"class_type": "AceStepSong", "inputs": {"seconds": each}} for at, each in enumerate(seconds)}
-    return songs | {"x": {"class_type": "PreviewAny", "inputs": {}}}
+    """The loader (1) with a stage for each song, and a song that is none of its."""
+    prompt = {"1": {"class_type": "AceStepLoadStageModel", "inputs": {"model": "tiny-l"}}}
+    for at, each in enumerate(seconds):
+        prompt[f"song {at}"] = {"class_type": "AceStepSong", "inputs": {"seconds": each}}
+        prompt[f"text {at}"] = {"class_type": "AceStepTextEncode", "inputs": {"song": [f"song {at}", 0]}}
+        links = {"model": ["1", 0], "text": [f"text {at}", 0]}
+        prompt[f"stage {at}"] = {"class_type": "AceStepStageL", "inputs": links}
+    other = {"class_type": "AceStepSong", "inputs": {"seconds": 555}}
+    return prompt | {"other": other, "x": {"class_type": "PreviewAny", "inputs": {"source": ["other", 0]}}}
 
 
 LENGTHS = [((30.0, 90), "90"), ((30.0, ["7", 0]), "30"), ((["7", 0],), "240"), ((), "240")]
@@ -562,5 +569,5 @@ def test_without_the_hub_the_reason_is_told(comfy_models, allowed, run_node, sai
 def test_a_damaged_model_is_told_when_it_is_loaded(comfy_models, run_node, said):
     tensors = {name: tensor for name, tensor in published.stage().items() if "proj_in" not in name}
     save_file(tensors, comfy_models / "diffusion_models" / "half.safetensors")
-    with pytest.raises(AceStepError, match="half.safetensors lacks tensors of an ACE-Step 1.5 model"):
+    with pytest.raises(AceStepError, match="half.safetensors: the transformer lacks proj_in_conv.weight"):
         run_node(load.LoadStageModel, model="half.safetensors", dtype="auto")

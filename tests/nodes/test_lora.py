@@ -6,6 +6,7 @@ import pytest
 import torch
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.lora.adapter import Adapter, LowRank
+from acestep_pack.acestep_core.lora.find import finish_judging
 from acestep_pack.acestep_core.lora.save import save_adapter
 from acestep_pack.nodes import load, lora
 from safetensors.torch import save_file
@@ -50,7 +51,7 @@ def test_a_worn_adapter_is_heard_and_the_model_that_went_in_stays(model, run_nod
     assert torch.allclose(query(dressed) - before, delta.expand_as(before), rtol=1e-4, atol=1e-4)
     assert torch.equal(query(model), before)
     assert "scale 2" in report and "1 layer" in report
-    assert dressed.transformer is model.transformer and len(dressed.worn) == 1
+    assert dressed.transformer is model.transformer and len(dressed.adapters) == 1
     assert not any(buffer.is_inference() for buffer in dressed.model.transformer.buffers())
 
 
@@ -68,7 +69,7 @@ def test_strength_is_a_factor_and_adapters_add_up(model, run_node):
     assert torch.allclose(half, first / 2, rtol=1e-4, atol=1e-4)
     second = query(worn(run_node, model, "style1.safetensors")[0]) - query(model)
     both, _ = worn(run_node, worn(run_node, model, "style0.safetensors")[0], "style1.safetensors")
-    assert torch.allclose(query(both) - query(model), first + second, rtol=1e-4, atol=1e-3) and len(both.worn) == 2
+    assert torch.allclose(query(both) - query(model), first + second, rtol=1e-4, atol=1e-3) and len(both.adapters) == 2
     off, _ = worn(run_node, model, "style0.safetensors", 0.0)
     assert off is model and worn(run_node, model, "none")[0] is model
 
@@ -76,6 +77,9 @@ def test_strength_is_a_factor_and_adapters_add_up(model, run_node):
 def test_only_adapters_for_ace_step_are_listed(loras):
     (loras / "picture.safetensors").write_bytes((loras / "style0.safetensors").read_bytes()[:40])
     own = ["foreign.safetensors", "style0.safetensors", "style1.safetensors"]
+    first = lora.choices()
+    assert set(own) <= set(first)  # before anything was opened
+    finish_judging()
     assert lora.choices() == ["none", *own, "tiny-l-chiptune.safetensors"]
 
 

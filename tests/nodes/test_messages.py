@@ -7,15 +7,12 @@ from acestep_pack.nodes.host import messages
 
 
 def test_live_text_holds_neither_html_nor_markdown_that_a_page_would_follow(said):
-    messages.say(
-        "clip <img src=//evil/x> ![x](http://evil/y) [a]: http://evil/z [[b|http://evil]] & _plain_ 1 < 2", "1"
-    )
+    clip = "clip <img src=//evil/x> ![x](http://evil/y) [a]: http://evil/z [[b|http://evil]] & _plain_ 1 < 2"
+    messages.say(clip, "1")
     (text,) = said
     for risky in ("<img", "![x](", "](", "]:", "[["):
         assert risky not in text
-    assert text.replace("\N{ZERO WIDTH SPACE}", "") == (
-        "clip <img src=//evil/x> ![x](http://evil/y) [a]: http://evil/z [[b|http://evil]] & _plain_ 1 < 2"
-    )
+    assert text.replace("\N{ZERO WIDTH SPACE}", "") == clip
     messages.say("L 3/8 · t 0.83", "1")
     assert said[-1] == "L 3/8 · t 0.83"
 

@@ -140,7 +140,7 @@ def test_pictures_are_left_out_where_they_are_slow(graph, monkeypatch):
 
 def test_clips_of_another_familys_vocoder_are_told(graph):
     foreign = Reference(timbre=(torch.zeros(1, 64, 750),))
-    with pytest.raises(UserError, match="reference: tiny-l hears latents of 8 channels, got 64; encode the clip with"):
+    with pytest.raises(UserError, match="reference: tiny-l takes latents of 8 channels, got 64; encode the clip with"):
         graph.stage(0, graph.empty(), reference=foreign, **QUICK)
 
 

@@ -123,7 +123,7 @@ def test_a_trained_adapter_is_worn_and_the_base_stays_as_it_was(train, loaded, r
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
     assert [module.training for module in transformer.modules()] == modes
     worn, report = run_node(lora.ApplyLora, model=loaded["model"], adapter="none", strength=1.0, trained=adapter).args
-    assert "style" in report and len(worn.worn) == 1
+    assert "style" in report and len(worn.adapters) == 1
     (info,) = run_node(lora.LoraInfo, adapter="none", trained=adapter).args
     assert "zap" in info and "tiny-s" in info
     (view,) = made.ui[training.VIEW]
@@ -276,7 +276,7 @@ def test_memory_grows_with_what_is_learnt(loaded):
 def test_comfyui_counts_the_memory_of_an_adapter(train, loaded, run_node):
     adapter = train().args[0]
     worn, _ = run_node(lora.ApplyLora, model=loaded["model"], adapter="none", strength=1.0, trained=adapter).args
-    (branches,) = worn.worn
+    (branches,) = worn.adapters
     held = sum(a.nbytes + b.nbytes for a, b in weights(adapter.place).values())
     assert branches.patcher.model_size() == held
 

@@ -61,6 +61,8 @@ def _write(names: list[str], url: str, base: Path) -> None:
     for name, one in made.items():
         (base / f"{name}.json").write_text(json.dumps(numbered(one.prompt)))
     reports = browsers.find_browser().open(url, *(base / f"{name}.json" for name in names), timeout=600)
+    if missing := {node for report in reports.values() for node in report["missing"]}:
+        sys.exit(f"ComfyUI has no {', '.join(sorted(missing))}: the pack did not load; its log says why")
     for name, one in made.items():
         workflow = laid_out(one, reports[f"{name}.json"]["ui"])
         _file(name).write_text(json.dumps(workflow, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

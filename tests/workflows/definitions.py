@@ -10,12 +10,13 @@ NEXT_ROW = None  # in a column: what follows begins at one height with the same 
 
 @dataclass(frozen=True)
 class App:
-    """The page that a workflow opens as: (node, widget, height in pixels or None) from top to bottom, and the nodes
-    whose results it shows.
+    """The page that a workflow opens as: (node, widget, height in pixels or None) from top to bottom, the nodes whose
+    results it shows, and those whose seed is drawn anew after each run.
     """
 
     inputs: Sequence[tuple[str, str, int | None]]
     outputs: Sequence[str]
+    new_seeds: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,10 @@ def reference_encode(use: str) -> dict:
 def apply_lora(adapter: str, **more) -> dict:
     return prompts.node("AceStepApplyLora", model=["cascade", 0], adapter=adapter, strength=1.0, **more)
 
+
+# Nodes of a song without an adapter, and their titles; with the adapter they are named lora_...
+SIDE = {"L": "Stage L", "M": "Stage M", "S": "Stage S", "vocode": "Vocode", "save": "Save Audio"}
+A_AND_B = {prefix + name: f"{SIDE[name]}: {side}" for prefix, side in (("", "A"), ("lora_", "B")) for name in SIDE}
 
 YOUR_CLIP = "**Example Clip** gives 12 s of music. For your own, put **Load Audio** in its place: "
 
@@ -365,9 +370,6 @@ def song_with_a_lora() -> Definition:
 
 
 def with_and_without_a_lora() -> Definition:
-    sides = {"a": ["L", "M", "S", "vocode", "save"]}
-    sides["b"] = [f"lora_{name}" for name in sides["a"]]
-    titles = {"L": "Stage L", "M": "Stage M", "S": "Stage S", "vocode": "Vocode", "save": "Save Audio"}
     return Definition(
         {
             "cascade": cascade(),
@@ -391,21 +393,19 @@ def with_and_without_a_lora() -> Definition:
         ],
         {
             "1 · Models, song and adapter": ("song", ["cascade", "lora", *TEXT]),
-            "A · without the adapter": ("load", sides["a"]),
-            "B · with the adapter": ("stages", sides["b"]),
+            "A · without the adapter": ("load", [*SIDE]),
+            "B · with the adapter": ("stages", [f"lora_{name}" for name in SIDE]),
         },
         {
             1: "Song, seeds and settings are the same in A and B, so all that differs comes from the adapter. With "
             "adapter *none*, or strength 0, A and B are equal to the last sample. The model of L is loaded once.",
         },
-        {name: f"{title}: {side.upper()}" for side in sides for name, title in zip(sides[side], titles.values())},
+        A_AND_B,
         shown=["S", "vocode", "save", "lora_S", "lora_vocode", "lora_save"],
     )
 
 
 def train_a_lora() -> Definition:
-    sides = {"a": ["L", "M", "S", "vocode", "save"]}
-    sides["b"] = [f"lora_{name}" for name in sides["a"]]
     parts = {"model": ["cascade", 0], "text_encoder": ["cascade", 3], "vocoder": ["cascade", 4]}
     return Definition(
         {
@@ -436,16 +436,17 @@ def train_a_lora() -> Definition:
             "1 · Clips": ("load", ["cascade", "dataset"]),
             "2 · Train an adapter of L": ("stages", ["train"]),
             "3 · Apply it to a song": ("song", ["lora", "curve", *TEXT]),
-            "A · without the adapter": ("load", sides["a"]),
-            "B · with the adapter": ("stages", sides["b"]),
+            "A · without the adapter": ("load", [*SIDE]),
+            "B · with the adapter": ("stages", [f"lora_{name}" for name in SIDE]),
         },
         {
             0: "Press **Run**: stage L is trained on eight chiptunes, a style that the embedded models were not "
             "trained on, in about a minute.\n\nFor your own clips set **clips** to *folder*, and give **name** a new "
             "name.",
-            3: "**Cancel** stops the training and keeps what was trained; **Run** continues from there. So do more "
-            "**steps**.",
+            3: "**Cancel** stops the training and keeps what was trained. **Run** continues from there, and so it does "
+            "with more **steps**.",
         },
+        A_AND_B,
         shown=["train", "lora", "curve"],
     )
 
@@ -483,10 +484,12 @@ def text_to_music_app() -> Definition:
     page = App(
         [("song", "caption", 90), ("song", "lyrics", 130), ("song", "seconds", None), ("L", "seed", None)],
         ["save"],
+        new_seeds=["L"],
     )
     notes = {
         1: "In newer versions of ComfyUI this workflow opens as a page with the caption, the lyrics, the length, the "
-        "seed and the song. Here it is the graph behind that page, and works as *01_text_to_music* does.",
+        "seed and the song. Here it is the graph behind that page, and works as *01_text_to_music* does. Every **Run** "
+        "makes another song: the seed is drawn anew after it. The seed of a song is in its file's tags.",
     }
     return Definition(plain.prompt, plain.columns, plain.groups, notes, app=page)
 

@@ -87,11 +87,20 @@ def laid_out(made: Definition, drawn: dict) -> dict:
     drawn["extra"].pop("ds", None)  # without a view of its own, the front end shows the whole graph
     if made.app:
         drawn["extra"] |= {"linearMode": True, "linearData": _page(made.app, numbers(made.prompt))}
+        for name in made.app.new_seeds:
+            _draw_seed_anew(nodes[name])
     drawn["groups"] = [
         _group(number, title, COLOURS[colour], [*(boxes[name] for name in names), *_of_notes(notes, names)])
         for number, (title, (colour, names)) in enumerate(made.groups.items(), start=1)
     ]
     return drawn
+
+
+def _draw_seed_anew(node: dict) -> None:
+    """Sets the widget that the front end puts behind a seed."""
+    named = node["widgets_values_named"]
+    control = list(named)[list(named).index("seed") + 1]
+    node["widgets_values"][list(named).index(control)] = named[control] = "randomize"
 
 
 def _boxes(made: Definition, nodes: dict[str, dict]) -> dict[str, Box]:

@@ -1,0 +1,254 @@
+"""The songs that `acestep-cascade generate` makes, and their files: options, JSON and tags -> Orders. No torch."""
+
+import argparse
+import contextlib
+import dataclasses
+import re
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+from ..audio.formats import FORMATS, choose_format
+from ..checkpoints.cascade_models import CASCADES, embedded_name
+from ..errors import UserError, shown
+from ..generation.settings import MODEL_OPTIONS, GenerationSettings, TaggedSong, read_song
+from ..json_text import parse_json_object
+from ..lora.find import Lora
+from ..song import Song, check_seed, check_text
+from ..system.files import check_destination
+from ..system.folders import user_path
+
+SEEDS_DRAWN_BELOW = 2**32
+DEFAULT_FORMAT = "flac"
+NAME_LENGTH = 40
+NO_LORA = "none"
+STDOUT = "-"
+
+_SONG_OPTIONS = ("caption", "seconds", "lyrics", "language", "bpm", "key", "time_signature")
+
+
+@dataclass(frozen=True)
+class Order:
+    """One song to be made. `path`: None is stdout; without `replaces` a file of that name stays, and another name is
+    found. `digests`: those of the models and adapters that made the song before, by slot and by adapter.
+    """
+
+    song: Song
+    settings: GenerationSettings
+    path: Path | None
+    replaces: bool = True
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A song as a source describes it, before its seed and file are settled. `place` names the source in messages."""
+
+    song: Song
+    settings: GenerationSettings
+    output: str | None = None
+    place: str | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+
+def orders_of(arguments: argparse.Namespace) -> list[Order]:
+    """An Order for each song that the options ask for. Raises UserError."""
+    if arguments.count < 1:
+        raise UserError(f"--count: got {arguments.count}, expected at least 1")
+    for name in ("title", "artist"):
+        check_text(name, getattr(arguments, name) or "")
+    requests = _requests(arguments)
+    if arguments.output == STDOUT and len(requests) * arguments.count > 1:
+        raise UserError(f"-o -: got {len(requests) * arguments.count} songs, expected one, as stdout holds one file")
+    orders = []
+    for number, request in enumerate(requests, start=1):
+        suffix = f"_{number}" if len(requests) > 1 and request.output is None else ""
+        with _named(request.place):
+            orders += _numbered(request, arguments, suffix, [order.path for order in orders if order.replaces])
+    return orders
+
+
+def _numbered(request: _Request, arguments: argparse.Namespace, suffix: str, taken: list[Path]) -> list[Order]:
+    """The songs of one request: --count of them, of following seeds."""
+    drawn = secrets.randbelow(SEEDS_DRAWN_BELOW) if request.settings.seed is None else request.settings.seed
+    orders = []
+    for item in range(arguments.count):
+        end = suffix + (f"_{item + 1}" if arguments.count > 1 else "")
+        seed = drawn + item
+        path, replaces = _path(arguments, request, seed, end)
+        if replaces:
+            _check_untaken(path, taken)
+            taken.append(path)
+        settings = dataclasses.replace(request.settings, seed=seed)
+        orders.append(Order(request.song, settings, path, replaces, request.digests))
+    return orders
+
+
+@contextlib.contextmanager
+def _named(place: str | None) -> Iterator[None]:
+    """Errors within begin with the name of the file, and the line, that the song is from."""
+    try:
+        yield
+    except UserError as exc:
+        raise UserError(f"{place}: {exc}" if place else str(exc)) from exc
+
+
+# ---- songs and their settings ----------------------------------------------------------------------------------------
+
+
+def _requests(arguments: argparse.Namespace) -> list[_Request]:
+    sources = [name for name in ("song", "songs", "from_file") if getattr(arguments, name)]
+    if len(sources) > 1:
+        raise UserError("give one of --song, --songs and --from")
+    if arguments.songs:
+        return _of_lines(arguments)
+    if arguments.song:
+        return [_of_json(read_text(arguments.song), arguments.song, arguments)]
+    if arguments.from_file:
+        return [_of_tags(read_song(arguments.from_file), arguments)]
+    if arguments.caption is None:
+        raise UserError('a caption is missing, such as acestep-cascade generate "lo-fi beat" -o song.flac')
+    return [_Request(_overridden({}, arguments), _changed(GenerationSettings(), arguments))]
+
+
+def _of_lines(arguments: argparse.Namespace) -> list[_Request]:
+    lines = enumerate(read_text(arguments.songs).split("\n"), start=1)
+    requests = [_of_json(line, f"{arguments.songs} line {number}", arguments) for number, line in lines if line.strip()]
+    if not requests:
+        raise UserError(f"{arguments.songs}: holds no songs, expected one JSON object a line")
+    return requests
+
+
+def _of_json(text: str, place: str, arguments: argparse.Namespace) -> _Request:
+    given = parse_json_object(text, place, remedy='write an object such as {"caption": "lo-fi"}')
+    with _named(place):
+        seed, output = given.pop("seed", None), given.pop("output", None)
+        if not isinstance(output, str | None):
+            raise UserError(f"output: got {shown(output)}, expected the name of a file in quotes")
+        song = _overridden(asdict(Song.from_json(given)), arguments)
+        settings = _changed(
+            GenerationSettings(seed=None if seed == -1 else seed), arguments
+        )  # -1: any, in the original
+        return _Request(song, settings, output, place)
+
+
+def _of_tags(made: TaggedSong, arguments: argparse.Namespace) -> _Request:
+    chosen = any(getattr(arguments, name) for name in MODEL_OPTIONS)
+    if not chosen and not isinstance(made.models, dict):
+        makers = ", ".join(made.models) or "models that it does not name"
+        raise UserError(
+            f"{arguments.from_file}: was made in ComfyUI by {makers}; "
+            "drop it there to get its graph again, or name models here (--models tiny) to make its song with those"
+        )
+    with _named(arguments.from_file):
+        song, settings = _overridden(asdict(made.song), arguments), _changed(made.settings, arguments)
+        kept = {
+            name: digest
+            for name, digest in made.digests.items()
+            if not (arguments.lora if name.startswith("lora ") else chosen)
+        }
+        return _Request(song, settings, place=arguments.from_file, digests=kept)
+
+
+def _overridden(given: dict, arguments: argparse.Namespace) -> Song:
+    options = {name: getattr(arguments, name) for name in _SONG_OPTIONS if getattr(arguments, name) is not None}
+    if options.get("lyrics", "").startswith("@"):
+        options["lyrics"] = read_text(options["lyrics"][1:])
+    song = Song(**{**given, **options})
+    if not song.caption.strip():
+        raise UserError("caption: is empty; say what the song sounds like")
+    return song
+
+
+def _changed(settings: GenerationSettings, arguments: argparse.Namespace) -> GenerationSettings:
+    """Settings with those of the command line in their place."""
+    options = {field.name: getattr(arguments, field.name) for field in fields(GenerationSettings)}
+    if options["reference"] is not None:
+        options["reference"] = tuple(map(_whole, options["reference"]))
+    options |= {name: _whole(options[name]) for name in (*MODEL_OPTIONS, "continue_from") if options[name]}
+    if options["lora"] is not None:
+        options["lora"] = _loras(options["lora"])
+    if any(options[name] for name in MODEL_OPTIONS):  # other models than those of a file that is made again
+        settings = dataclasses.replace(settings, **dict.fromkeys(MODEL_OPTIONS))
+    changed = dataclasses.replace(settings, **{name: value for name, value in options.items() if value is not None})
+    if changed.seed is not None:
+        check_seed(changed.seed, arguments.count)
+    return changed
+
+
+def _whole(name: str) -> str:
+    """A path as it is found from any folder, the folder of an embedded model as its name; a name is left as it is."""
+    path = user_path(name)
+    if not path.exists() or name.lower() in CASCADES:
+        return name
+    return embedded_name(str(path.resolve())) or str(path.resolve())
+
+
+def _loras(given: list[str]) -> tuple[str, ...]:
+    """As tags hold them: adapters found by name under it, others by their whole path. "none" alone takes all off."""
+    if given == [NO_LORA]:
+        return ()
+    loras = map(Lora.parse, given)
+    return tuple(str(dataclasses.replace(lora, adapter=_whole(lora.adapter))) for lora in loras)
+
+
+def read_text(path: str) -> str:
+    """The text of a UTF-8 file. Raises UserError."""
+    try:
+        return user_path(path).read_text(encoding="utf-8-sig")
+    except OSError as exc:
+        raise UserError(f"{path}: could not be read ({exc.strerror})") from exc
+    except UnicodeDecodeError as exc:
+        raise UserError(f"{path}: is not UTF-8 text; save it as UTF-8") from exc
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+def _path(arguments: argparse.Namespace, request: _Request, seed: int, end: str) -> tuple[Path | None, bool]:
+    """(the file of a song or None for stdout, whether it replaces one that is there: only where the user named it).
+
+    `end` tells the songs of one command apart.
+    """
+    wanted = request.output or arguments.output
+    if wanted == STDOUT:
+        return _check_stdout(arguments), False
+    folder, named = user_path(wanted or "."), bool(wanted)
+    if wanted is None or folder.is_dir() or wanted.endswith(("/", "\\")):
+        named = named and bool(end)
+        name = f"song{end}" if named else f"{_slug(request.song.caption)}-{seed}"
+        path = folder / f"{name}.{arguments.format or DEFAULT_FORMAT}"
+    else:
+        _check_regular(folder)
+        path = _with_ending(folder, arguments.format)
+        path = path.with_stem(path.stem + end)
+    choose_format(path, arguments.format, arguments.bit_depth)
+    return check_destination(path), named
+
+
+def _with_ending(path: Path, format: str | None) -> Path:
+    if path.suffix and not (format and path.suffix.lower()[1:] not in FORMATS):
+        return path
+    return path.with_name(f"{path.name}.{format or DEFAULT_FORMAT}")
+
+
+def _check_stdout(arguments: argparse.Namespace) -> None:
+    if arguments.format is None:
+        raise UserError("-o -: got no --format, expected the format to write to stdout, such as --format wav")
+    choose_format(f"song.{arguments.format}", arguments.format, arguments.bit_depth)
+
+
+def _check_regular(path: Path) -> None:
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UserError(f"{path}: is a device or a pipe, expected a file; -o - --format wav writes to stdout")
+
+
+def _check_untaken(path: Path, taken: list[Path]) -> None:
+    if path.resolve() in [other.resolve() for other in taken]:
+        raise UserError(f"{path}: would be written twice; give every song its own output")
+
+
+def _slug(caption: str) -> str:
+    words = re.sub(r"[^\w]+", "-", caption.lower()).strip("-_")
+    return words[:NAME_LENGTH].strip("-_") or "song"

@@ -1,0 +1,323 @@
+"""What is done with a mutated file: what a user would do with it. Each ends well, or raises what a user is told."""
+
+import contextlib
+import io
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from . import library as ours
+from .library import STAGE, TEXT, VOCODER, AceStepError, Cascade, Song, UserError, audio
+from .mutate_silence import RAN
+from .tidy import Notes, steering, untidy
+
+SECONDS = 10.0
+MEMORY_GB = 4.0
+
+
+class Wrong(AssertionError):
+    """It went on, and something else came of it than should."""
+
+
+class Refused(Exception):
+    """What a command told its user before it ended with a code of its own."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a case is: its own folder, which is the working folder too, and the whole files of all kinds."""
+
+    folder: Path
+    whole: Path
+
+    def mutant(self, pattern: str = "mutant*") -> Path:
+        return next(self.folder.glob(pattern))
+
+    @property
+    def family(self) -> Path:
+        return self.whole / "family" / "family"
+
+
+# ---- models ----------------------------------------------------------------------------------------------------------
+
+
+def _play(place: Place, cascade: Cascade, **given) -> None:
+    """A song of these models, as a file."""
+    wave = cascade.generate(Song("a techno beat", lyrics="la la", seconds=SECONDS), seed=1, **given)
+    audio.write(place.folder / "song.wav", wave)
+    if abs(wave.seconds - SECONDS) > 0.1:
+        raise Wrong(f"the song is {wave.seconds} s long")
+    if (place.folder / RAN).exists():
+        raise Wrong("a pickle ran code")
+
+
+def _load(models: Path, **parts) -> Cascade:
+    return Cascade.load(models, device="cpu", text_cache=False, memory_gb=MEMORY_GB, **parts)
+
+
+def stage(place: Place) -> None:
+    """The whole way by one model, which brings no text encoder or vocoder."""
+    parts = {"text": place.family / "text_encoder", "vocoder": place.family / "vae"}
+    _play(place, _load(place.mutant(), **parts))
+
+
+def cascade(place: Place) -> None:
+    """A folder with everything: stages, text encoder and vocoder."""
+    _play(place, _load(place.mutant()))
+
+
+def text_encoder(place: Place) -> None:
+    _play(place, _load(place.family, text=place.mutant()))
+
+
+def vocoder(place: Place) -> None:
+    _play(place, _load(place.family, vocoder=place.mutant()))
+
+
+def split_files(place: Place) -> None:
+    """ComfyUI's three files, of which one is the mutant."""
+    stage_file, text_file, vae_file = (
+        next(place.folder.glob(f"*{part}*.safetensors")) for part in ("turbo", "text", "vae")
+    )
+    _play(place, _load(stage_file, text=text_file, vocoder=vae_file))
+
+
+# ---- lists -----------------------------------------------------------------------------------------------------------
+
+_FOLDERS = {STAGE: "diffusion_models", TEXT: "text_encoders", VOCODER: "vae"}
+
+
+def lists(place: Place) -> None:
+    """What ComfyUI's nodes offer to choose from: the whole files always, the mutant or the reason why not."""
+    models = place.folder / "models"
+    shelf = ours.Shelf((models / "acestep",), {kind: (models / name,) for kind, name in _FOLDERS.items()})
+    for kind, name in _FOLDERS.items():
+        here = shelf.here(kind)
+        for file in (models / name).glob("*.safetensors"):
+            if file.name not in here and not file.name.startswith("mutant"):
+                raise Wrong(f"{file.name} is not listed; {here} are")
+            if file.name not in here:
+                shelf.find(file.name, kind)
+    if "whole-stage" not in shelf.here(STAGE):
+        raise Wrong("the whole folder is not listed")
+    if "mutant-stage" not in shelf.here(STAGE):
+        shelf.find("mutant-stage", STAGE)
+    _adapters_listed(models / "loras")
+
+
+def _adapters_listed(folder: Path) -> None:
+    here = ours.list_adapters([folder])
+    for file in folder.glob("*.safetensors"):
+        if file.name not in here and not file.name.startswith("mutant"):
+            raise Wrong(f"{file.name} is not listed; {list(here)} are")
+        if file.name not in here:
+            raise UserError(ours.why_not(file.name, [folder]) or "no reason is told")
+
+
+def known_models(place: Place) -> None:
+    """`models`, where a published model of this name lies in the models folder."""
+    os.environ["ACESTEP_MODELS"] = str(place.folder / "models")
+    try:
+        command("models")
+    except Refused as exc:
+        raise Wrong(f"one model kills the list: {exc}") from exc
+    command("models", "--json")
+
+
+# ---- adapters --------------------------------------------------------------------------------------------------------
+
+
+@cache
+def _cascade(family: Path) -> Cascade:
+    return _load(family)
+
+
+def adapter(place: Place) -> None:
+    """Shown, converted, worn."""
+    file = place.mutant()
+    command("lora", "show", file)
+    command("lora", "show", file, "--json")
+    read = ours.read_adapter(file)
+    tensors = [tensor for delta in read.modules.values() for tensor in ours.tensors_of(delta).values()]
+    scales = torch.tensor([float(delta.scale) for delta in read.modules.values()])
+    if not all(bool(tensor.isfinite().all()) for tensor in (*tensors, scales)):
+        raise Wrong("what is no number was read")
+    command("lora", "convert", file, "-o", "made.safetensors", "--to", "comfyui")
+    _play(place, _cascade(place.family), lora=str(file))
+
+
+# ---- sound -----------------------------------------------------------------------------------------------------------
+
+LOST = 1024  # samples of digital silence in a row that no whole clip has
+
+
+def sound(place: Place) -> None:
+    """Read, and taken as a reference."""
+    file, notes = place.mutant(), Notes()
+    with notes:
+        wave = audio.read(file)
+    if file.suffix == ".flac" and not notes.lines:
+        _check_nothing_lost(wave.samples[0, 0], audio.read(next((place.whole / "flac").glob("mutant*"))).samples[0, 0])
+    _referenced(place, file, wave)
+
+
+def _check_nothing_lost(samples: torch.Tensor, whole: torch.Tensor) -> None:
+    loudest = torch.nn.functional.pad(samples.abs(), (0, LOST), value=1.0).unfold(0, LOST, 1).amax(1)
+    if len(samples) < len(whole) or not bool(loudest.all()):
+        raise Wrong("sound was lost and nothing is said of it")
+
+
+def _referenced(place: Place, file: Path, wave) -> None:
+    models = _cascade(place.family)
+    heard = models.encode_reference(file).timbre[0]
+    if not bool(heard.isfinite().all()):
+        raise Wrong("the reference is no number")
+    if float(wave.samples.abs().max()) > 1:
+        clamped = ours.Waveform(wave.samples.clamp(-1, 1), wave.sample_rate_hz)
+        if not torch.allclose(heard, models.encode_reference(clamped).timbre[0], atol=1e-4):
+            raise Wrong("samples beyond +-1 are heard as they are")
+
+
+def continued(place: Place) -> None:
+    """A song begins with it."""
+    models, file = _cascade(place.family), place.mutant()
+    _play(place, models, continue_from=file)
+
+
+# ---- songs and tags --------------------------------------------------------------------------------------------------
+
+
+def song(place: Place) -> None:
+    text = place.mutant().read_bytes()
+    made = Song.from_json(text)
+    if Song.from_json(made.to_json()) != made:
+        raise Wrong("the song's own JSON is another song")
+
+
+def song_file(place: Place) -> None:
+    """`generate --song`, or `--songs` where it has a song a line."""
+    file = place.mutant()
+    which = "--songs" if file.suffix == ".jsonl" else "--song"
+    more = ("-o", "made/") if file.suffix == ".jsonl" else ("-o", "song.flac")
+    Path("made").mkdir()
+    command("generate", which, file, *more, "--models", place.family, "--seconds", SECONDS, "--steps", 3, "--seed", 1)
+
+
+def captions(place: Place) -> None:
+    """What a training with --preserve reads."""
+    ours.own_songs(str(place.mutant()), "tiny", SECONDS)
+
+
+def shown(place: Place) -> None:
+    """`show` of a file of sound, and its song made again."""
+    file = place.mutant()
+    command("show", file)
+    command("show", file, "--json")
+    command("generate", "--from", file, "-o", "song.flac", "--seconds", SECONDS)
+
+
+def tags(place: Place) -> None:
+    """Of sound that others made."""
+    for text in ours.read_tags(place.mutant()).values():
+        text.encode()
+
+
+# ---- trainings -------------------------------------------------------------------------------------------------------
+
+
+@cache
+def _parts(family: Path) -> tuple:
+    return (
+        ours.load_stage_model(family / "s"),
+        ours.load_text_encoder(family / "text_encoder"),
+        ours.load_vocoder(family / "vae"),
+    )
+
+
+def clips(place: Place) -> None:
+    """A folder of clips, prepared: what is wrong with one of them never ends the others."""
+    folder = place.folder / "clips"
+    has_table = any(file.suffix in (".csv", ".tsv", ".jsonl") for file in folder.iterdir())
+    try:
+        dataset = ours.read_dataset(folder)
+    except UserError as exc:
+        if has_table:
+            raise
+        raise Wrong(f"one clip ends the whole folder: {exc}") from exc
+    made = list(ours.Preparation(*_parts(place.family), place.folder / "cache", SECONDS).run(dataset))
+    left_out = [one for one in (*dataset.left_out, *made) if isinstance(one, ours.LeftOut)]
+    for line in (*dataset.notes, *(one.reason for one in left_out)):
+        if wrong := untidy(line):
+            raise Wrong(f"{wrong}: {line!r:.300}")
+    ready = {one.path.stem for one in made if not isinstance(one, ours.LeftOut)}
+    if not has_table and "good" not in ready:
+        raise Wrong(f"the good clip is left out: {left_out}")
+
+
+def losses(place: Place) -> None:
+    """The curve of a training, as the node and `train` draw it, and what is kept of it to go on."""
+    file = place.mutant() / "losses.csv"
+    kept = ours.LossLog(file, 2)
+    kept.add(3, 0.5, 1e-4, None)
+    curve = ours.loss_plot_of(kept.read())
+    ours.picture(curve, 3)
+
+
+def training(place: Place, steps: int = 4) -> None:
+    """A training that is gone on with."""
+    family = place.family
+    models = ("--model", family / "s", "--text-encoder", family / "text_encoder", "--vocoder", family / "vae")
+    course = ("--steps", steps, "--rank", 2, "--crop", 10, "--accumulate", 1, "--save-every", 1, "--warm-up", 1)
+    command("train", "lora", place.folder / "clips", "-o", place.folder / "mutant", *models, *course)
+
+
+def text_cached(place: Place) -> None:
+    """A song whose words are in the cache on disk is the same song."""
+    os.environ["ACESTEP_CACHE"] = str(place.folder / "cache")
+    models = Cascade.load(place.family, device="cpu", memory_gb=MEMORY_GB)
+    wave = models.generate(Song("cached words", seconds=SECONDS), seed=1)
+    expected = place.folder / "expected.pt"
+    if not expected.exists():
+        torch.save(wave.samples, expected)
+    elif not torch.equal(wave.samples, torch.load(expected)):
+        raise Wrong("a damaged cache is believed: it is another song")
+
+
+# ---- the command line ------------------------------------------------------------------------------------------------
+
+
+def command(*words) -> str:
+    """What a command says on stdout. Raises Refused with its error, Wrong for any other end."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = ours.main([str(word) for word in words])
+    said = [line for line in err.getvalue().split("\n") if line]
+    if code == 0:
+        _check_printable(out.getvalue(), *said)
+        return out.getvalue()
+    *notes, error = said or [""]
+    _check_printable(*notes)
+    if code not in (1, 2) or not error.startswith("acestep-cascade: "):
+        raise Wrong(f"{words[0]} ended with {code} and said {error!r}")
+    raise Refused(error.removeprefix("acestep-cascade: "))
+
+
+def _check_printable(*texts: str) -> None:
+    for text in texts:
+        if found := steering(text):
+            raise Wrong(f"printed what a terminal would obey: {found}")
+
+
+TARGETS: dict[str, Callable[[Place], None]] = {
+    function.__name__: function
+    for function in (
+        *(stage, cascade, text_encoder, vocoder, split_files, lists, known_models, adapter, sound, continued),
+        *(song, song_file, captions, shown, tags, clips, losses, training, text_cached),
+    )
+}
+NAMELESS = (song, text_cached)  # where no file is known by name
+REFUSALS = (AceStepError, Refused)
