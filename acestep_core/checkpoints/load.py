@@ -58,7 +58,7 @@ def load_stage_model(
     checkpoint = read_checkpoint(local.path)
     channels = checkpoint.part("transformer").tensors["proj_out_conv.weight"].shape[1]
     checkpoint.part("condition_encoder")
-    if only != "transformer":  # said once of a model whose networks are read apart
+    if only != "transformer":  # warns once, where the networks of a model are read apart
         _say_if_guessed(checkpoint)
     found = stage_silence(checkpoint, channels, silence, folders)
     read = (*STAGE_PARTS, *parts) if only is None else (only, *parts)

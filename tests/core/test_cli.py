@@ -92,7 +92,7 @@ def test_help_and_mistakes_are_answered_with_nothing_heavy_imported(arguments, c
 
 def test_version_is_the_projects(capsys):
     assert cli.main(["--version"]) == 0
-    assert capsys.readouterr().out == "acestep-cascade 0.1.0\n"
+    assert capsys.readouterr().out == "acestep-cascade 0.2.0\n"
 
 
 def test_python_dash_m_is_the_same():
