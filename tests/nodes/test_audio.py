@@ -35,8 +35,13 @@ def tone(seconds=1.0, rate=48000, level=0.5, items=1, channels=2) -> Waveform:
     return Waveform(torch.stack(rows), rate)
 
 
+@pytest.fixture(autouse=True)
+def models_folder(comfy_models):
+    """Tags have the digests of models, which are found in this ComfyUI's folders."""
+
+
 @pytest.fixture
-def save(run_node, comfy_folders, comfy_models, said):
+def save(run_node, comfy_folders, said):
     """Saves, and gives the paths that the node's result names."""
 
     def run(wave: Waveform, **inputs):
