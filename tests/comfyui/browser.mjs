@@ -20,6 +20,7 @@ import { parseArgs } from "node:util"
 const { chromium } = createRequire(import.meta.url)("playwright-core")
 
 const RUN_MS = 300_000
+const SHOT_MS = 120_000
 // Of a graph, and of a workflow that opens as an app.
 const RUN_BUTTONS = "[data-testid=queue-button]:visible, button:has([data-testid=linear-run-button-icon]):visible"
 const VIEW = { width: 1600, height: 900 }
@@ -258,5 +259,6 @@ async function picture(page, file, hasRun) {
   const clip = report.page.length ? null : await page.evaluate(fitView, MARGINS) // nodes have grown by what they show
   await page.waitForTimeout(500)
   const jpeg = /\.jpe?g$/.test(file)
-  await page.screenshot({ path: file, clip: clip ?? undefined, ...(jpeg ? { type: "jpeg", quality: 80 } : {}) })
+  const form = jpeg ? { type: "jpeg", quality: 80 } : {}
+  await page.screenshot({ path: file, clip: clip ?? undefined, timeout: SHOT_MS, ...form })
 }
