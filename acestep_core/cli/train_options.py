@@ -103,5 +103,5 @@ def lone_stage(found: "CascadeModels", option: str, name: str) -> "LocalModel":
 
 
 def dataset_lines(dataset: "Dataset", left_out) -> list[str]:
-    """What of a dataset is left out, which files were read as what, and notes."""
+    """Lines on the clips left out, the readings of files, and notes."""
     return [*map(str, left_out), *dataset.remarks]

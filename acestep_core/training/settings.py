@@ -35,7 +35,7 @@ _OLD_NAMES = MappingProxyType({"frugal": GRADIENT_CHECKPOINTING})  # of fields, 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """All that decides each step of a training, whatever is trained. A training is resumed under equal settings only.
+    """All settings that decide the steps of a training. A training is resumed under equal settings only.
 
     Raises UserError for a value outside its range.
     """
