@@ -10,17 +10,19 @@ from .cli.parser import STOPPED, main
 from .console import Console
 from .system.skipped_imports import spare
 
-_YOUNG_BEFORE_ALL = 1000
+_GENERATION_2_THRESHOLD = 1000
 
 
 def command() -> int:
     """Runs the command that the shell gave; returns the exit code.
 
-    Half a million objects are imported and stay. To search them all for garbage whenever a quarter came to them, and
-    once more on leaving, takes a sixth of the time of a short song; young objects are searched as ever.
+    Full collections of the half a million imported objects cost a sixth of the time of a short song, so generation 2 is
+    collected rarely, and the collection at exit is skipped.
     """
-    gc.set_threshold(*gc.get_threshold()[:2], _YOUNG_BEFORE_ALL)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else whoever began it wants no Ctrl-C
+    gc.set_threshold(*gc.get_threshold()[:2], _GENERATION_2_THRESHOLD)
+    if (
+        signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    ):  # a parent process that ignores Ctrl-C keeps it ignored
         signal.signal(signal.SIGINT, _stopped)
     if sys.argv[1:2] == ["generate"]:
         spare("scipy")
@@ -32,8 +34,8 @@ def command() -> int:
 
 
 def _stopped(number: int, frame: FrameType | None) -> None:
-    """Ctrl-C. Libraries that are being imported take a KeyboardInterrupt for a failure of their own, and try something
-    else; nothing is half written then, so the process may end where it is.
+    """Handles Ctrl-C. During an import the process ends at once: libraries catch a KeyboardInterrupt there, and
+    no file is half written yet.
     """
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):

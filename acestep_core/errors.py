@@ -1,8 +1,32 @@
 """The errors of this library, by who can mend them. A message says what was got, what was expected and what to do."""
 
+import unicodedata
+
+MESSAGE_LENGTH = 600
+_NO_TEXT = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of surrogate pairs, ends of lines and paragraphs
+
 
 class AceStepError(Exception):
-    """Base of every error this library raises on purpose."""
+    """Base of every error this library raises on purpose.
+
+    A message may quote files of strangers, so control characters in it are written as escapes, and a long one loses its
+    middle: what to do stands at the end.
+    """
+
+    def __init__(self, message: object = ""):
+        super().__init__(_one_line(str(message)))
+
+
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        text = "".join(map(_escaped, text))
+    half = MESSAGE_LENGTH // 2
+    return text if len(text) <= MESSAGE_LENGTH else f"{text[:half]} ... {text[-half:]}"
+
+
+def _escaped(character: str) -> str:
+    no_text = unicodedata.category(character) in _NO_TEXT
+    return character.encode("unicode_escape").decode() if no_text else character
 
 
 class UserError(AceStepError, ValueError):

@@ -1,4 +1,4 @@
-"""Song -> the exact strings that the models read. Every byte counts: the models were trained on these and no others."""
+"""The exact strings that the models read for a Song. Every byte counts: the models were trained on this form."""
 
 from types import MappingProxyType
 
@@ -22,7 +22,7 @@ _MISSING = "N/A"
 
 
 def text_prompt(song: Song, instruction: str = TEXT_TO_MUSIC) -> str:
-    """What the text encoder reads in full."""
+    """The prompt that the text encoder encodes: instruction, caption, tempo, key, time signature and length."""
     metas = (
         f"- bpm: {song.bpm or _MISSING}\n"
         f"- timesignature: {song.time_signature or _MISSING}\n"
@@ -33,5 +33,5 @@ def text_prompt(song: Song, instruction: str = TEXT_TO_MUSIC) -> str:
 
 
 def lyrics_prompt(song: Song) -> str:
-    """What only its token embeddings are taken of."""
+    """The lyrics prompt, of which only the token embeddings are used."""
     return f"# Languages\n{song.language}\n\n# Lyric\n{song.lyrics}<|endoftext|>"

@@ -123,7 +123,7 @@ FIELD_ALIASES: Mapping[str, str] = MappingProxyType(
         "isinstrumental": "instrumental",
     }
 )
-# Fields of the original's songs that tell how its planner and its sampler work, and nothing of the song.
+# Fields of the original's song JSON for its planner and its sampler, which do not describe the song.
 _OTHERS_FIELDS = re.compile(
     r"think(ing)?|use(cot\w+|constraineddecoding|format|adg|randomseed)|lm\w+|inferencesteps|guidancescale"
     r"|cfginterval(start|end)|shift|infermethod|batchsize|audioformat|instruction|tasktype"

@@ -21,7 +21,7 @@ TIMBRE_SECONDS = 30.0
 
 TURBO_STEPS = 8
 TURBO_SHIFT = 3.0
-TURBO_TAUGHT_SHIFTS = (1.0, 2.0, 3.0)  # turbo models were distilled on the times of these three tables and no others
+TURBO_TAUGHT_SHIFTS = (1.0, 2.0, 3.0)  # turbo models were distilled at the times of these three tables only
 DEFAULT_BOUNDARY_US = (0.625, 0.25)  # hand-overs of three stages on the turbo table: after 3 and 6 of its 8 steps
 BASE_STEPS = 50
 BASE_SHIFT = 1.0
@@ -39,14 +39,14 @@ MAX_STEPS = 3000  # of a song, in all its stages
 
 SLOTS = ("l", "m", "s")  # names of the three stages of a cascade, in the order in which they play
 DTYPE_NAMES = ("fp32", "bf16", "fp16")
-# A vocoder works at the full sample rate, where half precision is heard in quiet passages; fp16 has too little range.
+# Vocoders: half precision is audible in quiet passages, and the range of fp16 is too small.
 VOCODER_DTYPE_NAMES = ("fp32", "bf16")
 TRAINING_DTYPE_NAMES = ("fp32", "bf16")
 
 
 @dataclass(frozen=True)
 class LatentSpec:
-    """How a vocoder's latents lie in time: read from its config, never assumed."""
+    """Channels, frame length and sample rate of a vocoder's latents: read from its config, never assumed."""
 
     channels: int
     samples_per_frame: int
@@ -57,7 +57,7 @@ class LatentSpec:
         return self.sample_rate_hz / self.samples_per_frame
 
     def frames(self, seconds: float) -> int:
-        """The fewest whole frames that hold `seconds`, at least one. A millionth of a frame is forgiven to floats."""
+        """The fewest whole frames that hold `seconds`, at least one. Less a millionth of a frame, for rounding."""
         return max(1, math.ceil(seconds * self.frames_per_second - 1e-6))
 
     def seconds(self, frames: int) -> float:

@@ -1,5 +1,7 @@
 """Nodes for finished sound: to files, to pictures, and to values for the pictures of a film."""
 
+import contextlib
+
 import numpy as np
 import torch
 from comfy_api.latest import io
@@ -8,6 +10,9 @@ from ..acestep_core.audio.envelope import FPS, FRAMES_MOST, MEASURES, envelope
 from ..acestep_core.audio.formats import FORMATS, LOSSY
 from ..acestep_core.audio.song_tags import ARTIST, song_tags
 from ..acestep_core.audio.spectrogram import SIZE_PX, spectrogram
+from ..acestep_core.checkpoints.digest import model_digest
+from ..acestep_core.checkpoints.registry import STAGE
+from ..acestep_core.errors import AceStepError
 from ..acestep_core.spec import LOUDNESS_LUFS
 from .host import locations, messages, names, widgets
 from .host.workflow import workflow_tags
@@ -28,7 +33,17 @@ def tags_of(audio: dict, song, title: str, artist: str) -> list[dict[str, str]]:
     stamp = audio.get(STAMP) or {"seeds": [], "models": []}
     seeds = seeds_of(audio)
     settings = [{} if seed is None else {"seed": seed} for seed in seeds]
-    return [song_tags(song, own, stamp["models"], title.strip(), artist.strip()) for own in settings]
+    about = stamp["models"], title.strip(), artist.strip(), _digests(stamp["models"])
+    return [song_tags(song, own, *about) for own in settings]
+
+
+def _digests(models: list[str]) -> dict[str, str]:
+    """Digests of stage models by name, of those that are still where they were loaded from."""
+    digests = {}
+    for name in dict.fromkeys(models):
+        with contextlib.suppress(AceStepError, OSError):
+            digests[name] = model_digest(locations.models_shelf().find(name, STAGE).path, STAGE)
+    return digests
 
 
 def seeds_of(audio: dict) -> list[int | None]:

@@ -12,15 +12,16 @@ from ..acestep_core.errors import CheckpointError
 from ..acestep_core.memory.needs import LONG_SECONDS, Needs, cascade_needs, lone_needs
 from ..acestep_core.memory.plan import ALL, NETWORKS
 from ..acestep_core.nn.quantise import QUANTISED
+from ..acestep_core.spec import DTYPE_NAMES, VOCODER_DTYPE_NAMES
 from .host import devices, locations, messages
 from .host.workflow import song_seconds
 from .model_choice import AUTO, auto_fingerprint, check, choices, fetched, find_parts, fingerprint, reference_to
 from .types import Encoder, EncoderHandle, Model, ModelHandle, VocoderHandle, VocoderSocket
 
 CATEGORY = "ACE-Step/loaders"
-DTYPES = (AUTO, "fp32", "bf16", "fp16")
+DTYPES = (AUTO, *DTYPE_NAMES)
 NONE = "none"
-VOCODER_DTYPES = (AUTO, "fp32", "bf16")
+VOCODER_DTYPES = (AUTO, *VOCODER_DTYPE_NAMES)
 
 
 def load_model(

@@ -81,14 +81,14 @@ def with_adapter(handle: ModelHandle, place: Path, strength: float) -> tuple[Mod
     from torch import nn
 
     from ..acestep_core.lora.adapter import read_adapter
-    from ..acestep_core.lora.apply import Dressed, apply_adapter
+    from ..acestep_core.lora.apply import AdaptedLayer, apply_adapter
 
     with devices.weights_for_all():
         model, report = apply_adapter(handle.model, read_adapter(place), strength)
     if model is handle.model:  # strength 0
         return handle, report.lines
     layers = (model.transformer.get_submodule(path) for path in report.matched)
-    branches = nn.ModuleList(layer.branches[-1] for layer in layers if isinstance(layer, Dressed))
+    branches = nn.ModuleList(layer.branches[-1] for layer in layers if isinstance(layer, AdaptedLayer))
     adapters = (*handle.adapters, devices.manage(branches, "stage"))
     return dataclasses.replace(handle, model=model, adapters=adapters), report.lines
 

@@ -4,6 +4,7 @@ page, before anything is loaded.
 
 from dataclasses import dataclass, replace
 
+from ..acestep_core import spec
 from ..acestep_core.checkpoints.checkpoint import read_checkpoint
 from ..acestep_core.checkpoints.registry import STAGE
 from ..acestep_core.checkpoints.variants import VARIANTS
@@ -13,7 +14,7 @@ from ..acestep_core.models.defaults import VariantDefaults
 from .host import locations
 from .model_choice import plain
 
-SLOTS = ("L", "M", "S")
+SLOTS = tuple(slot.upper() for slot in spec.SLOTS)
 MOST_STEPS, MOST_SHIFT = 200, 20.0
 AS_AUTO = -1.0  # a start or an end below 0
 RANDOM_SOLVER = "sde"

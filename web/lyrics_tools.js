@@ -67,7 +67,7 @@ class LyricsTools {
   show(count) {
     this.counter.textContent = count?.text ?? "";
     this.counter.style.color = count?.tooLong ? legible(WARNING) : "";
-    this.counter.title = count?.tooLong ? "What is too long is cut off" : "";
+    this.counter.title = count?.tooLong ? "Tokens over the limit are cut off" : "";
   }
 
   remove() {

@@ -46,15 +46,26 @@ class NodeText {
 
   /** As high as the text needs, if the node below leaves that room. */
   fit() {
-    const shown = this.element.textContent !== "";
+    const needed = this.element.textContent ? this.neededHeight() : 0;
+    if (growsByItself()) return this.fitDrawn(needed);
     const before = this.height;
     this.height = 0; // so that the node's own size is measured without it
-    const needed = shown ? this.neededHeight() : 0;
-    this.height = textHeight(needed, this.room(), MOST_HEIGHT);
+    const spare = Math.max(0, this.node.size[1] - this.node.computeSize()[1]);
+    this.setTextHeight(needed, spare + this.roomBelow() - AROUND);
+    if (this.height !== before) this.resizeNode();
+  }
+
+  /** Nodes 2.0 draws first; then it is seen how far the node reaches over the one below it. */
+  fitDrawn(needed) {
+    this.setTextHeight(needed, Infinity);
+    requestAnimationFrame(() => this.setTextHeight(needed, this.height + Math.min(0, this.roomBelow())));
+  }
+
+  setTextHeight(needed, room) {
+    this.height = textHeight(needed, room, MOST_HEIGHT);
     this.scrolls = this.height < needed;
     this.element.dataset.captureWheel = this.scrolls; // Nodes 2.0 lets the wheel scroll it then
     this.element.style.height = this.element.style.maxHeight = `${this.height}px`;
-    if (this.height !== before) this.resizeNode();
   }
 
   resizeNode() {
@@ -75,19 +86,9 @@ class NodeText {
     return needed;
   }
 
-  /** What the node has to spare, and what is free below it. */
-  room() {
-    const { node } = this;
-    const others = (node.graph?.nodes ?? []).filter((other) => other !== node);
-    const spare = Math.max(0, node.size[1] - node.computeSize()[1]);
-    return (
-      spare +
-      roomBelow(
-        boxOf(node, this.element.offsetHeight),
-        others.map((other) => boxOf(other)),
-      ) -
-      AROUND
-    );
+  roomBelow() {
+    const others = (this.node.graph?.nodes ?? []).filter((other) => other !== this.node);
+    return roomBelow(boxOf(this.node), others.map(boxOf));
   }
 
   /** Ctrl+A marks this text alone; the graph's own keys do not act while the text has the focus. */
@@ -101,11 +102,10 @@ class NodeText {
   }
 }
 
-/** A node with its title, without `less` of its height; a node of Nodes 2.0 may be higher than its size says. */
-function boxOf({ id, pos, size }, less = 0) {
+/** A node with its title; a node of Nodes 2.0 may be higher than its size says. */
+function boxOf({ id, pos, size }) {
   const drawn = growsByItself() && document.querySelector(`[data-node-id="${id}"]`);
-  const height = drawn ? drawn.offsetHeight - less : size[1] + TITLE_HEIGHT;
-  return [pos[0], pos[1] - TITLE_HEIGHT, size[0], height];
+  return [pos[0], pos[1] - TITLE_HEIGHT, size[0], drawn ? drawn.offsetHeight : size[1] + TITLE_HEIGHT];
 }
 
 /** Lines on a node; no lines take an earlier text away. */
@@ -150,7 +150,7 @@ app.registerExtension({
       heights.set(this, this.size[1]);
     });
     after(nodeType, "onResize", function () {
-      texts.get(this)?.fit();
+      if (!growsByItself()) texts.get(this)?.fit();
     });
   },
 });

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 READ_BLOCK = 1 << 20  # samples
+FLAC_BYTES_MOST = 4  # of a sample
 LOSSLESS = frozenset({"flac", "alac", "wavpack", "tta", "ape"})
 WRITE_BLOCK = 16384  # samples; libsndfile's Vorbis encoder overflows its stack on one large block
 
@@ -113,9 +114,9 @@ def read(path: "str | os.PathLike", most_seconds: float = math.inf) -> Waveform:
     path = existing(path)
     try:
         with soundfile.SoundFile(path) as file:
-            wave, more = _samples(file, most_seconds)
+            wave, more = (_decode if _has_more(file, path) else _samples)(file, path, most_seconds)
     except soundfile.LibsndfileError:  # of another kind, damaged, or of an unknown length
-        wave, more = _decode(path, most_seconds)
+        wave, more = _decode(None, path, most_seconds)
     except TypeError as exc:  # soundfile takes a file named .raw for bare samples, and needs their rate
         raise UserError(
             f"{path}: is not sound that can be read (a .raw file does not name its rate); convert it to wav or flac"
@@ -129,7 +130,12 @@ def read(path: "str | os.PathLike", most_seconds: float = math.inf) -> Waveform:
     return wave
 
 
-def _samples(file: "SoundFile", most_seconds: float) -> tuple[Waveform, bool]:
+def _has_more(file: "SoundFile", path: Path) -> bool:
+    """Whether a FLAC file is larger than the samples of its header: then its header is wrong, or it holds a picture."""
+    return file.format == "FLAC" and path.stat().st_size > file.frames * file.channels * FLAC_BYTES_MOST
+
+
+def _samples(file: "SoundFile", path: Path, most_seconds: float) -> tuple[Waveform, bool]:
     """(at most so much of an open file [1, channels, N], whether it goes on). Read in blocks, as headers may lie."""
     rate_hz, blocks, left = file.samplerate, [], most_seconds * file.samplerate
     while left > 0 and len(block := file.read(int(min(READ_BLOCK, left)), dtype="float32", always_2d=True)):
@@ -140,7 +146,7 @@ def _samples(file: "SoundFile", most_seconds: float) -> tuple[Waveform, bool]:
     return wave, left <= 0 and file.tell() < file.frames
 
 
-def _decode(path: Path, most_seconds: float) -> tuple[Waveform, bool]:
+def _decode(file: "SoundFile | None", path: Path, most_seconds: float) -> tuple[Waveform, bool]:
     """The same by PyAV. Packets that cannot be decoded are left out."""
     import av
 
@@ -185,7 +191,8 @@ def _until(frames: "Iterable[AudioFrame]", most_seconds: float) -> "Iterator[Aud
 
 def _expected_seconds(stream: "AudioStream") -> float | None:
     """The length that a file's header promises, where it is exact: lossy formats estimate it."""
-    lossless = stream.codec_context.name in LOSSLESS or stream.codec_context.name.startswith("pcm_")
+    codec = "" if stream.codec_context is None else stream.codec_context.name
+    lossless = codec in LOSSLESS or codec.startswith("pcm_")
     return float(stream.duration * stream.time_base) if lossless and stream.duration else None
 
 

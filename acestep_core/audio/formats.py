@@ -1,4 +1,4 @@
-"""The formats of sound files: containers, bit depths, rates. No torch, so that a command line answers at once."""
+"""The formats of sound files: containers, bit depths, rates. No torch, so that a command line starts fast."""
 
 import os
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Loudness and peaks of waveforms [B, channels, N]: measured by ITU-R BS.1770, brought to a target, limited."""
+"""Loudness (ITU-R BS.1770) and peaks of waveforms [B, channels, N]: measured, normalised and limited."""
 
 import logging
 import math
@@ -14,16 +14,17 @@ from .waveform import Waveform
 
 logger = logging.getLogger(__name__)
 
-LIMITER_SECONDS = 0.005  # half of the window over which the limiter turns down before a peak and up after it
-LOUDNESS_BLOCK_SECONDS = 0.4  # what ITU-R BS.1770 measures in
+LIMITER_SECONDS = 0.005  # half of the limiter's window: its attack and its release
+LOUDNESS_BLOCK_SECONDS = 0.4  # the block length of ITU-R BS.1770
 LOUDNESS_CHANNELS_MOST = 5
 LOUDNESS_TOLERANCE_LU = 0.1
 SILENT_PEAK = 1e-30  # below it a gain would be infinite
 
 
 def loudness_lufs(wave: Waveform) -> tuple[float, ...]:
-    """Integrated loudness (ITU-R BS.1770) of each item; -inf for silence. Raises UserError under 0.4 s, and for more
-    channels than it is defined for.
+    """Integrated loudness (ITU-R BS.1770) of each item in LUFS; -inf for silence.
+
+    Raises UserError below 0.4 s and above 5 channels, for which it is not defined.
     """
     need("scipy")
     import pyloudnorm
@@ -40,14 +41,14 @@ def loudness_lufs(wave: Waveform) -> tuple[float, ...]:
 
 
 def normalise_peak(wave: Waveform, dbfs: float = PEAK_DBFS) -> Waveform:
-    """Each item at the same peak, louder or quieter, as the original does by default. Silence stays silence."""
+    """Each item scaled to a peak of `dbfs`, as the original does by default. Silence stays silence."""
     low, high = wave.samples.amin(dim=(1, 2), keepdim=True), wave.samples.amax(dim=(1, 2), keepdim=True)
     peak = torch.maximum(high, -low)
     return Waveform(wave.samples * torch.where(peak > SILENT_PEAK, 10 ** (dbfs / 20) / peak, 1.0), wave.sample_rate_hz)
 
 
 def normalise_loudness(wave: Waveform, lufs: float = LOUDNESS_LUFS, peak_dbfs: float = PEAK_DBFS) -> Waveform:
-    """Each item at `lufs`, peaks held under `peak_dbfs` by a limiter. Silence stays silence; the log tells a miss."""
+    """Each item at `lufs`, with a limiter at `peak_dbfs`. Silence stays silence; a missed target is a warning."""
     if not -70 <= lufs <= 0:
         raise UserError(f"loudness: got {lufs} LUFS, expected -70 to 0, such as {LOUDNESS_LUFS:g}")
     return Waveform(
@@ -59,18 +60,18 @@ def _louden(wave: Waveform, lufs: float, peak_dbfs: float) -> Waveform:
     gain_db, made, reached = 0.0, wave, loudness_lufs(wave)[0]
     if math.isinf(reached):
         return wave
-    for _ in range(6):  # the limiter takes loudness away, so the gain before it is found by trying
+    for _ in range(6):  # the limiter lowers the loudness, so the gain before it is found by iteration
         gain_db += lufs - reached
         made = limit(Waveform(wave.samples * 10 ** (gain_db / 20), wave.sample_rate_hz), peak_dbfs)
         reached = loudness_lufs(made)[0]
         if abs(reached - lufs) <= LOUDNESS_TOLERANCE_LU:
             return made
-    logger.warning("loudness: reached %.1f LUFS, not %.1f; more would crush this song", reached, lufs)
+    logger.warning("loudness: reached %.1f LUFS, not %.1f; the limiter allows no more for this song", reached, lufs)
     return made
 
 
 def limit(wave: Waveform, peak_dbfs: float = PEAK_DBFS) -> Waveform:
-    """Peaks held under `peak_dbfs` by a gain that moves smoothly before and after them, alike in all channels."""
+    """The waveform with a look-ahead limiter at `peak_dbfs`: one smooth gain for all channels."""
     ceiling = 10 ** (peak_dbfs / 20)
     if wave.samples.abs().max() <= ceiling:
         return wave
@@ -78,6 +79,6 @@ def limit(wave: Waveform, peak_dbfs: float = PEAK_DBFS) -> Waveform:
     peak = wave.samples.abs().amax(dim=1, keepdim=True).double()  # [B, 1, N]
     wanted = torch.where(peak > ceiling, ceiling / peak, 1.0)
     lowest = -functional.max_pool1d(-functional.pad(wanted, (reach, reach), value=1.0), 2 * reach + 1, stride=1)
-    # Each mean is over values that are none above the gain wanted at its centre, so the ceiling holds.
+    # No value under a mean is above the gain needed at its centre, so the ceiling holds.
     gain = functional.avg_pool1d(functional.pad(lowest, (reach, reach), mode="replicate"), 2 * reach + 1, stride=1)
     return Waveform((wave.samples * gain.to(wave.samples)).clamp(-ceiling, ceiling), wave.sample_rate_hz)

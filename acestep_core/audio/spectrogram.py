@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
 LOWEST_HZ = 20.0
-WINDOW_SECONDS = 0.085  # long enough to part the notes of a bass, short enough to part its strokes
+WINDOW_SECONDS = 0.085  # resolves the notes of a bass in frequency, and its strokes in time
 BANDS_MOST = 256  # with that window, more bands would be narrower than a bin
-BLOCK_FRAMES = 512  # spectra held at a time: 17 MB of a stereo song
-QUIETEST_TOP_DB = -80.0  # what is quieter than this throughout is shown as silence
+BLOCK_FRAMES = 512  # spectra in memory at a time: 17 MB of a stereo song
+QUIETEST_TOP_DB = -80.0  # a clip whose loudest spot is below it is shown as silence
 
 SIZE_PX = (128, 8192)
 FONT_SHARE = 40  # letters are so many times lower than the picture
@@ -47,7 +47,7 @@ COLOURS = (
 
 
 @lru_cache(maxsize=32)
-@torch.inference_mode(False)  # kept for whoever comes next, who may want gradients
+@torch.inference_mode(False)  # cached, and a later caller may need gradients
 def mel_bank(
     n_fft: int, n_mels: int, rate_hz: int, device: str = "cpu", highest_hz: float | None = None
 ) -> torch.Tensor:
@@ -57,7 +57,7 @@ def mel_bank(
     up = (freq - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
     down = (edges[2:, None] - freq) / (edges[2:] - edges[1:-1])[:, None]
     bank = torch.minimum(up, down).clamp(min=0)
-    empty = bank.sum(1) == 0  # a low band narrower than a bin listens to the nearest one
+    empty = bank.sum(1) == 0  # a low band narrower than a bin takes the nearest bin
     nearest = (freq[None] - edges[1:-1, None]).abs().argmin(1)
     bank[empty, nearest[empty]] = 1.0
     return bank.float().to(device)
@@ -95,9 +95,9 @@ def window_samples(seconds: float, rate_hz: int) -> int:
 
 
 def blocks(wave: Waveform, n_fft: int, hop: int, before: int):
-    """Yield (first frame, mean power of the channels [n_fft // 2 + 1, frames]) for all of a clip, a stretch at a time.
+    """Yield (first frame, mean power of the channels [n_fft // 2 + 1, frames]) for all of a clip, block by block.
 
-    Frame k begins `before` samples ahead of sample k * hop; there is silence on either side of the clip.
+    Frame k begins `before` samples before sample k * hop; the clip is padded with silence on both sides.
     """
     samples, length = wave.samples[:1], wave.samples.shape[-1]
     frames = 1 + (length - 1) // hop
@@ -110,7 +110,7 @@ def blocks(wave: Waveform, n_fft: int, hop: int, before: int):
 
 
 def mel_columns(wave: Waveform, columns: int, bands: int, highest_hz: float) -> torch.Tensor:
-    """Mean power in equal stretches of a clip, 1.0 for a full-scale sine. [1, C, N] → [bands, columns]"""
+    """Mean power in equal time spans of a clip, 1.0 for a full-scale sine. [1, C, N] → [bands, columns]"""
     n_fft, length = window_samples(WINDOW_SECONDS, wave.sample_rate_hz), wave.samples.shape[-1]
     hop = max(1, min(n_fft // 4, length // columns))
     total, count = torch.zeros(n_fft // 2 + 1, columns), torch.zeros(columns)
@@ -132,7 +132,7 @@ def _shades(power_columns: torch.Tensor, range_db: float) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class _Plot:
-    """Where on the picture the spectrum lies, in pixels, and what its edges stand for."""
+    """The place of the spectrum in the picture, in pixels, and the time and frequencies at its edges."""
 
     left: int
     top: int

@@ -57,7 +57,7 @@ def _remix(samples: torch.Tensor, channels: int) -> torch.Tensor:
         return samples.expand(-1, channels, -1)
     if channels == 1:
         return samples.mean(dim=1, keepdim=True)
-    if channels == 2:  # surround: left and right stay, what stands elsewhere is heard from both at -3 dB
+    if channels == 2:  # surround: left and right stay, every other channel goes to both at -3 dB
         return (samples[:, :2] + samples[:, 2:].sum(dim=1, keepdim=True) * 0.5**0.5) / (1 + (given - 2) * 0.5**0.5)
     raise UserError(f"channels: got {given} to be made {channels}, expected to make one or two of them")
 

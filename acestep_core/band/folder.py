@@ -14,7 +14,7 @@ from .voices import RATE_HZ
 
 
 def write_clips(folder: Path, seeds: Sequence[int], seconds: float, genre: str | None = None) -> Iterator[Path]:
-    """chiptune-2000000.flac and .txt for each seed, told as soon as both are there; what is there stays."""
+    """chiptune-2000000.flac and .txt for each seed, yielded as soon as both are written; existing files stay."""
     folder.mkdir(parents=True, exist_ok=True)
     for seed in seeds:
         sketch = Sketch.draw(seed, seconds, genre)

@@ -26,8 +26,8 @@ ROOM = {"drums": 0.05, "bass": 0.0, "keys": 0.12, "pad": 0.2, "lead": 0.22, "arp
 PUMPED = {"house": 0.55, "trance": 0.55, "techno": 0.4, "synthwave": 0.25}
 LOUDNESS_RMS = 0.16
 FADE_OUT_S = 0.25
-# Notes and strokes begin on a grid of 5 ms, which nobody hears: a vocoder whose frames are as long then makes the same
-# latents of the same note wherever it stands, and a small transformer has that much less to learn.
+# Notes and strokes begin on a grid of 5 ms, which is inaudible: a vocoder with frames of that length then gives equal
+# latents for equal notes, and a small transformer has less to learn.
 ONSET_GRID = 240
 
 

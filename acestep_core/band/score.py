@@ -1,4 +1,4 @@
-"""The notes: what each member of the band plays, bar by bar, from a `Sketch`. Times in beats, pitches in MIDI numbers.
+"""The notes of each member of the band, bar by bar, from a `Sketch`. Times in beats, pitches in MIDI numbers.
 
 Patterns are written on a grid of sixteenths (four to a beat), one string a drum: `x` a stroke, `o` a soft one.
 """

@@ -1,6 +1,6 @@
-"""What the band is about to play, drawn from a seed, and how a person would ask for it: `Sketch` → `Song`.
+"""The plan of a clip by the band, drawn from a seed, and the song that describes it: `Sketch` → `Song`.
 
-What a caption names is in the music and what it forbids is not; what it leaves open follows the genre.
+Instruments that a caption names are in the music, those that it forbids are not, and all others follow the genre.
 """
 
 from dataclasses import dataclass, replace
@@ -85,7 +85,7 @@ GENRES = {
     ),
 }
 
-# What pretraining leaves out, so that there is a style for adapters to learn. Drawn only where it is asked for.
+# Left out of pretraining, as styles for adapters; drawn only by name.
 UNHEARD = {
     "chiptune": Genre(
         ("chiptune", "8-bit", "video game music"),
@@ -205,7 +205,7 @@ def song_of(sketch: Sketch, variant: int = 0, complete: bool = False) -> Song:
     """The request that the sketch answers. Metadata is left open one time in eight, unless `complete`."""
     rng = np.random.default_rng([sketch.seed, 3, variant])
     text, _, _ = caption(sketch, variant)
-    told = Song(
+    song = Song(
         caption=text,
         bpm=sketch.bpm,
         key=sketch.key,
@@ -213,6 +213,6 @@ def song_of(sketch: Sketch, variant: int = 0, complete: bool = False) -> Song:
         seconds=max(10.0, sketch.seconds),
     )
     if complete:
-        return told
+        return song
     hidden = {name: None for name in ("bpm", "key", "time_signature") if rng.random() < 0.12}
-    return replace(told, **hidden)
+    return replace(song, **hidden)

@@ -1,7 +1,7 @@
 """One note of an instrument, one stroke of a drum: mono float32 `[N]` at 48 kHz, the same samples every time.
 
 Pitched voices are sums of harmonics with a decay of their own each, so nothing aliases; drums are swept sines and
-filtered noise from fixed seeds. `note` and `stroke` keep what they made: a clip is mostly additions.
+filtered noise from fixed seeds. `note` and `stroke` cache their results, so that a clip is mostly additions.
 """
 
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ def hz(midi: float) -> float:
 
 @lru_cache(maxsize=1024)
 def _tone(name: str, midi: int) -> np.ndarray:
-    """The longest note of a voice before its envelope; float16 halves what is kept."""
+    """The longest note of a voice before its envelope, in float16 to halve the cache."""
     voice = _KNOWN[name]
     t = np.arange(int(LONGEST_NOTE_S * RATE_HZ), dtype=np.float32) / RATE_HZ
     wobble = 1.0

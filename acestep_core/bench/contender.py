@@ -1,4 +1,4 @@
-"""One side of a comparison: what it computes, and the seconds, arithmetic and memory that this takes.
+"""One side of a comparison: its computation, and the seconds, operations and memory that this takes.
 
 `Apart` holds it in a process of its own, so that neither side's allocator serves the other.
 """
@@ -25,7 +25,7 @@ Run = Callable[[], torch.Tensor]
 
 
 class Contender:
-    """What `make(side=...)` gives, run under a gradient mode."""
+    """The computation that `make(side=...)` returns, run under a gradient mode."""
 
     def __init__(self, make: Callable[..., Run], side: str, device: torch.device, dtype: torch.dtype, mode: str):
         _hush()
@@ -34,10 +34,10 @@ class Contender:
         with self.mode():
             self.run = make(side=side)
         self._held = self._reserved() - others
-        return_freed_memory()  # what making random weights took is no part of what is measured
+        return_freed_memory()  # the memory used to make random weights is not measured
 
     def counted(self) -> tuple[numpy.ndarray, int]:
-        """What `first` gives, and the FLOPs it takes: two for each multiplication in a product or convolution."""
+        """The result of `first`, and its FLOPs: two for each multiplication in a product or convolution."""
         from torch.utils.flop_counter import FlopCounterMode
 
         counter = FlopCounterMode(display=False, custom_mapping=flop_counts())
@@ -46,7 +46,7 @@ class Contender:
         return made, counter.get_total_flops()
 
     def first(self) -> numpy.ndarray:
-        """What it gives; memory counts from here on."""
+        """The result; memory is measured from here on."""
         with self.mode():
             made = self.run()
         if self.device.type != "cuda":
@@ -60,7 +60,7 @@ class Contender:
             return time.perf_counter() - start
 
     def memory_bytes(self) -> int | None:
-        """The most held since `first`, or of a GPU in one more run; None where the system does not tell."""
+        """The peak since `first`, or of a GPU in one more run; None where the system does not report it."""
         if self.device.type != "cuda":
             return most_resident_bytes()
         before = self._reserved()  # by the other side too, where both are in one process
@@ -70,7 +70,7 @@ class Contender:
         return torch.cuda.max_memory_reserved(self.device) - before + self._held
 
     def _reserved(self) -> int:
-        """Bytes of a GPU that are held: what recorded passes keep for themselves is reserved, not allocated."""
+        """Bytes reserved on a GPU: recorded CUDA graphs reserve memory that does not count as allocated."""
         if self.device.type != "cuda":
             return 0
         torch.cuda.empty_cache()
@@ -114,8 +114,8 @@ class Apart:
         if self._process.is_alive():
             self._process.terminate()
 
-    def ask(self, method: str):
-        """What the contender's method gives."""
+    def call(self, method: str):
+        """The result of the contender's method."""
         try:
             self._pipe.send(method)
             answer = self._pipe.recv()
@@ -141,7 +141,7 @@ class Here:
     def __exit__(self, *exc):
         del self._contender
 
-    def ask(self, method: str):
+    def call(self, method: str):
         return getattr(self._contender, method)()
 
 
@@ -157,7 +157,7 @@ def _serve(pipe, keeps_freed_memory: bool, threads: int, *arguments):
             pipe.send(getattr(contender, method)())
     except EOFError:
         return
-    except Exception as exc:  # noqa: BLE001  the process that asked raises it
+    except Exception as exc:  # noqa: BLE001  the calling process raises it
         pipe.send(exc)
 
 

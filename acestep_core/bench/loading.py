@@ -32,7 +32,7 @@ class Loading:
     dtype: str
     seconds: float
     file_gb: float
-    memory_share: float | None  # None where the system does not tell
+    memory_share: float | None  # None where the system does not report it
     repeats: int
 
 
@@ -59,7 +59,7 @@ def _measured(layout: str, path: Path, dtype: "torch.dtype | None", repeats: int
     from ..checkpoints.load import load_stage_model
 
     size = read_checkpoint(path).size_bytes
-    load_stage_model(path, dtype=dtype)  # brings the file, and what is imported, into memory
+    load_stage_model(path, dtype=dtype)  # brings the file and all imports into memory
     seconds, taken = [], []
     for _ in range(repeats):
         gc.collect()

@@ -32,7 +32,7 @@ WHOLE_SECONDS = 60.0  # above it diffusers decodes in tiles: whole it takes half
 
 @dataclass(frozen=True)
 class Drawn:
-    """What a step is made of: latents [1, C, T], condition states [1, CONDITION_TOKENS, D], context [1, T, 2C]."""
+    """The inputs of a step: latents [1, C, T], condition states [1, CONDITION_TOKENS, D], context [1, T, 2C]."""
 
     latents: torch.Tensor
     states: torch.Tensor
@@ -146,20 +146,20 @@ def song(
     )
     numbers = itertools.count()
 
-    def asked() -> tuple[str, int]:
+    def request() -> tuple[str, int]:
         number = next(numbers)
         return f"calm piano and strings, take {number if changed else 0}", number
 
     if side == OURS:
         transformers = [(width, published.transformer(width, layers, device, dtype)) for width in widths]
-        return _our_song(transformers, tokenizer, *networks, seconds, asked)
-    return _their_song(published.transformer("2B", layers, device, dtype), tokenizer, *networks, seconds, asked)
+        return _our_song(transformers, tokenizer, *networks, seconds, request)
+    return _their_song(published.transformer("2B", layers, device, dtype), tokenizer, *networks, seconds, request)
 
 
-Asked = Callable[[], tuple[str, int]]  # the next song's caption and seed
+Request = Callable[[], tuple[str, int]]  # the next song's caption and seed
 
 
-def _our_song(transformers: Sequence[tuple], tokenizer, qwen, encoder, vae, seconds: float, asked: Asked) -> Run:
+def _our_song(transformers: Sequence[tuple], tokenizer, qwen, encoder, vae, seconds: float, request: Request) -> Run:
     silence = torch.zeros(1, PUBLISHED_LATENTS.channels, 1)
     models = [
         StageModel(width, network, encoder, silence, width.lower(), VARIANTS["turbo"], PUBLISHED_LATENTS.channels)
@@ -168,19 +168,19 @@ def _our_song(transformers: Sequence[tuple], tokenizer, qwen, encoder, vae, seco
     cascade = Cascade(models, TextEncoder(qwen, tokenizer), Vocoder(vae))
 
     def run() -> torch.Tensor:
-        caption, seed = asked()
+        caption, seed = request()
         return cascade.generate(Song(caption, seconds=seconds), seed=seed, steps=STEPS[len(models)]).samples
 
     return run
 
 
-def _their_song(transformer, tokenizer, qwen, encoder, vae, seconds: float, asked: Asked) -> Run:
+def _their_song(transformer, tokenizer, qwen, encoder, vae, seconds: float, request: Request) -> Run:
     pipeline = _pipeline(vae, qwen, tokenizer, transformer, encoder)
     if seconds > WHOLE_SECONDS:
         vae.enable_tiling()
 
     def run() -> torch.Tensor:
-        caption, seed = asked()
+        caption, seed = request()
         made = pipeline(
             caption,
             lyrics="[Instrumental]",

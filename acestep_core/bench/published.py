@@ -30,7 +30,7 @@ def transformer(width: str, layers: int | None, device: torch.device, dtype: tor
 def condition_encoder(device: torch.device, dtype: torch.dtype):
     from diffusers.pipelines.ace_step import AceStepConditionEncoder
 
-    # As it is where it was loaded, not to be taught; else silence would be heard anew for each song.
+    # As after loading, without gradients; else silence would be encoded again for each song.
     return _made(AceStepConditionEncoder, SEED + 1, device, dtype).requires_grad_(False)
 
 

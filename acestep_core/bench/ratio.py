@@ -1,4 +1,4 @@
-"""Two ways to compute the same thing, timed turn by turn: what else the machine does hits both."""
+"""Two ways to compute the same thing, timed by turns, so that other load on the machine slows both."""
 
 import statistics
 from collections.abc import Callable
@@ -22,7 +22,7 @@ class Ratio:
     max_difference: float | None = None  # None where both draw noise of their own
     repeats: int = 1
     theirs: str = "diffusers"
-    ours_gb: float | None = None  # the most memory held, weights included; None where the system does not tell
+    ours_gb: float | None = None  # the most memory held, weights included; None where the system does not report it
     theirs_gb: float | None = None
     gflop: float | None = None  # of ours, counted
     share: float | None = None  # of the rate that the machine reaches at our dtype, see Contender.flop_rate
@@ -48,12 +48,12 @@ def compare(
         place(make, OURS, *where, keeps_freed_memory=True) as ours,
         place(make, THEIRS, *where, keeps_freed_memory=False) as theirs,
     ):
-        (mine, flop), other = ours.ask("counted"), theirs.ask("first")
+        (mine, flop), other = ours.call("counted"), theirs.call("first")
         for _ in range(repeats):
             for side, contender in enumerate((ours, theirs)):
-                seconds[side].append(contender.ask("seconds"))
-        memory = ours.ask("memory_bytes"), theirs.ask("memory_bytes")
-        rate = ours.ask("flop_rate")
+                seconds[side].append(contender.call("seconds"))
+        memory = ours.call("memory_bytes"), theirs.call("memory_bytes")
+        rate = ours.call("flop_rate")
     quick, slow = (statistics.median(side) for side in seconds)
     return Ratio(
         name,

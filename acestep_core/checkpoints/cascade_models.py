@@ -1,6 +1,6 @@
 """Which models make a cascade: names and paths -> the checkpoints of its stages, its text encoder and its vocoder.
 
-No torch: a wrong name, a missing file or a mixed-up cascade is told before anything is loaded. Letters only name slots
+No torch: a wrong name, a missing file or a mixed-up cascade raises before anything is loaded. Letters only name slots
 here; behind this file a cascade is any number of stages.
 """
 
@@ -148,7 +148,7 @@ def _beside(stage: Checkpoint, part: str, folders: Iterable[str], local: Iterabl
 
 
 def _check_widths(found: CascadeModels, stages: list[Checkpoint]):
-    """All stages, the vocoder and the text encoder must fit: told by shapes, before weights are read."""
+    """Raises CheckpointError unless the shapes of all stages, of the vocoder and of the text encoder fit together."""
     channels = _width(read_checkpoint(found.vocoder.path), "vae", "decoder.conv1.weight_v")
     text_width = _width(read_checkpoint(found.text.path), "text_encoder", "embed_tokens.weight")
     for model, stage in zip(found.stages, stages, strict=True):

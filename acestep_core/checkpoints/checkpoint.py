@@ -1,4 +1,4 @@
-"""What a path holds: its layout, its parts (networks) and their geometry, from headers and configs alone.
+"""Checkpoint: the layout of a path, its parts (networks) and their geometry, from headers and configs alone.
 
 `read_checkpoint` understands original folders, diffusers folders (a whole pipeline or one component), ComfyUI's split
 files and all-in-one files, and refuses everything else with the reason.

@@ -19,7 +19,7 @@ _BELONG = "get the file and the config.json that belong together"
 
 @dataclass(frozen=True)
 class Rule:
-    """What a value must be, in words and as a test."""
+    """A requirement on a value, in words and as a test."""
 
     expected: str
     holds: Callable[[Any], bool]

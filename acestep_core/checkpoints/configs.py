@@ -125,7 +125,7 @@ def stage_config_from_shapes(parts: Mapping[str, Shapes], path: Path) -> dict:
     config = {"model_type": "acestep", **inner, **main}
     config |= {key: value for key, value in encoder.items() if value != main[key.removeprefix("encoder_")]}
     if encoder["encoder_hidden_size"] == main["hidden_size"]:
-        del config["encoder_hidden_size"]  # its presence tells the families apart
+        del config["encoder_hidden_size"]  # its presence marks an XL
     for part in ("audio_tokenizer", "audio_token_detokenizer"):
         if part in parts:
             own = geometry_of(part, parts[part], path)

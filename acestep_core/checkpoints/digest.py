@@ -1,4 +1,4 @@
-"""Digests of model files: few digits that tell, without reading gigabytes, whether a model is still the same one."""
+"""Digests of model files: they show whether a model is still the same one, without reading gigabytes."""
 
 import hashlib
 from collections.abc import Iterable
@@ -40,7 +40,7 @@ def _files_digest(states: tuple[tuple[Path, int, int], ...]) -> str:
 def model_digest(path: Path, kind: str) -> str:
     """Twelve hex digits for a model's weights, config and tokenizer. Raises CheckpointError, OSError.
 
-    `kind` is what it is loaded as: "stage", "text" or "vocoder". The same model in another layout has another digest.
+    `kind` is the part it is loaded as: "stage", "text" or "vocoder". In another layout a model has another digest.
     """
     checkpoint = read_checkpoint(path)
     weights = sorted({info.file for part in _PARTS[kind] for info in checkpoint.part(part).tensors.values()})

@@ -1,4 +1,4 @@
-"""The geometry of the published networks, told by diffusers' and transformers' own arguments: the one table of it."""
+"""The one table of the geometry of the published networks, as arguments of diffusers' and transformers' classes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

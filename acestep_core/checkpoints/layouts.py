@@ -22,7 +22,7 @@ PART_PREFIX = {  # in the original layout
 }
 NULL_CONDITION = "null_condition_emb"  # has no prefix in the original layout, belongs to the condition encoder here
 
-# What ComfyUI may put before the original names; an all-in-one file has one for each of its models.
+# Prefixes that ComfyUI may put before the original names; an all-in-one file has one for each of its models.
 STAGE_PREFIXES = ("", "model.diffusion_model.", "diffusion_model.")
 VAE_PREFIXES = ("", "vae.", "first_stage_model.")
 TEXT_PREFIXES = (
@@ -163,7 +163,7 @@ def _below(names: Mapping[str, T], prefix: str) -> dict[str, T]:
 def split_file(names: Mapping[str, T]) -> dict[str, dict[str, T]]:
     """All parts that a single safetensors file holds, in any layout: part -> diffusers name -> value; {} if none.
 
-    Parts: the four of a stage model, "vae" and "text_encoder". What belongs to no part comes back as part "".
+    Parts: the four of a stage model, "vae" and "text_encoder". Names of no part come back as part "".
     """
     parts: dict[str, dict[str, T]] = {}
     stage = _prefix_of(names, STAGE_PREFIXES, "decoder.condition_embedder.weight")

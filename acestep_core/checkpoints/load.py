@@ -16,8 +16,7 @@ from .locate import find, find_here
 from .networks import SILENCE_BUFFER, build
 from .registry import DEFAULT_TEXT, KNOWN, STAGE, TEXT, VOCODER
 from .silence import stage_silence
-from .tokenizer_check import check_tokenizer, special_tokens
-from .weights import read_json
+from .tokenizer_files import read_tokenizer, special_tokens
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderOobleck
@@ -58,7 +57,7 @@ def load_stage_model(
     checkpoint = read_checkpoint(local.path)
     channels = checkpoint.part("transformer").tensors["proj_out_conv.weight"].shape[1]
     checkpoint.part("condition_encoder")
-    if only != "transformer":  # said once of a model whose networks are read apart
+    if only != "transformer":  # warns once, where the networks of a model are read apart
         _say_if_guessed(checkpoint)
     found = stage_silence(checkpoint, channels, silence, folders)
     read = (*STAGE_PARTS, *parts) if only is None else (only, *parts)
@@ -109,16 +108,10 @@ def load_text_encoder(
 def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     """The tokenizer of a folder, exactly as its tokenizer.json has it. Raises CheckpointError."""
     settle_torchaudio()
-    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
-    file = folder / "tokenizer.json"
-    check_tokenizer(read_json(file), file)
-    special = special_tokens(folder / "tokenizer_config.json")
-    try:
-        return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_file(str(file)), **special)
-    except Exception as exc:  # noqa: BLE001  tokenizers has no class of its own for a file that it cannot read
-        raise CheckpointError(f"{file} cannot be read as a tokenizer ({exc}); download it again") from exc
+    tokenizer = read_tokenizer(folder / "tokenizer.json")
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special_tokens(folder / "tokenizer_config.json"))
 
 
 def load_vae(name_or_path: str | Path, *, device: Device = "cpu", dtype: Dtype = None) -> "AutoencoderOobleck":

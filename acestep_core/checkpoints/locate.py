@@ -71,7 +71,7 @@ def find(name_or_path: str | Path, kind: str = STAGE, folders: Sequence[Path | s
     for path in (given, *(f / n for f in models_folders(folders) for n in (name, f"{name}.safetensors"))):
         if os.path.exists(path):  # unlike Path.exists, it is False for a name too long for a file
             name = path.stem if path.suffix == ".safetensors" else path.resolve().name
-            return LocalModel(name, path.absolute())  # a bare name would be a known model's to whoever reads it next
+            return LocalModel(name, path.absolute())  # absolute, as a bare name would be read as a known model's
     raise CheckpointError(_absent(known) if known else _unknown(name, kind))
 
 
@@ -133,7 +133,7 @@ def is_complete(place: Path) -> bool:
 
 
 def state_of(path: Path) -> tuple[tuple[Path, int, int], ...]:
-    """Each file of a model with its size and time of change, which tell when it is another one."""
+    """The path, size and time of change of each file of a model: they change when a file does."""
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     return tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
 
@@ -205,7 +205,7 @@ def _published_places(known: KnownModel, entered: Mapping[Path, frozenset[str]])
 
 
 def _in_hub_cache(known: KnownModel) -> Iterator[Path]:
-    from huggingface_hub import try_to_load_from_cache  # a look into a folder, no network
+    from huggingface_hub import try_to_load_from_cache  # reads a folder, no network
 
     mark = "model_index.json" if "model_index.json" in known.files else "config.json"
     file = "/".join(filter(None, (known.path, mark if known.files else "")))

@@ -1,7 +1,7 @@
 """A part on disk -> a network in memory, each weight held once.
 
 The module is built with its parameters on the meta device, then takes the file's own memory-mapped tensors; where
-another device or dtype is asked for, they are converted one at a time. Buffers that are in no file (rotary
+another device or dtype is wanted, they are converted one at a time. Buffers that are in no file (rotary
 tables, quantiser levels) are made by the constructors as ever, in full precision, and are not cast.
 """
 

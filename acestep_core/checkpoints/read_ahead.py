@@ -29,4 +29,4 @@ def _read(path: Path) -> None:
             while file.read(_PIECE_BYTES):
                 pass
     except OSError:
-        return  # whoever loads it will say what is wrong
+        return  # loading it raises the error

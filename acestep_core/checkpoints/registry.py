@@ -42,7 +42,7 @@ class KnownModel:
 
     @property
     def patterns(self) -> tuple[str, ...]:
-        """What to fetch from the repository."""
+        """Patterns of the names to download from the repository."""
         return tuple(f"{self.path}/{file}" if self.path else file for file in self.files) or (self.path,)
 
 

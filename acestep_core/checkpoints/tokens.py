@@ -5,14 +5,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import CheckpointError
 from ..prompt import lyrics_prompt, text_prompt
 from ..song import Song
 from .checkpoint import read_checkpoint
 from .load import tokenizer_folder
 from .locate import find, state_of
 from .registry import DEFAULT_TEXT, TEXT
-from .weights import read_json
+from .tokenizer_files import read_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -29,10 +28,4 @@ def count_tokens(song: Song, name_or_path: str | Path = DEFAULT_TEXT, folders: S
 
 @lru_cache(TOKENIZERS_KEPT)
 def _tokenizer(file: Path, state: tuple) -> "Tokenizer":
-    from tokenizers import Tokenizer
-
-    read_json(file)  # says it when the file is missing or broken
-    try:
-        return Tokenizer.from_file(str(file))
-    except Exception as exc:  # noqa: BLE001  tokenizers has no class of its own for a file that it cannot read
-        raise CheckpointError(f"{file} cannot be read as a tokenizer ({exc}); download it again") from exc
+    return read_tokenizer(file)

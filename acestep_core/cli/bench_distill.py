@@ -1,4 +1,4 @@
-"""`acestep-cascade bench distill`: what a student of the embedded family owes to its teacher."""
+"""`acestep-cascade bench distill`: what distillation gains over training a small model alone."""
 
 import argparse
 import json
@@ -7,16 +7,16 @@ from tempfile import TemporaryDirectory
 
 from ..console import Console
 from ..errors import UserError
-from ..evaluation.distilling import CLIPS, JUDGED, STEPS, TEACHER, judge
+from ..evaluation.distilling import CLIPS, MEASURED, STEPS, TEACHER, measure
 from ..system.folders import user_path
 
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
     parser.set_defaults(run=run)
-    parser.description = f"Distill a small student of {TEACHER} and hold it against ones that learnt without a teacher."
+    parser.description = f"Distill a small student of {TEACHER} and compare it with ones trained without a teacher."
     parser.add_argument("--work", metavar="FOLDER", help="for clips and students, which stay; clips are played once")
-    parser.add_argument("--clips", type=int, default=CLIPS, metavar="N", help=f"to learn from (default {CLIPS})")
-    parser.add_argument("--judged", type=int, default=JUDGED, metavar="N", help=f"clips to judge on (default {JUDGED})")
+    parser.add_argument("--clips", type=int, default=CLIPS, metavar="N", help=f"to train on (default {CLIPS})")
+    parser.add_argument("--judged", type=int, default=MEASURED, metavar="N", help=f"to measure on (default {MEASURED})")
     parser.add_argument("--steps", type=int, default=STEPS, metavar="N", help=f"of each student (default {STEPS})")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.add_argument("-q", "--quiet", action="store_true", help="no notes")
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace, console: Console):
             raise UserError(f"--{name}: got {getattr(arguments, name)}, expected at least 1")
     with TemporaryDirectory() as temporary:
         work = user_path(arguments.work or temporary)
-        rows = judge(work, arguments.clips, arguments.judged, arguments.steps, console)
+        rows = measure(work, arguments.clips, arguments.judged, arguments.steps, console)
     if arguments.json:
         console.result(json.dumps(rows))
         return

@@ -1,4 +1,4 @@
-"""`acestep-cascade bench lora`: how far an adapter of the embedded cascade moves it towards a style it never heard."""
+"""`acestep-cascade bench lora`: how far an adapter moves the embedded cascade towards a style it was not trained on."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from ..console import Console
 from ..errors import UserError
-from ..evaluation.style import CLIPS, PRESERVE, SECONDS, SONGS, STRENGTH, judge
+from ..evaluation.style import CLIPS, PRESERVE, SECONDS, SONGS, STRENGTH, measure_style
 from ..system.folders import user_path
 from .parser import build_parser
 
@@ -22,12 +22,12 @@ TRAINING = (
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
     parser.set_defaults(run=run)
-    parser.description = f"Train an adapter of {MODEL} on clips of a style that it never heard, and measure both."
-    parser.add_argument("--work", metavar="FOLDER", help="for clips and adapter, kept; goes on with what is there")
-    parser.add_argument("--clips", type=int, default=CLIPS, metavar="N", help=f"to learn from (default {CLIPS})")
+    parser.description = f"Train an adapter of {MODEL} on clips of a style that it does not know, and measure both."
+    parser.add_argument("--work", metavar="FOLDER", help="for clips and adapter; a training there is resumed")
+    parser.add_argument("--clips", type=int, default=CLIPS, metavar="N", help=f"to train on (default {CLIPS})")
     parser.add_argument("--songs", type=int, default=SONGS, metavar="N", help=f"of each kind (default {SONGS})")
     parser.add_argument(
-        "--strength", type=float, default=STRENGTH, metavar="S", help=f"at which it is worn (default {STRENGTH:g})"
+        "--strength", type=float, default=STRENGTH, metavar="S", help=f"of the adapter (default {STRENGTH:g})"
     )
     parser.add_argument(
         "--preserve", type=float, default=PRESERVE, metavar="P", help=f"as in train lora (default {PRESERVE:g})"
@@ -42,7 +42,9 @@ def run(arguments: argparse.Namespace, console: Console):
             raise UserError(f"--{name}: got {getattr(arguments, name)}, expected at least 2")
     with TemporaryDirectory() as temporary:
         work = user_path(arguments.work or temporary)
-        figures = judge(work, arguments.clips, arguments.songs, arguments.strength, arguments.preserve, console, _train)
+        figures = measure_style(
+            work, arguments.clips, arguments.songs, arguments.strength, arguments.preserve, console, _train
+        )
     if arguments.json:
         console.result(json.dumps(figures))
         return
@@ -51,7 +53,7 @@ def run(arguments: argparse.Namespace, console: Console):
 
 
 def _train(folder: Path, adapter: Path, preserve: float, console: Console):
-    """Learns as a user would: by the command `train lora`."""
+    """Trains as a user would: by the command `train lora`."""
     words = ["train", "lora", str(folder), "--model", MODEL, "--output", str(adapter), *TRAINING]
     words += ["--preserve", f"{preserve:g}"]
     arguments = build_parser(words).parse_args(words)
@@ -59,7 +61,7 @@ def _train(folder: Path, adapter: Path, preserve: float, console: Console):
 
 
 class _Notes(Console):
-    """For a command within another, whose result is none of the outer one's."""
+    """The console of a command within another: its results become notes."""
 
     def result(self, line: str):
         self.note(line)

@@ -1,7 +1,7 @@
-"""`acestep-cascade bench tiny`: what the embedded cascade is worth, measured on captions and seeds it never saw.
+"""`acestep-cascade bench tiny`: the quality of the embedded cascade on captions and seeds that it was not trained on.
 
-Clips of the band from held-out seeds are the truth: the vocoder is held against them, and what the cascade makes of
-their captions is heard by `listen.py` and compared with them. No figure is left out.
+Clips of the band from held-out seeds are the truth: the vocoder's output is compared with them, and tempo, key and
+instruments of songs of their captions are estimated (`evaluation/listening.py`) and compared with them.
 """
 
 import argparse
@@ -17,7 +17,7 @@ SONGS, SECONDS = 32, 16.0
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
     parser.set_defaults(run=run)
-    parser.description = "Measure a cascade of the tiny family on captions and seeds that training never saw."
+    parser.description = "Measure a cascade of the tiny family on captions and seeds that it was not trained on."
     parser.add_argument("--models", metavar="NAME", default="tiny", help="tiny (default), or a folder of the same form")
     parser.add_argument("--songs", type=int, default=SONGS, metavar="N", help=f"how many captions (default {SONGS})")
     parser.add_argument("--only", action="append", choices=("vocoder", "songs", "cascade"), help="repeatable")
@@ -34,13 +34,13 @@ def run(arguments: argparse.Namespace, console: Console):
     if arguments.songs < 1:
         raise UserError(f"--songs: got {arguments.songs}, expected at least 1")
     target = check_destination(arguments.card) if arguments.card else None
-    from ..evaluation import embedded_family as verdict
+    from ..evaluation.embedded_family import card, evaluate
 
     clock = Clock()
     wanted = tuple(arguments.only or ("vocoder", "songs", "cascade"))
     settings = {name: getattr(arguments, name) for name in ("steps", "boundaries", "guidance")}
     settings = {name: value for name, value in settings.items() if value is not None}
-    figures = verdict.judge(arguments.models, arguments.songs, SECONDS, wanted, settings, console)
+    figures = evaluate(arguments.models, arguments.songs, SECONDS, wanted, settings, console)
     console.note(f"measured in {clock.seconds:.0f} s")
     if arguments.json:
         console.result(json.dumps(figures))
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace, console: Console):
         for name, value in figures.items():
             console.result(f"{name:<44} {value if isinstance(value, str | int) else format(value, '.4g')}")
     if target:
-        write_whole(target, verdict.card(figures).encode())
+        write_whole(target, card(figures).encode())
 
 
 def _numbers(kind: type):

@@ -27,7 +27,7 @@ from ..spec import (
 )
 from ..system.files import existing
 from .arguments import numbers, several, texts
-from .orders import STDOUT, Order, orders_of
+from .orders import STDOUT, Order, named, orders_of
 
 _EPILOG = """\
 files: -o names the file, and replaces a file of that name. Without -o, or where -o is a folder, the file is named after
@@ -166,10 +166,11 @@ def generate(arguments: argparse.Namespace, console: Console):
     if any(order.path is None for order in orders):
         _check_stdout()
     for order in orders:
-        for clip in (*(order.settings.reference or ()), order.settings.continue_from):
-            if clip is not None:
-                existing(clip)
-        _adapters(order.settings)
+        with named(order.place):
+            for clip in (*(order.settings.reference or ()), order.settings.continue_from):
+                if clip is not None:
+                    existing(clip)
+            _adapters(order.settings)
     _make(orders, arguments, console)
 
 
@@ -193,7 +194,8 @@ def _make(orders: list[Order], arguments: argparse.Namespace, console: Console):
         if models != order.settings.model_names:
             models = order.settings.model_names
             console.busy("loading models ...")
-            cascade = _load(order.settings, arguments)
+            with named(order.place):
+                cascade = _load(order.settings, arguments)
         digests = _digests(cascade, order, console)
         clock = Clock()
         wave = _play(cascade, order, console)

@@ -31,7 +31,8 @@ _SONG_OPTIONS = ("caption", "seconds", "lyrics", "language", "bpm", "key", "time
 @dataclass(frozen=True)
 class Order:
     """One song to be made. `path`: None is stdout; without `replaces` a file of that name stays, and another name is
-    found. `digests`: those of the models and adapters that made the song before, by slot and by adapter.
+    found. `digests`: those of the models and adapters that made the song before, by slot and by adapter. `place`: the
+    file, and the line, that the song and its settings are from.
     """
 
     song: Song
@@ -39,6 +40,7 @@ class Order:
     path: Path | None
     replaces: bool = True
     digests: Mapping[str, str] = field(default_factory=dict)
+    place: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def orders_of(arguments: argparse.Namespace) -> list[Order]:
     orders = []
     for number, request in enumerate(requests, start=1):
         suffix = f"_{number}" if len(requests) > 1 and request.output is None else ""
-        with _named(request.place):
+        with named(request.place):
             orders += _numbered(request, arguments, suffix, [order.path for order in orders if order.replaces])
     return orders
 
@@ -81,13 +83,13 @@ def _numbered(request: _Request, arguments: argparse.Namespace, suffix: str, tak
             _check_untaken(path, taken)
             taken.append(path)
         settings = dataclasses.replace(request.settings, seed=seed)
-        orders.append(Order(request.song, settings, path, replaces, request.digests))
+        orders.append(Order(request.song, settings, path, replaces, request.digests, request.place))
     return orders
 
 
 @contextlib.contextmanager
-def _named(place: str | None) -> Iterator[None]:
-    """Errors within begin with the name of the file, and the line, that the song is from."""
+def named(place: str | None) -> Iterator[None]:
+    """User errors within begin with the name of the file, and the line, that the song is from."""
     try:
         yield
     except UserError as exc:
@@ -122,7 +124,7 @@ def _of_lines(arguments: argparse.Namespace) -> list[_Request]:
 
 def _of_json(text: str, place: str, arguments: argparse.Namespace) -> _Request:
     given = parse_json_object(text, place, remedy='write an object such as {"caption": "lo-fi"}')
-    with _named(place):
+    with named(place):
         seed, output = given.pop("seed", None), given.pop("output", None)
         if not isinstance(output, str | None):
             raise UserError(f"output: got {shown(output)}, expected the name of a file in quotes")
@@ -141,7 +143,7 @@ def _of_tags(made: TaggedSong, arguments: argparse.Namespace) -> _Request:
             f"{arguments.from_file}: was made in ComfyUI by {makers}; "
             "drop it there to get its graph again, or name models here (--models tiny) to make its song with those"
         )
-    with _named(arguments.from_file):
+    with named(arguments.from_file):
         song, settings = _overridden(asdict(made.song), arguments), _changed(made.settings, arguments)
         kept = {
             name: digest

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
+from ..spec import TRAINING_DTYPE_NAMES
 from ..system.folders import user_path
 from ..training.folders import folders
 from ..training.progress import check_steps
@@ -65,7 +66,7 @@ def add_models(group: "argparse._ArgumentGroup", dtype_help: str):
     group.add_argument("--text-encoder", metavar="NAME")
     group.add_argument("--vocoder", metavar="NAME")
     group.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: the GPU where there is one)")
-    group.add_argument("--dtype", choices=["fp32", "bf16"], help=dtype_help)
+    group.add_argument("--dtype", choices=TRAINING_DTYPE_NAMES, help=dtype_help)
 
 
 def given(arguments: argparse.Namespace, names: tuple[str, ...]) -> dict[str, object]:
@@ -102,5 +103,5 @@ def lone_stage(found: "CascadeModels", option: str, name: str) -> "LocalModel":
 
 
 def dataset_lines(dataset: "Dataset", left_out) -> list[str]:
-    """What of a dataset is left out, which files were read as what, and notes."""
+    """Lines on the clips left out, the readings of files, and notes."""
     return [*map(str, left_out), *dataset.remarks]

@@ -1,5 +1,5 @@
-"""The measurements behind `acestep-cascade bench lora`: does an adapter make what it learnt, and are other styles still
-what they were? Clips and songs are `[2, N]` at 48 kHz; no caption or seed here was learnt from.
+"""The measurements behind `acestep-cascade bench lora`: how near an adapter comes to its style, and how much it changes
+other styles. Clips and songs are `[2, N]` at 48 kHz; no caption or seed here was trained on.
 """
 
 from pathlib import Path
@@ -17,30 +17,30 @@ from ..models.velocity import prepare
 from ..tiny_recipe.spectral import mel_distance_db
 from ..training.objective import flow_times
 from ..training.settings import LoraSettings, with_own_times
-from .embedded_family import Truth, frechet, heard, make, truth
+from .embedded_family import Truth, accuracy, frechet, make, truth
 
 STYLE_SEEDS, OTHER_SEEDS = 2_000_500, 1_000_500  # the first ones
 MEASURED_TIMES = 4  # of each clip
 
 
 def measure(adapter: Path, strength: float, songs: int, seconds: float, genre: str, console) -> dict[str, float]:
-    """What the embedded cascade makes of captions of a style, and of others, without an adapter of L and with it."""
+    """Figures on songs of a style's captions, and of others, by the embedded cascade without and with an adapter."""
     cascade = Cascade.load("tiny", dtype="fp32")
     style = [truth(STYLE_SEEDS + i, seconds, genre) for i in range(songs)]
     others = [truth(OTHER_SEEDS + i, seconds) for i in range(songs)]
-    worn = {"lora": [f"L={adapter}:{strength:g}"]}
+    adapted = {"lora": [f"L={adapter}:{strength:g}"]}
 
-    def play(asked: list[Truth], name: str, first_seed: int = 0, **settings) -> list[torch.Tensor]:
+    def play(truths: list[Truth], name: str, first_seed: int = 0, **settings) -> list[torch.Tensor]:
         made = []
-        for number, wish in enumerate(asked):
-            made.append(make(cascade, wish, first_seed + number, **settings))
-            console.bar(name, number + 1, len(asked), 0.0)
+        for number, one in enumerate(truths):
+            made.append(make(cascade, one, first_seed + number, **settings))
+            console.bar(name, number + 1, len(truths), 0.0)
         return made
 
-    before, after = play(style, genre), play(style, f"{genre}, worn", **worn)
-    others_before, others_after = play(others, "others"), play(others, "others, worn", **worn)
+    before, after = play(style, genre), play(style, f"{genre}, adapted", **adapted)
+    others_before, others_after = play(others, "others"), play(others, "others, adapted", **adapted)
     other_seed = play(others, "other seeds", songs)
-    real, real_others = ([asked.wave for asked in asked_for] for asked_for in (style, others))
+    real, real_others = ([one.wave for one in truths] for truths in (style, others))
     return {
         **losses(cascade, style, adapter, strength),
         "songs of the style, distance to it: before": frechet(real, before),
@@ -55,36 +55,36 @@ def measure(adapter: Path, strength: float, songs: int, seconds: float, genre: s
     }
 
 
-def _as_asked(kind: str, asked: list[Truth], before: list, after: list) -> dict[str, float]:
+def _as_asked(kind: str, truths: list[Truth], before: list, after: list) -> dict[str, float]:
     figures = {}
-    for name, then, now in zip(("tempo", "key", "instruments"), heard(asked, before), heard(asked, after)):
+    for name, then, now in zip(("tempo", "key", "instruments"), accuracy(truths, before), accuracy(truths, after)):
         figures |= {f"{kind}, {name} as asked: before": then, f"{kind}, {name} as asked: after": now}
     return figures
 
 
 @torch.no_grad()
-def losses(cascade: Cascade, asked: list[Truth], adapter: Path, strength: float) -> dict[str, float]:
-    """Mean flow-matching loss of L on its own stretch, on the clips, without the adapter and with it."""
+def losses(cascade: Cascade, truths: list[Truth], adapter: Path, strength: float) -> dict[str, float]:
+    """Mean flow-matching loss of L at its own flow times, on the clips, without and with the adapter."""
     model, text, vocoder = (cascade.pool[part] for part in (cascade.stages[0], TEXT, VOCODER))
-    stretch = with_own_times(LoraSettings(), "L", model.defaults)
-    times = flow_times(model.defaults, stretch.start, stretch.end).spread(MEASURED_TIMES)
-    dressed, _ = apply_adapter(model, read_adapter(adapter), strength)
+    own = with_own_times(LoraSettings(), "L", model.defaults)
+    times = flow_times(model.defaults, own.start, own.end).spread(MEASURED_TIMES)
+    adapted, _ = apply_adapter(model, read_adapter(adapter), strength)
     sums = {"before": 0.0, "after": 0.0}
-    for number, wish in enumerate(asked):
-        music = vocoder.encode(_waveform(wish.wave))
+    for number, one in enumerate(truths):
+        music = vocoder.encode(_waveform(one.wave))
         start = noise([number], *music.shape[1:])
-        condition = encode_condition(model, text.encode(wish.song), music.shape[-1])
-        for name, worn in zip(sums, (model, dressed)):
-            velocity = prepare(worn.transformer, condition)
+        condition = encode_condition(model, text.encode(one.song), music.shape[-1])
+        for name, stage in zip(sums, (model, adapted)):
+            velocity = prepare(stage.transformer, condition)
             for t in times:
                 error = velocity(t * start + (1 - t) * music, t) - (start - music)
-                sums[name] += float(error.square().mean()) / (len(times) * len(asked))
+                sums[name] += float(error.square().mean()) / (len(times) * len(truths))
     return {f"loss on clips of the style: {name}": loss for name, loss in sums.items()}
 
 
 @torch.no_grad()
 def through(vocoder, clips: list[torch.Tensor]) -> list[torch.Tensor]:
-    """Clips as they come back from the vocoder: no song can be nearer than these."""
+    """Clips encoded and decoded by the vocoder: no song can be nearer to the band's clips than these."""
     return [vocoder.decode(vocoder.encode(_waveform(clip))).samples[0, :, : clip.shape[-1]] for clip in clips]
 
 

@@ -1,8 +1,9 @@
-"""`acestep-cascade bench distill`: what a student of the embedded family owes to its teacher.
+"""`acestep-cascade bench distill`: what distillation gains over training a small model alone.
 
-One student, one set of clips, one order of crops: distilled (a cut of the teacher, taught by its velocity and by the
-music), by one of the two alone, and from nothing by the music for as much time as distilling takes. All are judged on
-clips of the band that neither they nor the teacher ever learnt from, within their stretch of flow time.
+One student, one set of clips, one order of crops: distilled (the pruned teacher, trained to match its velocity and
+the music's), trained to match one of the two alone, and from random weights to match the music's for as much time as
+distilling takes. All are measured on clips of the band that neither they nor the teacher were trained on, at their flow
+times.
 """
 
 import shutil
@@ -13,16 +14,16 @@ from pathlib import Path
 from ..console import Console
 
 TEACHER, SECONDS = "tiny-m", 10.0
-LEARNT_SEEDS, JUDGED_SEEDS = 3_000_000, 3_600_000  # and those that follow
-CLIPS, JUDGED, STEPS = 96, 16, 120
-# Those that took each beginning furthest in so few steps, on clips other than those judged.
+TRAINED_SEEDS, MEASURED_SEEDS = 3_000_000, 3_600_000  # and those that follow
+CLIPS, MEASURED, STEPS = 96, 16, 120
+# The best for each beginning in so few steps, on clips other than those measured on.
 LEARNING_RATES, WARM_UP = {"teacher": 2e-3, "nothing": 6e-3}, 20
-TIMES = 4  # of each clip judged
+TIMES = 4  # of each clip
 
 
-def judge(work: Path, clips: int, judged: int, steps: int, console: Console) -> dict[str, tuple]:
-    """Name of a student -> its steps, the CPU seconds they took, and its two losses: squared distance of its velocity
-    to the teacher's and to that of the music.
+def measure(work: Path, clips: int, measured: int, steps: int, console: Console) -> dict[str, tuple]:
+    """Name of a student -> its steps, their CPU seconds, and two losses: squared distances of its velocity to the
+    teacher's and to the music's.
     """
     from ..band.folder import write_clips
     from ..checkpoints.load import load_stage_model, load_text_encoder, load_vocoder
@@ -34,26 +35,26 @@ def judge(work: Path, clips: int, judged: int, steps: int, console: Console) -> 
     teacher, vocoder = load_stage_model(TEACHER), load_vocoder("tiny-vocoder")
     preparation = Preparation(teacher, load_text_encoder("tiny-text"), vocoder, work / "cache", SECONDS)
     sets = []
-    for name, first, count in (("learnt", LEARNT_SEEDS, clips), ("judged", JUDGED_SEEDS, judged)):
+    for name, first, count in (("learnt", TRAINED_SEEDS, clips), ("judged", MEASURED_SEEDS, measured)):
         for _ in write_clips(work / name, range(first, first + count), SECONDS):
             pass
         sets.append(prepare_examples(preparation, read_dataset(work / name), None, lambda number: None)[0])
-        console.note(f"{count} clips to be {name} are prepared")
+        console.note(f"{count} clips prepared in {name}")
     times = stage_times(teacher.defaults, LAST_SLOT, steps=1)
     bench = _Bench(teacher, vocoder.latents, *sets, work, times[0], times[-1], console)
-    rows = {"cut, never taught": (untaught := bench.row("teacher", "teacher", 0))}
-    rows["distilled: cut, by teacher and music"] = distilled = bench.row("teacher", "both", steps)
-    rows["cut, by the teacher"] = bench.row("teacher", "teacher", steps)
-    rows["cut, by the music"] = plain = bench.row("teacher", "music", steps)
-    as_long = max(1, round(steps * distilled[1] / max(plain[1] - untaught[1], 1e-3)))
-    rows["from nothing, for as much time as distilling"] = bench.row("nothing", "music", as_long)
-    rows[f"the teacher, {TEACHER}"] = (0, 0.0, *bench.judge(teacher.transformer))
+    rows = {"pruned, untrained": (untrained := bench.row("teacher", "teacher", 0))}
+    rows["distilled: pruned, by teacher and music"] = distilled = bench.row("teacher", "both", steps)
+    rows["pruned, by the teacher"] = bench.row("teacher", "teacher", steps)
+    rows["pruned, by the music"] = plain = bench.row("teacher", "music", steps)
+    as_long = max(1, round(steps * distilled[1] / max(plain[1] - untrained[1], 1e-3)))
+    rows["from random weights, for as much time as distilling"] = bench.row("nothing", "music", as_long)
+    rows[f"the teacher, {TEACHER}"] = (0, 0.0, *bench.losses(teacher.transformer))
     return rows
 
 
 class _Bench:
-    def __init__(self, teacher, latents, learnt, judged, work: Path, start: float, end: float, console: Console):
-        self.teacher, self.latents, self.learnt, self.judged = teacher, latents, learnt, judged
+    def __init__(self, teacher, latents, train_set, measured, work: Path, start: float, end: float, console: Console):
+        self.teacher, self.latents, self.train_set, self.measured = teacher, latents, train_set, measured
         self.work, self.start, self.end, self.console = work, start, end, console
 
     def row(self, begin: str, match: str, steps: int) -> tuple[int, float, float, float]:
@@ -73,16 +74,16 @@ class _Bench:
         )
         began = time.process_time()
         work = self.work / f"{begin}-{match}-{steps}"
-        shutil.rmtree(work, ignore_errors=True)  # of an earlier run, which would take no time
-        student = Distiller(self.teacher, self.learnt, self.latents, work, settings, intervals=Intervals(0, 0))
+        shutil.rmtree(work, ignore_errors=True)  # of an earlier run: a finished training takes no time
+        student = Distiller(self.teacher, self.train_set, self.latents, work, settings, intervals=Intervals(0, 0))
         for _ in islice(student.run(), steps):
             pass
         seconds = time.process_time() - began
-        figures = self.judge(student.network.eval())
-        self.console.note(f"begun from {begin}, taught by {match}, {steps} steps: {seconds:.0f} s, {figures}")
+        figures = self.losses(student.network.eval())
+        self.console.note(f"begin {begin}, match {match}, {steps} steps: {seconds:.0f} s, {figures}")
         return steps, seconds, *figures
 
-    def judge(self, network) -> tuple[float, float]:
+    def losses(self, network) -> tuple[float, float]:
         """Mean squared distance of the velocity to the teacher's, and to noise - music."""
         import torch
 
@@ -92,14 +93,14 @@ class _Bench:
 
         times = flow_times(self.teacher.defaults, self.start, self.end).spread(TIMES)
         losses = []
-        for number, example in enumerate(self.judged):
+        for number, example in enumerate(self.measured):
             music = example.latents
             with torch.no_grad():
                 condition = example.condition(self.teacher, music.shape[-1])
                 student, teacher = (prepare(net, condition) for net in (network, self.teacher.transformer))
                 for index, t in enumerate(times):
-                    draw = torch.Generator().manual_seed(seed_of("judged", number, index))
-                    noise = torch.randn(music.shape, generator=draw)
+                    rng = torch.Generator().manual_seed(seed_of("judged", number, index))
+                    noise = torch.randn(music.shape, generator=rng)
                     x_t = t * noise + (1 - t) * music
                     made, wanted = student(x_t, t), teacher(x_t, t)
                     losses.append([float((made - goal).square().mean()) for goal in (wanted, noise - music)])

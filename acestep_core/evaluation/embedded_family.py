@@ -21,12 +21,12 @@ from ..tiny_recipe.spectral import log_mel, mel_distance_db, pitch_image
 from . import listening as listen
 
 RATE_HZ = 48_000
-MEASURED_TIMES = 4  # of each stretch, the middles of its quarters
+MEASURED_TIMES = 4  # of each stage, the middles of its quarters
 
 
 @dataclass(frozen=True)
 class Truth:
-    """A held-out request, what it names and forbids, and the band's own answer."""
+    """A held-out song, the instruments that its caption names and forbids, and the band's own clip."""
 
     sketch: Sketch
     song: Song
@@ -35,15 +35,15 @@ class Truth:
     wave: torch.Tensor  # [2, N]
 
 
-def judge(models, songs: int, seconds: float, wanted, settings: dict, console) -> dict:
-    """All figures asked for; `console` is told what goes on."""
+def evaluate(models, songs: int, seconds: float, wanted, settings: dict, console) -> dict:
+    """The figures of the groups in `wanted`, with notes on the console."""
     cascade = Cascade.load(models, dtype="fp32")
     truths = [truth(FIRST_HELD_OUT_SEED + i, seconds) for i in range(songs)]
     console.note(f"{songs} held-out clips played")
     figures = {"held-out captions": songs} | ceiling(truths)
     if "vocoder" in wanted:
         figures |= vocoder_figures(cascade, truths)
-        console.note("vocoder judged")
+        console.note("vocoder measured")
     if "songs" in wanted:
         made = []
         for number, asked in enumerate(truths):
@@ -79,11 +79,12 @@ def _key_right(asked: Truth, wave: torch.Tensor) -> bool:
 
 
 def _roles_right(asked: Truth, wave: torch.Tensor) -> list[bool]:
-    heard = listen.instruments(wave)
-    return [heard[role] for role in asked.named] + [not heard[role] for role in asked.forbidden]
+    found = listen.instruments(wave)
+    return [found[role] for role in asked.named] + [not found[role] for role in asked.forbidden]
 
 
-def heard(truths: list[Truth], waves: list[torch.Tensor]) -> tuple[float, float, float]:
+def accuracy(truths: list[Truth], waves: list[torch.Tensor]) -> tuple[float, float, float]:
+    """Shares of waveforms whose estimated tempo, key and instruments are those of the truth."""
     pairs = list(zip(truths, waves))
     tempo = _share([_tempo_right(asked, wave) for asked, wave in pairs if "drums" in asked.named])
     roles = _share([right for asked, wave in pairs for right in _roles_right(asked, wave)])
@@ -91,8 +92,8 @@ def heard(truths: list[Truth], waves: list[torch.Tensor]) -> tuple[float, float,
 
 
 def ceiling(truths: list[Truth]) -> dict:
-    """How often the listener is right about the band itself."""
-    tempo, key, roles = heard(truths, [asked.wave for asked in truths])
+    """How often the estimates are right on the band's own clips."""
+    tempo, key, roles = accuracy(truths, [asked.wave for asked in truths])
     return {
         "listener on real clips: tempo": tempo,
         "listener on real clips: key": key,
@@ -136,7 +137,7 @@ def _correlation(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def song_figures(truths: list[Truth], made: list[torch.Tensor]) -> dict:
-    tempo, key, roles = heard(truths, made)
+    tempo, key, roles = accuracy(truths, made)
     return {
         "songs: tempo within 4 % of the asked": tempo,
         "songs: key as asked, or its relative": key,
@@ -154,7 +155,7 @@ def determinism(cascade: Cascade, asked: Truth, first: torch.Tensor, settings: d
 
 @torch.no_grad()
 def losses(cascade: Cascade, truths: list[Truth], count: int = 12) -> dict:
-    """Flow-matching loss of every stage model on every stretch of t that a stage plays, on held-out clips."""
+    """Flow-matching loss of every stage model at the times of every stage, on held-out clips."""
     vocoder, text = cascade.pool[VOCODER], cascade.pool[TEXT]
     stretches = [(stage.times[0], stage.times[-1]) for _, stage in cascade.plan()]
     middles = (np.arange(MEASURED_TIMES) + 0.5) / MEASURED_TIMES
@@ -177,8 +178,8 @@ def losses(cascade: Cascade, truths: list[Truth], count: int = 12) -> dict:
 
 
 def distances(cascade: Cascade, truths: list[Truth], settings: dict, console, count: int = 16) -> dict:
-    """Fréchet distance of log-mel frames between real clips and songs: the cascade, and each model alone for as much
-    arithmetic.
+    """Fréchet distance of log-mel frames between the band's clips and songs: by the cascade, and by each model alone
+    with as many operations.
     """
     truths = truths[:count]
     real = [asked.wave for asked in truths]
@@ -192,12 +193,12 @@ def distances(cascade: Cascade, truths: list[Truth], settings: dict, console, co
         rest = {name: value for name, value in settings.items() if name == "guidance"}
         songs = [make(alone, asked, number, steps=(steps,), **rest) for number, asked in enumerate(truths)]
         figures[f"{DISTANCE}{letter} alone ({steps} steps)"] = frechet(real, songs)
-        console.note(f"{letter} alone judged")
+        console.note(f"{letter} alone measured")
     return figures
 
 
 def _cost(model) -> float:
-    """Arithmetic of one step, in parameters times tokens a frame."""
+    """Operations of one step, in parameters times tokens a frame."""
     return sum(p.numel() for p in model.transformer.layers.parameters()) / model.transformer.config.patch_size
 
 
@@ -222,7 +223,7 @@ def _gaussian(waves: list[torch.Tensor]) -> tuple[np.ndarray, np.ndarray]:
 
 DISTANCE = "distance to real: "
 
-# What the family must reach: a figure, its bound, and whether it must lie below it.
+# Bounds for the family: figure, bound, whether it must lie below it.
 GATES = (
     ("vocoder: log-mel distance (dB)", 4.0, True),
     ("songs: tempo within 4 % of the asked", 0.8, False),
@@ -231,45 +232,45 @@ GATES = (
 
 
 def card(figures: dict) -> str:
-    """The model card: what the family is, which gates it passes, and every figure."""
+    """The model card: a description of the family, the bounds that it meets, and every figure."""
     rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in figures.items())
     gates = "\n".join(_gate(figures[name], name, bound, below) for name, bound, below in GATES if name in figures)
     return CARD.format(rows=rows, gates="\n".join(filter(None, (gates, _cascade_line(figures)))))
 
 
 def _cascade_line(figures: dict) -> str:
-    """Whether the cascade comes nearer to real clips than the best of its models at equal cost."""
+    """A line on whether the cascade comes nearer to the band's clips than the best of its models at equal cost."""
     alone = {name: value for name, value in figures.items() if name.startswith(DISTANCE) and "alone" in name}
     if not alone:
         return ""
     best, cascade = min(alone, key=alone.get), figures[f"{DISTANCE}L→M→S"]
-    verdict = "earns its place" if cascade < alone[best] else "does **not** earn its place"
-    return f"- {DISTANCE}the cascade {cascade:.3g}, {best.removeprefix(DISTANCE)} {alone[best]:.3g}: it {verdict}"
+    result = "is nearer" if cascade < alone[best] else "is **not** nearer"
+    return f"- {DISTANCE}the cascade {cascade:.3g}, {best.removeprefix(DISTANCE)} {alone[best]:.3g}: it {result}"
 
 
 def _gate(value: float, name: str, bound: float, below: bool) -> str:
     passed = value <= bound if below else value >= bound
-    asked = f"{'at most' if below else 'at least'} {bound:g}"
-    return f"- {name}: {value:.3g}, asked {asked}: **{'met' if passed else 'not met'}**"
+    bound_text = f"{'at most' if below else 'at least'} {bound:g}"
+    return f"- {name}: {value:.3g}, required {bound_text}: **{'met' if passed else 'not met'}**"
 
 
 CARD = """# The embedded cascade `tiny`
 
 Three music transformers, L, M and S, with a text encoder and a vocoder of their own, in the layout of the published
 ACE-Step 1.5 models and run by the same code. They were trained from nothing by `acestep-cascade train tiny` on music
-that a procedural band of this project plays (`acestep_core/training/band`), and are MIT like the rest. (M and S last
-learnt on a GPU, by the same losses in batches four times as large.)
+that a procedural band of this project plays (`acestep_core/band`), and are MIT like the rest. (M and S were last
+trained on a GPU, with the same losses in batches four times as large.)
 
 They know the band's world: house, techno, trance, synthwave, hip hop, lo-fi, funk, rock, ambient and reggae; six moods;
 drums, bass, keys, pads, leads and arpeggios; 60 to 180 bpm; all major and minor keys. They do not sing.
 
 ## Measured
 
-On captions and seeds that training never saw (`acestep-cascade bench tiny`). Tempo and key are heard by
-`acestep_core/training/listen.py`; its rows on real clips are the ceiling of the rows on songs. The log-mel distance is
-the mean absolute difference of 80 mel bands in dB with a floor of -70 dB. Tempo counts captions that name drums; half
-and double count as wrong. Distances are Fréchet distances of log-mel frames; a model alone runs as many steps as cost
-what the cascade costs.
+On captions and seeds that were not trained on (`acestep-cascade bench tiny`). Tempo and key are estimated by
+`acestep_core/evaluation/listening.py`; its rows on real clips are the ceiling of the rows on songs. The log-mel
+distance is the mean absolute difference of 80 mel bands in dB with a floor of -70 dB. Tempo counts captions that name
+drums; half and double count as wrong. Distances are Fréchet distances of log-mel frames; a model alone runs as many
+steps as have the cost of the cascade.
 
 {gates}
 

@@ -1,8 +1,8 @@
-"""What a listener would say of a clip: its tempo, its key, who plays. Waveforms `[2, N]` at 48 kHz, float32.
+"""Estimates of a clip's tempo, key and instruments, from the sound alone. Waveforms `[2, N]` at 48 kHz, float32.
 
-Told nothing of what was asked for. The key is plain signal processing; tempo and instruments are heard by two small
-networks that were fitted on clips of the band (`fit_ears`). How often they are right on clips of the band that they
-were not fitted on is the ceiling of every figure measured with them, and `measure.py` prints it beside those.
+The key is plain signal processing; tempo and instruments are estimated by two small networks that were fitted on clips
+of the band (`fit_ears`). Their accuracy on other clips of the band is the ceiling of every figure measured with them,
+and `acestep-cascade bench tiny` prints it beside those.
 """
 
 from functools import lru_cache
@@ -54,18 +54,18 @@ def candidates() -> np.ndarray:
 
 
 def chroma(wave: torch.Tensor) -> np.ndarray:
-    """How much of each pitch class sounds between A1 and A5, each frame weighing the same. [12]"""
+    """The share of each pitch class between A1 and A5, frames weighted equally. [12]"""
     spectrum = power(wave.mean(0, keepdim=True), 16_384, 4_096)[0]
     freq = np.linspace(0, RATE_HZ / 2, spectrum.shape[0])
     pitch = 69 + 12 * np.log2(np.maximum(freq, 1) / 440)
-    heard = (pitch > 32.5) & (pitch < 81)
-    level = spectrum.sqrt().numpy()[heard]
-    # Only bins that stand out: noise of drums lifts all alike.
+    inside = (pitch > 32.5) & (pitch < 81)
+    level = spectrum.sqrt().numpy()[inside]
+    # Only peaks: drums lift all bins alike.
     floor = np.median(level, axis=0, keepdims=True)
     level = np.maximum(level - 2 * floor, 0)
     classes = np.zeros((12, level.shape[1]))
-    nearest = np.round(pitch[heard]).astype(int)
-    weight = np.maximum(1 - 2.5 * np.abs(pitch[heard] - nearest), 0)
+    nearest = np.round(pitch[inside]).astype(int)
+    weight = np.maximum(1 - 2.5 * np.abs(pitch[inside] - nearest), 0)
     np.add.at(classes, nearest % 12, level * weight[:, None])
     classes /= classes.sum(0, keepdims=True) + 1e-6
     return classes.mean(1)
@@ -73,16 +73,16 @@ def chroma(wave: torch.Tensor) -> np.ndarray:
 
 def key(wave: torch.Tensor) -> tuple[int, bool]:
     """Tonic (0 is C) and whether it is minor: the best correlation with the 24 turned profiles."""
-    heard, best = chroma(wave), (-2.0, 0, False)
+    found, best = chroma(wave), (-2.0, 0, False)
     for minor, profile in ((False, PROFILES["major"]), (True, PROFILES["minor"])):
         for tonic in range(12):
-            fit = np.corrcoef(np.roll(profile, tonic), heard)[0, 1]
+            fit = np.corrcoef(np.roll(profile, tonic), found)[0, 1]
             best = max(best, (fit, tonic, minor))
     return best[1], best[2]
 
 
 def same_or_relative(tonic: int, minor: bool, asked_tonic: int, asked_minor: bool) -> bool:
-    """Relative keys share their notes, so a chroma can hardly tell them apart."""
+    """Whether two keys are the same or relative, which share their notes and hence nearly their chroma."""
     home = (tonic + 3) % 12 if minor else tonic
     asked = (asked_tonic + 3) % 12 if asked_minor else asked_tonic
     return home == asked
@@ -114,7 +114,7 @@ def _network(features: np.ndarray, name: str) -> np.ndarray:
 
 
 def tempo_bpm(wave: torch.Tensor) -> float:
-    """The tempo at which drums are heard, from 56 to 190."""
+    """The estimated tempo of the drums, from 56 to 190."""
     octaves = np.log2(candidates() / 110)
     prior = _ears()["tempo.prior"]
     score = _network(tempo_features(wave), "tempo")[:, 0] + prior[0] * octaves + prior[1] * octaves**2
@@ -122,15 +122,15 @@ def tempo_bpm(wave: torch.Tensor) -> float:
 
 
 def instruments(wave: torch.Tensor) -> dict[str, bool]:
-    """Which roles of the band are heard."""
+    """Role of the band -> whether it is estimated to play."""
     return dict(zip(ROLES, (_network(instrument_features(wave), "roles") > 0).tolist()))
 
 
-def fit_ears(heard: list[tuple[torch.Tensor, float | None, frozenset[str]]]) -> None:
+def fit_ears(clips: list[tuple[torch.Tensor, float | None, frozenset[str]]]) -> None:
     """Fits both networks on (wave, tempo where there are drums, roles that play) and writes them beside this file."""
     from safetensors.numpy import save_file
 
-    played = [(tempo_features(wave), bpm) for wave, bpm, _ in heard if bpm]
+    played = [(tempo_features(wave), bpm) for wave, bpm, _ in clips if bpm]
     x, bpm = np.stack([features for features, _ in played]), np.array([bpm for _, bpm in played])
     octaves = torch.from_numpy(np.log2(candidates() / 110)).float()
     near = torch.from_numpy(-(((np.log2(bpm)[:, None] - np.log2(candidates())) / 0.02) ** 2)).float().softmax(1)
@@ -139,8 +139,8 @@ def fit_ears(heard: list[tuple[torch.Tensor, float | None, frozenset[str]]]) -> 
         score = made[..., 0] + prior[0] * octaves + prior[1] * octaves**2
         return -(near * score.log_softmax(1)).sum(1).mean()
 
-    roles = torch.tensor([[float(role in playing) for role in ROLES] for _, _, playing in heard])
-    y = np.stack([instrument_features(wave) for wave, _, _ in heard])
+    roles = torch.tensor([[float(role in playing) for role in ROLES] for _, _, playing in clips])
+    y = np.stack([instrument_features(wave) for wave, _, _ in clips])
     ears = _fit("tempo", x, 8, 1, tempo_loss)
     ears |= _fit("roles", y, 24, len(ROLES), lambda made, _: F.binary_cross_entropy_with_logits(made, roles))
     save_file(ears, EARS)

@@ -77,7 +77,7 @@ class GenerationSettings:
 @dataclass(frozen=True)
 class TaggedSong:
     """A song file's tags. `models` are the names of the models that made it: by slot if `generate` made it, else in
-    order. `digests` tell which files those were, by the same names; empty for files of version 0.1.0.
+    order. `digests` identify their files, by the same names; empty in files of version 0.1.0.
     """
 
     song: Song

@@ -1,9 +1,8 @@
-"""A model wears adapters: a new model over the same weights, whose adapted layers add what the adapters learnt.
+"""Applies adapters: a new model over the same weights, whose adapted layers add the adapters' branches.
 
 A layer in adapters computes base(x) + sum of strength * branch(x), x [B, N, in] for a Linear and [B, in, T] for a
-convolution. The base's weights are never touched, so the model that was there before stays as it is, to the bit: to
-take an adapter off is to use that model. Every branch is the difference from the bare base, so adapters add up in any
-order.
+convolution. The base's weights are never changed, so the model without the adapter stays as it is, to the bit. Every
+branch is the difference from the bare base, so adapters add up in any order.
 
 Strength s of an adapter with a magnitude (DoRA) is W + s (V - W), with V the fully adapted weight: on a straight line
 from the base to it, as with every other kind.
@@ -34,13 +33,13 @@ _SHOWN = 12
 
 @dataclass(frozen=True)
 class Report:
-    """What became of an adapter on a model: paths of layers that wear it, the file's keys that found no layer."""
+    """The result of applying an adapter: paths of the adapted layers, the file's keys that found no layer."""
 
     adapter: str
     strength: float
     matched: tuple[str, ...]
     unmatched: tuple[str, ...]
-    scale: str  # at full strength, and where it is from
+    scale: str  # at full strength, and where it was found
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -55,7 +54,7 @@ class Report:
 
 
 def apply_adapter(model: "StageModel", adapter: Adapter, strength: float = 1.0) -> tuple["StageModel", Report]:
-    """The model wearing one more adapter, and what matched. Raises UserError where it was trained on another base.
+    """The model with one more adapter applied, and what matched. Raises UserError where it was trained on another base.
 
     The model that was given stays as it is and shares all its weights with the new one.
     """
@@ -68,7 +67,7 @@ def apply_adapter(model: "StageModel", adapter: Adapter, strength: float = 1.0) 
         return model, report
     transformer = share(model.transformer)
     for path in matched:
-        replace(transformer, path, dressed(layers[path], adapter.modules[path], strength))
+        replace(transformer, path, adapted(layers[path], adapter.modules[path], strength))
     return dataclasses.replace(model, transformer=transformer), report
 
 
@@ -86,27 +85,27 @@ def scale_text(adapter: Adapter) -> str:
     return f"scale {_range(adapter.scales)} ({', '.join(parts)}{'; ' if parts else ''}{adapter.scale_source})"
 
 
-def adaptable(transformer: nn.Module) -> dict[str, "nn.Linear | nn.Conv1d | Dressed"]:
+def adaptable(transformer: nn.Module) -> dict[str, "nn.Linear | nn.Conv1d | AdaptedLayer"]:
     """Path -> layer, of all layers that an adapter can be for."""
     return dict(_adaptable(transformer, ""))
 
 
 def _adaptable(module: nn.Module, path: str) -> Iterable[tuple[str, nn.Module]]:
     for name, child in module.named_children():
-        if isinstance(child, (*_ADAPTABLE, Dressed)):
+        if isinstance(child, (*_ADAPTABLE, AdaptedLayer)):
             yield f"{path}{name}", child
         else:
             yield from _adaptable(child, f"{path}{name}.")
 
 
-def dressed(layer: nn.Module, delta: Delta, strength: float) -> "Dressed":
+def adapted(layer: nn.Module, delta: Delta, strength: float) -> "AdaptedLayer":
     """The layer with one more adapter on it; its own module stays as it is."""
-    base, branches = (layer.base, layer.branches) if isinstance(layer, Dressed) else (layer, ())
-    return Dressed(base, (*branches, Branch(base, delta, strength)))
+    base, branches = (layer.base, layer.branches) if isinstance(layer, AdaptedLayer) else (layer, ())
+    return AdaptedLayer(base, (*branches, Branch(base, delta, strength)))
 
 
-class Dressed(nn.Module):
-    """A Linear or Conv1d and the branches of the adapters on it. Whoever reads its weight sees the base's."""
+class AdaptedLayer(nn.Module):
+    """A Linear or Conv1d and the branches of the adapters on it. Its weight and other attributes are the base's."""
 
     def __init__(self, base: nn.Module, branches: Iterable["Branch"]):
         super().__init__()
@@ -128,7 +127,7 @@ class Dressed(nn.Module):
 
 
 class Branch(nn.Module):
-    """What one adapter adds to a layer's output: strength * (V - W) x, with V the fully adapted weight.
+    """One adapter's addition to a layer's output: strength * (V - W) x, with V the fully adapted weight.
 
     Its tensors are buffers, so that they move with the model; they take the dtype and device of what comes in.
     """
@@ -136,7 +135,7 @@ class Branch(nn.Module):
     def __init__(self, base: nn.Module, delta: Delta, strength: float):
         super().__init__()
         self.strength = strength
-        # A gain is near 1: what it is more than that would be lost in half precision.
+        # A gain is near 1: in half precision its difference from 1 would be lost.
         more = None if delta.magnitude is None else _gain(base.weight, delta) - 1
         delta = dataclasses.replace(delta, magnitude=None)
         for name, tensor in tensors_of(delta).items():
@@ -170,7 +169,7 @@ def branch_copies(transformer: nn.Module) -> int:
 
 
 def _gain(weight: torch.Tensor, delta: Delta) -> torch.Tensor:
-    """What rescales the rows [out, 1] or columns [1, in] of the adapted weight to the magnitude; float32."""
+    """The factors that rescale rows [out, 1] or columns [1, in] of the adapted weight to the magnitude; float32."""
     adapted = unquantised(weight.detach()).float() + delta.weight().to(weight.device).reshape(weight.shape)
     axes = [axis for axis in range(weight.dim()) if axis != (0 if delta.magnitude.shape[1] == 1 else 1)]
     norm = torch.linalg.vector_norm(adapted, dim=axes)

@@ -1,4 +1,4 @@
-"""Which transformer an adapter was trained on, told by the shapes of the layers it adapts. No torch.
+"""The transformer on which an adapter was trained, by the shapes of the layers it adapts. No torch.
 
 A shape is a layer's rows and columns, [out, in] of a Linear and [out, in * k] of a convolution.
 """
@@ -100,7 +100,7 @@ def bases_of(shapes: Shapes) -> tuple[str, ...]:
 
 
 def describe(shapes: Shapes) -> str:
-    """The base by its name, or what can be said of an unknown one."""
+    """The base by its name, or by its width if it is unknown."""
     names = bases_of(shapes) if shapes else ()
     if names:
         return " or ".join(names)

@@ -1,4 +1,4 @@
-"""What an adapter adds to one layer's weight: low rank (LoRA), Kronecker (LoKr) or Hadamard (LoHa) products.
+"""The delta of an adapter to one layer's weight: low rank (LoRA), Kronecker (LoKr) or Hadamard (LoHa) products.
 
 Weights are [out, in] or [out, in, k]. A *delta* has rows and columns, [out, in * k], since files may hold the
 kernel of a convolution flattened. With a magnitude (DoRA), the adapted weight V = W + delta is rescaled to it, along
@@ -86,8 +86,9 @@ class Kronecker:
 
 
 def as_peft_multiplies(delta: Kronecker) -> Kronecker:
-    """What PEFT trained where a product of a convolution is whole, [c, d, k]: it lays w1 along columns and kernel, not
-    along rows and columns, and takes what comes of it for rows and columns after all.
+    """The delta that PEFT's own code applies for a convolution's LoKr with an undecomposed w2 [c, d, k].
+
+    PEFT computes kron(w1, w2) over all axes and reshapes the result to [rows, columns, kernel].
     """
     if len(delta.w2) > 1 or delta.w2[0].dim() < 3:
         return delta

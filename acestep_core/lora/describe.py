@@ -1,11 +1,11 @@
-"""What an adapter is, told to a person: its layout, base, rank and scale, and what its file says of its training."""
+"""Describes an adapter in lines of text: its layout, base, rank and scale, and the facts in its file."""
 
 from .adapter import Adapter
 from .layouts import is_known
 
 
 def rows_of(adapter: Adapter) -> dict[str, object]:
-    """Name -> value of all that its tensors and its layout tell."""
+    """Name -> value of what its tensors and its layout show."""
     foreign = [path for path in adapter.modules if not is_known(path)]
     return {
         "file": str(adapter.path),
@@ -22,10 +22,10 @@ def rows_of(adapter: Adapter) -> dict[str, object]:
 
 
 def lines_of(adapter: Adapter) -> list[str]:
-    """One line each, those that say something; last what the file tells of itself."""
+    """One line for each value that is not empty; the facts in its file come last, "(stated)" where both have a name."""
     rows = rows_of(adapter)
-    told = {f"{name} (told)" if name in rows else name: value for name, value in adapter.facts.items()}
-    shown = {name: _shown(value) for name, value in {**rows, **told}.items()}
+    stated = {f"{name} (stated)" if name in rows else name: value for name, value in adapter.facts.items()}
+    shown = {name: _shown(value) for name, value in {**rows, **stated}.items()}
     return [f"{name:<15} {value}" for name, value in shown.items() if value]
 
 

@@ -1,4 +1,4 @@
-"""What an adapter's file tells of itself: trigger words, the base it was trained on, settings of its training."""
+"""Facts in an adapter's file: trigger words, the base it was trained on, settings of its training."""
 
 from collections.abc import Mapping
 

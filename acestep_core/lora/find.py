@@ -1,4 +1,4 @@
-"""Where adapters are, and what a user asks of them: "L=warm.safetensors:0.8" -> stage, file, strength. No torch.
+"""Finds and lists adapters, and reads "L=warm.safetensors:0.8" as stage, file and strength. No torch.
 
 An adapter is a .safetensors file or a folder with one in it. By name it is looked for in the folders given by the
 caller, then in the folder `loras` of every models folder of this machine (see checkpoints.locate), then among those
@@ -35,7 +35,7 @@ _STAGE = re.compile(r"(?P<stage>[A-Za-z]|\d+)=(?P<rest>.+)")
 
 @dataclass(frozen=True)
 class Lora:
-    """An adapter to wear: a file, a folder or a name, how strongly, and on which stage ("l", "m", "s" or a number from
+    """An adapter to apply: a file, a folder or a name, its strength, and on which stage ("l", "m", "s" or a number from
     1; None is every stage that it fits). Raises UserError for a strength that is no finite number.
     """
 
@@ -125,7 +125,7 @@ def why_not(name: str, folders: Sequence[Path | str] = ()) -> str | None:
 
 
 def weights_file(path: Path) -> Path:
-    """The one file with an adapter's weights. Raises UserError where there is none, or it cannot be told."""
+    """The one file with an adapter's weights. Raises UserError where there is none, or several."""
     if not path.is_dir():
         return path
     for folder in (path, path / "adapter"):

@@ -38,7 +38,7 @@ _PEFT_FORM, _ANY_FORM = (
     for parts in (_PEFT_PARTS, _PARTS)
 )
 
-# What other kinds of adapters call their tensors, and what they are.
+# Names of tensors in other kinds of adapters, and the kinds.
 _OTHERS = (
     (r"oft_|boft_", "OFT"),
     (r"\.diff(_b)?$|\.w_norm$|\.b_norm$", "a full difference of weights"),
@@ -98,7 +98,7 @@ _FLAT_NUMBERED = re.compile(r"layers_([0-9]{1,4})_(.+)")
 
 @dataclass(frozen=True)
 class Key:
-    """What a key of a file means. `path` is as in diffusers' transformer; one that none has stays as it was."""
+    """The meaning of a key of a file. `path` is as in diffusers' transformer; a path unknown there stays as it is."""
 
     layout: str
     path: str

@@ -1,7 +1,7 @@
 """PEFT's rank_pattern and alpha_pattern: values by the names of layers, or by regular expressions.
 
-A key holds for a layer of that name, or whose name ends in it after a dot. PEFT takes every key for a regular
-expression; as a file is a stranger's, only expressions that match in bounded time are read here.
+A key holds for layers of that name, and for layers with names that end in it after a dot. PEFT takes every key for a
+regular expression; as a file is a stranger's, only expressions that match in bounded time are read here.
 """
 
 import math

@@ -1,7 +1,7 @@
 """PEFT's settings of a LoKr, from which PEFT makes layers of the same shapes; those it could not make are refused.
 
-PEFT splits both sides of a layer by one factor, and tells from the rank which products it decomposes. What LyCORIS
-trained may be of other shapes, or have a magnitude.
+PEFT splits both sides of a layer by one factor, and decomposes products by their rank. A LoKr of LyCORIS may have other
+shapes, or a magnitude.
 """
 
 from collections import Counter

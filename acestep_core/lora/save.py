@@ -37,10 +37,10 @@ def save_adapter(
     if layout not in LAYOUTS:
         raise UserError(f"layout: got {layout!r}, expected one of {', '.join(LAYOUTS)}")
     target = user_path(target)
-    facts = {**adapter.facts, **(metadata or {})}
-    told = {name: _text(value) for name, value in facts.items() if value not in (None, "")}
+    given = {**adapter.facts, **(metadata or {})}
+    facts = {name: _text(value) for name, value in given.items() if value not in (None, "")}
     _check_target(target, layout)
-    files = dict(LAYOUTS[layout](adapter, target, told))
+    files = dict(LAYOUTS[layout](adapter, target, facts))
     (target if layout == "peft" else target.parent).mkdir(parents=True, exist_ok=True)
     _write(files)
     return target
@@ -57,19 +57,19 @@ def rank_alpha(delta: Delta) -> tuple[int, float]:
 Files = Iterator[tuple[Path, Callable[[Path], object]]]
 
 
-def _peft(adapter: Adapter, target: Path, told: dict[str, str]) -> Files:
+def _peft(adapter: Adapter, target: Path, facts: dict[str, str]) -> Files:
     if all(isinstance(delta, Kronecker) for delta in adapter.modules.values()):
         tensors, kind = _peft_lokr(adapter)
     else:
         tensors, kind = _peft_lora(adapter)
     config = {
         "task_type": "FEATURE_EXTRACTION",
-        "base_model_name_or_path": told.get("base", ""),
+        "base_model_name_or_path": facts.get("base", ""),
         "inference_mode": True,
         **kind,
     }
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
-    yield target / WEIGHTS_FILE, _safetensors(tensors, {"format": "pt", **told})
+    yield target / WEIGHTS_FILE, _safetensors(tensors, {"format": "pt", **facts})
     yield target / CONFIG_FILE, lambda path: path.write_text(text, encoding="utf-8")
 
 
@@ -101,7 +101,7 @@ def _peft_lokr(adapter: Adapter) -> tuple[Tensors, dict]:
     return tensors, config
 
 
-def _comfyui(adapter: Adapter, target: Path, told: dict[str, str]) -> Files:
+def _comfyui(adapter: Adapter, target: Path, facts: dict[str, str]) -> Files:
     tensors: Tensors = {}
     for path, delta in adapter.modules.items():
         name = f"diffusion_model.{original_name('transformer', path)}"
@@ -109,7 +109,7 @@ def _comfyui(adapter: Adapter, target: Path, told: dict[str, str]) -> Files:
         if delta.magnitude is not None:
             extra = (1,) * path.endswith("_conv")  # as many axes as the layer's weight has
             tensors[f"{name}.dora_scale"] = delta.magnitude.reshape(*delta.magnitude.shape, *extra)
-    yield target, _safetensors(tensors, {"format": "pt", **told})
+    yield target, _safetensors(tensors, {"format": "pt", **facts})
 
 
 def _comfyui_parts(delta: Delta) -> Tensors:
@@ -132,14 +132,14 @@ def _comfyui_parts(delta: Delta) -> Tensors:
     return parts
 
 
-def _diffusers(adapter: Adapter, target: Path, told: dict[str, str]) -> Files:
+def _diffusers(adapter: Adapter, target: Path, facts: dict[str, str]) -> Files:
     tensors: Tensors = {}
     for path, delta in _only_low_rank(adapter, "diffusers").items():
         tensors |= {f"transformer.{path}.lora_A.weight": delta.a, f"transformer.{path}.lora_B.weight": delta.b}
         if delta.magnitude is not None:
             tensors[f"transformer.{path}.lora_magnitude_vector"] = _peft_magnitude(delta, path)
     config = {f"transformer.{key}": value for key, value in _config(adapter, str).items()}
-    yield target, _safetensors(tensors, {"format": "pt", **told, DIFFUSERS_METADATA: json.dumps(config)})
+    yield target, _safetensors(tensors, {"format": "pt", **facts, DIFFUSERS_METADATA: json.dumps(config)})
 
 
 LAYOUTS: Mapping[str, Callable[[Adapter, Path, dict[str, str]], Files]] = {

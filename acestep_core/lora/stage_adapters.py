@@ -1,4 +1,4 @@
-"""Which stage of a cascade wears which adapters, settled before anything is made."""
+"""Assigns adapters to the stages of a cascade, before anything is made."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -16,21 +16,21 @@ logger = logging.getLogger(__name__)
 StageAdapters = tuple[tuple[Adapter, float], ...]
 
 
-def stage_adapters(asked: "Iterable[Lora | str | Path]", stages: Sequence[tuple[str, Shapes]]) -> list[StageAdapters]:
+def stage_adapters(wanted: "Iterable[Lora | str | Path]", stages: Sequence[tuple[str, Shapes]]) -> list[StageAdapters]:
     """Adapters and strengths for each stage, given by its model's name and layers. Raises UserError.
 
-    An adapter asked for one stage must fit it. One asked for all is worn wherever it fits, since the models of a
+    An adapter for one stage must fit it. An adapter for all stages is applied wherever it fits, since the models of a
     cascade may be of different families; that it fits nowhere is an error.
     """
-    worn: list[list[tuple[Adapter, float]]] = [[] for _ in stages]
-    for wish in asked:
-        lora = wish if isinstance(wish, Lora) else Lora.parse(str(wish))
+    assigned: list[list[tuple[Adapter, float]]] = [[] for _ in stages]
+    for one in wanted:
+        lora = one if isinstance(one, Lora) else Lora.parse(str(one))
         adapter = read_adapter(lora.adapter)
         if NOWHERE in adapter.scale_source:
             logger.warning("%s: %s", adapter.name, adapter.scale_source)
         for index in _stages_for(lora, adapter, stages):
-            worn[index].append((adapter, lora.strength))
-    return [tuple(outfit) for outfit in worn]
+            assigned[index].append((adapter, lora.strength))
+    return [tuple(adapters) for adapters in assigned]
 
 
 def _stages_for(lora: Lora, adapter: Adapter, stages: Sequence[tuple[str, Shapes]]) -> list[int]:

@@ -6,7 +6,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -19,11 +19,12 @@ _UNFINISHED = re.compile(r"\.(?:[0-9a-f]{16}\.part|.+\.[a-z0-9_]{8}\.incomplete)
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, move: Callable[[Path, Path], None] | None = None) -> Iterator[Path]:
     """The path of an unfinished file to write, which gets the name `path` once the block has ended without an error.
 
     By then its bytes are on the disk. Unfinished files that killed writers left in the folder are removed. Raises
-    AceStepError where `path` cannot be written, as on a full disk; what was there before stays.
+    AceStepError where `path` cannot be written, as on a full disk; what was there before stays. `move` gives the
+    finished file its name, instead of os.replace.
     """
     # Beside the target, so that the last step is a rename within one file system; short, as the target's may be long.
     part = path.with_name(f".{secrets.token_hex(8)}.part")
@@ -32,7 +33,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         part.touch(exist_ok=False)
         yield part
         _flush(part)
-        os.replace(part, path)
+        (move or os.replace)(part, path)
     except OSError as exc:
         raise AceStepError(
             f"{path}: could not be written ({exc.strerror or exc}); free space or give another place"
@@ -86,18 +87,19 @@ def _flush(file: Path) -> None:
 
 
 def write_beside(path: Path, data: bytes) -> Path:
-    """Write a whole file under the first free name of song.flac, song_2.flac, ... and return it; replaces nothing.
+    """Writes a whole file under the first free name of song.flac, song_2.flac, ... and returns it; replaces nothing.
 
     The name is claimed at the moment of writing, so that programs which run at the same time keep all their files.
+    Raises AceStepError as `whole_file` does.
     """
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
-    write_whole(part, data)
-    try:
-        return next(name for name in _numbered(path) if _moved(part, name))
-    except OSError as exc:
-        raise AceStepError(f"{path}: could not be written ({exc.strerror or exc}); give another place") from exc
-    finally:
-        part.unlink(missing_ok=True)
+    written = []
+
+    def claim(part: Path, path: Path) -> None:
+        written.append(next(name for name in _numbered(path) if _moved(part, name)))
+
+    with whole_file(path, claim) as part:
+        part.write_bytes(data)
+    return written[0]
 
 
 def _numbered(path: Path) -> Iterator[Path]:

@@ -1,20 +1,19 @@
-"""Packages that others import wherever they are installed, and that a song has no use for: scipy is a tenth of the time
-of a short one from a shell.
+"""Skips packages that other libraries import wherever they are installed, and that a song does not need.
 
-Whoever passes for a package that is spared takes the path that it has for machines without it, and keeps to it. So only
-a process that does nothing but make songs may spare one.
+Importing scipy takes a tenth of the time of a short song from a shell. A library that finds a package skipped behaves
+as on machines without it, for as long as the process runs, so only a process that makes nothing but songs may skip.
 """
 
 import sys
 
 
 def spare(name: str) -> None:
-    """Nobody can import the package from now on, unless it is imported already."""
+    """Makes a package unimportable from now on, unless it is imported already."""
     if name not in sys.modules:
-        sys.modules[name] = None  # type: ignore[assignment]  # what Python itself means by "not importable"
+        sys.modules[name] = None  # type: ignore[assignment]  # how Python marks "not importable"
 
 
 def need(name: str) -> None:
-    """The package can be imported after all."""
+    """Makes a skipped package importable again."""
     if sys.modules.get(name, name) is None:
         del sys.modules[name]

@@ -1,4 +1,4 @@
-"""The one door to torchaudio, whose last release cannot be imported beside a newer torch or a CPU build of it.
+"""The one place that imports torchaudio. Its last release cannot be imported beside newer or CPU builds of torch.
 
 transformers (and through it diffusers) imports torchaudio wherever it is installed, and fails with it. So every module
 of ours that imports diffusers, transformers or peft calls `settle_torchaudio()` first: an unusable torchaudio is marked
@@ -19,6 +19,6 @@ def settle_torchaudio():
     except (OSError, RuntimeError):  # its compiled part was built for another torch
         for name in [name for name in sys.modules if name.split(".")[0] == "torchaudio"]:
             del sys.modules[name]
-        sys.modules["torchaudio"] = None  # type: ignore[assignment]  # what Python itself means by "not importable"
+        sys.modules["torchaudio"] = None  # type: ignore[assignment]  # how Python marks "not importable"
         return None
     return torchaudio

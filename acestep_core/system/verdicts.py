@@ -34,7 +34,8 @@ class Verdict(NamedTuple):
 
 
 class Verdicts:
-    """The verdicts of `judge` on files, by path. `code`: the files of the code that judges, whose change voids all.
+    """The verdicts of `judge` on files, by path. `code`: the files of the code that judges; a change of
+    one voids all verdicts.
 
     `judge` returns words, "" for a file of no use, and raises nothing. `state` gives two numbers that change with the
     file, None where there is none.
@@ -61,7 +62,7 @@ class Verdicts:
         return known.words
 
     def last_of(self, paths: Iterable[str]) -> dict[str, str | None]:
-        """The last verdict on each file, None where there is none yet, without a look at the files.
+        """The last verdict on each file, None where there is none yet, without opening a file or asking for its state.
 
         Unknown files, and now and then all, are read in the background for the next call.
         """

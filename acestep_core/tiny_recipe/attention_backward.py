@@ -58,8 +58,8 @@ def block_forward(x, shifts, rotary, mask, states, p, head_dim: int):
 
 
 class LeanForward:
-    """Callable over a transformer whose parameters stay float32 for the optimiser. Returns the velocity, and what is
-    between the layers halfway, [B, N, width], for whoever wants to teach it something.
+    """Callable over a transformer whose parameters stay float32 for the optimiser. Returns the velocity, and the
+    stream after half of the layers, [B, N, width], for an auxiliary loss.
     """
 
     def __init__(self, transformer):

@@ -9,7 +9,7 @@ import numpy as np
 from ..band import Sketch, play
 from ..system.files import whole_file
 
-# Seeds from here on are never trained on: they are what `measure.py` asks for.
+# Seeds from here on are never trained on: `bench tiny` measures on them.
 FIRST_HELD_OUT_SEED = 1_000_000
 
 
@@ -37,5 +37,5 @@ def play_each(folder: Path, seeds: Sequence[int], seconds: float, workers: int =
 
 
 def load(path: Path) -> np.ndarray:
-    """[2, N] int16, mapped: only what is read is loaded."""
+    """[2, N] int16, memory-mapped."""
     return np.load(path, mmap_mode="r")

@@ -27,7 +27,7 @@ def load_vocoder(work: Path):
 
 
 def latent_scale(vae, work: Path) -> float:
-    """What latents are multiplied by to have a deviation of 1; measured once, since the transformers depend on it."""
+    """The factor that gives latents a deviation of 1; measured once, since the transformers depend on it."""
     path = work / "scale.json"
     if not path.exists():
         with torch.no_grad():
@@ -65,7 +65,7 @@ def silence_of(vae, scale: float) -> torch.Tensor:
 
 
 def export(work: Path, target: Path) -> int:
-    """Writes whatever parts are trained; returns their size on disk in bytes."""
+    """Writes the parts that are trained; returns their size on disk in bytes."""
     vae = load_vocoder(work)
     scale = latent_scale(vae, work)
     silence = silence_of(vae, scale)

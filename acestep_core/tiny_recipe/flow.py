@@ -1,8 +1,8 @@
 """Trains a tiny stage transformer, L, M or S, with its condition encoder, by flow matching.
 
-x_t = t·noise + (1−t)·music, the network learns v = noise − music (model: `[B, T, C]` inside, `[B, C, T]` outside).
-Every slot learns the whole of t and leans towards its own stretch, so that each can also play alone. Some items are
-told nothing (for guidance), some hear a timbre clip of the same band, some continue a beginning that they are given.
+x_t = t·noise + (1−t)·music, the network predicts v = noise − music (model: `[B, T, C]` inside, `[B, C, T]` outside).
+Every slot is trained at all t, and more often at its own, so that each can also run alone. Some items have the null
+condition (for guidance), some a timbre reference by the same band, some a beginning to continue.
 """
 
 import time
@@ -30,8 +30,8 @@ TIMBRE_FRAMES = 600  # three pieces of one second
 NULL_SHARE, TIMBRE_SHARE, CONTINUE_SHARE = 0.12, 0.3, 0.2
 # seconds of a crop → items of a batch, for a slot of one batch unit; drawn with these weights
 CROPS = ((6.0, 32, 0.2), (10.0, 20, 0.4), (16.0, 12, 0.3), (30.0, 6, 0.1))
-# Halfway through its layers a network must know which notes sound: harmony is a small part of what is heard and learnt
-# late otherwise. (Representation alignment, arXiv:2410.06940, with the score in the place of a listener.)
+# Halfway through its layers a network predicts which notes sound: harmony is a small part of the loss, and learned late
+# otherwise. (Representation alignment, arXiv:2410.06940, with the score in place of a pretrained encoder.)
 NOTES, NOTES_WEIGHT = 24, 0.3
 EMA = 0.998
 SAVE_EVERY_STEPS = 100
@@ -39,7 +39,7 @@ SAVE_EVERY_STEPS = 100
 
 @dataclass(frozen=True)
 class Slot:
-    """Geometry of one stage model, the stretch of t it leans towards, and how it is trained."""
+    """Geometry of one stage model, the flow times that it is trained at most, and how it is trained."""
 
     name: str
     family: str
@@ -68,7 +68,7 @@ def _geometry(hidden, inter, layers, heads, kv_heads, patch, encoder_hidden=None
     )
 
 
-def _listener(hidden, inter, heads) -> dict:
+def _encoder(hidden, inter, heads) -> dict:
     return dict(
         hidden_size=hidden,
         intermediate_size=inter,
@@ -85,9 +85,9 @@ def _listener(hidden, inter, heads) -> dict:
 
 
 SLOTS = {
-    "l": Slot("l", "xl", (0.75, 1.0), _geometry(256, 704, 8, 6, 2, 16, 128), _listener(128, 320, 2), 6_000, 1.5e-3),
-    "m": Slot("m", "2b", (0.1, 0.5), _geometry(192, 512, 6, 3, 1, 16), _listener(192, 384, 3), 4_000),
-    "s": Slot("s", "2b", (0.0, 0.3), _geometry(128, 384, 5, 2, 1, 8), _listener(128, 320, 2), 4_000, 2e-3, 0.8),
+    "l": Slot("l", "xl", (0.75, 1.0), _geometry(256, 704, 8, 6, 2, 16, 128), _encoder(128, 320, 2), 6_000, 1.5e-3),
+    "m": Slot("m", "2b", (0.1, 0.5), _geometry(192, 512, 6, 3, 1, 16), _encoder(192, 384, 3), 4_000),
+    "s": Slot("s", "2b", (0.0, 0.3), _geometry(128, 384, 5, 2, 1, 8), _encoder(128, 320, 2), 4_000, 2e-3, 0.8),
 }
 
 
@@ -106,13 +106,13 @@ def new_networks(slot: Slot):
 
 
 def silent(silence: torch.Tensor, frames: int) -> torch.Tensor:
-    """Silence [1, C, N] at any length, its last frame repeated: what a stage model does when it runs."""
+    """Silence [1, C, N] at any length, its last frame repeated, as in a stage model at inference."""
     more = frames - silence.shape[-1]
     return silence[..., :frames] if more <= 0 else torch.cat([silence, silence[..., -1:].expand(-1, -1, more)], -1)
 
 
 class Networks(torch.nn.Module):
-    """What is trained together for one slot."""
+    """The networks that are trained together for one slot."""
 
     def __init__(self, slot: Slot):
         super().__init__()
@@ -121,15 +121,15 @@ class Networks(torch.nn.Module):
         self.lean = LeanForward(self.transformer)
         self.notes = torch.nn.Linear(slot.transformer["hidden_size"], NOTES)
 
-    def forward(self, x_t, t, context, text, lyrics, timbre, heard, dropped):
-        """Velocity [B, C, T], and how surely each note sounds, [B, N, 24] logits. `text` [B, L, D], `lyrics` [1, Ll, D]
-        of all items, `timbre` [K, C, F] clips and `heard` [B] which of them an item hears; `dropped` [B] bool: told
-        nothing.
+    def forward(self, x_t, t, context, text, lyrics, timbre, chosen, dropped):
+        """Velocity [B, C, T], and logits [B, N, 24] of each note. `text` [B, L, D], `lyrics` [1, Ll, D]
+        of all items, `timbre` [K, C, F] clips and `chosen` [B] which of them is an item's; `dropped` [B] bool: the null
+        condition.
         """
         words = torch.ones(lyrics.shape[:2], dtype=torch.bool, device=text.device)
         sung = self.encoder.lyric_encoder(inputs_embeds=lyrics, attention_mask=words).expand(len(text), -1, -1)
-        # Most items hear silence: it is encoded once, not for each of them.
-        colour = encode_timbre(self.encoder.timbre_encoder, timbre, self.timbre_token)[heard][:, None]
+        # Most items have silence as their timbre: it is encoded once for all of them.
+        colour = encode_timbre(self.encoder.timbre_encoder, timbre, self.timbre_token)[chosen][:, None]
         states = torch.cat([sung, colour, self.encoder.text_projector(text)], 1)
         states = torch.where(dropped[:, None, None], self.encoder.null_condition_emb.to(states.dtype), states)
         velocity, halfway = self.lean(x_t, t, states, context)
@@ -149,7 +149,7 @@ def optimisers(networks: Networks, learning_rate: float) -> list[torch.optim.Opt
 
 
 class Trainer:
-    """One slot's training; `<slot>.pt` in `folder` holds everything needed to go on."""
+    """One slot's training; `<slot>.pt` in `folder` holds everything needed to resume it."""
 
     def __init__(self, slot: Slot, folder: Path, library: Library, text_model, silence, steps=None, device="cpu"):
         self.slot, self.library, self.text_model, self.device = slot, library, text_model.to(device), device
@@ -181,7 +181,7 @@ class Trainer:
         )
 
     def batch(self) -> dict[str, torch.Tensor]:
-        """Everything of one step, drawn from the step's own seed."""
+        """The tensors of one step, all random numbers from the step's own seed."""
         rng = np.random.default_rng([8, ord(self.slot.name[0]), self.step])
         seconds, size, _ = CROPS[rng.choice(len(CROPS), p=[weight for _, _, weight in CROPS])]
         size = max(4, round(size * self.slot.batch_scale))
@@ -190,10 +190,10 @@ class Trainer:
         starts = [self._start(rng, seed, frames) for seed in seeds]
         music = [self.library.latents[seed][:, start : start + frames] for seed, start in zip(seeds, starts)]
         notes = [self._notes(seed, start, frames) for seed, start in zip(seeds, starts)]
-        pieces, heard = [silent(self.silence, TIMBRE_FRAMES)[0].cpu()], []
+        pieces, chosen = [silent(self.silence, TIMBRE_FRAMES)[0].cpu()], []
         for seed in seeds:
             clip = self._timbre(rng, seed)
-            heard.append(0 if clip is None else len(pieces))
+            chosen.append(0 if clip is None else len(pieces))
             pieces += [] if clip is None else [clip]
         window = torch.stack([self._window(rng, frames) for _ in seeds])
         low, high = self.slot.stretch
@@ -203,7 +203,7 @@ class Trainer:
             "music": torch.stack(music).float().to(self.device),
             "notes": torch.stack(notes).to(self.device),
             "timbre": torch.stack(pieces).to(self.device),
-            "heard": torch.tensor(heard, device=self.device),
+            "chosen": torch.tensor(chosen, device=self.device),
             "window": window.to(self.device),
             "t": torch.tensor(t, dtype=torch.float32, device=self.device),
             "dropped": torch.tensor(rng.random(size) < NULL_SHARE, device=self.device),
@@ -211,7 +211,7 @@ class Trainer:
         }
 
     def _start(self, rng, seed: int, frames: int) -> int:
-        """Where a crop begins: with the song, or with a round of its four chords."""
+        """First frame of a crop: that of the song, or of a round of its four chords."""
         sketch = Sketch.draw(seed)
         round_frames = 4 * sketch.beats_per_bar * sketch.seconds_per_beat * FRAMES_PER_SECOND
         rounds = int((self.library.latents[seed].shape[1] - frames) // round_frames)
@@ -232,7 +232,7 @@ class Trainer:
         return torch.cat([latents[:, start : start + piece] for start in starts], 1).float()
 
     def _window(self, rng, frames: int) -> torch.Tensor:
-        """[1, T], 1 where new music is made: all of it, or what follows a beginning."""
+        """[1, T], 1 for frames of new music: all frames, or those after a beginning that is kept."""
         window = torch.ones(1, frames)
         if rng.random() < CONTINUE_SHARE:
             window[:, : int(frames * rng.uniform(0.2, 0.7))] = 0
@@ -249,9 +249,9 @@ class Trainer:
         with torch.no_grad():
             text = self.text_model(input_ids=batch["ids"], use_cache=False).last_hidden_state
             lyrics = self.text_model.get_input_embeddings()(self.library.lyrics.to(self.device))[None]
-        made, notes = self.networks(x_t, t, context, text, lyrics, batch["timbre"], batch["heard"], batch["dropped"])
-        heard = F.binary_cross_entropy_with_logits(notes, batch["notes"])
-        return {"flow": F.mse_loss(made, noise - music), "notes": NOTES_WEIGHT * heard}
+        made, notes = self.networks(x_t, t, context, text, lyrics, batch["timbre"], batch["chosen"], batch["dropped"])
+        note_loss = F.binary_cross_entropy_with_logits(notes, batch["notes"])
+        return {"flow": F.mse_loss(made, noise - music), "notes": NOTES_WEIGHT * note_loss}
 
     def run(self):
         """Yields (step, parts of the loss, seconds) after every step."""
@@ -274,7 +274,7 @@ class Trainer:
             yield self.step, {k: float(v.detach()) for k, v in parts.items()}, time.perf_counter() - started
 
     def _follow(self) -> None:
-        """The average of weights that ships, which forgets its first steps quickly."""
+        """Updates the moving average of the weights, which is shipped; its first steps fade quickly."""
         keep = min(EMA, (self.step + 1) / (self.step + 10))
         with torch.no_grad():
             for mean, now in zip(self.average.parameters(), self.networks.parameters()):

@@ -1,7 +1,7 @@
-"""The tiny text encoder: a word-level tokenizer and a small Qwen3 that learns, before any music, what is asked.
+"""The tiny text encoder: a word-level tokenizer and a small Qwen3, pretrained to predict a caption's attributes.
 
-Prompts → ids → hidden states [1, L, 128]. The last state has read the whole prompt; from it linear heads must tell
-genre, mood, key, tempo, metre and what each role of the band does. The heads are then thrown away.
+Prompts → ids → hidden states [1, L, 128]. The last state has read the whole prompt; linear heads predict from it
+genre, mood, key, tempo, metre and the part of each role of the band. The heads are then discarded.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ WORD = r"[a-z]+#?|\d+|\||[^\s\w]|\n"
 END = "<|endoftext|>"
 HIDDEN = 128
 STEPS, BATCH, LEARNING_RATE = 350, 48, 1.5e-3
-# Words that people use for what the band can do, beside those of its own captions.
+# Words of users for the band's genres and instruments, beside those of its own captions.
 FURTHER_WORDS = """a an and the of for in at on with to song music track tune piece instrumental loop electronic synth
 synths guitar drum kit rhythm groove groovy fast slow tempo bright warm deep soft heavy loud quiet simple major minor
 sharp flat verse chorus bridge intro outro instrumental vocal vocals male female voice en de fr es ja zh unknown la oh

@@ -1,4 +1,4 @@
-"""What the transformers learn from, prepared once: latents of the band's clips, `[C, T]` half precision, and prompts.
+"""The transformers' training data, prepared once: latents of the band's clips, `[C, T]` half precision, and prompts.
 
 Text is kept by its length in tokens: a batch only holds prompts of one length, because transformers attend to padding
 and nothing that is generated will ever have any.

@@ -1,4 +1,4 @@
-"""The phases of training the tiny family, in order. Each goes on from where it was stopped and is skipped when done."""
+"""The phases of training the tiny family, in order. A stopped phase is resumed, a finished one skipped."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from .checkpointing import finished_state
 
 STEPS = {"vocoder": vocoder.STEPS, "text": language.STEPS, "decoder": vocoder.DECODER_STEPS}
 STEPS |= {name: slot.steps for name, slot in flow.SLOTS.items()}
-TELL_EVERY_STEPS = 20
+NOTE_EVERY_STEPS = 20
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Where the training works, on what, how long, and where its result goes."""
+    """The folders, device and lengths of the training."""
 
     work: Path
     target: Path
@@ -31,19 +31,19 @@ class Recipe:
         self.work.mkdir(parents=True, exist_ok=True)
         for phase in phases:
             clock = Clock()
-            for step, of, told in self._phase(phase):
-                if step % TELL_EVERY_STEPS == 0 or step == of:
-                    console.note(f"{phase:<8} {step}/{of}  {told}  {clock.seconds:.0f} s")
+            for step, of, text in self._phase(phase):
+                if step % NOTE_EVERY_STEPS == 0 or step == of:
+                    console.note(f"{phase:<8} {step}/{of}  {text}  {clock.seconds:.0f} s")
 
     def _phase(self, phase: str) -> Iterator[tuple[int, int, str]]:
-        """Yields (step, of, what is known of it)."""
+        """Yields (step, number of steps, its figures as text)."""
         if self.fused and phase in ("vocoder", "latents", "decoder"):
             channels_last.compile_snake()
         if phase in ("vocoder", "decoder"):
             yield from self._vocoder(phase)
         elif phase == "text":
             trainer = language.Trainer(self.work, self.steps_of(phase), self.device)
-            for step, loss, right in _kept(trainer):
+            for step, loss, right in _saved_at_the_end(trainer):
                 yield step, trainer.steps, f"loss {loss:.3f}  right {right:.1%}"
         elif phase == "latents":
             vae = export.load_vocoder(self.work)
@@ -59,34 +59,34 @@ class Recipe:
 
     def _vocoder(self, phase: str):
         trainer = vocoder.Trainer(self.work, self.steps_of(phase), phase == "decoder", self.device)
-        for step, parts, seconds in _kept(trainer):
-            told = "  ".join(f"{name} {value:.4f}" for name, value in parts.items())
-            yield step, trainer.steps, f"{told}  {seconds:.2f} s/step"
+        for step, parts, seconds in _saved_at_the_end(trainer):
+            text = "  ".join(f"{name} {value:.4f}" for name, value in parts.items())
+            yield step, trainer.steps, f"{text}  {seconds:.2f} s/step"
 
     def _stage(self, phase: str):
         tokenizer = language.new_tokenizer()
         finished_state(self.work / "text.pt", "text")
-        text = language.Trainer(self.work, 0).model.requires_grad_(False).eval()
+        encoder = language.Trainer(self.work, 0).model.requires_grad_(False).eval()
         vae = export.load_vocoder(self.work)
         silence = export.silence_of(vae, export.latent_scale(vae, self.work))
         library = latents.Library.open(self.work, tokenizer)
         slot = flow.SLOTS[phase]
-        trainer = flow.Trainer(slot, self.work, library, text, silence, self.steps_of(phase), self.device)
+        trainer = flow.Trainer(slot, self.work, library, encoder, silence, self.steps_of(phase), self.device)
         recent: dict[str, float] = {}
-        for step, parts, seconds in _kept(trainer):
+        for step, parts, seconds in _saved_at_the_end(trainer):
             recent = {name: 0.95 * recent.get(name, value) + 0.05 * value for name, value in parts.items()}
-            told = "  ".join(f"{name} {value:.4f}" for name, value in recent.items())
-            yield step, trainer.steps, f"{told}  {seconds:.2f} s/step"
+            text = "  ".join(f"{name} {value:.4f}" for name, value in recent.items())
+            yield step, trainer.steps, f"{text}  {seconds:.2f} s/step"
 
 
-def _kept(trainer):
-    """The trainer's steps; where Ctrl-C or whoever takes them ends them, what was learnt is saved. Ctrl-C waits for the
-    end of a step: weights and the number of steps must belong together.
+def _saved_at_the_end(trainer):
+    """The trainer's steps. Where Ctrl-C, or the caller, ends them, the trainer saves. Ctrl-C waits for the end of a
+    step: weights and the step count must belong together.
     """
     with deferred_interrupt() as received:
         try:
-            for told in trainer.run():
-                yield told
+            for step in trainer.run():
+                yield step
                 if received:
                     raise KeyboardInterrupt
         except (KeyboardInterrupt, GeneratorExit):

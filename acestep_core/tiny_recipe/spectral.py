@@ -1,4 +1,4 @@
-"""Distances between waveforms that a vocoder learns from and is judged by. Waveforms `[B, C, N]` at 48 kHz, float32."""
+"""Distances between waveforms, to train and to measure a vocoder. Waveforms `[B, C, N]` at 48 kHz, float32."""
 
 from functools import lru_cache
 
@@ -62,7 +62,7 @@ def _seen(wave: torch.Tensor, view: tuple) -> torch.Tensor:
 
 
 @lru_cache(maxsize=4)
-@torch.inference_mode(False)  # kept for whoever comes next, who may want gradients
+@torch.inference_mode(False)  # cached, and a later caller may need gradients
 def _semitone_bank(n_fft: int, device: str) -> torch.Tensor:
     centres = 440.0 * 2 ** ((torch.arange(33, 93).double() - 69) / 12)
     freq = torch.linspace(0, 24_000, n_fft // 2 + 1, dtype=torch.float64)

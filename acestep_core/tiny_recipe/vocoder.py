@@ -1,8 +1,8 @@
 """Trains the tiny vocoder: encoder and decoder together, then the decoder alone on the finished latent space.
 
-Clips `[B, 2, N]` → latents `[B, 8, N / 240]` (200 frames a second) → clips. The first phase also asks that a linear
-look at the latents shows which semitones sound, so that pitch is in them long before the decoder can play it. The
-second phase adds noise to the latents: what a transformer makes is never exact.
+Clips `[B, 2, N]` → latents `[B, 8, N / 240]` (200 frames a second) → clips. In the first phase a linear
+layer also predicts the sounding semitones from the latents, so that pitch is in them long before the decoder can use
+it. The second phase adds noise to the latents, because those of a transformer are never exact.
 """
 
 import time
@@ -91,7 +91,7 @@ class Trainer:
         )
 
     def batch(self) -> torch.Tensor:
-        """[B, 2, N]; drawn from the step's own seed, so a resumed training sees what an unbroken one would."""
+        """[B, 2, N]; from the step's own seed, so a resumed training has the crops of an unbroken one."""
         rng = np.random.default_rng([7, self.decoder_only, self.step])
         count = CROP_FRAMES * SAMPLES_PER_FRAME
         crops = []

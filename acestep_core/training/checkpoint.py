@@ -1,4 +1,4 @@
-"""The state of a training in a checkpoint: weights that are trained, the optimiser's moments, and what identifies it.
+"""The state of a training in a checkpoint: trained weights, the optimiser's moments, and its identity.
 
 The file is `state.safetensors`: tensors named "weight NAME", "exp_avg NAME" and so on, and the metadata "training", a
 JSON object with step, best, base hash, clips and settings.
@@ -24,7 +24,7 @@ STATE_FILE = "state.safetensors"
 STEP = "step"  # the optimisers' own name of the step count
 ADAMW_PARTS = frozenset(("weight", "exp_avg", "exp_avg_sq"))
 
-About = Mapping[str, object]  # base hash, clips, settings: what makes a training this one
+About = Mapping[str, object]  # base hash, clips, settings: the identity of a training
 
 
 class DamagedCheckpoint(Exception):

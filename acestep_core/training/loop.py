@@ -1,4 +1,4 @@
-"""The training loop, whatever is trained: it makes exactly the same steps, however often it is stopped and resumed.
+"""The training loop. It makes exactly the same steps, however often it is stopped and resumed.
 
 All that is random in item k of step s (the example, the crop, flow time, noise) follows from (seed, s, k) alone.
 
@@ -52,7 +52,7 @@ class TrainingStep:
     loss: float
     learning_rate: float
     held_out: float | None = None  # loss on the held-out examples, where it was measured
-    preview: Path | None = None  # a song with what is trained ...
+    preview: Path | None = None  # a song with the trained weights ...
     without: Path | None = None  # ... and the same song without
     saved: Path | None = None
 
@@ -60,8 +60,8 @@ class TrainingStep:
 class TrainingLoop(ABC):
     """One training in one work folder, resumed from the last checkpoint there.
 
-    `model`: the stage model that encoded the examples' text and whose flow times are trained at; `network`: what is
-    trained, by its float32 parameters that require gradients; `others`: further examples that steps are trained on.
+    `model`: the stage model that encoded the examples' text and whose flow times are trained at; `network`: the
+    network whose float32 parameters with gradients are trained; `others`: further examples that steps are trained on.
     Another model, other examples or other settings make another training. `group`: the processes that train together;
     the main one measures and saves. Raises UserError where the folder holds another training.
     """
@@ -109,7 +109,7 @@ class TrainingLoop(ABC):
         """How often an example is drawn in an epoch: once for each crop in it, times its own repeats."""
         return -(-example.latents.shape[-1] // self.crop_frames) * example.repeat
 
-    # ---- what a training is --------------------------------------------------------------------------------------
+    # ---- defined by subclasses ---------------------------------------------------------------------------------------
 
     @property
     def identity(self) -> str:
@@ -130,7 +130,7 @@ class TrainingLoop(ABC):
         return flow_times(self.model.defaults, self.settings.start, self.settings.end, self.settings.all_times)
 
     def preview(self) -> tuple[Path, Path] | None:
-        """Two songs as files, with what is trained and without; None where a training makes no previews."""
+        """Two songs as files, with the trained weights and without; None where a training makes no previews."""
         return None
 
     def _seeded(self, seed: int) -> AbstractContextManager:
@@ -172,7 +172,7 @@ class TrainingLoop(ABC):
         """Seconds of a step, measured on the next step's first item without training on it. `clock()` makes a clock
         with `.seconds`.
         """
-        for _ in range(2):  # the first pass includes what a device sets up once
+        for _ in range(2):  # the first pass includes a device's own preparations
             started = clock()
             with self._saved_on_out_of_memory():
                 self._add_gradients(0)
@@ -228,7 +228,7 @@ class TrainingLoop(ABC):
         order = torch.Generator().manual_seed(seed_of(self.settings.seed, "epoch", epoch))
         return self._pool[int(torch.randperm(len(self._pool), generator=order)[place])]
 
-    # ---- what is recorded --------------------------------------------------------------------------------------------
+    # ---- logs and checkpoints ----------------------------------------------------------------------------------------
 
     def _record(self, loss: float, rate: float) -> TrainingStep:
         if not self.group.is_main:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from .. import spec
 from ..checkpoints.geometry import TRANSFORMERS
 from ..errors import UserError
 
@@ -24,7 +25,7 @@ TARGETS: Mapping[str, str] = MappingProxyType(
 
 OPTIMISERS = ("adamw", "adamw8bit")
 KINDS = MappingProxyType({"lora": "LoRA", "dora": "DoRA", "lokr": "LoKr"})
-SLOTS = ("L", "M", "S")
+SLOTS = tuple(slot.upper() for slot in spec.SLOTS)
 LAST_SLOT = SLOTS.index("S")
 
 
@@ -34,7 +35,7 @@ _OLD_NAMES = MappingProxyType({"frugal": GRADIENT_CHECKPOINTING})  # of fields, 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """All that decides each step of a training, whatever is trained. A training is resumed under equal settings only.
+    """All settings that decide the steps of a training. A training is resumed under equal settings only.
 
     Raises UserError for a value outside its range.
     """

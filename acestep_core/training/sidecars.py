@@ -21,7 +21,7 @@ _AFTER_LYRICS = frozenset(("custom_tag", "tag_position", "repeat", IS_INSTRUMENT
 
 @dataclass(frozen=True)
 class Sidecar:
-    """A label file: its labels, and as what it was read, such as "*.txt as lyrics"."""
+    """A label file: its labels, and how it was read, such as "*.txt as lyrics"."""
 
     labels: dict[str, object]
     reading: str

@@ -21,7 +21,7 @@ Rows = dict[str, dict[str, object]]  # name of a clip in the table -> its labels
 
 @dataclass
 class Labels:
-    """Labels of clips from a folder's tables, by the clips' paths in the folder, and what there is to say of them."""
+    """Labels of clips from a folder's tables, by the clips' paths in the folder, with notes and readings."""
 
     rows: Rows = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)

@@ -11,7 +11,7 @@ import torch
 from ...acestep_core.memory.free import free_main_memory
 from ...acestep_core.memory.oom_fallback import OomFallback
 from ...acestep_core.memory.plan import LAYERS, Plan
-from ...acestep_core.nn.dtypes import suitable_dtype, warn_if_emulated
+from ...acestep_core.nn.dtypes import DTYPES, suitable_dtype, warn_if_emulated
 from ...acestep_core.nn.quantise import stored
 
 SHARE_OF_A_NETWORK = 0.3  # of free memory: others of a cascade follow, and a song's own work
@@ -108,7 +108,7 @@ def stage_dtype(name: str, parameters: int) -> torch.dtype | None:
     """The dtype of a widget; "auto" is ComfyUI's dtype for image models. On a CPU it is the file's own, or
     float32 where the CPU has no instructions for bfloat16 and there is memory enough.
     """
-    named = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}.get(name)
+    named = DTYPES.get(name)
     device = management.get_torch_device()
     if named is None and not management.is_device_cpu(device):
         return management.unet_dtype(device, parameters, supported_dtypes=[torch.bfloat16, torch.float32])

@@ -68,13 +68,15 @@ def report_seconds(node_id: str, total: float) -> Callable[[float], None]:
 def say(text: str, node_id: str) -> None:
     """Live text on a node."""
     instance = server.PromptServer.instance
-    instance.send_progress_text(_without_markup(text), node_id, instance.client_id)
+    if instance.client_id is not None:  # a script queued the prompt: ComfyUI would send to every page
+        instance.send_progress_text(_without_markup(text), node_id, instance.client_id)
 
 
 def show(event: str, view: dict) -> None:
     """Sends an event of the pack to the page that queued the prompt, whose scripts listen."""
     instance = server.PromptServer.instance
-    instance.send_sync(event, view, instance.client_id)
+    if instance.client_id is not None:
+        instance.send_sync(event, view, instance.client_id)
 
 
 _UNSEEN = "\N{ZERO WIDTH SPACE}"

@@ -8,11 +8,13 @@
 // those in which Run is pressed, each with widgets to change before, {"FILE.json": {"NodeType": {"widget": value}}} (of
 // numbers, the most they may be); their end is waited for, and what our widgets showed is reported. --ui, --api and
 // --shot write the last workflow and its picture to files, which is how workflows/ is made.
+// --do SCRIPT.mjs calls the script's default function with the page once a workflow is open, and reports its answer.
 // Needs playwright-core (NODE_PATH) and a Chromium (CHROMIUM).
 // --frame 5,6 frames these nodes in the picture, not the whole graph. A run reports nodes that lay over others meanwhile.
 import { readFileSync, writeFileSync } from "node:fs"
 import { createRequire } from "node:module"
 import { basename } from "node:path"
+import { pathToFileURL } from "node:url"
 import { parseArgs } from "node:util"
 
 const { chromium } = createRequire(import.meta.url)("playwright-core")
@@ -49,6 +51,7 @@ const { values: options, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     run: { type: "string", default: "{}" },
+    do: { type: "string" },
     nodes2: { type: "boolean", default: false },
     ui: { type: "string" },
     api: { type: "string" },
@@ -97,6 +100,7 @@ async function visit(page, file) {
   await page.waitForTimeout(1000)
   Object.assign(report, await page.evaluate(describe))
   await page.evaluate(fitView, MARGINS)
+  if (options.do) report.done = await (await import(pathToFileURL(options.do))).default(page)
   const changes = runs[basename(file)]
   if (changes) await page.evaluate(changeWidgets, changes)
   if (changes) report.run = await run(page)

@@ -84,6 +84,10 @@ class Run:
     def texts_of(self, node_id: str) -> list[str]:
         return [event.data[1] for event in self.events if event.type == "text" and event.data[0] == node_id]
 
+    def lines_of(self, node_id: str) -> list[str]:
+        """The text that stays on a node of the pack."""
+        return [line for item in self.outputs[node_id]["acestep_text"] for line in item["lines"]]
+
     def files(self, node_id: str, kind: str = "audio") -> list[dict]:
         return self.outputs[node_id][kind]
 
@@ -93,6 +97,10 @@ class Comfy:
 
     def __init__(self, url: str):
         self.url = url.rstrip("/")
+
+    def overheard(self, seconds: float) -> "_Events":
+        """Messages to a page that queues nothing itself, for so long."""
+        return _Events(self.url, str(uuid.uuid4()), time.monotonic() + seconds)
 
     # ---- plain routes ----
 

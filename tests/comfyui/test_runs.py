@@ -1,5 +1,6 @@
 """Songs made by a running ComfyUI: caching, Cancel, mistakes, memory, and core's nodes on both ends."""
 
+import contextlib
 import io
 import json
 import tempfile
@@ -33,6 +34,48 @@ def test_text_becomes_a_song_of_the_asked_length(comfy):
     assert sound.samples.shape[1] == 2
     assert not sound.is_silent_in_parts()
     assert np.abs(sound.samples).max() <= 1.0
+
+
+def test_texts_go_to_the_page_that_queued_and_stay_in_the_result(comfy):
+    with comfy.overheard(seconds=60) as others:
+        run = comfy.run(prompts.text_to_music(seed=51))
+        others.deadline = time.monotonic() + 1
+        heard = []
+        with contextlib.suppress(TimeoutError):
+            for event in others:
+                heard.append(event)
+    assert run.succeeded, run.error
+    assert any(text.startswith("L 3/3") for text in run.texts_of("l"))
+    assert "status" in {event.type for event in heard}
+    assert not [event for event in heard if event.type in ("text", "acestep-cascade.text")]
+    (line,) = run.lines_of("cascade")
+    assert " GB for a song of 10 s, " in line and run.lines_of("l") == []
+
+
+def test_a_preview_is_kept_when_the_page_asks_for_it(comfy):
+    prompt = prompts.text_to_music(seed=52)
+    prompt["save"] = prompts.save("vocode", "tests/%AceStepSong.bpm%/kept", preview_only=True)
+    run = comfy.run(prompt)
+    (file,) = run.files("save")
+    (row,) = run.outputs["save"]["acestep_sound"]
+    assert file["type"] == "temp" and row["keep"] and row["seed"] == 52 and -60 < row["lufs"] < 0
+    given = {"filename": file["filename"], "subfolder": file["subfolder"]}
+    kept = json.loads(comfy.post("/acestep-cascade/keep", given))
+    assert kept == {"filename": "kept_00001.flac", "subfolder": "tests/0", "type": "output"}
+    assert comfy.view(kept) == comfy.view(file)
+    again = comfy.run(prompt)  # out of the cache: the same file is played
+    assert again.executed == [] and again.files("save") == [file]
+
+
+def test_the_page_learns_tokens_and_downloads(comfy):
+    told = json.loads(comfy.post("/acestep-cascade/tokens", {"lyrics": "[Verse]\nla la", "language": "English"}))
+    assert told["lyrics"]["most"] == 2048 and 0 < told["lyrics"]["tokens"] < 40
+    (name, *_) = comfy.get_json("/acestep-cascade/download")["absent"]
+    assert comfy.get_json("/acestep-cascade/download")["allowed"] == []
+    prompt = prompts.changed(prompts.text_to_music(), cascade={"l": "acestep-v15-sft"})
+    with pytest.raises(Refused, match="a workflow alone does not download its"):
+        comfy.run(prompt)
+    assert json.loads(comfy.post("/acestep-cascade/download", {"choice": name})) == {"allowed": [name]}
 
 
 def test_saved_song_holds_its_prompt(comfy):

@@ -390,6 +390,22 @@ def test_a_flac_that_does_not_know_its_length_is_read(count, tmp_path, caplog):
     assert ("a.flac: is damaged: 2.00 of its 1431655.77 seconds" in caplog.text) == bool(count)
 
 
+def test_a_flac_whose_header_says_too_little_is_read_whole(tmp_path):
+    path = noise_flac(tmp_path / "a.flac")
+    whole = audio.read(path)
+    samples_in_header(path, 1000)
+    assert torch.equal(audio.read(path).samples, whole.samples)
+
+
+def test_a_wav_of_an_unknown_codec_is_told(tmp_path):
+    path = audio.write(tmp_path / "a.wav", tone(0.1))
+    data = bytearray(path.read_bytes())
+    data[20:22] = b"\xef\xbe"
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="a.wav: (holds no sound|is not sound that can be read)"):
+        audio.read(path)
+
+
 @pytest.mark.parametrize("cut", [False, True])
 def test_what_a_damaged_flac_lost_is_told(cut, tmp_path, caplog):
     path = noise_flac(tmp_path / "a.flac")

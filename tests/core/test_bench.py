@@ -201,9 +201,9 @@ if __name__ == "__main__":
     cpu = torch.device("cpu")
     made = partial(step, "S", 1, 0.5, cpu, torch.float32)
     with Apart(made, "ours", cpu, torch.float32, "no_grad", keeps_freed_memory=True) as apart:
-        made, flop = apart.ask("counted")
-        print(made.shape, flop > 0, apart.ask("seconds") > 0, flush=True)
-        apart.ask("minutes")
+        made, flop = apart.call("counted")
+        print(made.shape, flop > 0, apart.call("seconds") > 0, flush=True)
+        apart.call("minutes")
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, cwd=ROOT)
     assert run.stdout == "(1, 64, 13) True True\n" and "AttributeError" in run.stderr

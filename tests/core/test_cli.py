@@ -92,7 +92,7 @@ def test_help_and_mistakes_are_answered_with_nothing_heavy_imported(arguments, c
 
 def test_version_is_the_projects(capsys):
     assert cli.main(["--version"]) == 0
-    assert capsys.readouterr().out == "acestep-cascade 0.1.0\n"
+    assert capsys.readouterr().out == "acestep-cascade 0.2.0\n"
 
 
 def test_python_dash_m_is_the_same():
@@ -291,6 +291,15 @@ def test_settings_that_were_edited_are_told(changed, said, generate):
     audio.write("edited.flac", audio.Waveform(torch.zeros(1, 2, 4800), 48000), tags=tags)
     code, out, err = generate("--from", "edited.flac", "-o", "b.wav")
     assert code == 2 and out == [] and said in err and "edited.flac: its tags cannot be read" in err
+
+
+@pytest.mark.parametrize("changed", [{"dtype": "x"}, {"solver": "x"}, {"guidance": "x"}, {"models": "/gone/family"}])
+def test_settings_that_do_not_do_are_told_with_the_file(changed, capsys):
+    tags = song_tags(Song("x"), changed, {"l": "tiny-l"})
+    audio.write("edited.flac", audio.Waveform(torch.zeros(1, 2, 4800), 48000), tags=tags)
+    assert cli.main(["generate", "--from", "edited.flac", "-o", "b.wav", "--device", "cpu"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("acestep-cascade: edited.flac: ") and next(iter(changed.values())) in line
 
 
 @pytest.mark.parametrize("models", ["xx", "5", "[5]"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from acestep_pack.acestep_core.checkpoints.load import load_stage_model
 from acestep_pack.acestep_core.lora.adapter import Adapter, read_adapter
-from acestep_pack.acestep_core.lora.apply import Dressed, apply_adapter
+from acestep_pack.acestep_core.lora.apply import AdaptedLayer, apply_adapter
 from acestep_pack.acestep_core.lora.deltas import tensors_of, with_tensors
 from acestep_pack.acestep_core.lora.save import save_adapter
 from acestep_pack.acestep_core.nn.module_tree import replace, share
@@ -67,7 +67,7 @@ def test_apply_then_remove_is_the_base_to_the_bit(model):
     velocity(worn)
     assert torch.equal(velocity(model), before)
     assert all(torch.equal(p, state[name]) for name, p in model.transformer.named_parameters())
-    assert not any(isinstance(module, Dressed) for module in model.transformer.modules())
+    assert not any(isinstance(module, AdaptedLayer) for module in model.transformer.modules())
 
 
 def test_no_strength_is_no_adapter(model):

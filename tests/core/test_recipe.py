@@ -31,7 +31,7 @@ PHASES = ("vocoder", "text", "latents", "l", "m", "s", "decoder", "export")
 @pytest.fixture(autouse=True, scope="module")
 def miniature():
     """The whole recipe at the smallest size that is still the recipe."""
-    words, listener = language.words_of_the_band, flow._listener(32, 48, 1)
+    words, listener = language.words_of_the_band, flow._encoder(32, 48, 1)
     slots = {
         "l": flow.Slot("l", "xl", (0.75, 1.0), flow._geometry(48, 64, 2, 2, 1, 16, 32), listener, 2),
         "m": flow.Slot("m", "2b", (0.4, 0.85), flow._geometry(32, 48, 2, 1, 1, 16), listener, 2),
@@ -155,8 +155,8 @@ def test_what_was_learnt_is_saved_however_a_training_ends():
 
     stopped, closed = Trainer(), Trainer()
     with pytest.raises(KeyboardInterrupt):
-        list(recipe._kept(stopped))
-    steps = recipe._kept(closed)
+        list(recipe._saved_at_the_end(stopped))
+    steps = recipe._saved_at_the_end(closed)
     next(steps)
     steps.close()
     assert stopped.saved_at == 2 and closed.saved_at == 1
@@ -184,8 +184,8 @@ def test_a_batch_is_the_steps_own_and_leans_to_the_slots_stretch(tmp_path):
         items, channels, frames = batch["music"].shape
         assert channels == 8 and frames in (100, 240) and batch["timbre"].shape[1:] == (8, 60)
         # Silence comes first and is there once; every other clip is heard by one item.
-        assert sorted(set(batch["heard"].tolist()) | {0}) == list(range(len(batch["timbre"])))
-        assert batch["heard"].shape == (items,)
+        assert sorted(set(batch["chosen"].tolist()) | {0}) == list(range(len(batch["timbre"])))
+        assert batch["chosen"].shape == (items,)
         assert batch["notes"].shape == (items, -(-frames // 16), 24) and 0 < batch["notes"].mean() < 0.5
         assert batch["ids"].shape == (items, 12) and batch["window"].shape == (items, 1, frames)
         assert ((batch["t"] >= 0) & (batch["t"] <= 1)).all() and (batch["window"][..., -1] == 1).all()

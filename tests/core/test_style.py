@@ -1,4 +1,4 @@
-"""What is measured of an adapter that learnt a style: run small, with every part real."""
+"""The measurement of an adapter of a style: run small, with every part real."""
 
 import json
 
@@ -7,7 +7,7 @@ from acestep_pack.acestep_core.band import folder
 from acestep_pack.acestep_core.cli import bench_lora
 from acestep_pack.acestep_core.cli.parser import MISTAKE, OK, main
 from acestep_pack.acestep_core.console import Console
-from acestep_pack.acestep_core.evaluation import adapters as likeness
+from acestep_pack.acestep_core.evaluation import adapters as adapters
 from acestep_pack.acestep_core.evaluation import style
 from acestep_pack.acestep_core.training import captions
 
@@ -18,12 +18,12 @@ def small(monkeypatch):
     monkeypatch.setattr(captions, "STYLES", captions.STYLES[:2])  # as many songs of its own hold it
     quick = ("--steps", "12", "--learning-rate", "3e-3", "--crop", "3", "--warm-up", "0")
     monkeypatch.setattr(bench_lora, "TRAINING", quick)
-    whole = likeness.make
-    monkeypatch.setattr(likeness, "make", lambda *given, **more: whole(*given, steps=(1, 1, 1), **more))
+    whole = adapters.make
+    monkeypatch.setattr(adapters, "make", lambda *given, **more: whole(*given, steps=(1, 1, 1), **more))
 
 
 @pytest.mark.slow
-def test_a_style_is_learnt_and_what_it_did_is_told(small, tmp_path, capsys):
+def test_a_style_is_trained_and_measured(small, tmp_path, capsys):
     asked = ["bench", "lora", "--work", str(tmp_path), "--clips", "4", "--songs", "2", "--json", "--quiet"]
     assert main(asked) == OK
     told = json.loads(capsys.readouterr().out)
@@ -36,19 +36,19 @@ def test_a_style_is_learnt_and_what_it_did_is_told(small, tmp_path, capsys):
 
 def test_a_training_that_is_gone_on_with_tells_no_minutes(tmp_path, monkeypatch):
     monkeypatch.setattr(folder, "write_clips", lambda *clips: ())
-    monkeypatch.setattr(likeness, "measure", lambda *wishes: {})
+    monkeypatch.setattr(adapters, "measure", lambda *wishes: {})
     work = tmp_path / "chiptune.safetensors.training"
     told = [
-        style.judge(tmp_path, 4, 2, 1.0, 0.25, Console(quiet=True), lambda *wishes: work.mkdir(exist_ok=True))
+        style.measure_style(tmp_path, 4, 2, 1.0, 0.25, Console(quiet=True), lambda *wishes: work.mkdir(exist_ok=True))
         for _ in range(2)
     ]
     assert set(told[0]) - set(told[1]) == {"minutes of training, clips prepared and all"}
 
 
-def test_no_clip_that_is_judged_is_learnt_from():
-    judged = set(range(likeness.STYLE_SEEDS, likeness.STYLE_SEEDS + 10_000))
-    seeds = style.learnt_seeds(2_000)
-    assert len(set(seeds)) == 2_000 and not judged & set(seeds)
+def test_no_clip_that_is_measured_is_trained_on():
+    measured = set(range(adapters.STYLE_SEEDS, adapters.STYLE_SEEDS + 10_000))
+    seeds = style.training_seeds(2_000)
+    assert len(set(seeds)) == 2_000 and not measured & set(seeds)
     assert seeds[: style.CLIPS] == [*range(2_000_000, 2_000_000 + style.CLIPS)]
 
 

@@ -161,5 +161,5 @@ _ALL = (
     Subject("text_cache", "cached", "cache/**/*.safetensors", "text_cached", 25, {**TENSORS, **BYTES}),
 )
 SUBJECTS = {subject.name: subject for subject in _ALL}
-WHOLE = [Case(name, "unchanged", 0) for name in SUBJECTS]
+VALID = [Case(name, "unchanged", 0) for name in SUBJECTS]
 CASES = [case for subject in _ALL for case in subject.all_cases()]

@@ -1,4 +1,4 @@
-"""A function run in a process of its own under limits, and how it ended. Linux only: it forks, and reads /proc."""
+"""Runs a function in a forked process under limits of CPU time and memory. Linux only: it forks, and reads /proc."""
 
 import faulthandler
 import gc
@@ -14,84 +14,100 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CPU_SECONDS, MEMORY_BYTES = 10, 2 << 30
-WALL_SECONDS = 120  # of a machine where others work too; who is at work meets the limit of CPU time before it
-_SLACK_BYTES = 256 << 20  # of address space: threads' stacks, files mapped
+WALL_SECONDS = 120  # on a machine with other work; a process that computes reaches the limit of CPU time first
+_SLACK_BYTES = 256 << 20  # of address space, for stacks of threads and mapped files
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How a function ended. `told`: its lines on the way; `said`: what it returned, None where it was ended."""
+    """How the process ended. `lines`: what the function reported; `returned`: its result, None if it was killed."""
 
-    told: list[str]
-    said: dict | None
+    lines: list[str]
+    returned: dict | None
     signal: str | None
     cpu_seconds: float
-    grown_bytes: int  # the most memory that it took beyond what its parent had
-    stack: str  # where it was when it was ended
+    grown_bytes: int  # peak memory beyond what the parent process had
+    stack: str  # faulthandler's, of a process that a signal killed
 
     @property
-    def trouble(self) -> str | None:
-        """Which limit it broke, or how it died; None where it did not."""
+    def fault(self) -> str | None:
+        """The limit that it exceeded, or the signal that killed it; None if it ended by itself."""
         if self.signal == "SIGXCPU" or self.cpu_seconds > CPU_SECONDS:
             return f"takes more than {CPU_SECONDS} s of CPU"
         if self.grown_bytes > MEMORY_BYTES:
             return f"takes {self.grown_bytes / 2**30:.1f} GiB of memory"
         if self.signal == "SIGALRM":
-            return f"hangs, without work, for {WALL_SECONDS} s"
-        if self.said is None:
+            return f"hangs for {WALL_SECONDS} s"
+        if self.returned is None:
             return f"dies of {self.signal}" if self.signal else "ends the process"
         return None
 
 
-def run(function: Callable[[Tell], dict], scratch: Path, wall_seconds: float = WALL_SECONDS) -> Ending:
-    """Runs it in a fork of this process, which should have no threads. It may tell lines on its way.
+def run(function: Callable[[Report], dict], scratch: Path, wall_seconds: float = WALL_SECONDS) -> Ending:
+    """Runs the function in a fork of this process, which should have one thread only.
 
-    `scratch`: a folder for a stack trace.
+    The function gets a Report, to which it can give lines of text. `scratch`: a folder for a stack trace.
     """
     stack = scratch / f"stack-{os.getpid()}"
     stack.unlink(missing_ok=True)
     reading, writing = os.pipe()
     if not (child := os.fork()):
         os.close(reading)
-        _work(function, writing, stack)
+        _run_child(function, writing, stack)
     os.close(writing)
-    report, in_time = _listen(reading, time.monotonic() + wall_seconds)
+    received, in_time = _receive(reading, time.monotonic() + wall_seconds)
     if not in_time:
-        os.kill(child, signal.SIGABRT)
+        os.kill(child, signal.SIGABRT)  # faulthandler writes the stack
         time.sleep(1)
         os.kill(child, signal.SIGKILL)
     _, status, usage = os.wait4(child, 0)
-    start, told, said = _understood(report)
-    ended = None if not os.WIFSIGNALED(status) else signal.Signals(os.WTERMSIG(status)).name
+    start_bytes, lines, returned = _parsed(received)
+    killed_by = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else None
     return Ending(
-        told=told,
-        said=said,
-        signal="SIGALRM" if not in_time else ended,
+        lines=lines,
+        returned=returned,
+        signal=killed_by if in_time else "SIGALRM",
         cpu_seconds=usage.ru_utime + usage.ru_stime,
-        grown_bytes=usage.ru_maxrss * 1024 - start,
+        grown_bytes=usage.ru_maxrss * 1024 - start_bytes,
         stack=stack.read_text(errors="replace") if stack.exists() else "",
     )
 
 
-def _understood(report: bytes) -> tuple[int, list[str], dict | None]:
-    """The memory at the start, what was told, and what was returned: JSON, a line each."""
-    start, *lines, last = report.decode().split("\n")
+def _parsed(received: bytes) -> tuple[int, list[str], dict | None]:
+    """The memory at the start, the reported lines, and the result, one JSON value a line."""
+    start, *lines, last = received.decode().split("\n")
     return int(start or 0), [json.loads(line) for line in lines], json.loads(last) if last else None
 
 
-def _listen(pipe: int, until: float) -> tuple[bytes, bool]:
-    """All that comes until the other end is closed, and whether that was in time."""
+def _receive(pipe: int, until: float) -> tuple[bytes, bool]:
+    """Everything written before the other end is closed, and whether that was in time."""
     with selectors.DefaultSelector() as selector, open(pipe, "rb", buffering=0) as opened:
         selector.register(opened, selectors.EVENT_READ)
-        report = b""
+        received = b""
         while (left := until - time.monotonic()) > 0:
             if selector.select(left):
                 if not (more := opened.read(65536)):
-                    return report, True
-                report += more
-        return report, False
+                    return received, True
+                received += more
+        return received, False
+
+
+def _run_child(function: Callable[[Report], dict], pipe: int, stack: Path) -> None:
+    """Never returns: the forked process ends here, whatever happens."""
+    try:
+        gc.disable()
+        with open(stack, "w") as file:
+            faulthandler.enable(file, all_threads=False)
+            faulthandler.register(signal.SIGXCPU, file, all_threads=False, chain=True)
+            _write(pipe, f"{_status('VmRSS')}\n")
+            _set_limits()
+            _write(pipe, json.dumps(function(lambda line: _write(pipe, f"{json.dumps(line)}\n"))))
+    except BaseException:  # noqa: BLE001  two processes must not go on as one
+        traceback.print_exc()
+    finally:
+        os._exit(0)
 
 
 def _write(pipe: int, text: str) -> None:
@@ -100,26 +116,7 @@ def _write(pipe: int, text: str) -> None:
         data = data[os.write(pipe, data) :]
 
 
-def _work(function: Callable[[Tell], dict], pipe: int, stack: Path) -> None:
-    """In the child: never returns."""
-    code = 1
-    try:
-        gc.disable()
-        with open(stack, "w") as file:
-            faulthandler.enable(file, all_threads=False)
-            faulthandler.register(signal.SIGXCPU, file, all_threads=False, chain=True)
-            _write(pipe, f"{_status('VmRSS')}\n")
-            _limit()
-            said = json.dumps(function(lambda line: _write(pipe, f"{json.dumps(line)}\n")))
-            _write(pipe, said)
-        code = 0
-    except BaseException:  # noqa: BLE001  whatever it is, two processes must not go on as one
-        traceback.print_exc()
-    finally:
-        os._exit(code)
-
-
-def _limit() -> None:
+def _set_limits() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 5))
     most = _status("VmSize") + MEMORY_BYTES + _SLACK_BYTES

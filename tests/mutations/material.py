@@ -1,5 +1,6 @@
-"""Small whole files of every kind that is read, each in a folder of its own, with "mutant" in the name of what will be
-mutated.
+"""The material: small valid files of every kind that is read, each kind in a folder of its own.
+
+What will be mutated has "mutant" in its name.
 """
 
 import io
@@ -42,14 +43,14 @@ def sharded(folder: Path, family: Path) -> None:
 
 
 def _shard(model: Path) -> None:
-    """The weights of a folder in two files and an index."""
-    whole = load_file(model / "model.safetensors")
+    """Divides a folder's weights into two files and an index."""
+    tensors = load_file(model / "model.safetensors")
     (model / "model.safetensors").unlink()
-    names, files = sorted(whole), ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+    names, files = sorted(tensors), ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
     shares = {files[0]: names[: len(names) // 2], files[1]: names[len(names) // 2 :]}
     for file, share in shares.items():
-        save_file({name: whole[name] for name in share}, model / file, {"format": "pt"})
-    index = {"metadata": {"total_size": sum(tensor.nbytes for tensor in whole.values())}}
+        save_file({name: tensors[name] for name in share}, model / file, {"format": "pt"})
+    index = {"metadata": {"total_size": sum(tensor.nbytes for tensor in tensors.values())}}
     index["weight_map"] = {name: file for file, share in shares.items() for name in share}
     (model / "model.safetensors.index.json").write_text(json.dumps(index))
 
@@ -103,7 +104,7 @@ def _published_vocoder() -> dict[str, torch.Tensor]:
 def _split(folder: Path, family: Path, mutant: str) -> None:
     folder.mkdir()
     for part, tensors in _comfyui_parts(family).items():
-        save_file(tensors, folder / f"{'mutant' if part == mutant else 'whole'}-{part}.safetensors", {"format": "pt"})
+        save_file(tensors, folder / f"{'mutant' if part == mutant else 'valid'}-{part}.safetensors", {"format": "pt"})
     _tokenizer(folder / "tokenizer", family)
 
 
@@ -143,19 +144,19 @@ def all_in_one(folder: Path, family: Path) -> None:
 
 
 def models(folder: Path, family: Path) -> None:
-    """ComfyUI's models folder: a whole and a mutant one of each kind."""
+    """ComfyUI's models folder: a valid model and a mutant of each kind."""
     parts = _comfyui_parts(family)
     for name, tensors in {
         "diffusion_models": parts["turbo"],
         "text_encoders": parts["text"],
         "vae": parts["vae"],
     }.items():
-        for file in ("whole-turbo.safetensors", "mutant-turbo.safetensors"):
+        for file in ("valid-turbo.safetensors", "mutant-turbo.safetensors"):
             (folder / "models" / name).mkdir(parents=True, exist_ok=True)
             save_file(tensors, folder / "models" / name / file, {"format": "pt"})
-    for name in ("whole-stage", "mutant-stage"):
+    for name in ("valid-stage", "mutant-stage"):
         shutil.copytree(family / "s", folder / "models" / "acestep" / name)
-    for file in ("whole.safetensors", "mutant.safetensors"):
+    for file in ("valid.safetensors", "mutant.safetensors"):
         ours.save_adapter(_lora(family), folder / "models" / "loras" / file, "comfyui", {"trigger words": "zzt"})
 
 
@@ -259,9 +260,9 @@ def _tags(family: Path) -> dict[str, str]:
     settings |= {"guidance": "1", "loudness": -14.0, "dtype": "fp32"}
     models = {slot: str(family / slot) for slot in "lms"}
     models |= {"text": str(family / "text_encoder"), "vocoder": str(family / "vae")}
-    told = {"song": SONG, "settings": settings, "models": models}
+    formed = {"song": SONG, "settings": settings, "models": models}
     plain = {"title": "été", "artist": "né", "seed": "5", "bpm": "120", "key": "A minor", "lyrics": SONG["lyrics"]}
-    return plain | {name: json.dumps(value, ensure_ascii=False) for name, value in told.items()}
+    return plain | {name: json.dumps(value, ensure_ascii=False) for name, value in formed.items()}
 
 
 def _sound(kind: str, depth: str | None = None) -> Callable[[Path, Path], None]:
@@ -363,7 +364,7 @@ def _table(kind: str) -> str:
 def trained(folder: Path, family: Path) -> None:
     """A training of two steps, with all that it keeps."""
     _clips(folder)
-    (folder / "clips" / "mutant.txt").write_text("caption: what is heard of it is kept\n")
+    (folder / "clips" / "mutant.txt").write_text("caption: its tempo and key are measured\n")
     training(Place(folder, family.parent.parent), steps=2)
     shutil.rmtree(folder / "mutant")
 

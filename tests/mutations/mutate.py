@@ -1,22 +1,30 @@
 """Every mutation by its name, such as "flip", "json.wrong_value", "header.deep" or "tensors.shape".
 
-What takes JSON may find it in a file of its own, in one line of several, in the header or the metadata of a safetensors
-file, or in the tags of sound.
+The part before the dot tells where the text is that is mutated: "json" is a JSON file, "line" a line of a JSONL file,
+"header" the header of a safetensors file, "inner" JSON in its metadata, "tag" JSON in the tags of a sound file.
 """
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 
-from . import mutate_bytes, mutate_json, mutate_patterns, mutate_silence, mutate_sound, mutate_tags, mutate_tensors
-from . import mutate_text as text_of
+from . import (
+    mutate_bytes,
+    mutate_json,
+    mutate_patterns,
+    mutate_silence,
+    mutate_sound,
+    mutate_tags,
+    mutate_tensors,
+    mutate_text,
+)
 from .draw import Draw
 from .mutate_tensors import joined, read, split, written
 
 Mutation = Callable[[bytes, Draw], bytes]
 
 
-def _whole(change) -> Mutation:
+def _text(change) -> Mutation:
     def mutation(data: bytes, draw: Draw) -> bytes:
         changed = change(data.decode(), draw)
         return changed if isinstance(changed, bytes) else changed.encode("utf-8", "surrogatepass")
@@ -55,7 +63,7 @@ def _inner(change) -> Mutation:
     return mutation
 
 
-_PLACES = {"json": _whole, "line": _line, "header": _header, "inner": _inner, "tag": mutate_tags.json_in_tags}
+_PLACES = {"json": _text, "line": _line, "header": _header, "inner": _inner, "tag": mutate_tags.json_in_tags}
 _FORMED = {
     f"{place}.{name}": found(change) for place, found in _PLACES.items() for name, change in mutate_json.JSON.items()
 }
@@ -74,8 +82,8 @@ MUTATIONS: dict[str, Mutation] = {
     **mutate_bytes.BYTES,
     **_FORMED,
     **_families(
-        text={name: _whole(change) for name, change in {**text_of.TEXT, **mutate_json.ENCODED}.items()},
-        json={name: _whole(change) for name, change in mutate_patterns.PATTERNS.items()},
+        text={name: _text(change) for name, change in {**mutate_text.TEXT, **mutate_json.ENCODED}.items()},
+        json={name: _text(change) for name, change in mutate_patterns.PATTERNS.items()},
         tensors=mutate_tensors.TENSORS,
         silence=mutate_silence.SILENCE,
         sound={**mutate_sound.SOUND, **mutate_sound.FLOATS},

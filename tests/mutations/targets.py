@@ -1,4 +1,4 @@
-"""What is done with a mutated file: what a user would do with it. Each ends well, or raises what a user is told."""
+"""What is done with a mutated file: what a user would do with it. A target returns, or raises an error for the user."""
 
 import contextlib
 import io
@@ -12,41 +12,41 @@ import torch
 
 from . import library as ours
 from .library import STAGE, TEXT, VOCODER, AceStepError, Cascade, Song, UserError, audio
+from .messages import Notes, control_character, message_fault
 from .mutate_silence import RAN
-from .tidy import Notes, steering, untidy
 
 SECONDS = 10.0
 MEMORY_GB = 4.0
 
 
 class Wrong(AssertionError):
-    """It went on, and something else came of it than should."""
+    """The library went on, and the result is wrong."""
 
 
 class Refused(Exception):
-    """What a command told its user before it ended with a code of its own."""
+    """The error that a command printed before it ended with code 1 or 2."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a case is: its own folder, which is the working folder too, and the whole files of all kinds."""
+    """The case's own folder, which is the working folder too, and the material: valid files of all kinds."""
 
     folder: Path
-    whole: Path
+    material: Path
 
     def mutant(self, pattern: str = "mutant*") -> Path:
         return next(self.folder.glob(pattern))
 
     @property
     def family(self) -> Path:
-        return self.whole / "family" / "family"
+        return self.material / "family" / "family"
 
 
 # ---- models ----------------------------------------------------------------------------------------------------------
 
 
 def _play(place: Place, cascade: Cascade, **given) -> None:
-    """A song of these models, as a file."""
+    """Makes a song with these models and writes it to a file."""
     wave = cascade.generate(Song("a techno beat", lyrics="la la", seconds=SECONDS), seed=1, **given)
     audio.write(place.folder / "song.wav", wave)
     if abs(wave.seconds - SECONDS) > 0.1:
@@ -60,13 +60,13 @@ def _load(models: Path, **parts) -> Cascade:
 
 
 def stage(place: Place) -> None:
-    """The whole way by one model, which brings no text encoder or vocoder."""
+    """A song by one stage model, with the family's text encoder and vocoder."""
     parts = {"text": place.family / "text_encoder", "vocoder": place.family / "vae"}
     _play(place, _load(place.mutant(), **parts))
 
 
 def cascade(place: Place) -> None:
-    """A folder with everything: stages, text encoder and vocoder."""
+    """A song by a folder that holds stages, text encoder and vocoder."""
     _play(place, _load(place.mutant()))
 
 
@@ -92,7 +92,7 @@ _FOLDERS = {STAGE: "diffusion_models", TEXT: "text_encoders", VOCODER: "vae"}
 
 
 def lists(place: Place) -> None:
-    """What ComfyUI's nodes offer to choose from: the whole files always, the mutant or the reason why not."""
+    """The choices of ComfyUI's nodes: the valid files are listed, the mutant is listed or refused with the reason."""
     models = place.folder / "models"
     shelf = ours.Shelf((models / "acestep",), {kind: (models / name,) for kind, name in _FOLDERS.items()})
     for kind, name in _FOLDERS.items():
@@ -102,8 +102,8 @@ def lists(place: Place) -> None:
                 raise Wrong(f"{file.name} is not listed; {here} are")
             if file.name not in here:
                 shelf.find(file.name, kind)
-    if "whole-stage" not in shelf.here(STAGE):
-        raise Wrong("the whole folder is not listed")
+    if "valid-stage" not in shelf.here(STAGE):
+        raise Wrong("the valid folder is not listed")
     if "mutant-stage" not in shelf.here(STAGE):
         shelf.find("mutant-stage", STAGE)
     _adapters_listed(models / "loras")
@@ -137,7 +137,7 @@ def _cascade(family: Path) -> Cascade:
 
 
 def adapter(place: Place) -> None:
-    """Shown, converted, worn."""
+    """Shown, converted, applied."""
     file = place.mutant()
     command("lora", "show", file)
     command("lora", "show", file, "--json")
@@ -145,14 +145,14 @@ def adapter(place: Place) -> None:
     tensors = [tensor for delta in read.modules.values() for tensor in ours.tensors_of(delta).values()]
     scales = torch.tensor([float(delta.scale) for delta in read.modules.values()])
     if not all(bool(tensor.isfinite().all()) for tensor in (*tensors, scales)):
-        raise Wrong("what is no number was read")
+        raise Wrong("NaN or infinity was read")
     command("lora", "convert", file, "-o", "made.safetensors", "--to", "comfyui")
     _play(place, _cascade(place.family), lora=str(file))
 
 
 # ---- sound -----------------------------------------------------------------------------------------------------------
 
-LOST = 1024  # samples of digital silence in a row that no whole clip has
+LOST_SAMPLES = 1024  # so many zeros in a row are in no valid clip
 
 
 def sound(place: Place) -> None:
@@ -161,29 +161,31 @@ def sound(place: Place) -> None:
     with notes:
         wave = audio.read(file)
     if file.suffix == ".flac" and not notes.lines:
-        _check_nothing_lost(wave.samples[0, 0], audio.read(next((place.whole / "flac").glob("mutant*"))).samples[0, 0])
+        _check_nothing_lost(
+            wave.samples[0, 0], audio.read(next((place.material / "flac").glob("mutant*"))).samples[0, 0]
+        )
     _referenced(place, file, wave)
 
 
-def _check_nothing_lost(samples: torch.Tensor, whole: torch.Tensor) -> None:
-    loudest = torch.nn.functional.pad(samples.abs(), (0, LOST), value=1.0).unfold(0, LOST, 1).amax(1)
-    if len(samples) < len(whole) or not bool(loudest.all()):
-        raise Wrong("sound was lost and nothing is said of it")
+def _check_nothing_lost(samples: torch.Tensor, valid: torch.Tensor) -> None:
+    loudest = torch.nn.functional.pad(samples.abs(), (0, LOST_SAMPLES), value=1.0).unfold(0, LOST_SAMPLES, 1).amax(1)
+    if len(samples) < len(valid) or not bool(loudest.all()):
+        raise Wrong("sound was lost without a note")
 
 
 def _referenced(place: Place, file: Path, wave) -> None:
     models = _cascade(place.family)
-    heard = models.encode_reference(file).timbre[0]
-    if not bool(heard.isfinite().all()):
-        raise Wrong("the reference is no number")
+    latents = models.encode_reference(file).timbre[0]
+    if not bool(latents.isfinite().all()):
+        raise Wrong("the reference is NaN or infinite")
     if float(wave.samples.abs().max()) > 1:
         clamped = ours.Waveform(wave.samples.clamp(-1, 1), wave.sample_rate_hz)
-        if not torch.allclose(heard, models.encode_reference(clamped).timbre[0], atol=1e-4):
-            raise Wrong("samples beyond +-1 are heard as they are")
+        if not torch.allclose(latents, models.encode_reference(clamped).timbre[0], atol=1e-4):
+            raise Wrong("samples beyond +-1 are encoded as they are")
 
 
 def continued(place: Place) -> None:
-    """A song begins with it."""
+    """A song that continues the clip."""
     models, file = _cascade(place.family), place.mutant()
     _play(place, models, continue_from=file)
 
@@ -195,7 +197,7 @@ def song(place: Place) -> None:
     text = place.mutant().read_bytes()
     made = Song.from_json(text)
     if Song.from_json(made.to_json()) != made:
-        raise Wrong("the song's own JSON is another song")
+        raise Wrong("the song's own JSON gives another song")
 
 
 def song_file(place: Place) -> None:
@@ -208,7 +210,7 @@ def song_file(place: Place) -> None:
 
 
 def captions(place: Place) -> None:
-    """What a training with --preserve reads."""
+    """The file of `train lora --preserve-captions`."""
     ours.own_songs(str(place.mutant()), "tiny", SECONDS)
 
 
@@ -239,7 +241,7 @@ def _parts(family: Path) -> tuple:
 
 
 def clips(place: Place) -> None:
-    """A folder of clips, prepared: what is wrong with one of them never ends the others."""
+    """A folder of clips, prepared for a training: a fault of one clip must not stop the others."""
     folder = place.folder / "clips"
     has_table = any(file.suffix in (".csv", ".tsv", ".jsonl") for file in folder.iterdir())
     try:
@@ -247,19 +249,19 @@ def clips(place: Place) -> None:
     except UserError as exc:
         if has_table:
             raise
-        raise Wrong(f"one clip ends the whole folder: {exc}") from exc
+        raise Wrong(f"one clip stops the whole folder: {exc}") from exc
     made = list(ours.Preparation(*_parts(place.family), place.folder / "cache", SECONDS).run(dataset))
     left_out = [one for one in (*dataset.left_out, *made) if isinstance(one, ours.LeftOut)]
     for line in (*dataset.notes, *(one.reason for one in left_out)):
-        if wrong := untidy(line):
-            raise Wrong(f"{wrong}: {line!r:.300}")
+        if wrong := message_fault(line):
+            raise Wrong(f"the note {wrong}: {line!r:.300}")
     ready = {one.path.stem for one in made if not isinstance(one, ours.LeftOut)}
     if not has_table and "good" not in ready:
         raise Wrong(f"the good clip is left out: {left_out}")
 
 
 def losses(place: Place) -> None:
-    """The curve of a training, as the node and `train` draw it, and what is kept of it to go on."""
+    """The loss log when a training is resumed, and its plot."""
     file = place.mutant() / "losses.csv"
     kept = ours.LossLog(file, 2)
     kept.add(3, 0.5, 1e-4, None)
@@ -268,7 +270,7 @@ def losses(place: Place) -> None:
 
 
 def training(place: Place, steps: int = 4) -> None:
-    """A training that is gone on with."""
+    """A resumed training."""
     family = place.family
     models = ("--model", family / "s", "--text-encoder", family / "text_encoder", "--vocoder", family / "vae")
     course = ("--steps", steps, "--rank", 2, "--crop", 10, "--accumulate", 1, "--save-every", 1, "--warm-up", 1)
@@ -276,7 +278,7 @@ def training(place: Place, steps: int = 4) -> None:
 
 
 def text_cached(place: Place) -> None:
-    """A song whose words are in the cache on disk is the same song."""
+    """The same song, whether its text states come from the cache on disk or not."""
     os.environ["ACESTEP_CACHE"] = str(place.folder / "cache")
     models = Cascade.load(place.family, device="cpu", memory_gb=MEMORY_GB)
     wave = models.generate(Song("cached words", seconds=SECONDS), seed=1)
@@ -284,14 +286,14 @@ def text_cached(place: Place) -> None:
     if not expected.exists():
         torch.save(wave.samples, expected)
     elif not torch.equal(wave.samples, torch.load(expected)):
-        raise Wrong("a damaged cache is believed: it is another song")
+        raise Wrong("a damaged cache entry is used: the song is another")
 
 
 # ---- the command line ------------------------------------------------------------------------------------------------
 
 
 def command(*words) -> str:
-    """What a command says on stdout. Raises Refused with its error, Wrong for any other end."""
+    """Runs a command; returns its stdout. Raises Refused with its error, Wrong for any other end."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = ours.main([str(word) for word in words])
@@ -308,8 +310,8 @@ def command(*words) -> str:
 
 def _check_printable(*texts: str) -> None:
     for text in texts:
-        if found := steering(text):
-            raise Wrong(f"printed what a terminal would obey: {found}")
+        if found := control_character(text):
+            raise Wrong(f"a control character is printed: {found}")
 
 
 TARGETS: dict[str, Callable[[Place], None]] = {
@@ -319,5 +321,5 @@ TARGETS: dict[str, Callable[[Place], None]] = {
         *(song, song_file, captions, shown, tags, clips, losses, training, text_cached),
     )
 }
-NAMELESS = (song, text_cached)  # where no file is known by name
-REFUSALS = (AceStepError, Refused)
+WITHOUT_NAME = (song, text_cached)  # these have no file to name
+ERRORS_FOR_USERS = (AceStepError, Refused)

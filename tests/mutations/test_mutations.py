@@ -1,61 +1,61 @@
-"""Files of every kind that is read, mutated: each case ends in success or in one clean error that names the file,
-within 2 GiB and 10 s of CPU.
+"""Mutated files of every kind that is read: each case ends in success or in one clean error that names the file, within
+2 GiB of memory and 10 s of CPU time.
 
-A case is found again by its id alone: `pytest -m slow -k config-json.wrong_value-17 tests/mutations`. Environment:
-ACESTEP_MUTATION_SEED, the first number of each kind of case, 0 if it is not set: another one makes other cases;
-ACESTEP_MUTATION_KEEP, a folder in which each mutated file stays.
+One case alone: `pytest -m slow tests/mutations -k config-json.wrong_value-17`. Environment variables:
+ACESTEP_MUTATION_SEED, the first number of each kind of case (default 0); another one gives other cases.
+ACESTEP_MUTATION_KEEP, a folder for a copy of each mutated file.
 """
 
 import sys
 from operator import attrgetter
 
 import pytest
-from mutations_tests.cases import CASES, WHOLE, Case
+
+if sys.platform != "linux":
+    pytest.skip("limits are set and measured as Linux has them", allow_module_level=True)
+
+from mutations_tests.cases import CASES, VALID, Case
 from mutations_tests.pool import Pool
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(sys.platform != "linux", reason="limits are set and measured as Linux has them"),
-]
+pytestmark = pytest.mark.slow
 
-# What the harness says of targets that do what none may.
-FAULTS = {
+BAD_TARGETS = {
     "crashes": "dies of SIGSEGV",
     "aborts": "dies of SIGABRT",
-    "works_for_ever": "s of CPU",
-    "works_in_c_for_ever": "s of CPU",
-    "takes_memory_all_at_once": "memory",
-    "takes_memory_bit_by_bit": "memory",
+    "computes_for_ever": "s of CPU",
+    "computes_in_c_for_ever": "s of CPU",
+    "allocates_at_once": "memory",
+    "allocates_in_steps": "memory",
     "ends_the_process": "ends the process",
-    "leaves": "ends the process",
-    "raises_what_is_no_error_of_ours": "KeyError",
+    "exits": "ends the process",
+    "raises_a_key_error": "KeyError",
     "recurses": "RecursionError",
-    "tells_three_lines": "has 3 lines",
-    "tells_an_escape": "no text",
-    "tells_a_page": "characters long",
-    "names_nothing": "does not name the file",
-    "tells": None,
-    "ends_well": None,
+    "three_lines": "has 3 lines",
+    "escape_in_message": "control character",
+    "long_message": "characters long",
+    "no_name_in_message": "does not name the file",
+    "clean_error": None,
+    "success": None,
 }
 
 
 @pytest.fixture(scope="module")
 def outcomes(request, tmp_path_factory):
-    """What became of each case that is asked for here; they are tried side by side."""
-    asked = [item.callspec.params["case"] for item in request.session.items if item.path == request.path]
+    """The future outcome of each selected case; worker processes run them side by side."""
+    selected = [item.callspec.params["case"] for item in request.session.items if item.path == request.path]
     with Pool(tmp_path_factory.mktemp("mutations")) as pool:
-        yield pool.submit(asked)
+        yield pool.submit(selected)
 
 
-@pytest.mark.parametrize("case", WHOLE, ids=attrgetter("id"))
-def test_a_whole_file_does_what_it_should(case, outcomes):
+@pytest.mark.parametrize("case", VALID, ids=attrgetter("id"))
+def test_a_valid_file_succeeds(case, outcomes):
     outcome = outcomes[case.id].result()
     assert outcome.fault is None and not outcome.message, str(outcome)
 
 
-@pytest.mark.parametrize("case", [Case("faults", name, 0) for name in FAULTS], ids=attrgetter("mutation"))
-def test_every_fault_is_seen(case, outcomes):
-    outcome, expected = outcomes[case.id].result(), FAULTS[case.mutation]
+@pytest.mark.parametrize("case", [Case("bad_target", name, 0) for name in BAD_TARGETS], ids=attrgetter("mutation"))
+def test_every_fault_is_found(case, outcomes):
+    outcome, expected = outcomes[case.id].result(), BAD_TARGETS[case.mutation]
     assert outcome.fault is None if expected is None else expected in str(outcome.fault), str(outcome)
 
 

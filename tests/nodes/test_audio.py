@@ -10,6 +10,8 @@ from acestep_pack.acestep_core import audio as sound_files
 from acestep_pack.acestep_core.audio import files, formats
 from acestep_pack.acestep_core.audio.formats import FORMATS
 from acestep_pack.acestep_core.audio.waveform import Waveform
+from acestep_pack.acestep_core.checkpoints.digest import model_digest
+from acestep_pack.acestep_core.checkpoints.locate import TINY_FOLDER
 from acestep_pack.acestep_core.errors import AceStepError, UserError
 from acestep_pack.acestep_core.generation.settings import read_song
 from acestep_pack.acestep_core.song import Song
@@ -31,6 +33,11 @@ def tone(seconds=1.0, rate=48000, level=0.5, items=1, channels=2) -> Waveform:
     t = torch.arange(round(seconds * rate)) / rate
     rows = [level * torch.sin(2 * math.pi * 220 * (item + 1) * t).expand(channels, -1) for item in range(items)]
     return Waveform(torch.stack(rows), rate)
+
+
+@pytest.fixture(autouse=True)
+def models_folder(comfy_models):
+    """Tags have the digests of models, which are found in this ComfyUI's folders."""
 
 
 @pytest.fixture
@@ -77,6 +84,7 @@ def test_every_format_is_saved_with_song_and_workflow(name, depth, save):
     assert json.loads(tags["other"]) == {"pack": 1} and [*tags][-1] == "workflow"
     made = read_song(path)
     assert made.song == SONG and made.settings.seed == 5
+    assert made.digests == {name: model_digest(TINY_FOLDER / name[-1], "stage") for name in ("tiny-l", "tiny-m")}
 
 
 def found_by_the_front_end(data: bytes, name: str) -> dict:

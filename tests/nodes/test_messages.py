@@ -48,6 +48,15 @@ def test_lasting_text_goes_to_the_client_at_once_and_into_the_result(events):
     assert notes.ui == {"acestep_text": [{"lines": ["first", "second", "of the library"]}]}
 
 
+def test_a_prompt_that_a_script_queued_says_nothing_to_pages(said, events, monkeypatch):
+    import server
+
+    monkeypatch.setattr(server.PromptServer.instance, "client_id", None, raising=False)
+    messages.say("L 3/8", "1")
+    messages.keep(["a note"], "1")
+    assert said == events == []  # ComfyUI takes None for everybody
+
+
 def test_nodes_that_run_at_the_same_time_keep_their_own_notes(events):
     with messages.notes_on("1") as one, messages.notes_on("2") as two:
         messages.keep(["a"], "1")

@@ -26,9 +26,9 @@ test("nodes beside and above do not count", () => {
   assert.equal(roomBelow(NODE, []), Infinity);
 });
 
-test("there is no room where a node touches or overlaps the lower part", () => {
-  assert.equal(roomBelow(NODE, [[100, 255, 10, 10]]), 0);
-  assert.equal(roomBelow(NODE, [[100, 230, 10, 10]]), 0);
+test("a node that is too near, or covered, leaves less than no room", () => {
+  assert.equal(roomBelow(NODE, [[100, 255, 10, 10]]), -19);
+  assert.equal(roomBelow(NODE, [[100, 230, 10, 10]]), -44);
 });
 
 test("a text takes what it needs, within the room and within the most", () => {
@@ -38,7 +38,7 @@ test("a text takes what it needs, within the room and within the most", () => {
 });
 
 test("two lines are shown where there is no room, and no text takes none", () => {
-  assert.equal(textHeight(300, 0, 200), 34);
+  assert.equal(textHeight(300, -50, 200), 34);
   assert.equal(textHeight(20, 0, 200), 20);
   assert.equal(textHeight(0, 500, 200), 0);
 });

@@ -1,4 +1,4 @@
-"""The measurements: right where the answer is known, every figure in the card, a miniature family judged whole."""
+"""The measurements: right where the answer is known, every figure in the card, a miniature family measured whole."""
 
 import dataclasses
 import json
@@ -12,7 +12,7 @@ from acestep_pack.acestep_core.cli import bench_tiny as measure
 from acestep_pack.acestep_core.cli import parser as cli
 from acestep_pack.acestep_core.console import Console
 from acestep_pack.acestep_core.errors import AceStepError
-from acestep_pack.acestep_core.evaluation import embedded_family as verdict
+from acestep_pack.acestep_core.evaluation import embedded_family as family_figures
 from acestep_pack.acestep_core.evaluation import listening as listen
 from acestep_pack.acestep_core.generation.cascade import VOCODER, Cascade
 from acestep_pack.acestep_core.tiny_recipe.clips import FIRST_HELD_OUT_SEED
@@ -24,7 +24,7 @@ SECONDS = 1.5
 @pytest.fixture(scope="module")
 def family(tiny_family, tmp_path_factory):
     """The small random family at 48 kHz, 100 frames a second, its vocoder made loud enough to hear notes in."""
-    folder = tmp_path_factory.mktemp("verdict") / "family"
+    folder = tmp_path_factory.mktemp("family_figures") / "family"
     shutil.copytree(tiny_family, folder)
     config = folder / "vae" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"sampling_rate": 48_000}))
@@ -45,7 +45,7 @@ def truths():
     voices._tone.cache_clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(voices, "LONGEST_NOTE_S", 1.0)
-        yield [verdict.truth(FIRST_HELD_OUT_SEED + number, SECONDS) for number in range(3)]
+        yield [family_figures.truth(FIRST_HELD_OUT_SEED + number, SECONDS) for number in range(3)]
     voices._tone.cache_clear()
 
 
@@ -80,16 +80,16 @@ def test_a_truth_is_a_clip_and_its_request(truths):
 
 def test_the_frechet_distance_is_zero_for_the_same_and_grows_with_the_difference():
     quiet, loud, louder = ([noise(seed, level=level) for seed in (0, 1)] for level in (0.05, 0.1, 0.2))
-    assert verdict.frechet(quiet, quiet) == pytest.approx(0, abs=1e-3)
-    near, far = verdict.frechet(quiet, loud), verdict.frechet(quiet, louder)
-    assert verdict.frechet(loud, quiet) == pytest.approx(near, rel=1e-3)
+    assert family_figures.frechet(quiet, quiet) == pytest.approx(0, abs=1e-3)
+    near, far = family_figures.frechet(quiet, loud), family_figures.frechet(quiet, louder)
+    assert family_figures.frechet(loud, quiet) == pytest.approx(near, rel=1e-3)
     assert far > 3 * near and near == pytest.approx(40 * (20 * math.log10(2) / 10) ** 2, rel=0.05)
 
 
 def test_the_listener_is_right_where_it_is_told(truths, told_ears):
-    figures = verdict.ceiling(truths)
+    figures = family_figures.ceiling(truths)
     assert figures["listener on real clips: tempo"] == figures["listener on real clips: instruments"] == 1
-    wrong = verdict.song_figures(truths, [noise(number) for number in range(3)])
+    wrong = family_figures.song_figures(truths, [noise(number) for number in range(3)])
     assert list(wrong) == [
         "songs: tempo within 4 % of the asked",
         "songs: key as asked, or its relative",
@@ -103,7 +103,7 @@ def test_the_listener_is_right_where_it_is_told(truths, told_ears):
 
 def test_tempo_counts_only_where_drums_are_named(truths, told_ears):
     silent = [truth for truth in truths if "drums" not in truth.named]
-    assert math.isnan(verdict.ceiling(silent)["listener on real clips: tempo"])
+    assert math.isnan(family_figures.ceiling(silent)["listener on real clips: tempo"])
 
 
 def test_a_perfect_vocoder_has_perfect_figures(cascade, truths, monkeypatch):
@@ -114,8 +114,8 @@ def test_a_perfect_vocoder_has_perfect_figures(cascade, truths, monkeypatch):
         def decode(self, wave):
             return wave
 
-    monkeypatch.setattr(verdict, "seam", lambda vocoder, truth: 0.0)
-    figures = verdict.vocoder_figures(Cascade([], None, Perfect()), truths[:2])
+    monkeypatch.setattr(family_figures, "seam", lambda vocoder, truth: 0.0)
+    figures = family_figures.vocoder_figures(Cascade([], None, Perfect()), truths[:2])
     assert figures["vocoder: log-mel distance (dB)"] == figures["vocoder: worst clip (dB)"] == 0
     assert figures["vocoder: same key heard"] == 1
     for name in ("vocoder: semitone image correlation", "vocoder: loudness contour correlation"):
@@ -123,7 +123,7 @@ def test_a_perfect_vocoder_has_perfect_figures(cascade, truths, monkeypatch):
 
 
 def test_a_real_vocoder_is_measured_and_its_tiles_leave_no_seam(cascade, truths):
-    figures = verdict.vocoder_figures(cascade, truths[:1])
+    figures = family_figures.vocoder_figures(cascade, truths[:1])
     assert all(math.isfinite(value) for value in figures.values())
     assert figures["vocoder: log-mel distance (dB)"] == figures["vocoder: worst clip (dB)"] > 1
     assert figures["vocoder: tiled against untiled (largest sample)"] < 1e-4  # of samples up to 10
@@ -135,8 +135,8 @@ def test_a_model_that_knows_the_music_loses_nothing(cascade, truths, monkeypatch
 
     music = cascade.pool[VOCODER].encode(Waveform(truths[0].wave[None], 48_000))
     velocity = start([0], *music.shape[1:]) - music
-    monkeypatch.setattr(verdict, "prepare", lambda network, condition: lambda x, t: velocity)
-    figures = verdict.losses(cascade, truths[:1])
+    monkeypatch.setattr(family_figures, "prepare", lambda network, condition: lambda x, t: velocity)
+    figures = family_figures.losses(cascade, truths[:1])
     own = [f"{stage.times[0]:.3g} to {stage.times[-1]:.3g}" for _, stage in cascade.plan()]
     names = [f"flow-matching loss: {model}, t from {stretch}" for model in "LMS" for stretch in own]
     assert list(figures) == names and set(figures.values()) == {0.0}
@@ -146,21 +146,21 @@ def test_losses_are_those_of_the_times_that_the_cascade_plays(cascade, truths, m
     own = dataclasses.replace(cascade.defaults[0], boundaries=(0.6, 0.2), cascade_steps=None)
     monkeypatch.setattr(cascade, "defaults", (own, *cascade.defaults[1:]))
     asked = []
-    monkeypatch.setattr(verdict, "prepare", lambda network, condition: lambda x, t: asked.append(t) or x)
-    assert list(verdict.losses(cascade, truths[:1]))[:3] == [
+    monkeypatch.setattr(family_figures, "prepare", lambda network, condition: lambda x, t: asked.append(t) or x)
+    assert list(family_figures.losses(cascade, truths[:1]))[:3] == [
         f"flow-matching loss: L, t from {stretch}" for stretch in ("1 to 0.6", "0.6 to 0.2", "0.2 to 0")
     ]
     assert asked[:12] == pytest.approx([0.65, 0.75, 0.85, 0.95, 0.25, 0.35, 0.45, 0.55, 0.025, 0.075, 0.125, 0.175])
 
 
 def test_losses_of_real_networks_are_finite(cascade, truths):
-    figures = verdict.losses(cascade, truths[:1])
+    figures = family_figures.losses(cascade, truths[:1])
     assert len(figures) == 9 and all(0 < value < 100 for value in figures.values())
 
 
 def test_the_same_seed_is_the_same_song(cascade, truths):
-    first = verdict.make(cascade, truths[0], 0, steps=(1, 1, 1))
-    figures = verdict.determinism(cascade, truths[0], first, {"steps": (1, 1, 1)})
+    first = family_figures.make(cascade, truths[0], 0, steps=(1, 1, 1))
+    figures = family_figures.determinism(cascade, truths[0], first, {"steps": (1, 1, 1)})
     assert figures["same seed, largest difference"] == 0 < figures["other seed, log-mel distance (dB)"]
 
 
@@ -168,26 +168,26 @@ def test_each_model_alone_gets_as_much_arithmetic(cascade, truths):
     told = []
     console = Console(quiet=True)
     console.note = told.append
-    figures = verdict.distances(cascade, truths[:1], {"steps": (2, 1, 1)}, console)
+    figures = family_figures.distances(cascade, truths[:1], {"steps": (2, 1, 1)}, console)
     assert list(figures) == [
         "distance to real: L→M→S",
         *(f"distance to real: {letter} alone (4 steps)" for letter in "LMS"),  # of equal size here
     ]
-    assert told == ["L alone judged", "M alone judged", "S alone judged"]
+    assert told == ["L alone measured", "M alone measured", "S alone measured"]
 
 
 # ---- the whole -------------------------------------------------------------------------------------------------------
 
 
 def test_a_card_shows_every_figure():
-    text = verdict.card({"one: figure": 0.123456, "another": 12.0, "none heard": float("nan")})
-    rows = {"| one: figure | 0.1235 |", "| another | 12 |", "| none heard | nan |"}
+    text = family_figures.card({"one: figure": 0.123456, "another": 12.0, "none found": float("nan")})
+    rows = {"| one: figure | 0.1235 |", "| another | 12 |", "| none found | nan |"}
     assert rows <= set(text.splitlines())
     assert "{" not in text and text.startswith("# ")
 
 
 @pytest.mark.slow
-def test_a_family_is_judged_whole(family, truths, told_ears, tmp_path, monkeypatch, capsys):
+def test_a_family_is_measured_whole(family, truths, told_ears, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(measure, "SECONDS", SECONDS)
     card = tmp_path / "card.md"
     command = ["bench", "tiny", "--models", str(family), "--songs", "2", "--steps", "1,1,1", "--card", str(card)]
@@ -201,10 +201,10 @@ def test_a_family_is_judged_whole(family, truths, told_ears, tmp_path, monkeypat
 
 
 def test_a_card_that_cannot_be_written_loses_no_figures(tmp_path, monkeypatch, capsys):
-    judged = []
-    monkeypatch.setattr(verdict, "judge", lambda *wishes: judged.append(wishes) or {"held-out captions": 2})
+    measured = []
+    monkeypatch.setattr(family_figures, "evaluate", lambda *wishes: measured.append(wishes) or {"held-out captions": 2})
     assert cli.main(["bench", "tiny", "--card", str(tmp_path / "nowhere" / "card.md")]) == 2
-    assert "nowhere: is not a folder" in capsys.readouterr().err and not judged
+    assert "nowhere: is not a folder" in capsys.readouterr().err and not measured
 
     def full(path, data):
         raise AceStepError(f"{path}: could not be written")
@@ -214,7 +214,7 @@ def test_a_card_that_cannot_be_written_loses_no_figures(tmp_path, monkeypatch, c
     assert json.loads(capsys.readouterr().out) == {"held-out captions": 2}
 
 
-def test_a_part_can_be_judged_alone(family, truths, told_ears, monkeypatch, capsys):
+def test_a_part_can_be_measured_alone(family, truths, told_ears, monkeypatch, capsys):
     monkeypatch.setattr(measure, "SECONDS", SECONDS)
     assert cli.main(["bench", "tiny", "--models", str(family), "--songs", "1", "--only", "vocoder", "-q"]) == 0
     said = capsys.readouterr()
@@ -225,9 +225,9 @@ def test_a_part_can_be_judged_alone(family, truths, told_ears, monkeypatch, caps
 
 
 def test_the_card_says_which_gates_are_met():
-    text = verdict.card({"vocoder: log-mel distance (dB)": 3.9, "songs: key as asked, or its relative": 0.5})
-    assert "- vocoder: log-mel distance (dB): 3.9, asked at most 4: **met**" in text
-    assert "- songs: key as asked, or its relative: 0.5, asked at least 0.7: **not met**" in text
+    text = family_figures.card({"vocoder: log-mel distance (dB)": 3.9, "songs: key as asked, or its relative": 0.5})
+    assert "- vocoder: log-mel distance (dB): 3.9, required at most 4: **met**" in text
+    assert "- songs: key as asked, or its relative: 0.5, required at least 0.7: **not met**" in text
 
 
 @pytest.mark.parametrize(
@@ -248,10 +248,10 @@ def test_a_mistake_is_one_line_and_code_2(arguments, message, capsys):
     assert said.out == "" and len(said.err.splitlines()) == 1 and message in said.err
 
 
-@pytest.mark.parametrize("cascade, said", [(9.0, "earns its place"), (9.9, "does **not** earn its place")])
+@pytest.mark.parametrize("cascade, said", [(9.0, "is nearer"), (9.9, "is **not** nearer")])
 def test_the_card_says_whether_the_cascade_is_worth_it(cascade, said):
     alone = {
         f"distance to real: {name} alone ({steps} steps)": d for name, steps, d in (("L", 16, 9.85), ("M", 45, 13))
     }
-    text = verdict.card({"distance to real: L→M→S": cascade, **alone})
+    text = family_figures.card({"distance to real: L→M→S": cascade, **alone})
     assert f"- distance to real: the cascade {cascade:.3g}, L alone (16 steps) 9.85: it {said}\n" in text

@@ -1,10 +1,15 @@
-"""Checks tokenizer.json and tokenizer_config.json before a tokenizer is built of them."""
+"""Reads tokenizer.json and tokenizer_config.json, checked before a tokenizer is built of them."""
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ..errors import CheckpointError
 from .config_check import Rule, check_value, whole
 from .weights import read_json
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 _SPECIAL = ("pad_token", "eos_token", "bos_token", "unk_token")
 _ID = whole(0, 2**22 - 1)  # a tokenizer takes memory by its largest id
@@ -12,8 +17,18 @@ _OBJECT = Rule("an object", lambda value: isinstance(value, dict))
 _TOKEN = Rule("a token, or an object with its content", lambda value: isinstance(value, str) and 1 <= len(value) <= 200)
 
 
-def check_tokenizer(tokenizer: dict, file: Path) -> None:
-    """Checks the ids in a tokenizer.json. Raises CheckpointError."""
+def read_tokenizer(file: Path) -> "Tokenizer":
+    """The tokenizer of a tokenizer.json, exactly as it stands there. Raises CheckpointError."""
+    from tokenizers import Tokenizer
+
+    _check_ids(read_json(file), file)
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as exc:  # noqa: BLE001  tokenizers has no class of its own for a file that it cannot read
+        raise CheckpointError(f"{file} cannot be read as a tokenizer ({exc}); download it again") from exc
+
+
+def _check_ids(tokenizer: dict, file: Path) -> None:
     check_value(file, "model", tokenizer.get("model"), _OBJECT)
     for key, number in _ids(tokenizer):
         if not _ID.holds(number):
