@@ -38,7 +38,7 @@ def stage_silence(
     if buffer is not None:
         return _checked(read_tensor(buffer).float().transpose(1, 2), channels, buffer.file)
     if given is not None:
-        return _checked(given.float(), channels, Path("the silence given"))
+        return _checked(given.float().contiguous(), channels, Path("the silence given"))
     known = _known_silence(folders) if channels == PUBLISHED_LATENTS.channels else None
     return _made_silence(checkpoint, channels, folders) if known is None else known
 

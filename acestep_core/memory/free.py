@@ -22,10 +22,8 @@ def free_bytes(device: "torch.device") -> float:
 
 
 def program_bytes(device: "torch.device") -> int:
-    """Main memory of this process beside the models: Python, and the libraries once they are imported; 0 for a GPU."""
-    import psutil
-
-    return max(PROGRAM_BYTES, psutil.Process().memory_info().rss) if device.type == "cpu" else 0
+    """Main memory of the program beside models and songs, which a limit includes on a CPU; 0 for other devices."""
+    return PROGRAM_BYTES if device.type == "cpu" else 0
 
 
 def free_main_memory() -> float:

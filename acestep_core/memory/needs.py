@@ -120,8 +120,9 @@ class Needs:
         return next((plan for plan in plans if self.peak(plan, seconds, passes) <= limit_bytes), None)
 
     def with_adapters(self, adapters: Sequence[AdapterNeeds]) -> "Needs":
-        """The same with adapters on each stage."""
-        pairs = zip(self.stages, adapters, strict=True)
+        """The same needs with the adapters of each stage. One model may run all stages; its key counts once."""
+        stages = self.stages * (len(adapters) if len(self.stages) == 1 else 1)
+        pairs = zip(stages, adapters, strict=True)
         return dataclasses.replace(self, stages=tuple(dataclasses.replace(stage, adapters=own) for stage, own in pairs))
 
     def sizes(self, seconds: float = LONG_SECONDS) -> dict[str, int]:

@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import pytest
@@ -57,5 +58,9 @@ def test_what_is_not_here_or_does_not_fit_is_told(tiny_family, tmp_path):
     tensors = load_file(wide / "model.safetensors")
     tensors["embed_tokens.weight"] = tensors["embed_tokens.weight"].repeat(1, 2)
     save_file(tensors, wide / "model.safetensors")
+    with pytest.raises(CheckpointError, match="hidden_size is 24 by the config and 48 by the weights"):
+        find_cascade(tiny_family, text=wide)
+    config = json.loads((wide / "config.json").read_text())
+    (wide / "config.json").write_text(json.dumps(config | {"hidden_size": 48}))
     with pytest.raises(CheckpointError, match="l reads text of width 24, the text encoder wide gives 48"):
         find_cascade(tiny_family, text=wide)

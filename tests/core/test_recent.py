@@ -66,7 +66,7 @@ def test_clips_are_heard_once_until_their_files_change(runs, tiny_family, tmp_pa
     assert song(2, reference=[clip]) == ["clip"] + ["condition"] * 3
     audio.write(clip, audio.Waveform(tone[..., 1:], 16000))
     assert song(2, reference=[clip]) == ["clip"] + ["condition"] * 3
-    with pytest.raises(ValueError, match="the song is 10.0 s and the clip 11.0 s"):
+    with pytest.raises(ValueError, match=r"the song is 10.0 s and the clip to continue \(.*first.wav\) 11.0 s"):
         audio.write(first, audio.Waveform(tone.repeat(1, 1, 6)[..., : 11 * 16000], 16000))
         song(3, continue_from=first)
     with pytest.raises(ValueError, match="steps: got 1,1 for 3 stages"):
