@@ -4,10 +4,11 @@
 //
 // They are opened one after the other in one page, as a user does. A workflow may be in the UI format or in the API
 // format, which is laid out anew. The report on standard output is one JSON object: for each file its missing nodes,
-// nodes that the front end marks as wrong, errors of page, console and HTTP, and the workflow in both formats. --run names
-// those in which Run is pressed, each with widgets to change before, {"FILE.json": {"NodeType": {"widget": value}}} (of
-// numbers, the most they may be); their end is waited for, and what our widgets showed is reported. --ui, --api and
-// --shot write the last workflow and its picture to files, which is how workflows/ is made.
+// nodes that the front end marks as wrong, errors of page, console and HTTP, what the console calls deprecated, and the
+// workflow in both formats. --run names those in which Run is pressed, each with widgets to change before,
+// {"FILE.json": {"NodeType": {"widget": value}}} (of numbers, the most they may be); their end is waited for, and what
+// our widgets showed is reported. --ui, --api and --shot write the last workflow and its picture to files, which is how
+// workflows/ is made.
 // --do SCRIPT.mjs calls the script's default function with the page once a workflow is open, and reports its answer.
 // Needs playwright-core (NODE_PATH) and a Chromium (CHROMIUM).
 // --frame 5,6 frames these nodes in the picture, not the whole graph. A run reports nodes that lay over others meanwhile.
@@ -91,7 +92,7 @@ async function openFrontEnd() {
 }
 
 function blank() {
-  return { consoleErrors: [], consoleNoise: [], pageErrors: [], httpErrors: [] }
+  return { consoleErrors: [], consoleNoise: [], deprecations: [], pageErrors: [], httpErrors: [] }
 }
 
 async function visit(page, file) {
@@ -116,6 +117,7 @@ function listen(page) {
   page.on("pageerror", (error) => report.pageErrors.push(String(error.stack ?? error)))
   page.on("console", (message) => {
     const text = message.text()
+    if (message.type() === "warning" && /deprecated/i.test(text)) report.deprecations.push(text)
     // A failed request is told with its address by "response".
     if (message.type() !== "error" || text.startsWith("Failed to load resource")) return
     report[CONSOLE_NOISE.test(text) ? "consoleNoise" : "consoleErrors"].push(text)

@@ -97,6 +97,11 @@ def test_workflow_opens_in_the_front_end(name, visit):
     assert errors == {key: [] for key in errors}
 
 
+def test_nothing_deprecated_is_used(visit):
+    said = {text for report in visit.reports.values() for text in report["deprecations"]}
+    assert {text for text in said if "output.links" in text} == set()  # core itself still uses other such things
+
+
 def test_app_opens_as_a_page(visit):
     offered = PARSED[APP]["extra"]["linearData"]["inputs"]
     assert len(visit.reports[APP]["page"]) == len(offered) > 0
