@@ -191,7 +191,8 @@ def test_models_are_listed_at_once_as_well(tmp_path, opened):
         write(shared / f"foreign {number:02}.safetensors", "model.diffusion_model.input_blocks.0.0.weight")
     write(shared / "vae.safetensors", "decoder.layers.0.weight_v")
     shelf = Shelf((tmp_path / "acestep",), {STAGE: (shared,), VOCODER: (shared,)})
-    assert len(shelf.offered(STAGE)[0]) == 3 + FILES + 1 and len(shelf.offered(VOCODER)[0]) == 1 + FILES + 1
+    assert len(shelf.offered(STAGE)[0]) == 3 + FILES + 1
+    assert "vae.safetensors" in shelf.offered(VOCODER)[0]  # some of the others may be judged by now
     choices.finish_judging()
     assert len(shelf.offered(STAGE)[0]) == 3 and shelf.offered(VOCODER)[0] == ["tiny-vocoder", "vae.safetensors"]
     assert len(opened) == FILES + 1 and not any(in_main for _, in_main in opened)
