@@ -23,6 +23,7 @@ from .locate import local_models, state_of
 from .networks import SILENCE_BUFFER, build, read_tensor
 
 _BYTES_MAX = 64 << 20  # the published one has 3.8 MB
+_DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 def stage_silence(
@@ -102,9 +103,11 @@ def _fault(silence: torch.Tensor, channels: int) -> str | None:
     """Why a value is not latents of silence; None where it is."""
     if not isinstance(silence, torch.Tensor):
         return type(silence).__name__
-    shape = list(silence.shape)
-    if silence.layout != torch.strided or not silence.is_floating_point():
+    if silence.is_nested or silence.is_meta:
+        return "a nested tensor, or one without values"
+    if silence.layout != torch.strided or silence.dtype not in _DTYPES:
         return f"{silence.dtype} in the layout {silence.layout}"
+    shape = list(silence.shape)
     if silence.ndim != 3 or silence.shape[:2] != (1, channels) or not silence.shape[2]:
         return str(shape)
     if silence.numel() * silence.element_size() > silence.untyped_storage().nbytes():

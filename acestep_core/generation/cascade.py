@@ -26,6 +26,7 @@ from ..checkpoints.cascade_models import CascadeModels, find_cascade
 from ..checkpoints.checkpoint import read_checkpoint
 from ..checkpoints.locate import state_of
 from ..errors import CheckpointError, UserError
+from ..flow.guidance import Guidance
 from ..flow.stage_plan import SamplingSettings, StagePlan, plan
 from ..flow.stages import Stage, Step, item_seeds, noise, run
 from ..lora.apply import apply_adapter, layer_shapes
@@ -107,6 +108,7 @@ class Cascade:
         if isinstance(models, CascadeModels) and named:
             raise UserError(f"models: got a whole cascade and {', '.join(named)} too; name those to find_cascade")
         found = models if isinstance(models, CascadeModels) else find_cascade(models, **slots)
+        _check_guidance(found)
         device = pick_device(device)
         vocoder_dtype = pick_dtype(vocoder_dtype, "vocoder dtype", VOCODER_DTYPE_NAMES) or torch.float32
         precision = Precision(pick_dtype(dtype), vocoder_dtype, quantise)
@@ -190,7 +192,7 @@ class Cascade:
             for step in self.pool.steps_with_fallback(play):
                 yield dataclasses.replace(step, stage=index)
             latents = step.latents
-            self._check_finite(key, latents)
+            self._check_finite(key, latents, adapters=adapters[index])
 
     def _text_states(self, song: Song) -> TextStates:
         prompts = text_prompt(song), lyrics_prompt(song)
@@ -199,14 +201,15 @@ class Cascade:
         self._check_finite(TEXT, states.text, states.lyrics)
         return states
 
-    def _check_finite(self, key, *values: torch.Tensor) -> None:
-        """Raises CheckpointError, with the file's name, where a model gave NaN or infinite values."""
+    def _check_finite(self, key, *values: torch.Tensor, adapters: StageAdapters = ()) -> None:
+        """Raises CheckpointError, with the names of files, where a model gave NaN or infinite values."""
         if all(bool(value.isfinite().all()) for value in values):
             return
         parts = {} if self.models is None else {TEXT: self.models.text.path, VOCODER: self.models.vocoder.path}
+        applied = f" with {', '.join(adapter.name for adapter, _ in adapters)}" if adapters else ""
         raise CheckpointError(
-            f"{parts.get(key, key)}: this model gave values that are not finite (NaN or infinite); its weights are "
-            "damaged, or too large for its dtype: get the file again, or choose fp32"
+            f"{parts.get(key, key)}{applied}: this model gave values that are not finite (NaN or infinite); the "
+            "weights are damaged, or too large for its dtype: get the file again, or choose fp32"
         )
 
     def _play(self, key, stage: StagePlan, adapters: StageAdapters, latents, seeds, states, kept) -> Iterator[Step]:
@@ -316,6 +319,15 @@ class Cascade:
             wave = self.pool.with_fallback(lambda: self.pool.vocoder.decode(latents))
         self._check_finite(VOCODER, wave.samples)
         return finished(wave, song and song.seconds, reference)
+
+
+def _check_guidance(found: CascadeModels) -> None:
+    """Raises CheckpointError, with the file's name, for a default guidance that does not exist."""
+    for model, own in zip(found.stages, found.defaults, strict=True):
+        try:
+            Guidance(own.guidance_kind, own.guidance)
+        except UserError as exc:
+            raise CheckpointError(f"{model.path}: config.json: {exc}; correct the file") from exc
 
 
 def finished(wave: Waveform, seconds: float | None = None, reference: Reference | None = None) -> Waveform:

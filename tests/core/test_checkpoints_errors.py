@@ -133,6 +133,8 @@ SILENCES = {
     "complex": (torch.zeros(1, 64, 30, dtype=torch.complex64), "silence is torch.complex64 in the layout"),
     "integers": (torch.zeros(1, 64, 30, dtype=torch.int32), "silence is torch.int32 in the layout"),
     "NaN": (torch.full((1, 64, 30), float("nan")), "silence is not finite (NaN or infinite)"),
+    "eight bits": (torch.zeros(1, 64, 30).to(torch.float8_e4m3fn), "silence is torch.float8_e4m3fn in the layout"),
+    "no values": (torch.zeros(1, 64, 30, device="meta"), "silence is a nested tensor, or one without values"),
     "one number": (torch.zeros(1, 1, 1).expand(1, 64, 10**9), "silence is [1, 64, 1000000000] over fewer numbers"),
 }
 

@@ -1,4 +1,5 @@
 import gc
+import json
 import math
 import os
 import shutil
@@ -159,6 +160,15 @@ def test_a_model_that_gives_no_numbers_is_named(part, tiny_family, tmp_path):
     save_file(weights, file, metadata={"format": "pt"})
     with pytest.raises(CheckpointError, match=f"/{part}: this model gave values that are not finite"):
         Cascade.load(models, device="cpu", text_cache=False).generate(SONG, seed=5)
+
+
+def test_a_guidance_that_a_config_names_and_nobody_knows_is_refused_by_file(tiny_family, tmp_path):
+    models = shutil.copytree(tiny_family, tmp_path / "family")
+    config = json.loads((models / "m" / "config.json").read_text())
+    config["acestep_cascade"] = config.get("acestep_cascade", {}) | {"guidance_kind": "nonsense"}
+    (models / "m" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="/m: config.json: guidance: got 'nonsense', expected one of"):
+        Cascade.load(models, device="cpu")
 
 
 def test_a_clip_that_cannot_be_used_is_named(cascade, tmp_path):
