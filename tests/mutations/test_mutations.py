@@ -1,9 +1,9 @@
 """Mutated files of every kind that is read: each case ends in success or in one clean error that names the file, within
 2 GiB of memory and 10 s of CPU time.
 
-One case alone: `pytest -m slow tests/mutations -k config-json.wrong_value-17`. Environment variables:
-ACESTEP_MUTATION_SEED, the first number of each kind of case (default 0); another one gives other cases.
-ACESTEP_MUTATION_KEEP, a folder for a copy of each mutated file.
+One case alone: `pytest -m slow tests/mutations -k config-json.wrong_value-17`. Other cases: with the environment
+variables ACESTEP_MUTATION_SEED and ACESTEP_MUTATION_TIMES, see cases.py. ACESTEP_MUTATION_KEEP is a folder for a copy
+of each mutated file.
 """
 
 import sys
