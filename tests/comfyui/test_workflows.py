@@ -1,9 +1,11 @@
 """Every shipped workflow in the real front ends: opened, run to its end there, and listened to.
 
-ComfyUI's own front end runs all of them, in classic. Nodes 2.0 and the newest front end run one of each kind.
+The front end that ComfyUI pins runs all of them, in classic; the newest one runs one of each kind, in Nodes 2.0. The
+other two pairs of front end and renderer open them. With the environment variable ACESTEP_RUN_ALL=1 each pair runs all.
 """
 
 import json
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -29,10 +31,12 @@ ONE_OF_EACH_KIND = {first_with("AceStepSpectrogram"), first_with("AceStepReferen
 # Front end, renderer -> what is run there.
 COMBINATIONS = {
     ("pinned", "classic"): NAMES,
-    ("pinned", "nodes 2.0"): ONE_OF_EACH_KIND,
-    ("newest", "classic"): ONE_OF_EACH_KIND,
+    ("pinned", "nodes 2.0"): (),
+    ("newest", "classic"): (),
     ("newest", "nodes 2.0"): ONE_OF_EACH_KIND,
 }
+if os.environ.get("ACESTEP_RUN_ALL"):
+    COMBINATIONS = dict.fromkeys(COMBINATIONS, NAMES)
 MOST_SECONDS, TRAINING_STEPS = 15, 12
 
 
@@ -63,6 +67,12 @@ def shorter(adapter):
     training = {"name": adapter, "steps": TRAINING_STEPS, "preview_every": 6, "measure_every": 4}
     few = {"AceStepSong": {"seconds": MOST_SECONDS}, "AceStepEmptyLatent": {"batch_size": 2}}
     return few | {"AceStepTrainLora": training}
+
+
+@pytest.fixture
+def runs(visit):
+    """A visit in which workflows are run."""
+    return visit if visit.ran else pytest.skip("only opened here; ACESTEP_RUN_ALL=1 runs them")
 
 
 def test_there_are_workflows():
@@ -107,15 +117,15 @@ def test_app_opens_as_a_page(visit):
     assert len(visit.reports[APP]["page"]) == len(offered) > 0
 
 
-def test_workflows_run_there_and_make_sound(visit):
-    for name in visit.ran:
-        run, prompt = (visit.reports[name][key] for key in ("run", "api"))
+def test_workflows_run_there_and_make_sound(runs):
+    for name in runs.ran:
+        run, prompt = (runs.reports[name][key] for key in ("run", "api"))
         assert run["status"] == "success", (name, run)
         assert run["overlaps"] == [], name
         saved = [node_id for node_id, node in prompt.items() if node["class_type"] == "AceStepSaveAudio"]
         assert saved, name
         for file in (file for node_id in saved for file in run["outputs"][node_id]["audio"]):
-            sound = hear(visit.comfy.view(file))
+            sound = hear(runs.comfy.view(file))
             assert min(abs(sound.seconds - seconds) for seconds in asked_seconds(prompt, name)) < 0.1, name
             assert not sound.is_silent_in_parts(), name
 
@@ -125,8 +135,8 @@ def asked_seconds(prompt, name):
     return asked if name == WHOLE else [min(MOST_SECONDS, seconds) for seconds in asked]
 
 
-def test_the_curve_and_the_previews_of_a_training_are_seen(visit):
-    seen = [one for one in visit.reports[TRAINING]["run"]["seen"] if one["widget"] == "learning"]
+def test_the_curve_and_the_previews_of_a_training_are_seen(runs):
+    seen = [one for one in runs.reports[TRAINING]["run"]["seen"] if one["widget"] == "learning"]
     live, last = [one["text"] for one in seen], seen[-1]
     done = f"step {TRAINING_STEPS} of {TRAINING_STEPS}"
     assert any(f"of {TRAINING_STEPS}" in text and done not in text for text in live), live

@@ -16,7 +16,6 @@ from .outcome import Outcome, judge
 from .targets import ERRORS_FOR_USERS, WITHOUT_NAME, Place
 
 MATERIAL_CPU_SECONDS = 120  # some of it is trained
-DONE = "done"  # this file appears in the material when it is complete
 TRAINING = "training"  # torch runs no backward pass in a fork of a process that ran one
 TARGETS = {**targets.TARGETS, **bad_targets.TARGETS}
 KEEP_FOLDER = os.environ.get("ACESTEP_MUTATION_KEEP")
@@ -37,7 +36,6 @@ def build_material(material: Path, scratch: Path) -> None:
         if ending.returned is None:
             sys.stderr.write(f"{make.__name__}: {ending}\n")
             shutil.rmtree(material / make.__name__, ignore_errors=True)
-    (material / DONE).touch()
 
 
 def warm_up(material: Path, scratch: Path) -> None:
