@@ -106,7 +106,7 @@ def _write(stream: TextIO | None, text: str):
 
 
 def _discard(stream: TextIO):
-    """Leads a stream whose reader is gone to nowhere, so that its buffer causes no error when the process ends."""
+    """Redirects a stream whose reader is gone to os.devnull, so that its buffer causes no error at exit."""
     with contextlib.suppress(OSError, ValueError):  # a stream without a file of the system
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())

@@ -1,4 +1,4 @@
-"""The errors of this library, by who can mend them. A message says what was got, what was expected and what to do."""
+"""The errors of this library. A message says what was got, what was expected and what to do."""
 
 import unicodedata
 

@@ -1,4 +1,4 @@
-"""Nodes for finished sound: to files, to pictures, and to values for the pictures of a film."""
+"""Nodes for finished sound: files, spectrograms, and values for the frames of a video."""
 
 import contextlib
 
@@ -29,7 +29,7 @@ ROWS = "acestep_sound"  # of a result: seed and loudness of each file, and wheth
 
 
 def tags_of(audio: dict, song, title: str, artist: str) -> list[dict[str, str]]:
-    """Tags for each item of a batch; seeds and models are known of sound that comes straight from Vocode."""
+    """Tags for each item of a batch; seeds and models are known only for sound that comes straight from Vocode."""
     stamp = audio.get(STAMP) or {"seeds": [], "models": []}
     seeds = seeds_of(audio)
     settings = [{} if seed is None else {"seed": seed} for seed in seeds]
@@ -119,7 +119,7 @@ class SaveAudio(io.ComfyNode):
                 io.DynamicCombo.Input(
                     "loudness",
                     options=[io.DynamicCombo.Option(AS_IT_IS, []), io.DynamicCombo.Option(TARGET, [lufs])],
-                    tooltip="as it is: untouched, unless peaks lie above 0 dBFS, which are turned down. "
+                    tooltip="as it is: unchanged, except that peaks above 0 dBFS are limited. "
                     "target: the integrated loudness that you set.",
                 ),
                 io.String.Input("title", default="", tooltip="Title in the tags. Empty: the beginning of the caption."),
@@ -127,7 +127,7 @@ class SaveAudio(io.ComfyNode):
                     "artist",
                     default="",
                     advanced=True,
-                    tooltip=f"Artist in the tags. Empty: {ARTIST}, for a song of ours.",
+                    tooltip=f"Artist in the tags. Empty: {ARTIST}, where a song is connected.",
                 ),
                 # With a widget of this name and type the front end puts a player on the node.
                 io.Custom("AUDIO_UI").Input("audioUI", optional=True),
@@ -147,8 +147,8 @@ class SaveAudio(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, filename_prefix, *, format=None, loudness=None):
-        # DynamicCombos come unasked, and only where the choice is one of theirs; they are taken by keyword, since
-        # ComfyUI leaves the inside of those that are named before the star unchecked.
+        # ComfyUI passes a DynamicCombo only if its choice is known. Both are keyword-only, because ComfyUI does not
+        # check the widgets inside inputs that are named before the star.
         for name, given, options in (("format", format, FORMATS), ("loudness", loudness, LOUDNESSES)):
             if wrong := widgets.check_choice(name, given, options):
                 return wrong
@@ -217,26 +217,26 @@ class Envelope(io.ComfyNode):
             node_id="AceStepEnvelope",
             display_name="Envelope",
             category=CATEGORY,
-            description="How loud a song is, or where its strokes fall, as a value from 0 to 1 for each picture of a "
-            "film. A node that takes the values runs once for each.",
+            description="Loudness or onsets of a song, as a value from 0 to 1 for each frame of a video. A node that "
+            "takes the values runs once for each value.",
             search_aliases=["audio reactive", "beat", "onset", "amplitude", "rms", "schedule", "audio to float"],
             inputs=[
                 io.Audio.Input("audio", tooltip="The sound to measure; of a batch, the first song."),
                 io.Float.Input(
-                    "fps", default=24.0, min=FPS[0], max=FPS[1], step=0.001, tooltip="Pictures a second of the film."
+                    "fps", default=24.0, min=FPS[0], max=FPS[1], step=0.001, tooltip="Frames a second of the video."
                 ),
                 io.Int.Input(
                     "frames",
                     default=0,
                     min=0,
                     max=FRAMES_MOST,
-                    tooltip="How many values. 0: as many as the clip has pictures. Past the clip's end they are 0.",
+                    tooltip="Number of values. 0: as many as the song has frames. Beyond its end they are 0.",
                 ),
                 io.Combo.Input(
                     "measure",
                     options=list(MEASURES),
-                    tooltip="loudness: the loudest picture is 1, 40 dB quieter is 0. onsets: how suddenly "
-                    "sound comes up, so that strokes flash.",
+                    tooltip="loudness: the loudest frame is 1, and 40 dB below it is 0. onsets: how "
+                    "suddenly sound begins, so that drums and plucked notes flash.",
                 ),
                 io.Float.Input(
                     "smoothing",
@@ -244,12 +244,14 @@ class Envelope(io.ComfyNode):
                     min=0.0,
                     max=10.0,
                     step=0.01,
-                    tooltip="Seconds in which a value dies down to 37 %. It always rises at once. 0: not smoothed.",
+                    tooltip="Seconds in which a value falls to 37 %. A rise is never smoothed. 0: no smoothing.",
                 ),
             ],
             outputs=[
-                io.Float.Output("values", display_name="values", is_output_list=True, tooltip="One for each picture."),
-                io.Int.Output("frames", display_name="frames", tooltip="How many values there are."),
+                io.Float.Output(
+                    "values", display_name="values", is_output_list=True, tooltip="One value for each frame."
+                ),
+                io.Int.Output("frames", display_name="frames", tooltip="Number of values."),
             ],
         )
 

@@ -22,7 +22,7 @@ FILES_MOST = 20_000  # in a folder of clips
 
 @dataclass
 class _Demo:
-    """Whether the demo clips were played since they were last missing, and how often they were missing."""
+    """Whether the demo clips were made since they were last missing, and how often they were missing."""
 
     played: bool = False
     times_gone: int = 0
@@ -32,14 +32,14 @@ _demo = _Demo()
 
 
 def demo_state() -> str:
-    """Changes whenever clips that were played are missing, so that they are played again."""
+    """A text that changes when demo clips are missing that were made before, so that they are made again."""
     if _demo.played and len(list(locations.clips_folder(DEMO_FOLDER).glob("*.flac"))) < len(DEMO_SEEDS):
         _demo.played, _demo.times_gone = False, _demo.times_gone + 1
     return f"{DEMO} {_demo.times_gone}"
 
 
 def demo_clips(node_id: str) -> Path:
-    """A folder of short clips in a style that the embedded models were not trained on, played where it is missing."""
+    """The folder of demo clips, in a style that the embedded models were not trained on; missing clips are made."""
     from ..acestep_core.band.folder import write_clips
 
     folder = locations.clips_folder(DEMO_FOLDER)
@@ -66,7 +66,7 @@ def _state(folder: Path) -> tuple:
 
 
 def described(dataset: Dataset) -> Iterator[str]:
-    """Lines on clips and minutes, what was read as what, what is left out and why."""
+    """Lines on clips and minutes, clips left out and why, and which files were read as what."""
     seconds = [seconds_of(clip.path) for clip in dataset.clips]
     known = sum(filter(None, seconds)) / 60
     yield f"{len(dataset.clips)} clips, {known:.1f} minutes"
@@ -82,9 +82,9 @@ class LoraDataset(io.ComfyNode):
         folder = io.String.Input(
             "folder",
             default="",
-            tooltip="A folder below ComfyUI's input folder, or a whole path such as /home/me/clips. It is only read: "
-            "sound files, and the texts and tables beside them. Whole paths are taken only while ComfyUI listens to "
-            "its own machine alone, so that nobody else can look around on it; paths of other machines never.",
+            tooltip="A folder below ComfyUI's input folder, or an absolute path such as /home/me/clips. Only sound "
+            "files, and the texts and tables beside them, are read. Absolute paths are read only if ComfyUI accepts no "
+            "connections from other machines, so that nobody can read its disks over a network.",
         )
         return io.Schema(
             node_id="AceStepLoraDataset",
@@ -113,7 +113,7 @@ class LoraDataset(io.ComfyNode):
                 io.String.Output(
                     "report",
                     display_name="report",
-                    tooltip="How many clips, what was read as what, what is left out and why.",
+                    tooltip="Number of clips, which files were read as what, clips left out and why.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],

@@ -1,8 +1,8 @@
-"""ComfyUI's LATENT with the time it is at: an empty one to begin with, or music as it is.
+"""ComfyUI's LATENT with its flow time, and the nodes that make one: Empty Latent and Encode Audio.
 
 Half-made music carries its time behind its samples (latent_stamp.py). Beside the `samples` [B, C, T] lies a stamp of
 all items: the song's seconds, each item's seed and hash, and the models. Other nodes copy keys that they do not know
-and change the samples: of changed items the stamp says nothing, they are finished music.
+and change the samples: an item that no longer has its hash counts as finished music.
 """
 
 import hashlib
@@ -149,7 +149,7 @@ class EncodeAudio(io.ComfyNode):
             node_id="AceStepEncodeAudio",
             display_name="Encode Audio",
             category="ACE-Step/latent",
-            description="Any music as finished latents, for a stage to make anew from a time on.",
+            description="Encodes any music to finished latents, which a stage can refine from a chosen flow time.",
             search_aliases=["vae encode audio", "refine", "audio to audio", "img2img"],
             inputs=[
                 VocoderSocket.Input("vocoder", tooltip="Of the same family as the models."),

@@ -78,7 +78,7 @@ def show_memory(needs: Needs, prompt: dict | None, node_id: str) -> None:
 
 
 def _needs_alone(local: LocalModel, dtype: str, quantised: bool) -> Needs:
-    """Of one model that makes songs alone, with the text encoder and the vocoder of its family."""
+    """Needs of one model that makes songs alone, with the text encoder and the vocoder of its family."""
     each = _each(dtype, local)
     try:
         found = find_cascade(reference_to(local), folders=locations.models_shelf().all_folders)
@@ -148,7 +148,7 @@ def _quantise_input() -> io.Combo.Input:
         optional=True,
         advanced=True,
         tooltip="Weights of the transformer's layers in 8 bits: half the memory of bf16, a slightly different song. "
-        "Needs torchao in ComfyUI's Python. none: in their dtype.",
+        "Needs torchao in ComfyUI's Python. none: the weights keep their dtype.",
     )
 
 

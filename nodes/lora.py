@@ -69,7 +69,7 @@ def _adapter_input() -> io.Combo.Input:
 
 def _trained_input() -> AdapterSocket.Input:
     return AdapterSocket.Input(
-        "trained", optional=True, tooltip="From Train LoRA: taken in place of the adapter that is chosen below."
+        "trained", optional=True, tooltip="The adapter of a Train LoRA in this graph. It replaces `adapter`."
     )
 
 
@@ -103,7 +103,7 @@ class ApplyLora(io.ComfyNode):
             description="Applies an adapter to a stage model at its true scale. Put several in a row to stack them.",
             search_aliases=["lora", "dora", "lokr", "loha", "adapter", "style", "load lora"],
             inputs=[
-                Model.Input("model", tooltip="Stays as it is for whoever else uses it."),
+                Model.Input("model", tooltip="The model is not changed: other nodes can use it without the adapter."),
                 _trained_input(),
                 _adapter_input(),
                 io.Float.Input(

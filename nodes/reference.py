@@ -40,7 +40,7 @@ class ReferenceEncode(io.ComfyNode):
             node_id="AceStepReferenceEncode",
             display_name="Reference Encode",
             category="ACE-Step/song",
-            description="A clip for the stages to take after: its timbre, or itself as the beginning of the song.",
+            description="Encodes a clip for the stages, for its timbre or as the beginning of the song.",
             search_aliases=["reference audio", "style transfer", "continue", "extend", "audio to audio", "timbre"],
             inputs=[
                 VocoderSocket.Input("vocoder", tooltip="Of the same family as the models."),
@@ -49,8 +49,8 @@ class ReferenceEncode(io.ComfyNode):
                     "use",
                     options=[TIMBRE, CONTINUATION],
                     default=TIMBRE,
-                    tooltip="timbre: the song takes the sound of the clip. continuation: the song begins with the clip "
-                    "and goes on from it; its seconds count the clip in.",
+                    tooltip="timbre: the song has the timbre of the clip. continuation: the song begins with the "
+                    "clip and continues it; `seconds` of Song includes the clip.",
                 ),
                 ReferenceSocket.Input(
                     "reference", optional=True, tooltip="Another reference, to which this clip is added."

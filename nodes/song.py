@@ -85,7 +85,7 @@ class SongNode(io.ComfyNode):
             node_id="AceStepSong",
             display_name="Song",
             category="ACE-Step/song",
-            description="The song to be made: caption, lyrics, length and, where you care, tempo, key and metre.",
+            description="The song to be made: caption, lyrics, length and, if you like, tempo, key and metre.",
             search_aliases=["prompt", "caption", "lyrics", "music prompt", "bpm", "key"],
             inputs=[
                 io.String.Input(
@@ -133,7 +133,8 @@ class SongNode(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, caption, language):
-        # Links arrive as None and are checked when the node runs; bpm too, for ComfyUI blames all that are named here.
+        # A value through a link is None here and is checked when the node runs. bpm is checked there too: an error from
+        # here is shown on every input that this signature names.
         if caption is not None and not str(caption).strip():
             return "caption: is empty; describe the song, such as calm lo-fi beat"
         try:

@@ -1,4 +1,4 @@
-"""Songs -> files: below ComfyUI's output folder, or for listening only in its temp folder, until a user keeps them."""
+"""Songs -> files, in ComfyUI's output folder, or as previews in its temp folder, from which a user may keep them."""
 
 import secrets
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from ..acestep_core.system.files import write_beside
 from .host import locations, widgets
 
 AS_IT_IS, TARGET = LOUDNESSES = ("as it is", "target")
-KEPT = "acestep_kept"  # beginnings of names in the temp folder; a page from before a restart must find no other song
+KEPT = "acestep_kept"  # beginnings of names in the temp folder; a page from before a restart must not find another song
 PREVIEW = f"acestep_preview_{secrets.token_hex(3)}"
 REMEMBERED_PREVIEWS = 10_000
 
@@ -85,7 +85,7 @@ def _loudness(wave: Waveform) -> float | None:
 
 
 def _keep(waves: list[Waveform], tags: list[dict[str, str]]) -> str:
-    """Where songs are now that could not be saved."""
+    """Writes songs that could not be saved to the temp folder; the end of the error message, which names the files."""
     paths = []
     try:
         for wave, own in zip(waves, tags, strict=True):
@@ -93,8 +93,8 @@ def _keep(waves: list[Waveform], tags: list[dict[str, str]]) -> str:
             path = sound_files.write(locations.temp_path(KEPT, "wav"), wave, "wav", "32f", own, replace=False)
             paths.append(str(path))
     except (AceStepError, OSError):
-        return "ComfyUI still holds the song: mend this and queue again, and only saving is done anew"
-    return f"The song is kept as {', '.join(paths)} until ComfyUI ends; or mend this and queue again"
+        return "ComfyUI still holds the song: remove the cause and queue again; only the saving is repeated"
+    return f"The song is kept as {', '.join(paths)} until ComfyUI ends; or remove the cause and queue again"
 
 
 # ---- previews --------------------------------------------------------------------------------------------------------
@@ -102,7 +102,7 @@ def _keep(waves: list[Waveform], tags: list[dict[str, str]]) -> str:
 
 @dataclass
 class _Preview:
-    """A file in the temp folder, the name that its node was given, and the file that it was kept as."""
+    """A file in the temp folder, the settings that it was written with, and the file that it was kept as."""
 
     path: Path
     settings: FileSettings
@@ -130,8 +130,8 @@ def _remember(preview: _Preview) -> None:
 
 
 def answer_keep(query: dict) -> dict:
-    """A preview is kept: its file in the output folder. Raises UserError for a file that is no preview of a Save Audio
-    of this ComfyUI.
+    """Keeps a preview and returns its file in the output folder. Raises UserError for a file that is no preview of a
+    Save Audio of this ComfyUI.
     """
     name = query.get("filename")
     preview = _previews.get(name) if isinstance(name, str) else None

@@ -1,5 +1,5 @@
-"""The flow times of a stage node, from its widgets and the latent that comes in: for the run, and for the strip of the
-page, before anything is loaded.
+"""The flow times of a stage node, from its widgets and its latent, without loading a model. The run uses them, and the
+strip that the page draws on the node.
 """
 
 from dataclasses import dataclass, replace
@@ -23,8 +23,9 @@ EMPTY, FROM_STAGE, FINISHED = LATENTS = ("empty", "stage", "finished")
 
 @dataclass(frozen=True)
 class StageTimes:
-    """A stage's place in the cascade, the time `at` of its latents (None: finished, or not known), and its widgets: a
-    start or an end below 0 (or None), 0 steps and a shift of 0 are as in auto.
+    """A stage's place in the cascade, the time `at` of its latents (None: finished, or not known), and its widgets.
+
+    A start or an end that is None or below 0, 0 steps, and a shift of 0 mean auto.
     """
 
     slot: int
@@ -46,7 +47,7 @@ class StageTimes:
         return stage_times(own, self.slot, at=self.at, finished=self.finished, **chosen)
 
     def notes(self, times: tuple[float, ...]) -> tuple[str, ...]:
-        """A warning where finished music would be lost, or begins at a time that nobody chose."""
+        """A warning if finished music would be lost, or if the stage chooses the start for finished music."""
         if not self.finished:
             return ()
         if times[0] == 1:
@@ -63,7 +64,7 @@ class StageTimes:
 
 
 def answer_stretch(query: dict) -> dict:
-    """A stage's strip: the times that its widgets come to, those of auto, whether its seed counts, and warnings."""
+    """A stage's strip: the flow times by its widgets, those of auto, whether its seed counts, and warnings."""
     asked, name = _asked(query)
     own = _defaults(name)
     times = asked.times(own)
@@ -80,7 +81,7 @@ def answer_stretch(query: dict) -> dict:
 
 
 def _auto(asked: StageTimes, own: VariantDefaults) -> list[float] | None:
-    """Start and end as in auto; None where a stage in this place cannot take its latents so."""
+    """Start and end of auto; None where auto gives no valid flow times for these latents."""
     try:
         times = replace(asked, start=None, end=None).times(own)
     except UserError:
@@ -102,8 +103,8 @@ def _asked(query: dict) -> tuple[StageTimes, str]:
 def seed_counts(slot: int, latent: str | None, solver: str | None, clip: str | None) -> bool:
     """Whether a stage draws noise, for which its seed counts. It may count where an argument is not known (None).
 
-    A latent that another stage has begun brings its noise with it, unless the solver adds noise in each step, or a clip
-    is continued, whose noise is drawn anew.
+    A latent that another stage began has its noise in it already. The seed still counts if the solver adds noise in
+    each step, and if a clip is continued, because then noise is drawn for the clip.
     """
     return slot == 0 or latent != FROM_STAGE or solver in (None, RANDOM_SOLVER) or clip != "0"
 

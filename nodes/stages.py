@@ -169,10 +169,10 @@ class _StageNode(io.ComfyNode):
                 Text.Input("text", tooltip="The song's text, from Text Encode."),
                 io.Latent.Input(
                     "latent",
-                    tooltip="An empty latent becomes noise; one from a stage goes on from its time; finished music is "
-                    "noised to where this stage begins, and made anew from there.",
+                    tooltip="An empty latent becomes noise. A latent of a stage continues from its t. Finished "
+                    "music is noised to the start of this stage and denoised again from there.",
                 ),
-                ReferenceSocket.Input("reference", optional=True, tooltip="Clips to take after, or to go on from."),
+                ReferenceSocket.Input("reference", optional=True, tooltip="Clips from Reference Encode."),
                 io.Int.Input(
                     "seed",
                     default=0,
@@ -201,8 +201,8 @@ class _StageNode(io.ComfyNode):
                         ),
                     ],
                     display_name="start and end (t)",
-                    tooltip="The flow times from which and to which this stage runs: 1 is noise, 0 is music. auto: "
-                    "from the latent's time to that at which the model's cascade hands over. custom: yours.",
+                    tooltip="Flow times between which this stage runs: 1 is noise, 0 is music. auto: from the "
+                    "latent's t to the t at which the model's cascade hands over. custom: yours.",
                 ),
                 io.DynamicCombo.Input(
                     "guidance",
@@ -265,4 +265,4 @@ class StageM(_StageNode):
 
 class StageS(_StageNode):
     SLOT, DISPLAY = 2, "Stage S"
-    DESCRIPTION = "Last stage of a cascade: polishes, also any finished music."
+    DESCRIPTION = "Last stage of a cascade: adds fine detail. It can also refine any finished music."

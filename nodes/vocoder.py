@@ -40,7 +40,7 @@ class Vocode(io.ComfyNode):
                 ReferenceSocket.Input(
                     "reference",
                     optional=True,
-                    tooltip="With a clip to continue, its own samples are put back at the beginning, untouched.",
+                    tooltip="For a continuation: the clip's own samples replace the decoded ones at the beginning.",
                 ),
             ],
             outputs=[io.Audio.Output("audio", display_name="audio", tooltip="For any node that takes sound.")],

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from .waveform import Waveform
 
 RATE_HZ = 22_050
-LONGEST_SECONDS = 180.0  # of the middle of a song: more does not change the result
+LONGEST_SECONDS = 180.0  # measured in the middle of a song; more does not change the result
 ONSET_HOP = 256
-REPEATED_BEATS, LEAST_REPEATED = 4, 0.3  # correlation of the onsets with themselves so many beats later
-UNSURE = 0.05  # relative range in which a measured tempo is refined ...
-ROUNDED = 0.006  # ... and one that a user gives, which is right but for rounding
+REPEATED_BEATS, LEAST_REPEATED = 4, 0.3  # the lag in beats, and the least autocorrelation of the onsets at it
+UNSURE = 0.05  # relative range in which a measured tempo is refined
+ROUNDED = 0.006  # the same for a tempo that a user gives, which is rounded
 CHROMA_WINDOW = 8192
 NOTES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 # Krumhansl and Kessler's probe-tone ratings (1982): how well each pitch class fits a major and a minor key on C.
@@ -86,12 +86,12 @@ def _beats(sound: np.ndarray, bpm: int | None) -> tuple[float | None, float]:
         return None, 0.0
     at = np.arange(len(onsets)) * ONSET_HOP / RATE_HZ
     around = np.linspace(-1, 1, 401) * (ROUNDED if bpm else UNSURE)
-    # Waves of a beat, its half and its quarter fit the onsets best at the true tempo.
+    # At the true tempo, waves of one, two and four periods a beat fit the onsets best.
     fits = [sum(abs(_wave(onsets, at, part * tempo)) for part in (1, 2, 4)) for tempo in rough * (1 + around)]
     tempo = rough * (1 + around[int(np.argmax(fits))])
     if not bpm and not (MIN_BPM <= round(tempo) <= MAX_BPM and _repeats(onsets, 60 / tempo)):
         return None, 0.0
-    beat = float(60 / tempo)  # not numpy's, whose text form differs: it is part of the key of an example
+    beat = float(60 / tempo)  # a numpy float has another text form, and the text is part of an example's cache key
     return beat, float(-np.angle(_wave(onsets, at, tempo)) / (2 * np.pi) * beat % beat)
 
 

@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 RATES_HZ = (4_000, 768_000)  # a file that says anything else is damaged: resampling it would take hours and all memory
 SILENT_PEAK_DBFS = -60.0
-READ_SECONDS = 1800.0  # of a file: the models use 30 s of a clip, or less than the longest song
+READ_SECONDS = 1800.0  # read of a file at most; a timbre uses 30 s, a continuation less than the longest song
 
 
 def check_clip(clip: Waveform, name: str) -> None:
@@ -46,9 +46,9 @@ def peak_dbfs(clip: Waveform) -> float:
 
 
 def three_segments(clip: Waveform, seconds: float) -> Waveform:
-    """A clip that is longer than any song cut to its front, middle and back of `seconds` each, joined; others whole.
+    """A clip longer than any song, cut to `seconds` each of its front, middle and back, joined; other clips unchanged.
 
-    So little of a recording of hours is left that it can be resampled.
+    The cut bounds the time and memory of resampling a recording of hours.
     """
     if clip.seconds <= MAX_SECONDS:
         return clip

@@ -1,6 +1,6 @@
 """Loudness and onsets of a song for each video frame: [frames], float32, 0 to 1.
 
-Frame i is shown from i / fps to (i + 1) / fps seconds. The whole clip sets the scale, also of fewer frames.
+Frame i is shown from i / fps to (i + 1) / fps seconds. The whole clip sets the scale, even for fewer frames.
 """
 
 import math

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 READ_BLOCK = 1 << 20  # samples
-FLAC_BYTES_MOST = 4  # of a sample
+FLAC_BYTES_MOST = 4  # for one sample
 LOSSLESS = frozenset({"flac", "alac", "wavpack", "tta", "ape"})
 WRITE_BLOCK = 16384  # samples; libsndfile's Vorbis encoder overflows its stack on one large block
 
@@ -106,8 +106,8 @@ def _encoded(wave: Waveform, kind: AudioFormat, depth: str) -> bytes:
 def read(path: "str | os.PathLike", most_seconds: float = math.inf) -> Waveform:
     """A file's sound as [1, channels, N]: by soundfile where it can, and of any other container by PyAV.
 
-    Of a clip that is longer than `most_seconds` its beginning is read. A warning is logged for that, and where a part
-    of a damaged file is lost. Raises UserError for a file that is missing, has no sound or cannot be decoded.
+    Reads only the first `most_seconds` of a longer clip. Logs a warning for that, and for the lost part of a damaged
+    file. Raises UserError for a file that is missing, has no sound or cannot be decoded.
     """
     import soundfile
 
@@ -136,7 +136,7 @@ def _has_more(file: "SoundFile", path: Path) -> bool:
 
 
 def _samples(file: "SoundFile", path: Path, most_seconds: float) -> tuple[Waveform, bool]:
-    """(at most so much of an open file [1, channels, N], whether it goes on). Read in blocks, as headers may lie."""
+    """(the first `most_seconds` of an open file [1, channels, N], whether it has more). Blocks bound a wrong header."""
     rate_hz, blocks, left = file.samplerate, [], most_seconds * file.samplerate
     while left > 0 and len(block := file.read(int(min(READ_BLOCK, left)), dtype="float32", always_2d=True)):
         blocks.append(block)
@@ -147,7 +147,7 @@ def _samples(file: "SoundFile", path: Path, most_seconds: float) -> tuple[Wavefo
 
 
 def _decode(file: "SoundFile | None", path: Path, most_seconds: float) -> tuple[Waveform, bool]:
-    """The same by PyAV. Packets that cannot be decoded are left out."""
+    """The same as `_samples`, by PyAV. Packets that cannot be decoded are left out."""
     import av
 
     try:
@@ -190,7 +190,7 @@ def _until(frames: "Iterable[AudioFrame]", most_seconds: float) -> "Iterator[Aud
 
 
 def _expected_seconds(stream: "AudioStream") -> float | None:
-    """The length that a file's header promises, where it is exact: lossy formats estimate it."""
+    """The length in a file's header; None for lossy formats, which only estimate it."""
     codec = "" if stream.codec_context is None else stream.codec_context.name
     lossless = codec in LOSSLESS or codec.startswith("pcm_")
     return float(stream.duration * stream.time_base) if lossless and stream.duration else None

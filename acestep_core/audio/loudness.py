@@ -79,6 +79,6 @@ def limit(wave: Waveform, peak_dbfs: float = PEAK_DBFS) -> Waveform:
     peak = wave.samples.abs().amax(dim=1, keepdim=True).double()  # [B, 1, N]
     wanted = torch.where(peak > ceiling, ceiling / peak, 1.0)
     lowest = -functional.max_pool1d(-functional.pad(wanted, (reach, reach), value=1.0), 2 * reach + 1, stride=1)
-    # No value under a mean is above the gain needed at its centre, so the ceiling holds.
+    # Each mean is over minima that include the gain needed at its centre, so it is no larger, and the ceiling holds.
     gain = functional.avg_pool1d(functional.pad(lowest, (reach, reach), mode="replicate"), 2 * reach + 1, stride=1)
     return Waveform((wave.samples * gain.to(wave.samples)).clamp(-ceiling, ceiling), wave.sample_rate_hz)

@@ -20,7 +20,7 @@ def song_tags(
     artist: str | None = None,
     digests: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, str]:
-    """Tags for `audio.write`. `settings` are those that besides the song decided how it sounds, "seed" foremost.
+    """Tags for `audio.write`. `settings` are the values besides the song that decided the sound, such as "seed".
 
     `models` are the names of the models that made it, by slot or in order, and `digests` those of their files, by slot
     or name (checkpoints.digest). Sound without a song gets only the title, artist, seed and models that are given.

@@ -25,7 +25,7 @@ BLOCK_FRAMES = 512  # spectra in memory at a time: 17 MB of a stereo song
 QUIETEST_TOP_DB = -80.0  # a clip whose loudest spot is below it is shown as silence
 
 SIZE_PX = (128, 8192)
-FONT_SHARE = 40  # letters are so many times lower than the picture
+FONT_SHARE = 40  # height of the picture over the height of a letter
 PAPER, INK, GRID = (17, 17, 20), (200, 200, 206), (90, 90, 98)
 TICKS_HZ = (100, 200, 500, 1000, 2000, 5000, 10000, 20000)
 STEPS_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600)
@@ -74,7 +74,7 @@ def _hz(mel: torch.Tensor) -> torch.Tensor:
 def power(wave: torch.Tensor, n_fft: int, hop: int, centre: bool = True) -> torch.Tensor:
     """Power spectrum, 1.0 for a full-scale sine. [B, C, N] → [B, C, n_fft // 2 + 1, frames]
 
-    Frame k is about sample k * hop, and the ends are mirrored; without `centre` it begins there, and nothing is added.
+    Frame k is centred on sample k * hop, with mirrored ends; without `centre` it begins there, without padding.
     """
     window = _hann(n_fft, str(wave.device))
     flat = wave.reshape(-1, wave.shape[-1])
@@ -165,7 +165,7 @@ def spectrogram(
 def picture(
     wave: Waveform, width: int = 1024, height: int = 512, fmax_hz: float = 16000.0, range_db: float = 80.0
 ) -> "Image.Image":
-    """`spectrogram` as PIL has it."""
+    """The picture of `spectrogram` as a PIL image."""
     from PIL import Image, ImageDraw
 
     _check(wave, width, height, fmax_hz, range_db)
@@ -220,7 +220,7 @@ def _coloured(shades: torch.Tensor, width: int, height: int):
 
 
 def _draw_pitches(draw, plot: _Plot):
-    letter, free = draw.font.size, math.inf  # labels go up from the bottom, and none over another
+    letter, free = draw.font.size, math.inf  # labels from the bottom up; one that would overlap the last is left out
     for hz in (hz for hz in TICKS_HZ if hz <= plot.highest_hz):
         y = plot.y(hz)
         draw.line((plot.left - letter // 3, y, plot.left - 1, y), fill=GRID)

@@ -20,8 +20,8 @@ _RIFF_KEY = "acestep_cascade"  # RIFF INFO has few names, so all tags lie as JSO
 def tagged(data: bytes, name: str, tags: Mapping[str, str]) -> bytes:
     """The same encoded sound in a container with tags.
 
-    A format may hold less than there is, as FLAC, whose tags take 16 MB at most: the largest tags are then left out,
-    and a warning is logged.
+    A format may limit the size of tags, as FLAC does to 16 MB: beyond it the largest tags are left out, and a warning
+    is logged.
     """
     import av
 

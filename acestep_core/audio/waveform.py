@@ -43,7 +43,7 @@ class Waveform:
 
 def convert(wave: Waveform, rate_hz: int, channels: int) -> Waveform:
     """The same sound at another rate and channel count; ceil(N * new / old) samples."""
-    if wave.samples.shape[1] < channels:  # the same for all of them
+    if wave.samples.shape[1] < channels:  # resampled once, then copied to all channels
         resampled = _resample(wave.samples, wave.sample_rate_hz, rate_hz)
         return Waveform(_remix(resampled, channels).contiguous(), rate_hz)
     return Waveform(_resample(_remix(wave.samples, channels), wave.sample_rate_hz, rate_hz), rate_hz)

@@ -19,7 +19,7 @@ from .resident import forget_most_resident, most_resident_bytes
 OURS, THEIRS = "ours", "theirs"
 MODES = {"inference_mode": torch.inference_mode, "no_grad": torch.no_grad}
 MATRIX, MATRIX_ON_GPU, TAPS, PRODUCTS = 4096, 8192, 7, 3
-_PATIENCE_S = 20  # with a process that has nothing left to do
+_PATIENCE_S = 20  # for a process to end after its pipe is closed
 
 Run = Callable[[], torch.Tensor]
 
@@ -77,8 +77,8 @@ class Contender:
         return torch.cuda.memory_reserved(self.device)
 
     def flop_rate(self) -> float:
-        """FLOPs a second that this machine reaches: of a large matrix product or of a convolution as large, for not all
-        libraries that compute them know every processor alike.
+        """FLOPs a second that this machine reaches: the higher rate of a large matrix product and of an equally large
+        convolution, because libraries are not equally fast at both on every processor.
         """
         size = MATRIX_ON_GPU if self.device.type == "cuda" else MATRIX
         channels, at = size // TAPS, {"device": self.device, "dtype": self.dtype}
@@ -92,7 +92,7 @@ class Contender:
 
 
 class Apart:
-    """A Contender in a process of its own. `keeps_freed_memory`: as this command line does, else as Python is shipped.
+    """A Contender in a process of its own. `keeps_freed_memory`: with malloc set as this command line sets it.
 
     Raises what the contender raises, and UserError where its process dies.
     """
@@ -109,7 +109,7 @@ class Apart:
         return self
 
     def __exit__(self, *exc):
-        self._pipe.close()  # which it waits for between two calls
+        self._pipe.close()  # then the process ends
         self._process.join(_PATIENCE_S)
         if self._process.is_alive():
             self._process.terminate()
@@ -132,7 +132,7 @@ class Here:
     """A Contender in this process."""
 
     def __init__(self, *arguments, keeps_freed_memory: bool):
-        del keeps_freed_memory  # this process does as it does
+        del keeps_freed_memory  # the setting of this process stays
         self._contender = Contender(*arguments)
 
     def __enter__(self) -> "Here":
@@ -178,8 +178,8 @@ def _hush():
 
 
 def flop_counts() -> dict:
-    """How many FLOPs are taken where torch's own counts err: they know no product that is added in place, and of
-    attention neither grouped heads nor windows.
+    """FLOP counts of operations that torch's own counter miscounts: products added in place, and attention with
+    grouped heads or windows.
     """
     aten = torch.ops.aten
     plain = ("flash_attention_for_cpu", "flash_attention", "efficient_attention", "cudnn_attention")
@@ -191,23 +191,23 @@ def flop_counts() -> dict:
 
 
 def _product_flop(_, left, right, *__, **___) -> int:
-    """Of [N, K] and [K, M]."""
+    """FLOPs of the product of [N, K] and [K, M]."""
     return 2 * left[0] * left[1] * right[1]
 
 
 def _attention_flop(query, key, *_, **__) -> int:
-    """Of queries [B, H, N, D] and keys [B, K, M, D]: as many products as there are heads of queries."""
+    """FLOPs of attention of queries [B, H, N, D] to keys [B, K, M, D]: the products of all query heads."""
     items, heads, tokens, width = query
     return 4 * items * heads * tokens * key[2] * width
 
 
 def _flash_flop(query, key, *_, window_size_left: int | None = None, window_size_right: int | None = None, **__) -> int:
-    """Of queries [B, N, H, D] and keys [B, M, K, D], within a window where there is one."""
+    """FLOPs of attention of queries [B, N, H, D] to keys [B, M, K, D], within the window if there is one."""
     items, tokens, heads, width = query
     seen = key[1] if window_size_left is None else min(key[1], window_size_left + window_size_right + 1)
     return 4 * items * heads * tokens * seen * width
 
 
 def _backward(forward: Callable[..., int]) -> Callable[..., int]:
-    """Five products for the forward pass's two: its scores are computed again."""
+    """FLOPs of a backward pass: five products where the forward pass has two, as the scores are computed again."""
     return lambda grad, query, key, *more, **how: 5 * forward(query, key, *more, **how) // 2

@@ -1,7 +1,7 @@
-"""Seconds and memory that loading a stage's model takes, in each layout that people have, and at another dtype.
+"""Seconds and memory that loading a stage's model takes, in each file layout, and at another dtype.
 
-The file is of the published 2B width, with as many of its layers as make about 2 GB in bf16. The system has it in its
-cache, as it has a file that was used lately. Loading maps the file: pages come when they are first computed with.
+The file has the published 2B width, and enough layers for about 2 GB in bf16. It is in the system's file cache, like a
+file that was used recently. Loading maps the file: a page is read when it is first used in a computation.
 """
 
 import gc
@@ -37,7 +37,7 @@ class Loading:
 
 
 def measure(folder: Path, layers: int, repeats: int, geometry: Mapping | None = None) -> Iterator[Loading]:
-    """A row for each layout; one file at a time lies in the folder. `geometry` differs from the published 2B's."""
+    """A row for each layout; one file at a time lies in the folder. `geometry` replaces values of the 2B's."""
     import torch
 
     settle_torchaudio()
@@ -91,7 +91,7 @@ class _Watch:
 
 
 def _stage(layers: int, geometry: dict) -> tuple:
-    """A transformer and a condition encoder in bf16, whose weights are any numbers."""
+    """A transformer and a condition encoder in bf16, with arbitrary weights."""
     import torch
     from diffusers import AceStepTransformer1DModel
     from diffusers.pipelines.ace_step import AceStepConditionEncoder

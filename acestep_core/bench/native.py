@@ -1,6 +1,6 @@
 """Ours against ComfyUI's own model of ACE-Step 1.5, in a ComfyUI that lies on this machine.
 
-Its forward encodes text, lyrics and timbre anew in every step; here that is done once in a run, before the first step.
+ComfyUI's model encodes text, lyrics and timbre in every step. This library does so once, before the first step.
 """
 
 import importlib
@@ -59,7 +59,7 @@ def _network(comfyui: Path, transformer, device: torch.device, dtype: torch.dtyp
     torch.manual_seed(published.SEED)
     layers = len(transformer.layers)
     network = network_class(num_dit_layers=layers, dtype=dtype, device=device, operations=operations).eval()
-    for parameter in network.parameters():  # ComfyUI leaves them as the memory was
+    for parameter in network.parameters():  # ComfyUI does not initialise them
         torch.nn.init.normal_(parameter, std=0.02)
     missing, unknown = network.load_state_dict(to_original("transformer", transformer.state_dict()), strict=False)
     if unknown or any(name.startswith("decoder.") for name in missing):
@@ -68,8 +68,8 @@ def _network(comfyui: Path, transformer, device: torch.device, dtype: torch.dtyp
 
 
 def extrapolated(whole: Ratio, layers_alone: Ratio, layers: int) -> Ratio:
-    """The same step of a network as deep as the published one: its layers are all alike, and ours does nothing else. Of
-    `layers_alone` only the ratio counts, for between two rows a machine may change its speed.
+    """`whole` extrapolated to the depth of the published network, whose layers are all alike. Our step is proportional
+    to the depth. Of `layers_alone` only the ratio is used: the machine's speed may change between two rows.
     """
     deeper = published.layers_of("2B") / layers
     ours = whole.ours_seconds * deeper

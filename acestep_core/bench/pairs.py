@@ -24,10 +24,10 @@ from . import published
 from .contender import OURS, Run
 
 CONDITION_TOKENS = 320  # lyrics, timbre and text of an ordinary song
-T = 0.5  # a thousand times it is a bfloat16 too, which diffusers rounds it to
-STEPS = {1: (8,), 2: (5, 3), 3: (3, 3, 2)}  # of as many stages
-SETTLED_AFTER = 3  # passes, of which a GPU may record the last
-WHOLE_SECONDS = 60.0  # above it diffusers decodes in tiles: whole it takes half a gigabyte for each second
+T = 0.5  # diffusers rounds 1000 T to bfloat16, which changes nothing at this value
+STEPS = {1: (8,), 2: (5, 3), 3: (3, 3, 2)}  # number of stages -> steps of each
+SETTLED_AFTER = 3  # forward passes; a GPU may record the last one as a CUDA graph
+WHOLE_SECONDS = 60.0  # above it diffusers decodes in tiles; untiled it takes half a gigabyte for each second
 
 
 @dataclass(frozen=True)
@@ -130,9 +130,9 @@ def song(
     *,
     side: str,
 ) -> Run:
-    """A whole song, [1, 2, N]: text, condition, eight steps, vocoder; of theirs always with the 2B alone.
+    """A whole song, [1, 2, N]: text, condition, eight steps, vocoder. Their side always runs the 2B alone.
 
-    `changed`: every song has a caption of its own, else only a seed of its own. The embedded tokenizer takes the place
+    `changed`: each song has a new caption; otherwise it has only a new seed. The embedded tokenizer takes the place
     of the published one, which cannot be had without a download; it is the same for both.
     """
     from ..checkpoints.load import load_text_encoder

@@ -1,6 +1,6 @@
-"""Networks of the published geometry with random weights, and few of their layers where all are alike.
+"""Networks of the published geometry with random weights. As all layers are alike, a few of them may be enough.
 
-`layers` None is as many as are published.
+`layers` None takes all published layers.
 """
 
 import warnings
@@ -58,7 +58,7 @@ def vae(device: torch.device, dtype: torch.dtype):
 
 
 def _made(make: Callable[[], torch.nn.Module], seed: int, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
-    """A network with random weights, drawn on the device that it is for: billions of them."""
+    """A network with random weights, drawn on its own device because there are billions of them."""
     torch.manual_seed(seed)
     with device:
         network = make()

@@ -39,9 +39,10 @@ def compare(
     same: bool = True,
     place: type = Apart,
 ) -> Ratio:
-    """Once to warm up (and, where both give the `same`, to compare it), then turn by turn.
+    """Runs both sides once to warm up, then by turns. `same`: both should give equal numbers, so these are compared.
 
-    `make(side=...)` builds a side; `where` is device, dtype and gradient mode; `place` where sides live (Apart, Here).
+    `make(side=...)` builds a side; `where` is device, dtype and gradient mode; `place` is Apart or Here, the process
+    of a side.
     """
     seconds: tuple[list[float], list[float]] = ([], [])
     with (

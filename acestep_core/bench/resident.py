@@ -1,10 +1,10 @@
-"""The most memory that this process had in the RAM, as Linux keeps it."""
+"""Peak resident memory of this process, as Linux records it."""
 
 from pathlib import Path
 
 
 def most_resident_bytes() -> int | None:
-    """The most memory that this process had in the RAM since `forget_most_resident`; None outside Linux."""
+    """Peak resident memory of this process since `forget_most_resident`; None outside Linux."""
     status = Path("/proc/self/status")
     if not status.exists():
         return None
@@ -13,7 +13,7 @@ def most_resident_bytes() -> int | None:
 
 
 def forget_most_resident():
-    """Sets the mark to what is in the RAM now."""
+    """Resets the peak to the memory that is resident now."""
     marks = Path("/proc/self/clear_refs")
     if marks.exists():
         marks.write_text("5")

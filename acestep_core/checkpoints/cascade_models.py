@@ -55,7 +55,7 @@ class CascadeModels:
 
 
 def embedded_name(path: str) -> str | None:
-    """The name of the embedded model whose folder in some copy of this package a path is; None for other paths.
+    """The embedded model's name for a path to its folder, in any copy of this package; None for other paths.
 
     Songs of version 0.1.0 name such folders in their tags, wherever the package was then.
     """
@@ -67,7 +67,7 @@ def embedded_name(path: str) -> str | None:
 
 
 def _name(model: LocalModel, kind: str) -> str:
-    """A known model's name, also where it was found by its path, as one that lies beside the first stage is."""
+    """The name of a known model, also for one found by its path, such as a part beside the first stage."""
     if model.known:
         return model.name
     at_path = (known.name for known in local_models(kind) if known.path.resolve() == model.path.resolve())
@@ -87,8 +87,8 @@ def find_cascade(
     """The models of a cascade, none of them loaded. Raises CheckpointError.
 
     `models` is a name in CASCADES, a folder that holds the folders l, m and s, or one model that runs the whole way
-    alone. `l`, `m` and `s` each replace one slot of it, or, without it, stand in for the neighbouring slots left out.
-    Text encoder and vocoder are, unless named, those that lie with the first stage, else published ones found here.
+    alone. `l`, `m` and `s` each replace one slot of it. Without `models`, an empty slot takes its neighbour's model.
+    Text encoder and vocoder are, unless named, those beside the first stage, else published ones on this machine.
     `folders` are searched before this machine's own.
     """
     named = _filled((l, m, s), _slots(models if models or any((l, m, s)) else DEFAULT_CASCADE))
@@ -107,7 +107,7 @@ def find_cascade(
 
 
 def _slots(models: str | Path | None) -> tuple[str | Path | None, ...]:
-    """The names a cascade's name stands for; Nones where there is none."""
+    """The model of each slot, for a cascade by its name or folder; one model for any other name; Nones for None."""
     if models is None:
         return (None,) * len(SLOTS)
     if str(models).lower() in CASCADES:
@@ -138,7 +138,7 @@ def _defaults(checkpoint: Checkpoint) -> VariantDefaults:
 
 
 def _beside(stage: Checkpoint, part: str, folders: Iterable[str], local: Iterable[LocalModel]) -> Path | None:
-    """The part that comes with a stage model, else a published one that is here."""
+    """The part that comes with a stage model, else a published one on this machine."""
     if part in stage.parts:
         return stage.path
     for folder in folders:

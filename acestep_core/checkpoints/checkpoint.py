@@ -112,7 +112,7 @@ def _read_folder(path: Path) -> Checkpoint:
     config = read_json(path / "config.json")
     kind = config.get("_class_name")
     if path.name in STAGE_PARTS and kind == COMPONENT_CLASSES[path.name]:
-        return _read_pipeline(path.parent)  # a transformer plays only with its condition encoder, which lies beside it
+        return _read_pipeline(path.parent)  # a transformer runs only with its condition encoder, in a folder beside it
     if kind in COMPONENT_CLASSES.values():
         part = next(part for part, name in COMPONENT_CLASSES.items() if name == kind)
         return Checkpoint(path, DIFFUSERS, {part: _component(path, part)})
@@ -238,7 +238,7 @@ def _stage(path: Path, layout: str, config: dict, tensors: Mapping, folder: Path
 
 
 def _family(config: Mapping, place: Path, wider: bool) -> str:
-    """ "xl" puts a token before each timbre reference, "2b" does not; an encoder of its own width shows an XL."""
+    """ "xl" puts a token before each timbre reference, "2b" does not; an encoder of another width marks an XL."""
     return family_in(config, place) or ("xl" if wider else "2b")
 
 

@@ -1,7 +1,7 @@
 """Lists of models to choose from: embedded models, files and folders in given places, known models not yet here.
 
-Choices are names that stay the same when a model arrives, so a saved choice goes on working. Only headers are read, and
-each file's once.
+Choices are names that stay the same when a model is downloaded, so a saved choice keeps working. Only headers are read,
+and each header once.
 """
 
 import os
@@ -54,7 +54,7 @@ class Shelf:
     def offered(self, kind: str) -> tuple[list[str], list[KnownModel]]:
         """Names for a list, and known models that are absent, without opening a model.
 
-        One that was never judged is listed; it is judged in the background, and listed no more if it is foreign.
+        A file that was never judged is listed and judged in the background. Later lists leave it out if it is foreign.
         """
         known = self._known(kind)
         return [*known, *self._others(kind, known, last_of)], _absent(kind, known)
@@ -90,7 +90,7 @@ class Shelf:
     def _others(
         self, kind: str, known: Mapping[str, LocalModel], words_of: WordsOf, only: str | None = None
     ) -> dict[str, Path]:
-        """Name -> path of every model but the known ones. `only`: no other name is needed."""
+        """Name -> path of every model except the known ones. `only`: the one name to find."""
         listed = {os.path.realpath(model.path) for model in known.values()}
         bases = set(map(os.path.basename, listed))
         found: dict[str, Path] = {}
@@ -121,14 +121,14 @@ def _absent(kind: str, known: Mapping[str, LocalModel]) -> list[KnownModel]:
 
 
 def _single_files(folder: Path) -> list[str]:
-    """Names of safetensors files that are no part of a model that is a folder, which has a config beside its files."""
+    """Names of safetensors files without a config.json beside them. Files beside one are parts of a model folder."""
     names = files_below(folder)
     configs = {name.removesuffix(_CONFIG) for name in names if name.rpartition("/")[2] == _CONFIG} - {""}
     return [name for name in names if name.endswith(_WEIGHTS_SUFFIX) and name[: name.rfind("/") + 1] not in configs]
 
 
 def _fault_of(name: str, folders: Iterable[Path]) -> str:
-    """The fault of a damaged file of that name, as the end of a message; nothing for any other."""
+    """The fault of a damaged file of that name, as the end of a message; "" if no file of that name is damaged."""
     for folder in folders:
         if name in _single_files(folder):
             try:
@@ -172,7 +172,7 @@ _folder_verdicts = Verdicts("model_folders", _kinds_in_folder, package_files(*_R
 
 
 def finish_judging() -> None:
-    """Returns once no model is judged in the background."""
+    """Waits until all models that are judged in the background are done."""
     _file_verdicts.wait()
     _folder_verdicts.wait()
 

@@ -1,6 +1,6 @@
 """Checks a network's config before anything is built of it: the kind and range of values, and that the weights agree.
 
-A size that the weights have too must be theirs, so a wrong config can cost neither time nor memory.
+A size in the config must equal the one that the weights show, so a wrong config costs neither time nor memory.
 """
 
 import math
@@ -112,13 +112,13 @@ def check_values(config: Mapping[str, Any], place: Path) -> None:
 
 
 def checked_arguments(part: str, config: Mapping[str, Any], shapes: Shapes, place: Path) -> dict[str, Any]:
-    """The constructor arguments in a part's config, nulls left out. Raises CheckpointError where they cannot be.
+    """The constructor arguments in a part's config, nulls left out. Raises CheckpointError for a wrong value.
 
     `shapes` are those of its weights, by the name in the module.
     """
     arguments = {key: value for key, value in config.items() if value is not None}
     check_values(arguments, place)
-    config = {"encoder_hidden_size": arguments.get("hidden_size"), **arguments}  # the transformer's, where it is equal
+    config = {"encoder_hidden_size": arguments.get("hidden_size"), **arguments}  # omitted where both are equal
     for key, value in geometry_of(part, shapes, place).items():
         own = config.get(key)
         if own is None:

@@ -1,7 +1,7 @@
 """Config.json, or the tensors' shapes where there is none -> constructor arguments.
 
-The form in between is the original config.json: shapes are turned into one, and a stage model is saved with one. What
-shapes do not fix is as published: the window, the rotary base, the norms' epsilon, the quantiser's levels.
+Both ways go through the form of the original config.json, with which a stage model is also saved. Values that shapes do
+not show are as published: the window, the rotary base, the norms' epsilon, the quantiser's levels.
 """
 
 import math
@@ -36,7 +36,7 @@ _ENCODER_KEYS = ("hidden_size", "intermediate_size", "num_attention_heads", "num
 
 
 class _Config:
-    """A config.json in which a missing key is as published, or an error that names it."""
+    """A config.json. A missing key has its published value; a key without one raises an error that names it."""
 
     def __init__(self, values: Mapping, path: Path):
         self.values, self.path = values, path
@@ -136,7 +136,7 @@ def stage_config_from_shapes(parts: Mapping[str, Shapes], path: Path) -> dict:
 def vae_arguments_from_shapes(shapes: Shapes, path: Path) -> dict:
     """An Oobleck VAE's constructor arguments from its shapes (diffusers' names). Raises CheckpointError.
 
-    The sample rate is in no shape: only of the published hop of 1920 samples it is known.
+    No shape shows the sample rate; it is known only for the published hop of 1920 samples.
     """
     arguments = {**geometry_of("vae", shapes, path), "sampling_rate": PUBLISHED_RATE_HZ}
     hop = math.prod(arguments["downsampling_ratios"])

@@ -15,7 +15,7 @@ _PARTS = {STAGE: STAGE_PARTS, TEXT: ("text_encoder",), VOCODER: ("vae",)}
 
 
 def sampled(files: Iterable[Path], sample_bytes: int = SAMPLE_BYTES) -> "hashlib._Hash":
-    """A SHA-256 fed with each file's size and 64 samples all through it, its header foremost."""
+    """A SHA-256 of each file's size and of 64 samples spread over it, the first from its header."""
     digest = hashlib.sha256()
     for file in files:
         size = file.stat().st_size

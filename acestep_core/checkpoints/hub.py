@@ -1,7 +1,7 @@
 """Downloads a known model from the Hugging Face hub into the models folder; the one place that uses the network.
 
 NAME.CONTENT_HASH.incomplete grows until it is whole, is checked against the hub's own SHA-256, and only then gets its
-name. A download that broke off, in this process or another, resumes; one that goes on holds a lock on that file. Only
+name. A download that broke off, in this process or another, resumes; a running one holds a lock on that file. Only
 the files that a model needs are fetched: configs, safetensors, tokenizers, silence_latent.pt; never code or pickles.
 
 huggingface_hub's `hf_hub_download` does not replace this: its unfinished files have random names, so that another
@@ -44,7 +44,7 @@ class Progress:
 
 
 class DownloadError(AceStepError):
-    """A download could not begin or broke off; what is here stays, and the same command goes on from there."""
+    """A download could not begin or broke off; the fetched part stays, and the same command resumes."""
 
 
 def download(
@@ -53,8 +53,8 @@ def download(
     """Fetch a known model unless it is here already; LocalModel of where it lies now.
 
     `folder` is the models folder to use, by default the first of `models_folders()`. `progress` is called after every
-    piece; an exception from it stops the download and leaves what is there to go on from. Raises CheckpointError for an
-    unknown name, DownloadError when the hub fails, the disk is full or another process fetches the same file.
+    piece; an exception from it stops the download, which a later call resumes. Raises CheckpointError for an unknown
+    name, DownloadError when the hub fails, the disk is full or another process fetches the same file.
     """
     known = known_model(name)
     if name.lower() == "tiny":
@@ -76,7 +76,7 @@ def download(
         remedy = f"make room in {target}" if full else "check the connection"
         raise DownloadError(
             f"{known.name} could not be fetched from {known.repo}: {reason}; "
-            f"{remedy} and run the same command again, it goes on where it ended"
+            f"{remedy} and run the same command again, which resumes the download"
         ) from error
     return find(known.name, known.kinds[0], folders)
 
@@ -152,12 +152,12 @@ def _fetch(repo: str, revision: str, file: "RepoSibling", target: Path, report: 
 
 
 def _lock(out: BinaryIO, name: str) -> None:
-    # On the file itself, by the system: nothing else lies beside the model, and a killed process lets go of it.
+    # A lock of the system on the file itself leaves no lock file behind, and a killed process releases it.
     try:
         if sys.platform == "win32":
             import msvcrt
 
-            out.seek(0)  # it locks from here, and all must mean the same byte
+            out.seek(0)  # msvcrt locks from this position: all processes must lock the same byte
             msvcrt.locking(out.fileno(), msvcrt.LK_NBLCK, 1)
         else:
             import fcntl
@@ -175,7 +175,7 @@ def _fill(out: BinaryIO, url: str, size: int, report: Callable[[int], None]) -> 
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers
 
-    if out.seek(0, os.SEEK_END) > size:  # no beginning of this file: there is nothing to go on from
+    if out.seek(0, os.SEEK_END) > size:  # larger than the whole file, so not its beginning: start again
         out.seek(0)
         out.truncate()
     http_get(

@@ -44,7 +44,7 @@ def load_stage_model(
 ) -> StageModel:
     """StageModel from a known name or a path in any layout. `dtype` None: as stored (float16 as float32 for a CPU).
 
-    `computed_on` is the device that will compute with it, where that is not the one on which it shall lie.
+    `computed_on` is the device that computes with the model, if it lies on another one until then.
     `parts` may name "audio_tokenizer" and "audio_token_detokenizer", which are not read otherwise. `only`
     "transformer" or "condition_encoder" reads that one, and the other is None.
     `silence` [1, C, N] is used where the file brings none; without it a local model or vocoder gives it. `folders` are
@@ -64,7 +64,7 @@ def load_stage_model(
     networks = dict.fromkeys((*STAGE_PARTS, *parts))
     networks |= {name: build(name, checkpoint.part(name), device, dtype, computed_on) for name in read}
     if encoder := networks["condition_encoder"]:
-        # diffusers keeps silence in a buffer too, time in the middle.
+        # diffusers also keeps silence in a buffer, as [1, N, C].
         weight = encoder.null_condition_emb
         setattr(encoder, SILENCE_BUFFER, found.transpose(1, 2).to(weight.device, weight.dtype))
     return StageModel(
@@ -129,7 +129,7 @@ def load_vocoder(name_or_path: str | Path, *, device: Device = "cpu", dtype: Dty
 def _say_if_guessed(checkpoint: Checkpoint) -> None:
     if checkpoint.defaults.source != "config.json":
         logger.warning(
-            "%s says nothing about its variant, so by its %s it is run as %s: %d steps, shift %g, guidance %g",
+            "%s does not name its variant; judged by its %s, it runs as %s: %d steps, shift %g, guidance %g",
             checkpoint.path.name,
             "file name" if checkpoint.defaults.source == "file name" else "lack of a telling name",
             checkpoint.defaults.variant,

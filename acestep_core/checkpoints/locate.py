@@ -79,7 +79,7 @@ def _usable(place: Path, known: KnownModel) -> Path:
     if not is_complete(place):
         raise CheckpointError(
             f"{place} is half downloaded; go on with `acestep-cascade models download {known.name}`, "
-            "what is here will be kept"
+            "the files that are here are kept"
         )
     return place
 
@@ -95,7 +95,7 @@ def _find_in(known: KnownModel, entered: Mapping[Path, frozenset[str]]) -> Path 
 
 
 def _entries(folders: Sequence[Path | str]) -> dict[Path, frozenset[str]]:
-    """Each models folder with the names in it, so that no place is looked at in vain."""
+    """Each models folder with the names in it, so that absent places need not be checked."""
     return {folder: entries(folder) for folder in models_folders(folders)}
 
 
@@ -150,7 +150,7 @@ def _has_all_shards(index: Path) -> bool:
 
 @lru_cache(maxsize=64)
 def _shards(index: Path, size_bytes: int, changed_ns: int) -> frozenset[Path]:
-    """The files that an index names; a damaged one, as a download that broke off leaves it, names one never there."""
+    """The files that an index names; a damaged index, left by a broken-off download, gives one that never exists."""
     try:
         return frozenset(shards_of(index).values())
     except CheckpointError:

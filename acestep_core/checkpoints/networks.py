@@ -64,8 +64,8 @@ def read_tensor(info: TensorInfo) -> torch.Tensor:
 def placed(
     tensor: torch.Tensor, device: torch.device, dtype: torch.dtype | None, computed_on: torch.device
 ) -> torch.Tensor:
-    """A stored tensor where and as it shall be; float16 becomes float32 for a CPU to compute with, which is slow with
-    it. `computed_on`: where it goes for that.
+    """A stored tensor on a device and at a dtype. Without a dtype, float16 becomes float32 if a CPU computes with it,
+    because float16 is slow there. `computed_on`: the device that computes with it.
     """
     if dtype is None and tensor.dtype == torch.float16 and computed_on.type == "cpu":
         dtype = torch.float32

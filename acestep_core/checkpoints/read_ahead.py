@@ -9,8 +9,8 @@ _PIECE_BYTES = 8 << 20
 
 
 def read_ahead(files: Iterable[Path], most_bytes: float) -> threading.Thread | None:
-    """Begins to read; does not wait. Nothing where the files together are larger than `most_bytes`, for they would
-    push out what is needed sooner.
+    """Starts a thread that reads the files, and does not wait for it. Reads nothing if the files together are larger
+    than `most_bytes`: they would displace files that are needed sooner.
     """
     files = [path for path in dict.fromkeys(files) if path.is_file()]
     if not files or sum(path.stat().st_size for path in files) > most_bytes:

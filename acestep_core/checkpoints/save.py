@@ -39,10 +39,9 @@ def save_stage_model(
 ) -> Path:
     """A stage model as config.json, model.safetensors and silence_latent.pt ([1, C, N], float32); returns the folder.
 
-    `family` "2b", "xl" or "tiny" goes into config.json's "acestep_cascade", beside what `config_extra` says there
-    (steps, shift, guidance, guidance_kind, boundaries, cascade_steps ...); the rest of `config_extra` goes beside the
-    geometry, "timbre_fix_frame" (frames of a reference clip) and "model_version" for instance. `dtype` None keeps
-    each tensor's own.
+    `config_extra` goes into config.json beside the geometry, such as "timbre_fix_frame" (frames of a reference clip)
+    and "model_version". Its "acestep_cascade" holds steps, shift, guidance, guidance_kind, boundaries, cascade_steps
+    ..., and gets `family` ("2b", "xl" or "tiny") too. `dtype` None keeps each tensor's own.
     """
     networks = {"transformer": transformer, "condition_encoder": condition_encoder}
     optional = {"audio_tokenizer": tokenizer, "audio_token_detokenizer": detokenizer}

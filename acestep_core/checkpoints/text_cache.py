@@ -59,7 +59,7 @@ class TextCache:
             return known
         states = make()
         if states.text.shape[1] >= TEXT_TOKENS_MAX or states.lyrics.shape[1] >= LYRIC_TOKENS_MAX:
-            return states  # perhaps cut, which the encoder warns of each time
+            return states  # not cached: the text may be cut, of which the encoder must warn each time
         try:
             self._write(file, states)
         except (OSError, AceStepError) as exc:

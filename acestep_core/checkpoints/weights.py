@@ -42,7 +42,7 @@ class TensorInfo:
 
 
 def read_header(path: Path) -> dict[str, TensorInfo]:
-    """name -> TensorInfo of one safetensors file, whole file checked by its length. Raises CheckpointError."""
+    """name -> TensorInfo of one safetensors file, whose length is checked. Raises CheckpointError."""
     return _read(path)[0]
 
 
@@ -158,7 +158,7 @@ def _read_shards(index: Path) -> dict[str, TensorInfo]:
         raise CheckpointError(
             f"{index.parent} is half downloaded: {', '.join(missing)} of the {len(files)} files that "
             f"{index.name} names {'is' if len(missing) == 1 else 'are'} missing; download the model again, "
-            "what is here will be kept"
+            "the files that are here are kept"
         )
     infos: dict[str, TensorInfo] = {}
     for file in files:

@@ -14,10 +14,14 @@ from ..system.folders import user_path
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
     parser.set_defaults(run=run)
     parser.description = f"Distill a small student of {TEACHER} and compare it with ones trained without a teacher."
-    parser.add_argument("--work", metavar="FOLDER", help="for clips and students, which stay; clips are played once")
-    parser.add_argument("--clips", type=int, default=CLIPS, metavar="N", help=f"to train on (default {CLIPS})")
-    parser.add_argument("--judged", type=int, default=MEASURED, metavar="N", help=f"to measure on (default {MEASURED})")
-    parser.add_argument("--steps", type=int, default=STEPS, metavar="N", help=f"of each student (default {STEPS})")
+    parser.add_argument("--work", metavar="FOLDER", help="where clips and students are kept; clips are made once")
+    parser.add_argument("--clips", type=int, default=CLIPS, metavar="N", help=f"clips to train on (default {CLIPS})")
+    parser.add_argument(
+        "--judged", type=int, default=MEASURED, metavar="N", help=f"clips to measure on (default {MEASURED})"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=STEPS, metavar="N", help=f"steps of each student (default {STEPS})"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.add_argument("-q", "--quiet", action="store_true", help="no notes")
 

@@ -15,10 +15,14 @@ from ..errors import UserError
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
     parser.set_defaults(run=run)
     parser.add_argument(
-        "--layers", type=int, default=LAYERS, metavar="N", help=f"of the transformer (default {LAYERS})"
+        "--layers", type=int, default=LAYERS, metavar="N", help=f"layers of the transformer (default {LAYERS})"
     )
-    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="medians count (default 5)")
-    parser.add_argument("--folder", metavar="FOLDER", help="with room for the file (default: where temporary files go)")
+    parser.add_argument(
+        "--repeats", type=int, default=5, metavar="N", help="runs, of which the median counts (default 5)"
+    )
+    parser.add_argument(
+        "--folder", metavar="FOLDER", help="where the file is made (default: the system's temporary folder)"
+    )
     parser.add_argument("--json", action="store_true", help="a line of JSON for each layout")
     parser.add_argument("-q", "--quiet", action="store_true", help="no notes")
 

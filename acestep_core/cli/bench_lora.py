@@ -23,11 +23,15 @@ TRAINING = (
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
     parser.set_defaults(run=run)
     parser.description = f"Train an adapter of {MODEL} on clips of a style that it does not know, and measure both."
-    parser.add_argument("--work", metavar="FOLDER", help="for clips and adapter; a training there is resumed")
-    parser.add_argument("--clips", type=int, default=CLIPS, metavar="N", help=f"to train on (default {CLIPS})")
-    parser.add_argument("--songs", type=int, default=SONGS, metavar="N", help=f"of each kind (default {SONGS})")
     parser.add_argument(
-        "--strength", type=float, default=STRENGTH, metavar="S", help=f"of the adapter (default {STRENGTH:g})"
+        "--work", metavar="FOLDER", help="where clips and adapter are kept; a training there is resumed"
+    )
+    parser.add_argument("--clips", type=int, default=CLIPS, metavar="N", help=f"clips to train on (default {CLIPS})")
+    parser.add_argument(
+        "--songs", type=int, default=SONGS, metavar="N", help=f"songs of each style to measure (default {SONGS})"
+    )
+    parser.add_argument(
+        "--strength", type=float, default=STRENGTH, metavar="S", help=f"strength of the adapter (default {STRENGTH:g})"
     )
     parser.add_argument(
         "--preserve", type=float, default=PRESERVE, metavar="P", help=f"as in train lora (default {PRESERVE:g})"

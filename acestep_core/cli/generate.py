@@ -218,7 +218,7 @@ def _load(settings: GenerationSettings, arguments: argparse.Namespace):
 
 
 def _digests(cascade, order: Order, console: Console) -> dict[str, str]:
-    """Digests of the models and adapters of a song; a note names those that were others when it was made before."""
+    """Digests of a song's models and adapters; a note names those that differ from the digests in its file's tags."""
     adapters = enumerate(_adapters(order.settings), start=1)
     digests = cascade.models.digests() | {f"lora {number}": adapter_digest(place) for number, place in adapters}
     if others := [name for name, digest in order.digests.items() if digests.get(name) != digest]:

@@ -8,8 +8,8 @@ from ..console import Console
 from ..lora.find import find_adapter
 
 COMFYUI_DORA = (
-    "note: ComfyUI's own loaders rescale a DoRA by the norm of the base's weight, not of the adapted one, and so make "
-    "another sound of it; our nodes and this command line do as the trainers do"
+    "note: ComfyUI's own loaders rescale a DoRA by the norm of the base's weight, not of the adapted one, so it sounds "
+    "different there; this pack's nodes and this command line use the norm that trainers use"
 )
 
 

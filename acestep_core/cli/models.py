@@ -1,4 +1,4 @@
-"""`acestep-cascade models`: the known models, which are on this machine, the memory they need; and their download."""
+"""`acestep-cascade models`: lists the known models, whether they are here, and their memory; downloads one."""
 
 import argparse
 import json
@@ -9,11 +9,11 @@ from ..console import Clock, Console
 
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
-    parser.description = "List the known models, which are on this machine, and the memory they need."
+    parser.description = "List the known models, whether they are on this machine, and the memory they need."
     parser.set_defaults(run=models)
     parser.add_argument("--json", action="store_true", help="print one line of JSON for each model")
     actions = parser.add_subparsers(metavar="download")
-    summary = "Download a known model into the models folder; a broken-off download goes on where it ended."
+    summary = "Download a known model into the models folder; a broken-off download is resumed."
     fetch = actions.add_parser("download", help="download a known model", description=summary)
     fetch.set_defaults(run=download)
     fetch.add_argument("name", metavar="NAME", help="a name that `acestep-cascade models` lists")
@@ -67,7 +67,7 @@ def _models_as_json(rows, console: Console):
 
 
 def _memory_as_json(needs) -> dict:
-    """At bf16: GB at the fullest moment for each way to hold the models, and the way on cards of so many GB."""
+    """In bf16: peak GB for each way to hold the models, and the way chosen on cards of several sizes."""
     sizes = {holds: round(size / 1e9, 2) for holds, size in needs.sizes().items()}
     return {"memory_gb": sizes, "on_cards": needs.on_cards()}
 

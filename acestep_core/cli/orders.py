@@ -30,8 +30,8 @@ _SONG_OPTIONS = ("caption", "seconds", "lyrics", "language", "bpm", "key", "time
 
 @dataclass(frozen=True)
 class Order:
-    """One song to be made. `path`: None is stdout; without `replaces` a file of that name stays, and another name is
-    found. `digests`: those of the models and adapters that made the song before, by slot and by adapter. `place`: the
+    """One song to be made. `path`: None is stdout; without `replaces` a file of that name stays, and a free name is
+    taken. `digests`: those of the models and adapters that made the song before, by slot and by adapter. `place`: the
     file, and the line, that the song and its settings are from.
     """
 
@@ -72,7 +72,7 @@ def orders_of(arguments: argparse.Namespace) -> list[Order]:
 
 
 def _numbered(request: _Request, arguments: argparse.Namespace, suffix: str, taken: list[Path]) -> list[Order]:
-    """The songs of one request: --count of them, of following seeds."""
+    """The songs of one request: --count of them, from consecutive seeds."""
     drawn = secrets.randbelow(SEEDS_DRAWN_BELOW) if request.settings.seed is None else request.settings.seed
     orders = []
     for item in range(arguments.count):
@@ -180,7 +180,7 @@ def _changed(settings: GenerationSettings, arguments: argparse.Namespace) -> Gen
 
 
 def _whole(name: str) -> str:
-    """A path as it is found from any folder, the folder of an embedded model as its name; a name is left as it is."""
+    """The absolute path, or the name of an embedded model for the path of its folder; a name stays as it is."""
     path = user_path(name)
     if not path.exists() or name.lower() in CASCADES:
         return name
@@ -188,7 +188,7 @@ def _whole(name: str) -> str:
 
 
 def _loras(given: list[str]) -> tuple[str, ...]:
-    """As tags hold them: adapters found by name under it, others by their whole path. "none" alone takes all off."""
+    """Adapters as tags hold them: by name, or by absolute path if found by path. "none" alone removes them all."""
     if given == [NO_LORA]:
         return ()
     loras = map(Lora.parse, given)

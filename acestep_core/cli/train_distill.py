@@ -47,18 +47,27 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
         "velocity at its flow times, on your clips or, without a folder, on songs that the teacher makes. It keeps the "
         "teacher's condition encoder. Stop it with Ctrl-C at any moment; the same command resumes it."
     )
-    parser.add_argument("folder", nargs="?", metavar="FOLDER", help="clips and their labels (default: songs made)")
+    parser.add_argument(
+        "folder", nargs="?", metavar="FOLDER", help="clips and their labels (default: songs that the teacher makes)"
+    )
     parser.add_argument("--teacher", required=True, metavar="NAME", help="the stage model to distil")
     parser.add_argument("--student", required=True, metavar="FOLDER", help="where the new stage model is written")
     songs = parser.add_argument_group("songs that the teacher makes, where no folder is given")
-    songs.add_argument("--captions", metavar="FILE", help="a caption or a song as JSON a line (tiny: the band's own)")
-    songs.add_argument("--made", type=int, default=MADE_CLIPS, metavar="N", help=f"how many (default {MADE_CLIPS})")
+    songs.add_argument(
+        "--captions", metavar="FILE", help="one caption, or one song as JSON, in each line (not needed for tiny)"
+    )
+    songs.add_argument(
+        "--made", type=int, default=MADE_CLIPS, metavar="N", help=f"number of songs (default {MADE_CLIPS})"
+    )
     size = parser.add_argument_group("size (default: 782 M of a published M, 1.9 M of the tiny one)")
     for name in _SIZE:
         size.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N")
     _add_training(parser.add_argument_group("training"))
     add_kept(parser.add_argument_group("files in FOLDER.training"), Intervals(), "FOLDER")
-    add_models(parser.add_argument_group("models"), "to compute in and to store (default: bf16 on a GPU)")
+    add_models(
+        parser.add_argument_group("models"),
+        "number format of computations and of the saved student (default: bf16 on a GPU)",
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress, no notes")
 
 
@@ -78,7 +87,9 @@ def _add_training(group: "argparse._ArgumentGroup"):
         help="match the teacher guided at this scale, so that the student needs no second pass (default: the plain "
         "velocity with and without condition; the student is then guided as its teacher is)",
     )
-    group.add_argument("--begin", choices=BEGINNINGS, help="from the pruned teacher (default), or from random weights")
+    group.add_argument(
+        "--begin", choices=BEGINNINGS, help="begin from the pruned teacher (default), or from random weights"
+    )
     group.add_argument(
         "--match",
         choices=MATCHES,
@@ -146,7 +157,7 @@ def _settings(arguments: argparse.Namespace) -> DistillSettings:
 
 
 def songs_to_make(captions: str | None, count: int, variant: str, seconds: float) -> list[Song]:
-    """Songs for the teacher to make, of about so many seconds: those of a file in turn. Raises UserError."""
+    """`count` songs for the teacher to make, of about so many seconds, from a file or the band. Raises UserError."""
     if count < 1:
         raise UserError(f"--made: got {count}, expected at least 1")
     if captions is None and variant != "tiny":

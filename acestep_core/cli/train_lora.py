@@ -64,10 +64,11 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
         type=int,
         default=Intervals.preview,
         metavar="N",
-        help="a song with and without it; default never",
+        help="steps between previews: one song with the adapter and without; default never",
     )
     add_models(
-        parser.add_argument_group("models"), "of the base; default: as in the files, bf16 only on a device that has it"
+        parser.add_argument_group("models"),
+        "number format of the base; default: the files' own, bf16 only on a device that computes in it",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress, no notes")
 
@@ -85,7 +86,7 @@ def _add_adapter(group: "argparse._ArgumentGroup", default: LoraSettings):
         "--targets",
         type=_names,
         metavar="A,B",
-        help=f"layers: of {','.join(TARGETS)}; default {','.join(default.targets)}",
+        help=f"layers to adapt, from {','.join(TARGETS)}; default {','.join(default.targets)}",
     )
 
 
@@ -112,7 +113,9 @@ def _add_training(group: "argparse._ArgumentGroup", default: LoraSettings):
         f"to change nothing, so that other styles stay as they are; default {default.preserve:g}",
     )
     group.add_argument(
-        "--preserve-captions", metavar="FILE", help="of these songs, a caption or a song as JSON a line; default many"
+        "--preserve-captions",
+        metavar="FILE",
+        help="captions of these songs: one caption, or one song as JSON, in each line; default: many styles",
     )
 
 

@@ -21,9 +21,11 @@ def add_course(group: "argparse._ArgumentGroup", default: TrainingSettings):
     """The options of every training; None where one is not given."""
     group.add_argument("--steps", type=int, metavar="N", help=f"default {default.steps}")
     group.add_argument(
-        "--learning-rate", type=float, metavar="R", help=f"the highest; default {default.learning_rate:g}"
+        "--learning-rate", type=float, metavar="R", help=f"highest learning rate; default {default.learning_rate:g}"
     )
-    group.add_argument("--warm-up", type=int, metavar="N", help=f"steps up to it; default {default.warm_up}")
+    group.add_argument(
+        "--warm-up", type=int, metavar="N", help=f"steps in which the learning rate rises; default {default.warm_up}"
+    )
     group.add_argument("--accumulate", type=int, metavar="N", help=f"crops in a step; default {default.accumulate}")
     group.add_argument(
         "--crop",
@@ -39,7 +41,9 @@ def add_course(group: "argparse._ArgumentGroup", default: TrainingSettings):
     )
     group.add_argument("--clip", type=float, metavar="N", help=f"the gradient's largest norm; default {default.clip:g}")
     group.add_argument("--weight-decay", type=float, metavar="W", help=f"default {default.weight_decay:g}")
-    group.add_argument("--hold-out", type=float, metavar="P", help=f"share of the clips; default {default.hold_out:g}")
+    group.add_argument(
+        "--hold-out", type=float, metavar="P", help=f"share of the clips to measure on; default {default.hold_out:g}"
+    )
     group.add_argument("--seed", type=int, metavar="N", help=f"default {default.seed}")
     group.add_argument(
         *("--gradient-checkpointing", "--frugal"),
@@ -51,15 +55,27 @@ def add_course(group: "argparse._ArgumentGroup", default: TrainingSettings):
 def add_kept(group: "argparse._ArgumentGroup", default: Intervals, folder: str):
     """How often checkpoints are saved and measured, and where prepared clips lie."""
     group.add_argument(
-        "--save-every", type=int, default=default.save, metavar="N", help=f"default {default.save} steps"
+        "--save-every",
+        type=int,
+        default=default.save,
+        metavar="N",
+        help=f"steps between checkpoints; default {default.save}",
     )
     group.add_argument(
-        "--keep", type=int, default=default.keep, metavar="N", help=f"checkpoints; default {default.keep}"
+        "--keep",
+        type=int,
+        default=default.keep,
+        metavar="N",
+        help=f"number of last checkpoints to keep; default {default.keep}",
     )
     group.add_argument(
-        "--measure-every", type=int, default=default.measure, metavar="N", help=f"default {default.measure}"
+        "--measure-every",
+        type=int,
+        default=default.measure,
+        metavar="N",
+        help=f"steps between losses on held-out clips; default {default.measure}",
     )
-    group.add_argument("--cache", metavar="FOLDER", help=f"prepared clips; default {folder}.training/cache")
+    group.add_argument("--cache", metavar="FOLDER", help=f"where prepared clips lie; default {folder}.training/cache")
 
 
 def add_models(group: "argparse._ArgumentGroup", dtype_help: str):

@@ -16,7 +16,7 @@ from ..console import Console
 TEACHER, SECONDS = "tiny-m", 10.0
 TRAINED_SEEDS, MEASURED_SEEDS = 3_000_000, 3_600_000  # and those that follow
 CLIPS, MEASURED, STEPS = 96, 16, 120
-# The best for each beginning in so few steps, on clips other than those measured on.
+# The best learning rate for each beginning in so few steps, chosen on other clips than those measured on.
 LEARNING_RATES, WARM_UP = {"teacher": 2e-3, "nothing": 6e-3}, 20
 TIMES = 4  # of each clip
 
@@ -74,7 +74,7 @@ class _Bench:
         )
         began = time.process_time()
         work = self.work / f"{begin}-{match}-{steps}"
-        shutil.rmtree(work, ignore_errors=True)  # of an earlier run: a finished training takes no time
+        shutil.rmtree(work, ignore_errors=True)  # of an earlier run: a finished training would be timed as 0 s
         student = Distiller(self.teacher, self.train_set, self.latents, work, settings, intervals=Intervals(0, 0))
         for _ in islice(student.run(), steps):
             pass

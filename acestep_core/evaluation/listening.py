@@ -72,7 +72,7 @@ def chroma(wave: torch.Tensor) -> np.ndarray:
 
 
 def key(wave: torch.Tensor) -> tuple[int, bool]:
-    """Tonic (0 is C) and whether it is minor: the best correlation with the 24 turned profiles."""
+    """Tonic (0 is C) and whether it is minor: the best correlation with the 24 rotated key profiles."""
     found, best = chroma(wave), (-2.0, 0, False)
     for minor, profile in ((False, PROFILES["major"]), (True, PROFILES["minor"])):
         for tonic in range(12):

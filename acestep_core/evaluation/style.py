@@ -1,7 +1,7 @@
 """`acestep-cascade bench lora`: how far an adapter moves the embedded cascade towards a style it was not trained on.
 
 The band plays clips of a genre that pretraining leaves out; `acestep-cascade train lora` trains on them as on a user's.
-Songs of the style's captions are then compared with the band's own clips, without and with the adapter, and so are
+Songs with captions of the style, without and with the adapter, are then compared with the band's own clips. So are
 songs of other styles, which should not change. None of these captions or seeds was trained on.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from ..console import Clock, Console
 
 GENRE, SECONDS = "chiptune", 12.0
-TRAINED_SEEDS, FURTHER_SEEDS = 2_000_000, 2_500_000  # before the measured ones, and far beyond them
+TRAINED_SEEDS, FURTHER_SEEDS = 2_000_000, 2_500_000  # below the measured seeds, and far above them
 CLIPS, SONGS = 60, 24
 STRENGTH, PRESERVE = 1.0, 0.25
 
@@ -33,7 +33,7 @@ def measure_style(
     begun = adapter.with_name(f"{adapter.name}.training").exists()
     clock = Clock()
     train(work / "clips", adapter, preserve, console)
-    # The time of a resumed training is a part of the whole.
+    # After a resumed training the clock shows only a part of its time.
     taken = {} if begun else {"minutes of training, clips prepared and all": clock.seconds / 60}
     figures = {"clips of the style": clips} | taken
     figures |= {"strength": strength, "share of the crops from songs of its own": preserve}

@@ -72,7 +72,7 @@ class Stage:
         if self.distilled and self.guidance.forward_passes > 1:
             notes.append(
                 f"{self.model.name} is a turbo model, made to run without guidance; {self.guidance.kind} "
-                f"{self.guidance.scale:g} doubles its time and overdoes its sound."
+                f"{self.guidance.scale:g} doubles its time and exaggerates its sound."
             )
         return tuple(notes)
 
@@ -146,10 +146,11 @@ def run(
 ) -> Iterator[Step]:
     """Carries latents [B, C, T] at time `at` (the first stage's start, unless given) through all stages.
 
-    `conditions` has one a stage; a callable is called for it when its stage begins, after the stage before released its
-    own, so that one model at a time is enough. `seeds`, one an item, seed any noise drawn on the way. `kept` applies to
-    the whole run. `at_once` limits how many items pass through a model together, and splits the conditional from the
-    unconditional pass; fewer take less memory. To cancel, stop iterating. Raises UserError before the first step.
+    `conditions`: for each stage a Condition, or a callable that makes it when the stage begins and the stage before has
+    released its own, so that one model at a time is enough. `seeds`, one an item, seed any noise drawn on the way.
+    `kept` applies to the whole run. `at_once` limits how many items pass through a model together, and splits the
+    conditional from the unconditional pass; fewer take less memory. To cancel, stop iterating. Raises UserError before
+    the first step.
     """
     _check(stages, latents, conditions, seeds)
     latents = enter(latents.float(), stages[0].start if at is None else at, stages[0].start, seeds)

@@ -73,7 +73,7 @@ class Cascade:
         self.defaults = tuple(stage.defaults for stage in stages)
         self.models: CascadeModels | None = None
         self._lock = RLock()
-        # Two songs that differ by their seeds alone need no encoder for the second.
+        # A second song that differs only by its seed needs no encoder.
         self._texts, self._conditions = LruCache(REMEMBERED_TEXTS), LruCache(REMEMBERED_CONDITIONS)
         self._references = LruCache(1)
 
@@ -96,10 +96,10 @@ class Cascade:
         `l`, `m`, `s`, `text`, `vocoder` replace one model. `device` None takes a CUDA GPU where there is one. `dtype`
         is "fp32", "bf16" or "fp16" for stages and text encoder; None keeps the files' own, or takes fp32 where the
         files hold bf16 and the device has no instructions for it, as far as memory allows. The vocoder runs in fp32;
-        with `vocoder_dtype` "bf16" it is faster, and its noise lies about 40 to 45 dB below the music. A song is made
-        in the memory that is free, or in `memory_gb` of it, in main memory with Python and its libraries; `offload`
-        holds one model at a time in any case. `text_cache` keeps the text encoder's states on disk for the next run.
-        `quantise` "int8" or "fp8" halves the transformers' weights once more (needs torchao).
+        with `vocoder_dtype` "bf16" it is faster, and its noise lies about 40 to 45 dB below the music. A song
+        takes at most the free memory, or `memory_gb`; on a CPU this includes Python and its libraries. `offload` holds
+        one model at a time in any case. `text_cache` keeps the text encoder's states on disk for the next run.
+        `quantise` "int8" or "fp8" stores the transformers' weights in 8 bits, half the memory of bf16 (needs torchao).
         """
         if memory_gb is not None and not memory_gb > 0:
             raise UserError(f"memory: got {memory_gb:g} GB, expected a positive number such as 8")
@@ -157,7 +157,7 @@ class Cascade:
         lora: Loras = (),
         **settings,
     ) -> Iterator[Step]:
-        """The same, step by step: `step.latents` are what `decode` takes, `step.x0` their finished music so far.
+        """The same, step by step: `step.latents` are what `decode` takes, `step.x0` the estimate of the finished music.
 
         Stop iterating to cancel.
         """
@@ -213,7 +213,7 @@ class Cascade:
         )
 
     def _play(self, key, stage: StagePlan, adapters: StageAdapters, latents, seeds, states, kept) -> Iterator[Step]:
-        # A run of its own: when it ends, nothing here holds its model any longer.
+        # A generator for each stage: when it ends, nothing here holds the stage's model any longer.
         condition = self._condition(key, latents.shape[-1], *states)
         model = self._adapted(key, adapters)
         runner = Stage(model, times=stage.times, solver=stage.solver, guidance=stage.guidance)
@@ -249,7 +249,7 @@ class Cascade:
         return stage_adapters(given, [self._layers(key) for key in stages]) if given else [()] * len(stages)
 
     def _layers(self, key) -> tuple[str, Shapes]:
-        """A stage model's name and its layers; headers tell those of a model on disk."""
+        """A stage model's name and its layers, which are read from the header of a model on disk."""
         if isinstance(key, str):
             name = self.models.stages[self.stages.index(key)].name
             return name, shapes_of_part(read_checkpoint(key).part("transformer"))
@@ -267,7 +267,7 @@ class Cascade:
         continue_from: Clip | None = None,
         seconds: float | None = None,
     ) -> Reference | None:
-        """Clips as the models take them; None where there are none. The last files' result is remembered.
+        """The clips encoded for the models; None without clips. The results for the last files are cached.
 
         Raises UserError for a clip that cannot be used, or one to continue that is longer than a song of `seconds`.
         """
@@ -313,7 +313,8 @@ class Cascade:
     def decode(self, latents: torch.Tensor, song: Song | None = None, reference: Reference | None = None) -> Waveform:
         """Latents [B, C, T] -> samples [B, 2, N], as long as the song; peaks at -1 dBFS.
 
-        A continued clip is put back sample by sample, so there the level stays and only clipping is limited.
+        In a continuation the clip's own samples are put back, so the level is not changed; only peaks above full scale
+        are limited.
         """
         with self._lock:
             wave = self.pool.with_fallback(lambda: self.pool.vocoder.decode(latents))
@@ -331,7 +332,7 @@ def _check_guidance(found: CascadeModels) -> None:
 
 
 def finished(wave: Waveform, seconds: float | None = None, reference: Reference | None = None) -> Waveform:
-    """The finished song of a vocoder's output: `seconds` long, stereo, at its level, a continued clip put back."""
+    """The finished song of a vocoder's output: `seconds` long, stereo, at its level, a continued clip inserted."""
     wave = wave.crop(seconds) if seconds else wave
     continued = reference is not None and reference.source is not None
     wave = splice(reference, wave) if continued else wave

@@ -17,7 +17,7 @@ from .layouts import is_known
 
 Shapes = Mapping[str, tuple[int, int]]
 
-_SINUSOID = 256  # what the time embedders read
+_SINUSOID = 256  # input width of the time embedders
 _NOT_ADAPTED = "proj_out_conv"  # a transposed convolution, which no trainer adapts
 
 
@@ -138,7 +138,7 @@ def fit(name: str, adapted: Shapes, model: str, layers: Shapes) -> list[str]:
     if wrong is not None:
         raise UserError(
             f"{name} was trained on {describe(_known(adapted))}, not on {titled(model, layers)}: {wrong} is "
-            f"{list(adapted[wrong])} in the one and {list(layers[wrong])} in the other; choose an adapter for this "
+            f"{list(adapted[wrong])} in the adapter and {list(layers[wrong])} in the model; choose an adapter for this "
             "model, or the model it was trained on"
         )
     return shared

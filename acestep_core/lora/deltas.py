@@ -2,7 +2,7 @@
 
 Weights are [out, in] or [out, in, k]. A *delta* has rows and columns, [out, in * k], since files may hold the
 kernel of a convolution flattened. With a magnitude (DoRA), the adapted weight V = W + delta is rescaled to it, along
-each row ([out, 1]) or each column ([1, in]): that is no sum any more, and needs the base weight W.
+each row ([out, 1]) or each column ([1, in]). The result is not a sum, so it needs the base weight W.
 """
 
 from dataclasses import dataclass, fields, replace

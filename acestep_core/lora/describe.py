@@ -5,7 +5,7 @@ from .layouts import is_known
 
 
 def rows_of(adapter: Adapter) -> dict[str, object]:
-    """Name -> value of what its tensors and its layout show."""
+    """Name -> value, for the values that follow from the adapter's tensors and layout."""
     foreign = [path for path in adapter.modules if not is_known(path)]
     return {
         "file": str(adapter.path),
@@ -22,7 +22,7 @@ def rows_of(adapter: Adapter) -> dict[str, object]:
 
 
 def lines_of(adapter: Adapter) -> list[str]:
-    """One line for each value that is not empty; the facts in its file come last, "(stated)" where both have a name."""
+    """One line for each value that is not empty, then the file's facts, "(stated)" if a value has the same name."""
     rows = rows_of(adapter)
     stated = {f"{name} (stated)" if name in rows else name: value for name, value in adapter.facts.items()}
     shown = {name: _shown(value) for name, value in {**rows, **stated}.items()}

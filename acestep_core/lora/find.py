@@ -95,8 +95,8 @@ def adapter_digest(place: Path) -> str:
 def list_adapters(folders: Sequence[Path | str] = (), quick: bool = False) -> dict[str, Path]:
     """Name -> place of every adapter for ACE-Step 1.5 in the folders of adapters; of two with one name the first.
 
-    `quick`: no file is opened. One that was never judged is listed; it is judged in the background, and listed no more
-    if it is foreign.
+    `quick`: no file is opened. A file that was never judged is listed and judged in the background. Later lists leave
+    it out if it is foreign.
     """
     return _listed(folders, last_of if quick else now_of)
 
@@ -107,7 +107,7 @@ def listed_adapter(name: str, folders: Sequence[Path | str] = ()) -> Path | None
 
 
 def finish_judging() -> None:
-    """Returns once no adapter is judged in the background."""
+    """Waits until all adapters that are judged in the background are done."""
     _verdicts.wait()
 
 

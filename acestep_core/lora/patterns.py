@@ -14,7 +14,7 @@ from ..errors import UserError
 
 _NAME = re.compile(r"[\w.-]+", re.ASCII)
 _ATOM = r"(?:[\w.-]|\\[.dw]|\[[\w-]+\])"
-# Nothing that is repeated holds a repetition, so that the time grows at most with the square of a name's length.
+# No repeated part contains a repetition, so the time grows at most with the square of a name's length.
 _SAFE = re.compile(rf"\^?(?:{_ATOM}[*+?]?|\((?:\?:)?{_ATOM}+(?:\|{_ATOM}+)*\)\??)+\$?", re.ASCII)
 _REPETITIONS_MAX, _KEY_LENGTH_MAX, _EXPRESSIONS_MAX = 2, 200, 32
 _SECONDS_MAX = 2.0  # for all layers of an adapter

@@ -1,4 +1,4 @@
-"""PEFT's settings of a LoKr, from which PEFT makes layers of the same shapes; those it could not make are refused.
+"""PEFT's settings of a LoKr, from which PEFT makes layers of the same shapes. Raises for shapes that it cannot make.
 
 PEFT splits both sides of a layer by one factor, and decomposes products by their rank. A LoKr of LyCORIS may have other
 shapes, or a magnitude.
@@ -18,9 +18,7 @@ def lokr_config(adapter: Adapter, name: Callable[[str], str]) -> dict:
     both = any(len(delta.w1) == 2 for delta in deltas.values())
     factor = next((f for f in _factors(adapter) if all(_fits(d, f, both) for d in deltas.values())), None)
     if factor is None:
-        raise UserError(
-            f"{adapter.name}: is a LoKr of shapes that peft does not make, which it cannot hold; save it as comfyui"
-        )
+        raise UserError(f"{adapter.name}: is a LoKr of shapes that peft cannot hold; save it as comfyui")
     ranks = {name(path): _rank(delta) for path, delta in deltas.items()}
     alphas = {name(path): delta.scale * _rank(delta) for path, delta in deltas.items()}
     rank, alpha = (Counter(values.values()).most_common(1)[0][0] for values in (ranks, alphas))
@@ -46,12 +44,12 @@ def _sides(delta: Kronecker) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def _rank(delta: Kronecker) -> int:
-    """The inner width; where both products are whole, one at which PEFT leaves them so."""
+    """The inner width. If neither product is decomposed, a rank at which PEFT decomposes neither."""
     return delta.rank or max(map(max, _sides(delta)))
 
 
 def _factors(adapter: Adapter) -> list[int]:
-    """-1, which splits as evenly as can be, and every other that the shapes speak of."""
+    """Candidate factors: -1, which splits as evenly as possible, and the sizes of w1."""
     return [-1, *sorted({size for delta in adapter.modules.values() for size in _sides(delta)[0]})]
 
 

@@ -1,8 +1,8 @@
 """Adapter -> file or folder in the layouts that other programs read, alpha in it, written whole or not at all.
 
 "peft": a folder of adapter_config.json and adapter_model.safetensors, as the original trainer writes it. "comfyui": one
-file for ComfyUI's own loaders. "diffusers": one file for diffusers' load_lora_weights. PEFT holds those LoKr that
-it could have made, diffusers none, and LoHa have no form but ComfyUI's.
+file for ComfyUI's own loaders. "diffusers": one file for diffusers' load_lora_weights. A PEFT folder
+holds only LoKr of shapes that PEFT itself makes, diffusers' file none. LoHa can be saved for ComfyUI only.
 """
 
 import json

@@ -65,7 +65,7 @@ def scale_in_metadata(metadata: Mapping[str, str], place: object) -> StoredScale
 
 
 def _plain(metadata: Mapping[str, str]) -> Iterable[tuple[str, str]]:
-    """Entries that trainers write one by one; any text may stand there, so what is no number is left out."""
+    """The single entries of a file's metadata that give alpha, rank or stabilisation; others may hold any text."""
     for key, value in metadata.items():
         name = key.removeprefix("ss_")
         if name in _STABILISED or (name in (*_ALPHA, *_RANK) and _is_number(value)):

@@ -20,7 +20,7 @@ def stage_adapters(wanted: "Iterable[Lora | str | Path]", stages: Sequence[tuple
     """Adapters and strengths for each stage, given by its model's name and layers. Raises UserError.
 
     An adapter for one stage must fit it. An adapter for all stages is applied wherever it fits, since the models of a
-    cascade may be of different families; that it fits nowhere is an error.
+    cascade may be of different families; an adapter that fits no stage is an error.
     """
     assigned: list[list[tuple[Adapter, float]]] = [[] for _ in stages]
     for one in wanted:
@@ -49,7 +49,7 @@ def _stages_for(lora: Lora, adapter: Adapter, stages: Sequence[tuple[str, Shapes
     if not fitting:
         raise refused[0][2]
     for name, layers, _ in refused:
-        logger.warning("%s was trained on another base than %s, which goes without", adapter.name, titled(name, layers))
+        logger.warning("%s is not applied to %s: it was trained on another base", adapter.name, titled(name, layers))
     return fitting
 
 

@@ -1,1 +1,1 @@
-"""What a cascade needs of memory, which plan fits into what is free, and what happens where it runs out."""
+"""The memory that a cascade needs, the plan that fits into the free memory, and the retry when memory runs out."""

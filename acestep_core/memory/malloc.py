@@ -1,7 +1,7 @@
 """Keeps freed memory in the process for the next tensor of its size, and returns it to the system.
 
-The C library of Linux hands large blocks back to the system as soon as they are free, and each one made after that is
-zeroed anew, page by page: on a CPU that can take more time than the arithmetic on a layer's output.
+The C library of Linux returns large blocks to the system as soon as they are free, and the system zeroes each new block
+page by page. On a CPU this can take more time than the arithmetic on a layer's output.
 """
 
 import ctypes

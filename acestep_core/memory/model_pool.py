@@ -132,7 +132,7 @@ class ModelPool(OomFallback):
     def text_states(self, song: Song) -> TextStates:
         """A song's text states, from the cache on disk, or else from the text encoder, which is loaded for them."""
         cache = self._text_cache()
-        self._text_cache = lambda: cache  # its fingerprint is taken once
+        self._text_cache = lambda: cache  # the encoder's fingerprint is computed only once
 
         def encode() -> TextStates:
             return self[TEXT].encode(song)
@@ -178,7 +178,7 @@ class ModelPool(OomFallback):
         plan = needs.choose(self._limit_bytes, seconds, passes, self._first) or PLANS[-1]
         if plan != self.plan and plan != self._first:
             needed, free = needs.peak(plan, seconds, passes) / 1e9, self._limit_bytes / 1e9
-            logger.warning("%s: this song takes about %.1f GB, and there are %.1f GB", plan, needed, free)
+            logger.warning("%s: this song takes about %.1f GB, and %.1f GB are available", plan, needed, free)
         self._use(plan)
 
     def _use(self, plan: Plan) -> None:

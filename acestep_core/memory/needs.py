@@ -1,4 +1,4 @@
-"""The memory that a cascade needs, told by headers and configs before anything is loaded, and the plan that fits."""
+"""The memory that a cascade needs, computed from headers and configs before loading, and the plan that fits."""
 
 import dataclasses
 import math

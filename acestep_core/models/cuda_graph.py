@@ -1,4 +1,4 @@
-"""Forward passes of a stage, recorded once as a CUDA graph and replayed where a GPU is faster than Python launches.
+"""Forward passes of a stage, recorded once as a CUDA graph and replayed, if the GPU waits for Python's launches.
 
 That is the case for short songs on large GPUs, and with adapters, which launch many small kernels. A replay runs the
 kernels of a pass, so the numbers are the same to the bit.
@@ -24,7 +24,7 @@ LEAST_REPLAYS = 2  # recording takes as long as this many passes
 LEAST_FREE_BYTES = 1 << 30  # a recording reserves the memory of its pass
 
 Velocities = torch.Tensor | tuple[torch.Tensor, ...]
-_launches = ContextVar("launches", default=False)  # every pass, recorded or not
+_launches = ContextVar("launches", default=False)  # whether every pass is launched and none replayed
 
 
 @contextmanager
@@ -119,7 +119,7 @@ class _Kind:
             self._graph, self._recorded = graph, self._places()
         except RuntimeError as exc:  # a pass that cannot be recorded, with an unusual adapter say, stays launched
             logger.info("steps are not recorded: %s", exc)
-            draws.graphsafe_set_state(as_before)  # a failed recording would keep the generator's state
+            draws.graphsafe_set_state(as_before)  # else the generator would stay in its state of the failed recording
         here.wait_stream(side)
 
     def _places(self) -> list[int]:

@@ -30,7 +30,7 @@ class Kept:
             raise UserError("continuation: all of the music would be kept; make the song longer than what is kept")
 
     def hold(self, latents: torch.Tensor, t: float, noise: torch.Tensor) -> torch.Tensor:
-        """Latents at flow time t with the kept frames at their place between this noise and the clean music."""
+        """Latents at flow time t, with the kept frames replaced by the clean music noised to t with `noise`."""
         clean = self.clean.to(latents)
         return torch.where(self.window[:, None].to(latents.device), latents, t * noise.to(latents) + (1 - t) * clean)
 

@@ -21,7 +21,7 @@ from .kept import INJECTION_RATIO, Kept
 if TYPE_CHECKING:
     from .vocoder import Vocoder
 
-ENCODING_SEED = 0  # models are trained on drawn latents, not on means; one fixed draw keeps a clip the same clip
+ENCODING_SEED = 0  # models are trained on sampled latents, not on means; a fixed seed encodes a clip the same each time
 
 BLEND_SECONDS = 1.0
 CROSSFADE_SECONDS = 0.05

@@ -65,7 +65,7 @@ class Vocoder:
         return other
 
     def within(self, limit_bytes: float) -> "Vocoder":
-        """The same network with tiles as large as torch's memory on a GPU, models included, stays within the limit."""
+        """The same network with the largest tiles that keep torch's GPU memory, models included, in the limit."""
         other = copy.copy(self)
         other._limit_bytes = limit_bytes
         return other
@@ -111,7 +111,7 @@ class Vocoder:
         self._check(latents)
         whole, start = torch.empty(len(latents), self.channels, self.samples(latents.shape[-1])), 0
         if self._on_gpu:
-            whole.zero_()  # touches its pages by many threads, before the copying thread meets them
+            whole.zero_()  # many threads touch its pages here; the copies below have one thread
         for chunk in self._decoded(latents):
             whole[..., start : start + chunk.shape[-1]] = chunk
             start += chunk.shape[-1]
@@ -134,7 +134,7 @@ class Vocoder:
     def _decoded(self, latents: torch.Tensor) -> Iterator[torch.Tensor]:
         """Pieces [B, channels, n] in order, on the network's own device."""
         frames, hop = latents.shape[-1], self.latents.samples_per_frame
-        # On a GPU one length for all tiles is worth more than the context saved, which is small in large tiles.
+        # On a GPU equal lengths of all tiles save more time than less context would, as tiles are large.
         cuts = decoder_uncut if self._on_gpu else decoder_cuts
 
         def make(tile: _Tile) -> torch.Tensor:
@@ -191,7 +191,7 @@ class Vocoder:
                 if not is_out_of_memory(error) or size <= LEAST_TILE_FRAMES:
                     raise
                 size = max(LEAST_TILE_FRAMES, size // 2)
-                logger.warning("vocoder: out of memory, going on with tiles of %d frames", size)
+                logger.warning("vocoder: out of memory; retrying with tiles of %d frames", size)
                 continue
             yield tile, made
             start = tile.core.stop

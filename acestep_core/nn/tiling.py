@@ -10,7 +10,7 @@ SMALL_TILE_BYTES = TILE_BYTES // 4
 CUT_TILE_BYTES = (
     TILE_BYTES // 2
 )  # where layers compute no context beyond their need, shorter tiles cost next to nothing
-LARGE_TILE_BYTES = TILE_BYTES * 4  # fills the largest of GPUs
+LARGE_TILE_BYTES = TILE_BYTES * 4  # keeps the largest GPUs busy
 MOST_IDLE = 1.1  # at most this many times the song's frames are computed
 SHARE_FOR_A_TILE = 0.5  # of a GPU's free memory, for a tile above the least size
 

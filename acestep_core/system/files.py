@@ -13,7 +13,7 @@ from pathlib import Path
 from ..errors import AceStepError, UserError
 from .folders import user_path
 
-STALE_SECONDS = 3600  # since the last byte; a writer that lives is never silent for so long
+STALE_SECONDS = 3600  # since the last write; a living writer never pauses for so long
 # Names of unfinished files, those of earlier versions too.
 _UNFINISHED = re.compile(r"\.(?:[0-9a-f]{16}\.part|.+\.[a-z0-9_]{8}\.incomplete)")
 
@@ -127,7 +127,7 @@ def check_destination(path: "str | os.PathLike") -> Path:
     folder = path.parent
     if path.is_dir():
         raise UserError(f"{path}: is a folder, expected the name of a file")
-    if path.exists() and not path.is_file():  # which a file would replace, where the user may do so
+    if path.exists() and not path.is_file():  # os.replace would put the file in its place
         raise UserError(f"{path}: is a device or a pipe, expected the name of a file")
     if not folder.is_dir():
         raise UserError(f"{folder}: is not a folder; create it first or give another place")

@@ -13,7 +13,7 @@ _APPLE_DATA = Path("Library", "Application Support", APPLICATION)
 
 
 def data_folder() -> Path | None:
-    """The folder of what this user keeps; None where the user has no home folder."""
+    """The folder of this user's lasting data; None where the user has no home folder."""
     if sys.platform == "darwin" and (apple := _apple_data()):
         return apple
     import platformdirs  # here, so that importing the pack imports nothing else
@@ -22,7 +22,7 @@ def data_folder() -> Path | None:
 
 
 def cache_folder() -> Path | None:
-    """The folder of what can be made anew, ACESTEP_CACHE if it is set; None where that is "off", or without a home.
+    """The folder of caches, ACESTEP_CACHE if it is set; None if that is "off", and for a user without a home folder.
 
     Raises UserError for an ACESTEP_CACHE that is no path.
     """
@@ -41,7 +41,7 @@ def user_path(path: str | os.PathLike) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError as exc:
-        raise UserError(f"{path}: ~ stands for a home folder that is not known here; write the whole path") from exc
+        raise UserError(f"{path}: ~ stands for a home folder that is not known here; write the absolute path") from exc
 
 
 def _absolute(folder: Callable[[], Path]) -> Path | None:
@@ -53,6 +53,6 @@ def _absolute(folder: Callable[[], Path]) -> Path | None:
 
 
 def _apple_data() -> Path | None:
-    """Apple's place, once it is in use: newer releases of platformdirs put XDG_DATA_HOME before it."""
+    """macOS's own data folder if it exists: newer releases of platformdirs prefer XDG_DATA_HOME to it."""
     home = Path(os.path.expanduser("~"))
     return home / _APPLE_DATA if (home / _APPLE_DATA).is_dir() else None

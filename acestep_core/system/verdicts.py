@@ -18,15 +18,15 @@ from .files import write_whole
 from .folders import cache_folder
 
 KEPT_MAX = 30_000
-_CHECK_SECONDS = 5.0  # at most so often the files of a list are checked for changes
-_DELAY_SECONDS = 0.2  # so that lists which are made together are there before the work in the background begins
+_CHECK_SECONDS = 5.0  # between two checks of a list's files for changes
+_DELAY_SECONDS = 0.2  # before the background work, so that lists which are made together are made first
 
 
 State = Callable[[str], tuple[int, int] | None]
 
 
 class Verdict(NamedTuple):
-    """The words for a file of that size and time of change; none of them for a file of no use."""
+    """The verdict on a file of that size and time of change, in words; "" for a file of no use."""
 
     size_bytes: int
     changed_ns: int
@@ -64,7 +64,7 @@ class Verdicts:
     def last_of(self, paths: Iterable[str]) -> dict[str, str | None]:
         """The last verdict on each file, None where there is none yet, without opening a file or asking for its state.
 
-        Unknown files, and now and then all, are read in the background for the next call.
+        Reads unknown files, and every few seconds changed ones, in the background for the next call.
         """
         known = self._load()
         found = {path: known[path].words if path in known else None for path in paths}
@@ -88,7 +88,7 @@ class Verdicts:
             return  # a full or a read-only disk: the files are read again in the next run
 
     def wait(self) -> None:
-        """Returns once nothing is read in the background."""
+        """Waits until nothing is read in the background."""
         while (worker := self._worker) is not None:
             worker.join()
 
@@ -113,7 +113,7 @@ class Verdicts:
             self._worker = None
 
     def _has_more(self) -> bool:
-        """Whether files wait; else the worker leaves, at once, so that nobody waits for it."""
+        """Whether files are waiting. If none is, the worker counts as ended at once, so that no file waits in vain."""
         with self._lock:
             if not self._waiting:
                 self._worker = None

@@ -45,7 +45,7 @@ def label_name(name: str) -> str:
 
 
 def by_field(given: Mapping) -> dict[str, object]:
-    """Values by field. Of two names for one field the field's own counts, else the first; empty values are left out."""
+    """Values by field, without empty ones. Of two names of one field, the field's own name counts, else the first."""
     labels: dict[str, object] = {}
     for name, value in given.items():
         field = label_name(name)

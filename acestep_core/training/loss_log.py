@@ -8,8 +8,8 @@ from ..system.files import write_whole
 logger = logging.getLogger(__name__)
 
 HEAD = "step,loss,learning_rate,held_out"
-MEAN_STEPS = 20  # of the running mean: single steps differ by their flow times more than by what was learned
-LARGEST_LOSS = 1e30  # no training writes a larger one: it ends before
+MEAN_STEPS = 20  # of the running mean: losses of single steps differ mostly by their flow times
+LARGEST_LOSS = 1e30  # a training ends before its loss is larger
 
 Row = tuple[int, float, float, float | None]  # step, loss, learning rate, held-out loss where it was measured
 

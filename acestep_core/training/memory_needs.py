@@ -33,7 +33,7 @@ class Widths:
         return wide + self.queries * queries + self.keys * keys + self.head * config.num_attention_heads + more
 
 
-# By the bytes of the base's numbers: with an adapter on the attentions, and additions for the MLP and for a DoRA.
+# Keys: bytes of the base's numbers. Values: for adapters on the attentions, then what an MLP and a DoRA add.
 _STORED = {4: Widths(20, 12, 26, 12), 2: Widths(34, 6, 28, 10)}
 _MLP = {4: Widths(4, 4, 0, 0, 0), 2: Widths(8, 4, 0, 0, 0)}
 _DORA = {4: Widths(16, 0, 16, 16, 0), 2: Widths(12, 0, 12, 12, 0)}

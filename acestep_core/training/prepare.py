@@ -46,7 +46,7 @@ class Example:
     song: Song
     latents: torch.Tensor  # [1, C, T] float32
     states: torch.Tensor  # [1, L, D], of the text, with silence as the timbre reference
-    key: str  # a hash of all sources, whatever their dtype: a training can be resumed at another
+    key: str  # a hash of all sources, the same at any dtype, so that a training can be resumed at another one
     bars: Bars | None = None
     repeat: int = 1  # how often it counts in an epoch
 

@@ -1,6 +1,6 @@
-"""Prior preservation: a share of the crops are songs that the base model made itself, trained to its own velocity, so
-that the adapter changes little else than the style (DreamBooth, https://arxiv.org/abs/2208.12242, with the base's
-velocity as the target instead of the data's).
+"""Prior preservation: a share of the crops is from songs that the base model made. On them the adapter is trained to
+give the base's own velocity, so that it changes little besides the style (DreamBooth, https://arxiv.org/abs/2208.12242,
+with the base's velocity as the target instead of the data's).
 """
 
 import math
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def item_at(position: int, share: float) -> tuple[int, bool]:
-    """(number among its kind, whether it is one of the model's own songs) of the crop at a position; both kinds are
+    """The crop at a position: (its number among its kind, whether it is from the model's own songs). Both kinds are
     spread evenly.
     """
     before = math.floor(position * share)
@@ -28,8 +28,8 @@ def item_at(position: int, share: float) -> tuple[int, bool]:
 def endpoints(
     model: "StageModel", condition: "Condition", music: torch.Tensor, noise: torch.Tensor, t: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Music and noise [B, C, T] with the same point at t between them as those given, and a difference, the target of
-    flow matching, that is the model's own velocity there.
+    """Music and noise [B, C, T] with the same x_t as the given ones, and whose difference noise - music, the target of
+    flow matching, is the model's own velocity at x_t.
     """
     x_t = t * noise + (1 - t) * music
     velocity = prepare(model.transformer, condition)(x_t, t)

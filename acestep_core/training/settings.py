@@ -166,11 +166,11 @@ class DistillSettings(TrainingSettings):
     """All that decides how a student is trained. Raises UserError for a value outside its range.
 
     `match`: the velocity that the student is trained to give. "teacher": the teacher's own, with the teacher's errors.
-    "music": noise - music, as in plain flow matching: without these errors, and with far more variance from crop to
-    crop. "both": three quarters of the music's, which leaves a sixteenth of the teacher's squared error and 9/16 of the
-    music's variance; right on clips, for a teacher trained by flow matching itself. The velocity of a turbo or guided
-    teacher differs from the mean over all music that "music" approaches, and songs that the teacher made carry no more
-    information than the teacher: there "teacher" is right.
+    "music": noise - music, as in plain flow matching: without these errors, but with far more variance between crops.
+    "both": three quarters of the music's velocity, which leaves a sixteenth of the teacher's squared error and 9/16 of
+    the music's variance. Use "both" on clips with a teacher trained by flow matching. Use "teacher" for a turbo or
+    guided teacher, whose velocity differs from the mean that "music" approaches, and for songs that the teacher made,
+    which carry no more information than the teacher.
     """
 
     size: Size | None = None  # None: the one of STUDENTS

@@ -16,7 +16,7 @@ _FIELD_LINE = re.compile(r"\s*([A-Za-z][A-Za-z_ ]*?)\s*:\s*(.*)")
 _ONE_WORD = re.compile(r"\s*[A-Za-z][A-Za-z_]*\s*:.*")  # more than one word before a colon may be a sentence
 _SECTION_TAG = re.compile(r"^\s*\[[^\[\]\n]+\]\s*$", re.MULTILINE)
 _COMMENT = "#"
-_AFTER_LYRICS = frozenset(("custom_tag", "tag_position", "repeat", IS_INSTRUMENTAL))  # no line of a song reads so
+_AFTER_LYRICS = frozenset(("custom_tag", "tag_position", "repeat", IS_INSTRUMENTAL))  # never a line of lyrics
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Sidecar:
 
 
 def sidecars(clip: Path, has_caption: bool = False) -> Iterator[Sidecar]:
-    """The label files beside a clip, of which the later override the earlier. `has_caption`: a table gives its caption.
+    """The label files beside a clip; later ones override earlier ones. `has_caption`: a table gives its caption.
 
     Raises UserError for a file that cannot be read.
     """
@@ -75,7 +75,7 @@ def _field_of(line: str) -> str | None:
 
 
 def _begins_with_field(lines: list[str]) -> bool:
-    """Whether the first line says a field's value, and any line one of a song: "Genre:" alone may begin a caption."""
+    """Whether the first line gives a field, and some line a field of a song: "Genre:" alone may begin a caption."""
     lines = [line for line in lines if line.strip() and not line.lstrip().startswith(_COMMENT)]
     return bool(lines and _field_of(lines[0])) and any(_field_of(line) in FIELDS for line in lines)
 
@@ -95,7 +95,7 @@ def _fields(lines: list[str], has_caption: bool) -> dict[str, object]:
 
 
 def _placed(labels: dict, loose: list[str], has_caption: bool) -> dict[str, object]:
-    """Lines without a known field: the rest of the caption, but for unknown fields beside a caption of its own."""
+    """Lines without a known field belong to the caption; beside a caption, "word: ..." is an unknown field."""
     if "caption" not in labels and has_caption:
         return {label_name(line.partition(":")[0]): line for line in loose}
     unknown = [line for line in loose if "caption" in labels and _ONE_WORD.fullmatch(line)]
@@ -104,7 +104,7 @@ def _placed(labels: dict, loose: list[str], has_caption: bool) -> dict[str, obje
 
 
 def _lyrics(lines: list[str]) -> dict[str, object]:
-    """Lyrics to the end of the file, except for fields at its end that no song ends with."""
+    """Lyrics to the end of the file, without the fields at its end that cannot be lyrics."""
     labels: dict[str, object] = {}
     while lines and (not lines[-1].strip() or _field_of(lines[-1]) in _AFTER_LYRICS):
         line = lines.pop()

@@ -128,7 +128,7 @@ def _samples(file: Path) -> list[dict] | None:
 
 
 def _by_name(file: Path, rows: Iterable[tuple[int, dict]], notes: list[str]) -> tuple[Rows, list[str]]:
-    """The rows by the names of clips in them, with notes on names that are missing or come again."""
+    """The rows by the names of clips in them, with notes on missing and repeated names."""
     named, again, nameless = {}, [], []
     for number, row in rows:
         name = row.get(FILE)
@@ -141,7 +141,7 @@ def _by_name(file: Path, rows: Iterable[tuple[int, dict]], notes: list[str]) -> 
         named[name] = row
     if nameless and not named:
         raise UserError(f"{file} line {nameless[0]}: names no clip; expected a column file, such as file,caption")
-    texts = (("names {} clips more than once, of each the last row was read; first {}", again),)
+    texts = (("names {} clips more than once; the last row of each was read; first {}", again),)
     texts += (("has {} rows that name no clip; first line {}", nameless),)
     return named, [*notes, *_notes(file, texts)]
 
@@ -151,7 +151,7 @@ def _notes(file: Path, texts: Iterable[tuple[str, list]]) -> list[str]:
 
 
 def _places(folder: Path, clips: Iterable[str], rows: Mapping) -> dict[str, str]:
-    """Clip -> the name of its row: its path, or else its bare name where no other clip or row has that."""
+    """Clip -> the name of its row: its path, else its file name where no other clip or row has that."""
     inside = {_inside(folder, name): name for name in rows}
     places = {clip: inside[clip] for clip in clips if clip in inside}
     clips_of, rows_of = _by_bare_name(clips), _by_bare_name(rows)
@@ -162,7 +162,7 @@ def _places(folder: Path, clips: Iterable[str], rows: Mapping) -> dict[str, str]
 
 
 def _inside(folder: Path, name: str) -> str:
-    """A whole path below the folder, as the path in it."""
+    """An absolute path below the folder, as the path in it."""
     return name.removeprefix(f"{folder.resolve().as_posix()}/").removeprefix(f"{folder.as_posix()}/")
 
 
@@ -170,7 +170,9 @@ def _unused_rows(file: Path, clips: Iterable[str], rows: Mapping, places: Mappin
     taken, unlabelled = set(places.values()), {Path(clip).name for clip in clips if clip not in places}
     left = [name for name in rows if name not in taken]
     shared = [name for name in left if Path(name).name in unlabelled]
-    more = "has {} rows not read, whose bare name others have too; name clips by their paths in the folder; first {}"
+    more = (
+        "has {} rows that were not read, as their file name is not unique; give clips by path in the folder; first {}"
+    )
     gone = [name for name in left if Path(name).name not in unlabelled]
     return _notes(file, ((more, shared), ("names {} clips that are not there, first {}", gone)))
 

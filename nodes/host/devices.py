@@ -14,11 +14,11 @@ from ...acestep_core.memory.plan import LAYERS, Plan
 from ...acestep_core.nn.dtypes import DTYPES, suitable_dtype, warn_if_emulated
 from ...acestep_core.nn.quantise import stored
 
-SHARE_OF_A_NETWORK = 0.3  # of free memory: others of a cascade follow, and a song's own work
+SHARE_OF_A_NETWORK = 0.3  # of free memory; the cascade's other networks and activations need the rest
 
 
 class _Holder(torch.nn.Module):
-    """ModelPatcher writes a module's `device`, which networks of diffusers and transformers only let it read."""
+    """A module whose `device` ModelPatcher can set; networks of diffusers and transformers have a read-only one."""
 
     def __init__(self, network: torch.nn.Module):
         super().__init__()
@@ -26,20 +26,20 @@ class _Holder(torch.nn.Module):
 
 
 def weights_for_all() -> torch.inference_mode:
-    """Nodes run in inference mode; weights that are loaded or moved in it could never be trained upon."""
+    """Nodes run in inference mode; weights that are loaded or moved in it could never be trained."""
     return torch.inference_mode(False)
 
 
 class _Patcher(comfy.model_patcher.ModelPatcher):
-    """Plain layers, which are on a device whole or not at all: `size` is their bytes there. ComfyUI would sum up
-    a state dict, which is wrong for weights in 8 bits.
+    """A patcher for a network that is on a device whole or not at all. `size` is its bytes there; ComfyUI would sum up
+    the state dict, which is wrong for weights in 8 bits.
     """
 
     def loaded_size(self) -> int:
         return self.size if super().loaded_size() else 0
 
     def partially_unload(self, device_to, memory_to_free=0, force_patch_weights=False) -> int:
-        """Bytes freed: none, so that ComfyUI puts the whole network out."""
+        """Frees no bytes, so that ComfyUI evicts the whole network instead."""
         return 0
 
 
@@ -50,19 +50,19 @@ class Managed:
     patcher: comfy.model_patcher.ModelPatcher
 
     def load(self, activation_bytes: float) -> None:
-        """Puts the network whole on the device it computes on, with so much memory free beside it. Before every use:
-        whatever was loaded since may have put it out.
+        """Loads the whole network onto its compute device and keeps `activation_bytes` free there. Call it before every
+        use: ComfyUI may have evicted the network for another one.
         """
         load_together((self,), activation_bytes)
 
     @property
     def is_in_place(self) -> bool:
-        """Whether it is where it computes, and not where it rests."""
+        """Whether the network is on its compute device, not on its offload device."""
         return next(self.patcher.model.parameters()).device.type == self.patcher.load_device.type
 
 
 def load_together(networks: "tuple[Managed, ...]", activation_bytes: float) -> None:
-    """As Managed.load, for several that are used by turns: none of them puts another one out."""
+    """Managed.load for several networks that are used by turns: none of them evicts another one."""
     patchers = [network.patcher for network in networks]
     # Plain layers cannot be split between devices, hence the full load.
     with weights_for_all():
@@ -83,12 +83,12 @@ def manage(network: torch.nn.Module, kind: str) -> Managed:
 
 
 def free_unused() -> None:
-    """Gives memory that nothing holds any more back to the device."""
+    """Returns unused memory to the device."""
     management.soft_empty_cache()
 
 
 class NodeOomFallback(OomFallback):
-    """A node's work: where memory runs out, every other model is put out first, then it goes on by a smaller plan."""
+    """Runs a node's work. If memory runs out, it evicts every other model, then retries under a smaller plan."""
 
     def can_use(self, plan: Plan) -> bool:
         return plan.holds != LAYERS  # ComfyUI places whole networks

@@ -46,12 +46,12 @@ def training_folder(name: str) -> Path:
 
 
 def clips_folder(name: str) -> Path:
-    """A folder of a user's clips: below ComfyUI's input folder, or named in full where this ComfyUI serves none but its
-    own machine. Raises UserError.
+    """A folder of a user's clips: below ComfyUI's input folder, or an absolute path if ComfyUI accepts no connections
+    from other machines. Raises UserError.
     """
     name, inputs = name.strip(), Path(folder_paths.get_input_directory())
     if not name:
-        raise UserError(f"folder: is empty, expected the name of a folder below {inputs}, or a whole path")
+        raise UserError(f"folder: is empty, expected the name of a folder below {inputs}, or an absolute path")
     # Windows takes either slash; opening such a path would hand a stranger's server the user's credentials.
     if name.replace("\\", "/").startswith("//"):
         raise UserError(f"folder: got {name!r}, which is on another machine; copy the clips to this one")
@@ -59,12 +59,12 @@ def clips_folder(name: str) -> Path:
     if path.is_absolute():
         if not _serves_its_own_machine():
             raise UserError(
-                f"folder: got the whole path {name!r}, which is read only where ComfyUI listens to its own machine "
-                f"alone (no --listen); put or link the folder into {inputs}"
+                f"folder: got the absolute path {name!r}, which is read only if ComfyUI accepts no connections from "
+                f"other machines (no --listen); copy or link the folder into {inputs}"
             )
         return path
     if path.anchor or ".." in path.parts:
-        raise UserError(f"folder: got {name!r}, which is outside {inputs}; give a folder below it, or a whole path")
+        raise UserError(f"folder: got {name!r}, which is outside {inputs}; give a folder below it, or an absolute path")
     return inputs / path
 
 
@@ -98,7 +98,7 @@ def _folders(names: tuple[str, ...]) -> tuple[Path, ...]:
 
 
 def check_prefix(prefix: str) -> str | None:
-    """Why files cannot be named so, if they cannot."""
+    """The error for a prefix that names of files cannot have; None where they can."""
     plain, output = prefix.replace("\\", "/"), folder_paths.get_output_directory()
     if not prefix.strip() or plain.endswith("/") or "\0" in prefix:
         return f"filename_prefix: got {prefix!r}, expected the beginning of a file's name, such as audio/song"
@@ -110,14 +110,14 @@ def check_prefix(prefix: str) -> str | None:
 
 
 def check_output(prefix: str) -> None:
-    """Raises UserError where files cannot be named so."""
+    """Raises UserError for a prefix that names of files cannot have."""
     if wrong := check_prefix(prefix):
         raise UserError(wrong)
 
 
 def output_path(prefix: str, extension: str, item: int) -> Path:
     """A file below the output folder that is not there yet; its folder is made. Raises UserError, OSError."""
-    # Put in before ComfyUI counts the files of that name, so that each item has its own count.
+    # Filled in before ComfyUI counts the files of that name, so that each item has its own count.
     prefix = prefix.replace("%batch_num%", str(item))
     check_output(prefix)
     return _next(names.portable(prefix), extension, folder_paths.get_output_directory())

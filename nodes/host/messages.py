@@ -1,7 +1,8 @@
-"""A node's progress bar, its texts and its pictures, as ComfyUI's pages show them; every report is a place to cancel.
+"""A node's progress bar, its texts and its pictures, as ComfyUI's pages show them. Every report checks for Cancel.
 
-Live text says how far a node is and goes when the job ends. Lasting text (notes, a report) is a result of the node: the
-pack's own scripts draw it, also where the result is shown again. Both go only to the client that queued the prompt.
+Live text shows a node's progress and disappears when the job ends. Lasting text (notes, a report) is a result of the
+node: the pack's own scripts draw it, also where the result is shown again. Both go only to the client that queued the
+prompt.
 """
 
 import logging
@@ -22,11 +23,13 @@ PREVIEW_SHARE = 0.1  # of the time that sampling takes
 QUICK_PICTURE_SECONDS = 1.0
 
 
-Cancelled = management.InterruptProcessingException  # reports raise it; no Exception, so that nobody swallows it
+Cancelled = (
+    management.InterruptProcessingException
+)  # reports raise it; it is not an Exception, so that no handler swallows it
 
 
 class Progress:
-    """A node's bar, its live line of text and its picture. Every report is a place where Cancel takes effect."""
+    """A node's bar, its live line of text and its picture. Every report checks for Cancel."""
 
     _last_picture_seconds = 0.0
 
@@ -83,8 +86,8 @@ _UNSEEN = "\N{ZERO WIDTH SPACE}"
 
 
 def _without_markup(text: str) -> str:
-    """The same to the eye, with neither HTML nor a link or picture of Markdown in it. Pages with Nodes 2.0 read live
-    text as Markdown and would fetch a picture; others show it as it is, so backslashes would be seen.
+    """Text that looks the same but has no HTML and no link or picture of Markdown in it. Pages with Nodes 2.0 render
+    live text as Markdown and would fetch a picture. Other pages show it as it is, where backslashes would be visible.
     """
     for mark in "<[]":
         text = text.replace(mark, mark + _UNSEEN)
@@ -102,7 +105,7 @@ class Notes:
 
     @property
     def ui(self) -> dict[str, list[dict]]:
-        """The text as a result of the node. Without lines it takes away the text of the run before."""
+        """The text as a result of the node. Without lines it removes the text of the run before."""
         return {TEXT_RESULT: [{"lines": [*self._lines]}]}
 
     def add(self, lines: Iterable[str]) -> None:

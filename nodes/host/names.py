@@ -46,7 +46,7 @@ def _date(form: str, now: datetime.datetime) -> str:
 
 
 def _widget(token: str, prompt: dict, workflow: dict) -> str | None:
-    """The value of a node's widget, without characters that part names; None where there is none."""
+    """The value of a node's widget, without characters that separate names; None where there is none."""
     for names in _names(prompt, workflow):
         for node_id, name in names.items():
             value = prompt[node_id].get("inputs", {}).get(token.removeprefix(f"{name}."))
@@ -56,8 +56,8 @@ def _widget(token: str, prompt: dict, workflow: dict) -> str | None:
 
 
 def _names(prompt: dict, workflow: dict) -> Iterator[dict[str, str]]:
-    """Node id -> the node's name in a token, the name that counts most first: as in the front end the name for search
-    and replace, then the title; then the class, for prompts without a workflow.
+    """Node id -> the node's name in a token, in order of priority: as in the front end, the name for search and
+    replace, then the title; then the class, for prompts without a workflow.
     """
     drawn = {str(node.get("id")): node for node in workflow.get("nodes", ()) if isinstance(node, dict)}
     yield {one: (drawn.get(one, {}).get("properties") or {}).get("Node name for S&R") for one in prompt}
@@ -74,7 +74,7 @@ def _text(value: str | int | float) -> str:
 
 
 def portable(prefix: str) -> str:
-    """The prefix with each name in it one that Windows, macOS and Linux can hold; / and \\ part folders."""
+    """The prefix with names that Windows, macOS and Linux can hold; / and \\ separate folders."""
     return "/".join(map(_portable_name, prefix.replace("\\", "/").split("/")))
 
 

@@ -6,8 +6,8 @@ from ...acestep_core.errors import UserError
 
 
 def check_choice(name: str, given: object, options: Iterable[str]) -> str | None:
-    """Why a DynamicCombo cannot be read, if it cannot: ComfyUI gives the choice with its widgets as a dict, None for
-    one that it does not know, and a value through a link as it is.
+    """The error for the value of a DynamicCombo, None if it can be read. ComfyUI gives a dict of the choice and its
+    widgets; for an unknown choice it gives None, and for a link the bare value.
     """
     if isinstance(given, dict):
         return None

@@ -7,10 +7,10 @@ from comfy.cli_args import args
 
 
 def workflow_tags(hidden) -> dict[str, str]:
-    """The prompt and workflow that a node ran in, for tags in which the front end finds them when a file is dropped.
+    """The prompt and workflow that a node ran in, as tags in which the front end finds them when a file is dropped.
 
-    It reads them as plain ASCII from flac, mp3, ogg and opus, and not at all from wav. Of ogg and opus it sees the
-    first 64 kB: the workflow comes last, so that the prompt, which can be laid out anew, is cut off only after it.
+    The front end reads them as plain ASCII from flac, mp3, ogg and opus, and not at all from wav. Of ogg and opus it
+    reads the first 64 kB. The workflow comes last, to be cut off first: the prompt alone can be laid out as a graph.
     """
     if args.disable_metadata:
         return {}
@@ -20,9 +20,9 @@ def workflow_tags(hidden) -> dict[str, str]:
 
 
 def song_seconds(prompt: dict | None, node_id: str) -> list[float]:
-    """Lengths of the songs that are made with a node, as their Song nodes say them; one through a link is left out.
+    """`seconds` of the Song nodes whose songs are made with a node; a length through a link is left out.
 
-    They are the songs from which any node comes that takes something from this one.
+    A Song node counts if it is upstream of this node, or of a node downstream of this one.
     """
     links = {one: set(_linked(node)) for one, node in (prompt or {}).items()}
     takers = _closure({str(node_id)}, {one: {taker for taker, given in links.items() if one in given} for one in links})

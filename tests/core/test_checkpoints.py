@@ -432,7 +432,7 @@ def test_a_guessed_variant_is_said(folder, tmp_path, caplog):
     file = as_comfyui_file(folder, tmp_path / "acestep_v1.5_sft.safetensors")
     shutil.copy(folder / "silence_latent.pt", tmp_path)
     load_stage_model(file)
-    assert "by its file name it is run as sft: 50 steps, shift 1, guidance 7" in caplog.text
+    assert "judged by its file name, it runs as sft: 50 steps, shift 1, guidance 7" in caplog.text
 
 
 # ---- cost ------------------------------------------------------------------------------------------------------------

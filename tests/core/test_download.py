@@ -155,7 +155,7 @@ def test_interrupted_download_goes_on_where_it_ended(hub, get, tmp_path, how):
         answer = get()
         assert answer["kind"] == "DownloadError"
         assert "could not be fetched from ACE-Step/acestep-v15-sft" in answer["error"]
-        assert "run the same command again, it goes on where it ended" in answer["error"]
+        assert "run the same command again, which resumes the download" in answer["error"]
     else:
         assert get(stop_at=20_000_000)["kind"] == "KeyboardInterrupt"
     (unfinished,) = (tmp_path / "models").rglob("*.incomplete")
@@ -219,7 +219,7 @@ huggingface_hub.file_download.http_get = http_get
 """
     error = get(first=full)["error"]
     assert "No space left on device; make room in " in error
-    assert "run the same command again, it goes on where it ended" in error
+    assert "run the same command again, which resumes the download" in error
     assert "connection" not in error
 
 

@@ -108,8 +108,8 @@ def test_a_row_speaks_of_one_clip(tmp_path):
     told = {clip.path.relative_to(tmp_path).as_posix(): clip.labels["caption"] for clip in found.clips}
     assert told == {"b/01.wav": "of b", "a/03.wav": "again"} and len(found.left_out) == 4
     assert found.notes[:3] == (
-        "table.csv names 1 clips more than once, of each the last row was read; first x/03.wav",
-        "table.csv has 3 rows not read, whose bare name others have too; name clips by their paths in the folder; "
+        "table.csv names 1 clips more than once; the last row of each was read; first x/03.wav",
+        "table.csv has 3 rows that were not read, as their file name is not unique; give clips by path in the folder; "
         "first 02.wav",
         "table.csv names 1 clips that are not there, first gone.wav",
     )

@@ -292,7 +292,7 @@ def test_where_memory_runs_out_tiles_get_smaller(caplog):
     ours.network.decoder.register_forward_pre_hook(too_much)
     assert torch.allclose(ours.decode(latents(160)).samples, whole.samples, atol=1e-5)
     assert sizes[0] > 70 and max(sizes[1:]) <= 70
-    assert "out of memory, going on with tiles of 40 frames" in caplog.text
+    assert "out of memory; retrying with tiles of 40 frames" in caplog.text
     ours.network.decoder.register_forward_pre_hook(lambda _, given: too_much(_, [torch.empty(99)]))
     with pytest.raises(torch.OutOfMemoryError):
         ours.decode(latents(160))

@@ -383,7 +383,7 @@ def test_a_full_disk_loses_no_song_and_keeps_what_is_saved(save, comfy_folders, 
 
 def test_a_disk_that_is_full_everywhere_is_told(save, monkeypatch):
     fail_on(monkeypatch, "song", "kept")
-    with pytest.raises(AceStepError, match="ComfyUI still holds the song: mend this and queue again"):
+    with pytest.raises(AceStepError, match="ComfyUI still holds the song: remove the cause and queue again"):
         save(tone())
 
 

@@ -287,7 +287,7 @@ def test_a_variant_that_is_guessed_is_said_on_the_node(files, run_node, said):
     file = files / "diffusion_models" / f"{published.STAGE}.safetensors"
     file.rename(file.with_name("mystery.safetensors"))
     run_node(load.LoadStageModel, model="mystery.safetensors", dtype="auto")
-    assert any("mystery.safetensors says nothing about its variant" in line for line in said)
+    assert any("mystery.safetensors does not name its variant" in line for line in said)
 
 
 def test_weights_in_8_bits_are_placed_by_what_they_take(comfy_models, run_node, said):
