@@ -162,7 +162,7 @@ def _sentence(rng, sketch: Sketch, world: World) -> Said:
 def _few_words(rng, sketch: Sketch, world: World) -> Said:
     """As users often ask: "calm lo-fi", "fast metal with lead guitar"."""
     mood, genre = _about(rng, sketch)
-    named = [_one(rng, _audible(sketch))] if rng.random() < 0.4 else []
+    named = [_one(rng, _audible(sketch))] if rng.random() < 0.4 and sketch.voices else []
     head = _one(rng, (f"{mood} {genre}", genre, f"{_tempo(rng, sketch)} {genre}"))
     return head + (f" with {_words(rng, sketch, named[0])}" if named else ""), named, []
 

@@ -31,10 +31,10 @@ DRUMS = {
         *("thump:x.....x.x.....x.", "rim:....x.......x...", "hat:x.x.x.x.x.x.x.x.", "+shaker:xoxoxoxoxoxoxoxo"),
     ),
     "orchestral": ("boom:x...............", "snare:....o.......o.oo", "+crash:x..............."),
-    "metal": ("thump:x.xxx.xxx.xxx.xx", "snare:....x.......x...", "hat:x...x...x...x...", "+ride:x...x...x...x..."),
+    "metal": ("thump:x.xxx.xxx.xxx.xx", "snare:....x.......x...", "hat:x.x.x.x.x.x.x.x.", "+ride:x.x.x.x.x.x.x.x."),
     "folk": ("thump:x.......x.......", "brush:....x.......x...", "shaker:x.o.x.o.x.o.x.o."),
     "blues": ("thump:x.......x.......", "snare:....x.......x...", "hat:x.o.x.o.x.o.x.o.", "+ride:x.x.x.x.x.x.x.x."),
-    "country": ("thump:x.......x.......", "snare:....x.......x...", "brush:o.o.o.o.o.o.o.o.", "+hat:x.x.x.x.x.x.x.x."),
+    "country": ("thump:x.......x.......", "snare:....x.......x...", "hat:x.o.x.o.x.o.x.o.", "+ride:x.x.x.x.x.x.x.x."),
     "drum and bass": (
         *("thump:x.........x.....", "crack:....x..o.o..x..o", "hat:x.x.x.x.x.x.x.x.", "+ride:..x...x...x...x."),
     ),

@@ -91,10 +91,10 @@ _STROKES = {
     "tick": lambda: _burst(10, 0.008, 2500, 15000, 0.22),
     "ride": lambda: _struck((3150, 4870, 6310, 8230, 9770), 0.16, 0.22, 0.12),
     "brush": _brush,
-    "timbale": lambda: _struck((620, 1010, 1480), 0.05, 0.6, 0.2),
-    "conga": lambda: _kick(260, 205, 0.08, 0.05),
+    "timbale": lambda: _struck((740, 1180, 1710), 0.05, 0.6, 0.2),
+    "conga": lambda: _kick(260, 190, 0.05, 0.08),
     "slap": lambda: _kick(420, 330, 0.04, 0.25),
-    "cowbell": lambda: _struck((562, 845), 0.07, 0.5, 0.15),
+    "cowbell": lambda: _struck((747, 1110), 0.07, 0.5, 0.15),
     "clave": lambda: _struck((2450,), 0.02, 0.6, 0.05),
     "tambourine": _jingles,
 }

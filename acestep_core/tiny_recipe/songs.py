@@ -23,6 +23,7 @@ from ..band.lyrics import lines_of
 from ..band.mix import RATE_HZ, mixed, sounds, stems
 from ..errors import UserError
 from ..json_text import read_json_object
+from ..song import INSTRUMENTAL, Song
 from ..system.files import whole_file, write_whole
 
 FIRST_SEED, SEEDS = 10_000_000, 90_000_000  # apart from those of every test and bench
@@ -45,7 +46,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Facts:
-    """All that is known of a song. Times in seconds; `playing`: track → the spans in which it sounds."""
+    """All that is known of a song. Times in seconds; `playing`: track → the spans in which it sounds, `parts`: role."""
 
     seed: int
     genre: str
@@ -61,6 +62,7 @@ class Facts:
     sections: list[tuple[str, float, float]]
     lines: list[tuple[str, float, float]]
     playing: dict[str, list[tuple[float, float]]]
+    parts: dict[str, list[tuple[float, float]]]
     captions: list[tuple[str, list[str], list[str]]]  # text, roles named, roles forbidden
 
     @property
@@ -84,7 +86,7 @@ class Crop:
     def lyrics(self) -> str:
         """The lines that begin in the crop, under the tags of the sections that reach into it."""
         if not self.song.lines:
-            return "[Instrumental]"
+            return INSTRUMENTAL
         parts = []
         for name, start, end in self.song.sections:
             if start < self.end_s and end > self.start_s:
@@ -107,11 +109,18 @@ class Crop:
     def _shared(self, spans) -> float:
         return sum(max(0.0, min(end, self.end_s) - max(start, self.start_s)) for start, end in spans)
 
-    def request(self, variant: int = 0):
-        """The Song to ask for this crop with: a caption of the whole song, the crop's own lyrics and length."""
+    def request(self, variant: int = 0) -> Song:
+        """The Song to ask for this crop with: its own lyrics and length, and a caption of what sounds in it. How a song
+        goes is only said of a whole one.
+        """
         sketch = self.song.sketch
-        seconds = max(10.0, self.seconds)
-        return replace(song_of(sketch, variant, complete=True), lyrics=self.lyrics, seconds=seconds)
+        heard = {role: voice for role, voice in sketch.voices.items() if self._sounds(role)}
+        world = WHOLE if self.is_whole else replace(WHOLE, captions=tuple(x for x in WHOLE.captions if x != "story"))
+        song = song_of(replace(sketch, voices=heard), variant, complete=True, world=world)
+        return replace(song, lyrics=self.lyrics, seconds=max(10.0, self.seconds))
+
+    def _sounds(self, role: str) -> bool:
+        return self._shared(self.song.parts.get(role, ())) >= LEAST_SOUNDING_S
 
 
 def sketch_of(seed: int) -> Sketch:
@@ -138,20 +147,21 @@ def facts_of(seed: int, sampled: bool, with_stems: bool) -> Facts:
         instruments=instruments,
         sections=sections,
         lines=lines,
-        playing=_playing(sketch),
+        playing=_playing(sketch, lambda sound: track_of(sound.role, sound.voice)),
+        parts=_playing(sketch, lambda sound: sound.role),
         captions=[(text, sorted(named), sorted(forbidden)) for text, named, forbidden in captions],
     )
 
 
-def _playing(sketch: Sketch) -> dict[str, list[tuple[float, float]]]:
-    """The bars in which each track sounds, joined to spans."""
+def _playing(sketch: Sketch, name_of) -> dict[str, list[tuple[float, float]]]:
+    """The bars in which each track, or part, sounds, joined to spans."""
     bars: dict[str, set[int]] = {}
     bar = sketch.seconds_per_bar
     for sound in sounds(sketch):
-        track, start = track_of(sound.role, sound.voice), sound.start / RATE_HZ
+        start = sound.start / RATE_HZ
         last = int((start + max(0.0, sound.seconds - 0.05)) / bar + 1e-6)
-        bars.setdefault(track, set()).update(range(int(start / bar + 1e-6), last + 1))
-    return {track: _spans(sorted(numbers), bar, sketch.seconds) for track, numbers in bars.items()}
+        bars.setdefault(name_of(sound), set()).update(range(int(start / bar + 1e-6), last + 1))
+    return {name: _spans(sorted(numbers), bar, sketch.seconds) for name, numbers in bars.items()}
 
 
 def _spans(numbers: list[int], bar: float, end: float) -> list[tuple[float, float]]:

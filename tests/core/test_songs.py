@@ -91,6 +91,24 @@ def test_a_crop_has_the_lyrics_and_the_tracks_that_sound_in_it():
             assert begin.lyrics == "[Intro]" and "vocals" not in begin.tracks
 
 
+def test_a_caption_of_a_crop_names_what_sounds_in_it():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(songs, "SHORT_S", (60, 60))
+        patch.setattr(songs, "LONG_S", (60, 60))
+        for seed in range(40):
+            facts = songs.facts_of(seed, False, False)
+            crop = songs.Crop(facts, 0.0, facts.sections[0][2])
+            for variant in range(3):
+                text = crop.request(variant).caption.lower()
+                resting = [
+                    voice
+                    for role, voice in facts.sketch.voices.items()
+                    if role not in facts.parts or not crop._sounds(role)
+                ]
+                assert not any(f"with {voice}" in text or f"{voice}," in text for voice in resting), (text, resting)
+                assert "fades out" not in text and "chord" not in text.replace("chords", "")
+
+
 def test_every_kind_of_what_is_known_survives_the_file(shelf):
     fresh = songs.Shelf(shelf.folder)
     for seed in shelf.seeds:
