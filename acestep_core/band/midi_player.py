@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import UserError
 from .instruments import KNOWN_VOICES, VOICES
 from .midi import MidiNote, read_midi
 from .mix import RATE_HZ, Desk, Sound, mixed, render
@@ -32,8 +33,11 @@ HAND = ("shaker", "conga", "slap", "cowbell", "clave", "tambourine", "timbale")
 def play_midi(path: "str | Path", font: Path | None = None) -> np.ndarray:
     """The file as sound, [2, N] float32. Raises UserError where it is no MIDI file that can be played."""
     notes = read_midi(path)
-    end = max(note.start_s + note.seconds for note in notes) + RING_S
-    return mixed(render(sounds_of(notes), round(end * RATE_HZ), Desk(font=font), by_track=False))
+    played = sounds_of(notes)
+    if not played:
+        raise UserError(f"{path}: holds only drum notes that no drum of the band comes near")
+    count = round((max(note.start_s + note.seconds for note in notes) + RING_S) * RATE_HZ)
+    return mixed(render(played, count, Desk(font=font), by_track=False), count)
 
 
 def sounds_of(notes: Iterable[MidiNote]) -> list[Sound]:

@@ -80,7 +80,7 @@ class Desk:
 
 def play(sketch: Sketch, font: Path | None = None) -> np.ndarray:
     """The song, [2, seconds * 48000] float32, peak below 1; `font`: the soundfont of its sampled instruments."""
-    return mixed(stems(sketch, font))
+    return mixed(stems(sketch, font), int(round(sketch.seconds * RATE_HZ)))
 
 
 def stems(sketch: Sketch, font: Path | None = None) -> dict[str, np.ndarray]:
@@ -88,8 +88,12 @@ def stems(sketch: Sketch, font: Path | None = None) -> dict[str, np.ndarray]:
     return render(sounds(sketch), int(round(sketch.seconds * RATE_HZ)), desk_of(sketch, font))
 
 
-def mixed(tracks: dict[str, np.ndarray]) -> np.ndarray:
-    return np.sum(list(tracks.values()), axis=0, dtype=np.float32)
+def mixed(tracks: dict[str, np.ndarray], count: int) -> np.ndarray:
+    """The sum of stems of `count` samples; silence where there is none."""
+    total = np.zeros((2, count), np.float32)
+    for track in tracks.values():
+        total += track
+    return total
 
 
 def sounds(sketch: Sketch) -> list[Sound]:
@@ -208,7 +212,7 @@ def _in_room(bus: np.ndarray, room: str, send: float, tilt_db: float) -> np.ndar
 
 def _mastered(tracks: dict[str, np.ndarray], count: int, fade_s: float) -> dict[str, np.ndarray]:
     """One loudness; a soft limit as one gain for all stems, so that their sum stays the mix; the fade at the end."""
-    total = mixed(tracks) if tracks else np.zeros((2, count), np.float32)
+    total = mixed(tracks, count)
     level = LOUDNESS_RMS / (np.sqrt(np.mean(total**2)) + 1e-9)
     loud = np.abs(total) * level + np.float32(1e-6)
     gain = level * np.tanh(loud) / loud

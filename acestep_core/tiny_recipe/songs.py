@@ -182,7 +182,7 @@ def play_song(folder: Path, seed: int, font: Path | None) -> Facts:
     chances = rng.random(2)
     facts = facts_of(seed, bool(font and chances[0] < SAMPLED_SHARE), bool(chances[1] < STEMS_SHARE))
     tracks = stems(facts.sketch, font if facts.sampled else None)
-    files = {"mix": mixed(tracks)} | (tracks if facts.stems else {})
+    files = {"mix": mixed(tracks, round(facts.seconds * RATE_HZ))} | (tracks if facts.stems else {})
     for name, sound in files.items():
         with whole_file(sound_path(folder, seed, name)) as part:
             soundfile.write(part, sound.T, RATE_HZ, "PCM_16", format="FLAC", compression_level=0.0)

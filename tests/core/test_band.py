@@ -414,6 +414,20 @@ def test_a_clip_is_stereo_as_long_as_asked_and_fades_out(seconds):
     assert np.abs(sound[:, -1]).max() == 0 and np.abs(sound[0] - sound[1]).max() > 0.01
 
 
+def test_a_clip_that_ends_before_its_first_note_is_silent():
+    silent = play(sketch("folk", 0.1, voices={"fx": "effects"}))
+    assert silent.shape == (2, 4_800) and not silent.any()
+
+
+def test_beats_never_drift():
+    """The beat of a click track lies within a sample of where the tempo has it, after two minutes too."""
+    for bpm in (61, 97, 178):
+        drawn = sketch("house", 120.0, bpm=bpm, voices={"drums": "kit", "bass": "sub bass"})
+        for sound in mix.sounds(drawn):
+            step = sound.start / RATE_HZ * bpm / 60 * 4
+            assert abs(step - round(step)) * 15 / bpm * RATE_HZ <= 0.51
+
+
 def test_beats_come_at_the_tempo():
     sound = play(sketch(bpm=150, seconds=2.0, voices={"drums": "kit"})).mean(0)
     beat = int(0.4 * RATE_HZ)

@@ -154,6 +154,12 @@ def test_a_score_is_played_on_time(tmp_path):
     assert spectrum.argmax() / 2 == pytest.approx(440, abs=3)
 
 
+def test_a_score_of_strange_drums_alone_is_told(tmp_path):
+    (tmp_path / "score.mid").write_bytes(file(track((0, b"\x99\x02\x64"), (480, b"\x89\x02\x00"))))
+    with pytest.raises(UserError, match="only drum notes"):
+        midi_player.play_midi(tmp_path / "score.mid")
+
+
 def test_the_command_writes_a_guide(tmp_path, capsys):
     (tmp_path / "score.mid").write_bytes(SCORE)
     out = tmp_path / "guide.flac"

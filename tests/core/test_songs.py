@@ -136,4 +136,6 @@ def test_songs_of_another_edition_are_told_as_such(tmp_path):
 def test_stems_are_all_that_is_heard():
     sketch = songs.sketch_of(3)
     tracks = mix.stems(sketch)
-    assert np.array_equal(mix.mixed(tracks), mix.play(sketch)) and set(tracks) <= set(TRACKS)
+    assert np.array_equal(mix.mixed(tracks, round(sketch.seconds * RATE_HZ)), mix.play(sketch)) and set(tracks) <= set(
+        TRACKS
+    )
