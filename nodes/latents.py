@@ -139,7 +139,7 @@ class EmptyLatent(io.ComfyNode):
 def encode(handle: VocoderHandle, wave: Waveform, node_id: str) -> torch.Tensor:
     """Latents [1, C, T] of a waveform."""
     handle.network.load(handle.activation_bytes)
-    return handle.vocoder.encode(wave, tell=messages.report_seconds(node_id, wave.seconds))
+    return handle.vocoder.encode(wave, report=messages.report_seconds(node_id, wave.seconds))
 
 
 class EncodeAudio(io.ComfyNode):

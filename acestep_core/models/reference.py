@@ -70,16 +70,16 @@ class Reference:
 def timbre_reference(
     vocoder: "Vocoder",
     clips: Sequence[Waveform],
-    tell: Callable[[float], None] = lambda seconds: None,
+    report: Callable[[float], None] = lambda seconds: None,
     names: Sequence[str] = (),
 ) -> tuple[torch.Tensor, ...]:
     """Timbre latents [1, C, F] of each clip (30 s), of any length, rate and channel count. Raises UserError.
 
-    `tell` is called with the seconds of each that are encoded. `names` are the clips' names in messages.
+    `report` is called with the seconds of each that are encoded. `names` are the clips' names in messages.
     """
     names = names or [f"reference clip {i + 1}" for i in range(sum(map(len, clips)))]
     items = [clip[i] for clip in clips for i in range(len(clip))]
-    return tuple(_timbre(vocoder, clip, name, tell) for clip, name in zip(items, names, strict=True))
+    return tuple(_timbre(vocoder, clip, name, report) for clip, name in zip(items, names, strict=True))
 
 
 def fit_timbre(latents: torch.Tensor, frames: int) -> torch.Tensor:
@@ -94,12 +94,12 @@ def fit_timbre(latents: torch.Tensor, frames: int) -> torch.Tensor:
 def continuation(
     vocoder: "Vocoder",
     clip: Waveform,
-    tell: Callable[[float], None] = lambda seconds: None,
+    report: Callable[[float], None] = lambda seconds: None,
     name: str = "the clip to continue",
 ) -> ContinuationSource:
     """A clip [1, channels, N] as the beginning of a song; a part of a frame at its end is left off.
 
-    `tell` is called with the seconds that are encoded. Raises UserError for silence, for more than one item, for less
+    `report` is called with the seconds that are encoded. Raises UserError for silence, for more than one item, for less
     than a frame, and for a clip that is as long as the longest song.
     """
     if len(clip) != 1:
@@ -112,7 +112,7 @@ def continuation(
         raise UserError(f"{name} is {clip.seconds:.3f} s long, expected some seconds of music")
     clip = Waveform(clip.samples[..., : vocoder.latents.samples(frames)], clip.sample_rate_hz)
     blend = min(round(BLEND_SECONDS * vocoder.latents.frames_per_second), frames // 2)
-    return ContinuationSource(_encoded(vocoder, clip, tell), clip, blend_frames=blend)
+    return ContinuationSource(_encoded(vocoder, clip, report), clip, blend_frames=blend)
 
 
 def splice(reference: Reference, song: Waveform) -> Waveform:
@@ -134,7 +134,7 @@ def splice(reference: Reference, song: Waveform) -> Waveform:
     return Waveform(made, song.sample_rate_hz)
 
 
-def _timbre(vocoder: "Vocoder", clip: Waveform, name: str, tell: Callable[[float], None]) -> torch.Tensor:
+def _timbre(vocoder: "Vocoder", clip: Waveform, name: str, report: Callable[[float], None]) -> torch.Tensor:
     spec = vocoder.latents
     segment = spec.samples(spec.frames(TIMBRE_SECONDS / TIMBRE_SEGMENTS))
     check_clip(clip, name)
@@ -144,8 +144,8 @@ def _timbre(vocoder: "Vocoder", clip: Waveform, name: str, tell: Callable[[float
     length = samples.shape[-1]
     starts = (0, length // TIMBRE_SEGMENTS, length - segment)  # front, middle, back
     segments = torch.cat([samples[..., start : start + segment] for start in starts], dim=-1)
-    return _encoded(vocoder, Waveform(segments, spec.sample_rate_hz), tell)
+    return _encoded(vocoder, Waveform(segments, spec.sample_rate_hz), report)
 
 
-def _encoded(vocoder: "Vocoder", clip: Waveform, tell: Callable[[float], None]) -> torch.Tensor:
-    return vocoder.encode(clip, torch.Generator().manual_seed(ENCODING_SEED), tell)
+def _encoded(vocoder: "Vocoder", clip: Waveform, report: Callable[[float], None]) -> torch.Tensor:
+    return vocoder.encode(clip, torch.Generator().manual_seed(ENCODING_SEED), report)

@@ -103,10 +103,10 @@ class Vocoder:
             samples = (samples + 2 * math.ceil(ratio / 2) - 2 * ratio) // ratio + 1
         return max(samples, 0)
 
-    def decode(self, latents: torch.Tensor, tell: Callable[[float], None] = lambda seconds: None) -> Waveform:
+    def decode(self, latents: torch.Tensor, report: Callable[[float], None] = lambda seconds: None) -> Waveform:
         """Latents [B, C, T] -> waveform [B, channels, N], float32 on the CPU. Raises UserError for foreign latents.
 
-        `tell` is called with the seconds decoded so far.
+        `report` is called with the seconds decoded so far.
         """
         self._check(latents)
         whole, start = torch.empty(len(latents), self.channels, self.samples(latents.shape[-1])), 0
@@ -115,7 +115,7 @@ class Vocoder:
         for chunk in self._decoded(latents):
             whole[..., start : start + chunk.shape[-1]] = chunk
             start += chunk.shape[-1]
-            tell(start / self.latents.sample_rate_hz)
+            report(start / self.latents.sample_rate_hz)
         return Waveform(whole, self.latents.sample_rate_hz)
 
     def decode_chunks(self, latents: torch.Tensor) -> Iterator[Waveform]:
@@ -150,12 +150,12 @@ class Vocoder:
         self,
         wave: Waveform,
         generator: torch.Generator | None = None,
-        tell: Callable[[float], None] = lambda seconds: None,
+        report: Callable[[float], None] = lambda seconds: None,
     ) -> torch.Tensor:
         """Waveform of any rate and channels -> latents [B, C, T] float32 on the CPU.
 
         With a CPU generator the latents are sampled from the encoder's distribution, without one they are its mean.
-        Samples that do not fill a frame are dropped. `tell` is called with the seconds encoded so far.
+        Samples that do not fill a frame are dropped. `report` is called with the seconds encoded so far.
         Raises UserError for less than a frame.
         """
         wave = convert(wave, self.latents.sample_rate_hz, self.channels)
@@ -172,7 +172,7 @@ class Vocoder:
         for tile, made in self._tiles(make, frames, self.encode_context):
             first = tile.core.start - tile.span.start
             parts.append(made[..., first : first + tile.core.stop - tile.core.start])
-            tell(self.latents.seconds(tile.core.stop))
+            report(self.latents.seconds(tile.core.stop))
         mean, scale = torch.cat(parts, dim=-1).cpu().chunk(2, dim=1)
         if generator is None:
             return mean.contiguous()

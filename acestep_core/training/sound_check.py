@@ -55,7 +55,7 @@ def _header(path: Path) -> tuple[int | None, float | None]:
 
     try:
         with av.open(str(path), metadata_errors="replace") as file:
-            rates = [stream.rate for stream in file.streams.audio]
+            rates = [getattr(stream, "rate", None) for stream in file.streams.audio]  # none where no codec fits
             return (rates or [None])[0], file.duration / av.time_base if file.duration else None
     except (av.FFmpegError, OSError):  # the error of reading it says more
         return None, None

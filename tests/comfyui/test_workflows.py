@@ -107,7 +107,7 @@ def test_app_opens_as_a_page(visit):
     assert len(visit.reports[APP]["page"]) == len(offered) > 0
 
 
-def test_workflows_run_there_and_are_heard(visit):
+def test_workflows_run_there_and_make_sound(visit):
     for name in visit.ran:
         run, prompt = (visit.reports[name][key] for key in ("run", "api"))
         assert run["status"] == "success", (name, run)

@@ -9,6 +9,7 @@ import torch
 from acestep_pack.acestep_core import audio
 from acestep_pack.acestep_core.audio.waveform import Waveform
 from acestep_pack.acestep_core.errors import AceStepError, UserError
+from acestep_pack.acestep_core.system.torchaudio_import import settle_torchaudio
 
 TAGS = {
     "title": "Über",
@@ -45,6 +46,20 @@ def test_resampling_keeps_pitch_length_and_level(from_hz, to_hz):
     assert made.samples.shape[-1] == math.ceil(round(1.0001 * from_hz) * to_hz / from_hz)
     wanted = tone(1.0001, rate=to_hz).samples[..., 2000:-2000]
     assert (made.samples[..., 2000 : 2000 + wanted.shape[-1]] - wanted).abs().max() < 0.01
+
+
+@pytest.mark.parametrize("from_hz, to_hz", [(44100, 48000), (48000, 44100), (96000, 48000)])
+def test_resampling_agrees_with_torchaudios(from_hz, to_hz):
+    if not (torchaudio := settle_torchaudio()):
+        pytest.skip("torchaudio cannot be imported here")
+    music = torch.randn(1, 2, from_hz, generator=torch.Generator().manual_seed(0))
+    below = torchaudio.functional.lowpass_biquad(music, from_hz, 5000)  # both cut at half the lower rate, each its way
+    below = torchaudio.functional.lowpass_biquad(below, from_hz, 5000)
+    made = audio.convert(audio.Waveform(below, from_hz), to_hz, 2).samples[..., 2000:-2000]
+    theirs = torchaudio.functional.resample(
+        below, from_hz, to_hz, lowpass_filter_width=64, rolloff=0.95, resampling_method="sinc_interp_kaiser"
+    )[..., 2000:-2000]
+    assert (made - theirs).pow(2).mean() < 1e-4 * theirs.pow(2).mean()
 
 
 def test_a_clip_is_resampled_alike_whether_torchaudio_is_here_or_not(monkeypatch):

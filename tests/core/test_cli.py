@@ -406,7 +406,7 @@ def test_without_a_seed_songs_differ(generate):
     assert seeds[0] != seeds[1]
 
 
-def test_clips_are_heard(generate):
+def test_clips_change_the_song(generate):
     tone = 0.4 * torch.sin(torch.arange(32000) * 0.1)
     audio.write("clip.wav", audio.Waveform(tone.expand(1, 2, -1).clone(), 16000))
     code, _, err = generate(

@@ -78,7 +78,7 @@ def test_a_held_tone_is_steady():
 
 @pytest.mark.parametrize("rate", [16000, 44100, 48000])
 @pytest.mark.parametrize("fps", [24.0, 25.0, 60.0])
-def test_strokes_light_up_the_picture_they_are_heard_in(fps, rate):
+def test_strokes_light_up_the_picture_of_their_time(fps, rate):
     beats = [0.5 * beat for beat in range(1, 16)]  # each begins with a picture
     values = envelope(drums(beats, 8.0, rate, over=0.05), fps, measure="onsets")
     struck = [math.floor(beat * fps + 1e-6) for beat in beats]

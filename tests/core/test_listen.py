@@ -54,7 +54,7 @@ def clicks(bpm, seconds, low=False):
 
 
 @pytest.mark.parametrize("tonic, minor", KEYS)
-def test_the_key_of_a_cadence_is_heard(tonic, minor):
+def test_the_key_of_a_cadence_is_found(tonic, minor):
     heard = listen.key(cadence((tonic + 3) % 12, minor))  # a cadence counts from A
     assert heard == (tonic, minor)
 
@@ -64,7 +64,7 @@ def test_noise_does_not_hide_a_key():
     assert listen.key(cadence(5, False) + noise) == listen.key(cadence(5, False)) == (2, False)
 
 
-def test_the_bands_keys_are_heard():
+def test_the_bands_keys_are_found():
     for tonic, minor in ((0, False), (9, True), (5, True)):
         voices = {"drums": "kit", "bass": "sub bass", "keys": "organ"}
         clip = Sketch(3, "house", "happy", 180, tonic, minor, 4, voices, 12.0)

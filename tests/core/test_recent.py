@@ -49,7 +49,7 @@ def test_a_song_of_another_seed_runs_no_encoder(runs):
     assert song("calm lo-fi beat", 3, seconds=11)[-3:] == ["condition"] * 3
 
 
-def test_clips_are_heard_once_until_their_files_change(runs, tiny_family, tmp_path):
+def test_clips_are_encoded_once_until_their_files_change(runs, tiny_family, tmp_path):
     cascade = Cascade.load(tiny_family, device="cpu")
     tone = 0.4 * torch.sin(torch.arange(32000) * 0.1).expand(1, 2, -1).clone()
     clip, first = tmp_path / "clip.wav", tmp_path / "first.wav"

@@ -206,6 +206,14 @@ def test_tags_in_latin_1_are_no_reason_to_leave_a_clip_out(preparation, folder):
     assert sound_check.seconds_of(folder / "good.wav") == pytest.approx(3.5, abs=0.01)
 
 
+def test_a_clip_whose_samples_no_codec_reads_is_left_out_with_the_reason(preparation, folder):
+    data = bytearray((folder / "good.wav").read_bytes())
+    data[data.index(b"fmt ") + 22] = 0  # bits of a sample
+    (folder / "good.wav").write_bytes(data)
+    made = next(it for it in preparation.run(read_dataset(folder)) if it.path.stem == "good")
+    assert made.reason.endswith("good.wav: holds no sound")
+
+
 @pytest.mark.parametrize("kind", ["latents", "states"])
 @pytest.mark.parametrize("damage", ["bits", "names", "nan", "header", "empty"])
 def test_a_damaged_file_of_the_cache_is_made_again(preparation, folder, kind, damage):

@@ -221,7 +221,7 @@ def test_published_contexts():
 
 
 @pytest.mark.parametrize("ratios", RATIOS, ids=str)
-def test_a_frame_is_heard_as_far_as_the_layers_say_and_no_farther(ratios):
+def test_a_frame_reaches_as_far_as_the_layers_say_and_no_farther(ratios):
     vae, hop = network(ratios).double(), int(torch.tensor(ratios).prod())
     low, high = reach(ratios, KERNEL)
     frames = 2 * (-low // hop + 3)
@@ -248,7 +248,7 @@ def test_a_frame_is_made_from_as_far_as_the_layers_say_and_no_farther(ratios):
 
 
 @pytest.mark.parametrize("less", [Context(1, 0), Context(0, 1)], ids=["before", "after"])
-def test_one_frame_less_is_heard(less):
+def test_one_frame_less_changes_the_samples(less):
     """The context is not larger than it must be: without its outermost frame there is a seam."""
     vae = network((2, 4)).double()
     ours = Vocoder(vae, tile_frames=8)
@@ -307,7 +307,7 @@ def test_draws_are_the_seeds_own_whatever_the_tiles():
     assert not torch.allclose(drawn[0], other, atol=1e-3) and not torch.allclose(drawn[0], mean, atol=1e-3)
 
 
-def test_any_rate_and_channels_are_heard():
+def test_any_rate_and_channels_are_encoded():
     ours = Vocoder(network())
     assert ours.encode(sound(16000, channels=1, rate=16000)).shape == (1, 4, 8000 // 48)
     assert ours.encode(sound(8000, channels=6)).shape == (1, 4, 8000 // 48)

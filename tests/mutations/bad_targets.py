@@ -9,7 +9,7 @@ import time
 import torch
 
 from .library import UserError
-from .targets import Place
+from .targets import Place, Refused
 
 
 def crashes(place: Place) -> None:
@@ -57,15 +57,15 @@ def recurses(place: Place) -> None:
 
 
 def three_lines(place: Place) -> None:
-    raise UserError("mutant\nis\nwrong")
+    raise Refused("mutant\nis\nwrong")
 
 
 def escape_in_message(place: Place) -> None:
-    raise UserError("mutant \x1b[31m is wrong")
+    raise Refused("mutant \x1b[31m is wrong")
 
 
 def long_message(place: Place) -> None:
-    raise UserError("mutant " * 500)
+    raise Refused("mutant " * 500)
 
 
 def no_name_in_message(place: Place) -> None:

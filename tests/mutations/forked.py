@@ -45,7 +45,12 @@ class Ending:
         return None
 
 
-def run(function: Callable[[Report], dict], scratch: Path, wall_seconds: float = WALL_SECONDS) -> Ending:
+def run(
+    function: Callable[[Report], dict],
+    scratch: Path,
+    wall_seconds: float = WALL_SECONDS,
+    cpu_seconds: int = CPU_SECONDS,
+) -> Ending:
     """Runs the function in a fork of this process, which should have one thread only.
 
     The function gets a Report, to which it can give lines of text. `scratch`: a folder for a stack trace.
@@ -55,7 +60,7 @@ def run(function: Callable[[Report], dict], scratch: Path, wall_seconds: float =
     reading, writing = os.pipe()
     if not (child := os.fork()):
         os.close(reading)
-        _run_child(function, writing, stack)
+        _run_child(function, writing, stack, cpu_seconds)
     os.close(writing)
     received, in_time = _receive(reading, time.monotonic() + wall_seconds)
     if not in_time:
@@ -94,7 +99,7 @@ def _receive(pipe: int, until: float) -> tuple[bytes, bool]:
         return received, False
 
 
-def _run_child(function: Callable[[Report], dict], pipe: int, stack: Path) -> None:
+def _run_child(function: Callable[[Report], dict], pipe: int, stack: Path, cpu_seconds: int) -> None:
     """Never returns: the forked process ends here, whatever happens."""
     try:
         gc.disable()
@@ -102,7 +107,7 @@ def _run_child(function: Callable[[Report], dict], pipe: int, stack: Path) -> No
             faulthandler.enable(file, all_threads=False)
             faulthandler.register(signal.SIGXCPU, file, all_threads=False, chain=True)
             _write(pipe, f"{_status('VmRSS')}\n")
-            _set_limits()
+            _set_limits(cpu_seconds)
             _write(pipe, json.dumps(function(lambda line: _write(pipe, f"{json.dumps(line)}\n"))))
     except BaseException:  # noqa: BLE001  two processes must not go on as one
         traceback.print_exc()
@@ -116,9 +121,9 @@ def _write(pipe: int, text: str) -> None:
         data = data[os.write(pipe, data) :]
 
 
-def _set_limits() -> None:
+def _set_limits(cpu_seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 5))
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 5))
     most = _status("VmSize") + MEMORY_BYTES + _SLACK_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
 

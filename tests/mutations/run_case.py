@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from .mutate import mutate
 from .outcome import Outcome, judge
 from .targets import ERRORS_FOR_USERS, WITHOUT_NAME, Place
 
+MATERIAL_CPU_SECONDS = 120  # some of it is trained
 DONE = "done"  # this file appears in the material when it is complete
 TRAINING = "training"  # torch runs no backward pass in a fork of a process that ran one
 TARGETS = {**targets.TARGETS, **bad_targets.TARGETS}
@@ -22,7 +24,7 @@ _HOME = ("XDG_DATA_HOME", "XDG_CACHE_HOME", "HF_HOME", "HOME", "ACESTEP_MODELS")
 
 
 def build_material(material: Path, scratch: Path) -> None:
-    """Writes the valid files, each folder in a process of its own. A folder that fails is left out."""
+    """Writes the valid files, each folder in a process of its own. One that fails is left out; stderr says why."""
     from .material import FOLDERS
 
     def write(make: Callable[[Path, Path], None]) -> dict:
@@ -31,8 +33,9 @@ def build_material(material: Path, scratch: Path) -> None:
         return {}
 
     for make in FOLDERS:
-        ending = forked.run(lambda report, make=make: write(make), scratch)
+        ending = forked.run(lambda report, make=make: write(make), scratch, cpu_seconds=MATERIAL_CPU_SECONDS)
         if ending.returned is None:
+            sys.stderr.write(f"{make.__name__}: {ending}\n")
             shutil.rmtree(material / make.__name__, ignore_errors=True)
     (material / DONE).touch()
 
@@ -52,7 +55,7 @@ def warm_up(material: Path, scratch: Path) -> None:
 def outcome_of(case: Case, material: Path, scratch: Path) -> Outcome:
     """Raises nothing for whatever the library does."""
     if case.subject in SUBJECTS and not _source(case, material).is_dir():
-        return Outcome("the valid files could not be made, see the traceback above")
+        return Outcome("the valid files could not be made; the reason is on stderr")
     with _case_folder(case, material, scratch) as folder:
 
         def child(report: forked.Report) -> dict:

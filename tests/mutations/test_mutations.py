@@ -6,7 +6,6 @@ variables ACESTEP_MUTATION_SEED and ACESTEP_MUTATION_TIMES, see cases.py. ACESTE
 of each mutated file.
 """
 
-import os
 import sys
 from operator import attrgetter
 
@@ -14,8 +13,6 @@ import pytest
 
 if sys.platform != "linux":
     pytest.skip("limits are set and measured as Linux has them", allow_module_level=True)
-if not os.environ.get("ACESTEP_MUTATIONS"):
-    pytest.skip("takes minutes and is run by hand: ACESTEP_MUTATIONS=1", allow_module_level=True)
 
 from mutations_tests.cases import CASES, VALID, Case
 from mutations_tests.pool import Pool

@@ -44,7 +44,7 @@ def worn(run_node, model, adapter="style0", strength=1.0, **more):
     return run_node(lora.ApplyLora, model=model, adapter=adapter, strength=strength, **more).args
 
 
-def test_a_worn_adapter_is_heard_and_the_model_that_went_in_stays(model, run_node):
+def test_an_applied_adapter_changes_the_song_and_the_model_that_went_in_stays(model, run_node):
     before = query(model)
     dressed, report = worn(run_node, model, "style0.safetensors")
     delta = an_adapter(384, 256).modules["layers.0.self_attn.to_q"].weight() @ torch.ones(256)
