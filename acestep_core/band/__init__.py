@@ -1,16 +1,17 @@
-"""A procedural band that plays captioned clips from a seed: the music, free of any licence, that the tiny family
-learns.
+"""A procedural band that plays captioned songs from a seed: the music, free of any licence, of the tiny family.
 
-`sketch.py` decides what is played (genre, key, tempo, instruments) and says it as a `Song`; `score.py` writes the
-notes; `voices.py` makes one note or one drum stroke sound; `mix.py` puts them together in stereo at 48 kHz.
+`sketch.py` decides what is played (genre, key, tempo, instruments), `caption.py` says it as a `Song`; `form.py`,
+`melody.py`, `lyrics.py` and `score.py` write the notes; `voices.py`, `strokes.py`, `singer.py` and `soundfont.py` make
+one note sound; `mix.py` puts them together in stereo at 48 kHz, as stems and as a mix.
 """
 
 from pathlib import Path
 
-from .mix import play
+from .caption import song_of
+from .mix import play, stems
 from .score import pitch_classes
-from .sketch import Sketch, song_of
+from .sketch import FIRST_EDITION, SHIPPED, WHOLE, Sketch
 
 EXAMPLE_CLIP = Path(__file__).with_name("example_clip.opus")  # 12 s of calm lo-fi in D minor, 80 bpm
 
-__all__ = ["EXAMPLE_CLIP", "Sketch", "pitch_classes", "play", "song_of"]
+__all__ = ["EXAMPLE_CLIP", "FIRST_EDITION", "SHIPPED", "WHOLE", "Sketch", "pitch_classes", "play", "song_of", "stems"]

@@ -1,27 +1,43 @@
-"""The notes of each member of the band, bar by bar, from a `Sketch`. Times in beats, pitches in MIDI numbers.
+"""The notes of each member of the band, bar by bar, from a `Sketch`. Times in beats, pitches in MIDI numbers."""
 
-Patterns are written on a grid of sixteenths (four to a beat), one string a drum: `x` a stroke, `o` a soft one.
-"""
-
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
+from .form import LEVELS, Form, Section, form_of
+from .genres import KNOWN_GENRES
+from .instruments import KNOWN_VOICES
+from .lyrics import lines_of
+from .melody import chord_on, melody_of, on_chord
+from .patterns import (
+    BASS,
+    BASS_OF_SIX,
+    FILL,
+    KEYS,
+    KEYS_OF_SIX,
+    LIGHT,
+    SLOW_BPM,
+    UNCRASHED,
+    UNFILLED,
+    percussion_of,
+    strokes_of,
+)
 from .sketch import Sketch
 
-MAJOR, MINOR = (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10)
-PENTATONIC_MAJOR, PENTATONIC_MINOR = (0, 2, 4, 7, 9), (0, 3, 5, 7, 10)
-# Chord roots as scale degrees. The first chord is always the home chord, so a song says its key at once.
-PROGRESSIONS = {
-    False: ((0, 4, 5, 3), (0, 5, 3, 4), (0, 3, 4, 0), (0, 3, 0, 4)),
-    True: ((0, 5, 2, 6), (0, 3, 4, 0), (0, 5, 3, 4), (0, 6, 5, 4)),
-}
-HOME_OF_BASS, HOME_OF_CHORDS, HOME_OF_LEAD = 33, 57, 69
+HOME_OF_BASS, HOME_OF_CHORDS, HOME_OF_LEAD, HOME_OF_POWER = 33, 57, 65, 40
+HOME_OF_SINGER = {"female voice": 53, "male voice": 43}
+KICKS = ("kick", "thump", "boom", "zap")
+SOFT, FULL = 0.55, 1.0
+SLIDE = -2  # semitones from which an instrument that slides begins a phrase
+UNTUNED = ("drums", "percussion", "fx")  # parts whose notes are strokes, but for timpani
 
 
 @dataclass(frozen=True)
 class Event:
-    """One note or stroke; `voice` names an entry of `voices.py`, `midi` is 0 for drums."""
+    """One note or stroke; `voice` names an instrument or a drum, `midi` is 0 for strokes. A note that slides begins so
+    many semitones away from its pitch. `syllable` is what a singer sings on it.
+    """
 
     role: str
     voice: str
@@ -29,68 +45,60 @@ class Event:
     beats: float
     midi: int
     velocity: float
+    slide: float = 0.0
+    syllable: str = ""
 
 
-DRUMS = {
-    "house": ("kick:x...x...x...x...", "clap:....x.......x...", "open:..x...x...x...x.", "hat:x.o.x.o.x.o.x.o."),
-    "techno": ("kick:x...x...x...x...", "rim:...x..x....x..x.", "hat:..x...x...x...x.", "shaker:oooooooooooooooo"),
-    "trance": ("kick:x...x...x...x...", "clap:....x.......x...", "open:..x...x...x...x.", "shaker:xoxoxoxoxoxoxoxo"),
-    "synthwave": ("kick:x.......x.......", "snare:....x.......x...", "hat:x.x.x.x.x.x.x.x."),
-    "hip hop": ("boom:x.....x..x......", "clap:....x.......x...", "hat:x.x.xxx.x.x.x.xx"),
-    "lo-fi": ("thump:x......x..x.....", "rim:....x.......x...", "hat:x.o.x.o.x.o.x.o."),
-    "funk": ("thump:x..x......x..x..", "crack:....x..o.o..x..o", "hat:xoxoxoxoxoxoxoxo"),
-    "rock": ("thump:x.......x.x.....", "snare:....x.......x...", "hat:x.x.x.x.x.x.x.x."),
-    "ambient": ("boom:x...............", "shaker:....o.......o..."),
-    "reggae": ("kick:........x.......", "rim:........x.......", "hat:x.o.x.o.x.o.x.o."),
-    "chiptune": ("zap:x...x...x..xx...", "hiss:....x..o....x.oo", "tick:x.xxx.xxx.xxx.xx"),
-}
-WALTZ = ("kick:x...........", "rim:....x...x...", "hat:x...x.o.x.o.")
-FILL = {"snare": "..........x.xoxx", "tom": "........x.x.x.x."}
+@dataclass(frozen=True)
+class _Bar:
+    """A bar as the players see it."""
 
-# step:degree-of-chord:length, in sixteenths; degree 7 is the octave
-BASS = {
-    "house": ((2, 0, 2), (6, 0, 2), (10, 0, 2), (14, 7, 2)),
-    "techno": ((2, 0, 1), (3, 0, 1), (6, 0, 1), (7, 0, 1), (10, 0, 1), (11, 0, 1), (14, 0, 1), (15, 7, 1)),
-    "trance": tuple((s, 0, 1.5) for s in (2, 6, 10, 14)) + ((4, 7, 1.5), (12, 7, 1.5)),
-    "synthwave": tuple((s, 0 if s % 4 else 7, 1.6) for s in range(0, 16, 2)),
-    "hip hop": ((0, 0, 5), (6, 0, 3), (10, 4, 5)),
-    "lo-fi": ((0, 0, 6), (7, 4, 3), (10, 0, 5)),
-    "funk": ((0, 0, 2), (3, 7, 1), (6, 0, 1), (8, 0, 2), (11, 4, 1), (14, 7, 1.5)),
-    "rock": tuple((s, 0, 1.8) for s in range(0, 16, 2)),
-    "ambient": ((0, 0, 15),),
-    "reggae": ((0, 0, 3), (4, 2, 2), (6, 4, 2), (10, 0, 2), (12, 4, 3)),
-    "chiptune": tuple((s, 0 if s % 4 == 0 else 7, 1.2) for s in range(0, 16, 2)),
-}
-KEYS = {
-    "house": ((0, 2), (3, 2), (6, 2), (10, 3)),
-    "techno": ((3, 1), (11, 1)),
-    "trance": ((0, 2), (3, 2), (6, 2), (9, 2), (12, 2)),
-    "synthwave": ((0, 7), (8, 7)),
-    "hip hop": ((0, 5), (6, 9)),
-    "lo-fi": ((0, 6), (7, 8)),
-    "funk": ((2, 1), (5, 1), (10, 1), (13, 1.5)),
-    "rock": ((0, 3.6), (4, 3.6), (8, 3.6), (12, 3.6)),
-    "ambient": ((0, 15),),
-    "reggae": ((4, 1.6), (12, 1.6)),
-    "chiptune": ((0, 1), (3, 1), (6, 1), (8, 1), (11, 1), (14, 1)),
-}
-MOTIFS = ((0, 3, 6, 8, 12), (0, 4, 6, 10), (0, 2, 4, 8, 11), (2, 4, 8, 12, 14), (0, 6, 8, 14))
-SWUNG = {"hip hop": 0.10, "lo-fi": 0.14, "funk": 0.05}
+    form: Form
+    section: Section
+    number: int
+    chord: tuple[int, ...]  # semitones above the tonic
+
+    @property
+    def sketch(self) -> Sketch:
+        return self.form.sketch
+
+    @property
+    def loud(self) -> bool:
+        return self.section.name == "chorus"
+
+    def at(self, step: float) -> float:
+        return self.number * self.sketch.beats_per_bar + step / self.sketch.steps_per_beat
+
+    def beats(self, steps: float) -> float:
+        return steps / self.sketch.steps_per_beat
+
+
+@lru_cache(maxsize=8)
+def _written(key: tuple) -> tuple[Event, ...]:
+    sketch = Sketch(*key[:7], dict(key[7]), key[8])
+    form = form_of(sketch)
+    bars = [
+        _Bar(form, section, number, chord_on(sketch, form.chord(section, number)))
+        for section in form.sections
+        for number in range(section.first_bar, section.after)
+    ]
+    events = [
+        replace(event, velocity=event.velocity * LEVELS[bar.section.name])
+        for bar in bars
+        for role, voice in sketch.voices.items()
+        if role != "vocals" and form.plays(role, bar.section.name)
+        for event in _PLAYERS[role](bar, voice)
+    ]
+    events += _sung(form) + (_final_chord(form) if form.ring_s else [])
+    swung = [_swing(sketch, event) for event in events]
+    return tuple(event for event in swung if event.beat * sketch.seconds_per_beat < sketch.seconds)
 
 
 def write(sketch: Sketch) -> list[Event]:
-    """All events of the clip. Bar 1 begins at beat 0; the last event begins before the clip ends."""
-    rng = np.random.default_rng([sketch.seed, 4])
-    progression = PROGRESSIONS[sketch.minor][rng.integers(4)]
-    bars = int(np.ceil(sketch.seconds / (sketch.seconds_per_beat * sketch.beats_per_bar)))
-    melody = _melody(rng, sketch)
-    events: list[Event] = []
-    for bar in range(bars):
-        chord = _triad(sketch, progression[bar % 4])
-        players = {"drums": _drums, "bass": _bass, "keys": _keys, "pad": _pad, "lead": _lead, "arp": _arp}
-        for role, voice in sketch.voices.items():
-            events += players[role](sketch, voice, bar, chord, melody)
-    return [_swing(sketch, event) for event in events if event.beat * sketch.seconds_per_beat < sketch.seconds]
+    """All events of the song. Bar 1 begins at beat 0; the last event begins before the song ends."""
+    s = sketch
+    key = (s.seed, s.genre, s.mood, s.bpm, s.tonic, s.minor, s.metre, tuple(s.voices.items()), s.seconds)
+    return list(_written(key))
 
 
 def pitch_classes(sketch: Sketch, per_second: float) -> np.ndarray:
@@ -99,7 +107,7 @@ def pitch_classes(sketch: Sketch, per_second: float) -> np.ndarray:
     """
     sounding = np.zeros((24, int(np.ceil(sketch.seconds * per_second))), np.float32)
     for event in write(sketch):
-        if event.role != "drums":
+        if event.midi:
             row = event.midi % 12 + (0 if event.role == "bass" else 12)
             start, length = (beats * sketch.seconds_per_beat * per_second for beats in (event.beat, event.beats))
             sounding[row, round(start) : max(round(start) + 1, round(start + length))] = 1
@@ -107,16 +115,12 @@ def pitch_classes(sketch: Sketch, per_second: float) -> np.ndarray:
 
 
 def _swing(sketch: Sketch, event: Event) -> Event:
-    late = SWUNG.get(sketch.genre, 0.0)
-    if late and round(event.beat * 4) % 2 == 1:
-        return Event(event.role, event.voice, event.beat + late / 2, event.beats, event.midi, event.velocity)
+    """Every second note of the swung grid comes late; 6/8 swings by itself."""
+    grid, late = KNOWN_GENRES[sketch.genre].swing
+    step = event.beat * sketch.steps_per_beat
+    if late and sketch.metre != 6 and round(step) == step and step % (2 * grid) == grid:
+        return replace(event, beat=event.beat + late / sketch.steps_per_beat)
     return event
-
-
-def _triad(sketch: Sketch, degree: int) -> tuple[int, int, int]:
-    """Semitones above the tonic of root, third and fifth of the chord on a degree of the scale."""
-    scale = MINOR if sketch.minor else MAJOR
-    return tuple(scale[(degree + k) % 7] + 12 * ((degree + k) // 7) for k in (0, 2, 4))
 
 
 def _near(home: int, tonic: int, semitones: int) -> int:
@@ -124,86 +128,174 @@ def _near(home: int, tonic: int, semitones: int) -> int:
     return home + (tonic + semitones - home) % 12
 
 
-def _steps(sketch: Sketch) -> int:
-    return 4 * sketch.beats_per_bar
-
-
-def _at(sketch: Sketch, bar: int, step: float) -> float:
-    return bar * sketch.beats_per_bar + step / 4
-
-
-def _drums(sketch, voice, bar, chord, melody):
-    lines = WALTZ if sketch.beats_per_bar == 3 else DRUMS[sketch.genre]
-    if bar % 8 == 7 and sketch.beats_per_bar == 4 and sketch.genre not in ("ambient", "techno", "chiptune"):
-        lines = (*lines, *(f"{name}:{line}" for name, line in FILL.items()))
-    events = []
-    if bar % 8 == 0 and sketch.genre not in ("ambient", "lo-fi", "reggae", "chiptune"):
-        events.append(Event("drums", "crash", _at(sketch, bar, 0), 1, 0, 0.8))
-    for line in lines:
-        name, strokes = line.split(":")
-        for step, mark in enumerate(strokes):
-            if mark != ".":
-                velocity = 1.0 if mark == "x" else 0.55
-                events.append(Event("drums", name, _at(sketch, bar, step), 0.25, 0, velocity))
-    return events
-
-
-def _bass(sketch, voice, bar, chord, melody):
-    offset = {0: chord[0], 2: chord[1], 4: chord[2], 7: chord[0]}
-    events = []
-    for step, degree, length in BASS[sketch.genre]:
-        if step < _steps(sketch):
-            midi = _near(HOME_OF_BASS, sketch.tonic, offset[degree]) + (12 if degree == 7 else 0)
-            events.append(Event("bass", voice, _at(sketch, bar, step), length / 4, midi, 1.0))
-    return events
-
-
-def _keys(sketch, voice, bar, chord, melody):
+def _strokes(bar: _Bar, role: str, lines) -> list[Event]:
     return [
-        Event("keys", voice, _at(sketch, bar, step), length / 4, _near(HOME_OF_CHORDS, sketch.tonic, tone), 0.9)
-        for step, length in KEYS[sketch.genre]
-        if step < _steps(sketch)
-        for tone in chord
+        Event(role, name, bar.at(step), bar.beats(1), 0, FULL if mark == "x" else SOFT)
+        for name, marks in lines
+        for step, mark in enumerate(marks[: bar.sketch.steps_per_bar])
+        if mark != "."
     ]
 
 
-def _pad(sketch, voice, bar, chord, melody):
-    beats = sketch.beats_per_bar
+def _lines(bar: _Bar, patterns) -> list[tuple[str, str]]:
+    """(stroke, marks) of the lines that are played in this section."""
+    chosen = [line.removeprefix("+").split(":") for line in patterns if bar.loud or line[0] != "+"]
+    names = [name for name, _ in chosen]
+    if bar.sketch.metre == 4 and bar.sketch.bpm < SLOW_BPM:
+        chosen = [(name, _thinned(marks) if name in LIGHT else marks) for name, marks in chosen]
+    return [(name, marks) for name, marks in chosen if not (name == "hat" and "ride" in names)]
+
+
+def _thinned(marks: str) -> str:
+    return "".join(mark if step % 2 == 0 else "." for step, mark in enumerate(marks))
+
+
+def _drums(bar: _Bar, voice: str) -> list[Event]:
+    genre, kit = bar.sketch.genre, KNOWN_GENRES[bar.sketch.genre].kit
+    lines = _lines(bar, strokes_of(genre, kit, bar.sketch.metre))
+    light = bar.section.name == "bridge" or (bar.section.name == "intro" and bar.number < bar.section.bars // 2)
+    if light:
+        lines = [(name, marks if name in LIGHT else marks[:1] * (name in KICKS)) for name, marks in lines]
+    if bar.number == bar.section.after - 1 and genre not in UNFILLED:
+        steps = bar.sketch.steps_per_bar - 4
+        lines = [(name, marks if name in KICKS else marks[:steps]) for name, marks in lines]
+        lines += [(name, "." * steps + marks) for name, marks in (line.split(":") for line in FILL[kit])]
+    if bar.loud and bar.number == bar.section.first_bar and genre not in UNCRASHED:
+        lines.append(("crash", "x"))
+    return _strokes(bar, "drums", lines)
+
+
+def _percussion(bar: _Bar, voice: str) -> list[Event]:
+    if voice in KNOWN_VOICES:  # timpani
+        root = _near(38, bar.sketch.tonic, bar.chord[0])
+        return [Event("percussion", voice, bar.at(0), bar.sketch.beats_per_bar / 2, root, 0.9)]
+    return _strokes(bar, "percussion", _lines(bar, percussion_of(bar.sketch.genre, bar.sketch.metre)))
+
+
+def _effects(bar: _Bar, voice: str) -> list[Event]:
+    """A riser that ends where a chorus begins, and a fall behind its first beat."""
+    begins = [section.first_bar for section in bar.form.sections if section.name == "chorus"]
+    events = [Event("fx", "fall", bar.at(0), 2.0, 0, 0.8)] if bar.number in begins else []
+    if bar.number + 1 in begins:
+        events.append(Event("fx", "riser", bar.at(0), float(bar.sketch.beats_per_bar), 0, 0.8))
+    return events
+
+
+def _bass(bar: _Bar, voice: str) -> list[Event]:
+    root, third, fifth = bar.chord
+    offset = {0: root, 2: third, 4: fifth, 7: root}
     return [
-        Event("pad", voice, bar * beats, beats, _near(HOME_OF_CHORDS - 5, sketch.tonic, tone), 0.9) for tone in chord
+        Event(
+            *("bass", voice, bar.at(step), bar.beats(length)),
+            _near(HOME_OF_BASS, bar.sketch.tonic, offset[degree]) + (12 if degree == 7 else 0),
+            FULL if step % bar.sketch.steps_per_beat == 0 else 0.9,
+        )
+        for step, degree, length in (BASS_OF_SIX if bar.sketch.metre == 6 else BASS[bar.sketch.genre])
+        if step < bar.sketch.steps_per_bar
     ]
 
 
-def _arp(sketch, voice, bar, chord, melody):
-    low = sorted(_near(HOME_OF_CHORDS + 4, sketch.tonic, tone) for tone in chord)
+def _voicing(bar: _Bar, voice: str) -> list[int]:
+    """The pitches of the bar's chord on keys or guitar."""
+    kind = "power" if voice == "distorted guitar" else KNOWN_GENRES[bar.sketch.genre].chords
+    home = HOME_OF_POWER if kind == "power" else HOME_OF_CHORDS
+    chord = chord_on(bar.sketch, bar.form.chord(bar.section, bar.number), kind)
+    pitches = [_near(home, bar.sketch.tonic, tone) for tone in chord]
+    return [pitches[0], pitches[0] + 7, pitches[0] + 12] if kind == "power" and len(pitches) == 2 else pitches
+
+
+def _keys(bar: _Bar, voice: str) -> list[Event]:
+    rhythm = KEYS_OF_SIX if bar.sketch.metre == 6 else KEYS[bar.sketch.genre]
+    return [
+        Event("keys", voice, bar.at(step), bar.beats(length), midi, 0.9)
+        for step, length in rhythm
+        if step < bar.sketch.steps_per_bar
+        for midi in _voicing(bar, voice)
+    ]
+
+
+def _pad(bar: _Bar, voice: str) -> list[Event]:
+    beats = float(bar.sketch.beats_per_bar)
+    pitches = [_near(HOME_OF_CHORDS - 5, bar.sketch.tonic, tone) for tone in bar.chord]
+    return [Event("pad", voice, bar.at(0), 0.99 * beats, midi, 0.9) for midi in pitches]
+
+
+def _arp(bar: _Bar, voice: str) -> list[Event]:
+    low = sorted(_near(HOME_OF_CHORDS + 4, bar.sketch.tonic, tone) for tone in bar.chord)
     ladder = [*low, low[0] + 12, low[2], low[1]]
-    stride = 1 if sketch.bpm < 112 or sketch.genre == "chiptune" else 2
+    fast = bar.sketch.metre != 6 and (bar.sketch.bpm < 112 or bar.sketch.genre == "chiptune")
+    stride = 1 if fast else 2
     return [
-        Event("arp", voice, _at(sketch, bar, step), stride / 4, ladder[(step // stride) % len(ladder)], 0.9)
-        for step in range(0, _steps(sketch), stride)
+        Event("arp", voice, bar.at(step), bar.beats(stride), ladder[(step // stride) % len(ladder)], 0.9)
+        for step in range(0, bar.sketch.steps_per_bar, stride)
     ]
 
 
-def _melody(rng, sketch: Sketch) -> tuple[tuple[tuple[int, int], ...], ...]:
-    """Two bars of (step, rung of the pentatonic ladder): a question and an answer that ends at home."""
-    question, rung = [], int(rng.integers(0, 5))
-    for step in MOTIFS[rng.integers(len(MOTIFS))]:
-        question.append((step, rung))
-        rung = int(np.clip(rung + rng.choice([-2, -1, 1, 2]), 0, 8))
-    answer = [*question[:-1], (question[-1][0], int(rng.choice([0, 5])))]
-    return tuple(question), tuple(answer)
+def _line(bar: _Bar, name: str, home: int) -> list[tuple[float, float, int]]:
+    """(beat, beats, pitch) of a bar of a section's melody."""
+    notes = melody_of(bar.sketch, name)[(bar.number - bar.section.first_bar) % 4]
+    home = _near(home, bar.sketch.tonic, 0)
+    return [(bar.at(n.step), bar.beats(n.steps), home + on_chord(n, bar.chord)) for n in notes]
 
 
-def _lead(sketch, voice, bar, chord, melody):
-    ladder = PENTATONIC_MINOR if sketch.minor else PENTATONIC_MAJOR
-    home = _near(HOME_OF_LEAD - 4, sketch.tonic, 0)
-    line = [(step, rung) for step, rung in melody[bar % 2] if step < _steps(sketch)]
-    ends = [step for step, _ in line[1:]] + [_steps(sketch)]
+def _lead(bar: _Bar, voice: str) -> list[Event]:
+    name = bar.section.name if bar.section.name in ("verse", "chorus", "bridge") else "chorus"
+    begins = (bar.number - bar.section.first_bar) % 2 == 0 and KNOWN_VOICES[voice].slides
     return [
-        Event("lead", voice, _at(sketch, bar, step), min(end - step, 5) * 0.23, home + _rung(ladder, rung), 1.0)
-        for (step, rung), end in zip(line, ends)
+        Event("lead", voice, beat, beats, midi, FULL, SLIDE if begins and not n else 0.0)
+        for n, (beat, beats, midi) in enumerate(_line(bar, name, HOME_OF_LEAD))
     ]
 
 
-def _rung(ladder: tuple[int, ...], rung: int) -> int:
-    return ladder[rung % 5] + 12 * (rung // 5)
+def _backing(bar: _Bar, voice: str) -> list[Event]:
+    beats = float(bar.sketch.beats_per_bar)
+    pitches = sorted(_near(HOME_OF_CHORDS, bar.sketch.tonic, tone) for tone in bar.chord)
+    return [Event("backing", voice, bar.at(0), 0.96 * beats, midi, 0.9, syllable="/oo/") for midi in pitches]
+
+
+_PLAYERS = dict(
+    drums=_drums, percussion=_percussion, fx=_effects, bass=_bass, keys=_keys, pad=_pad, arp=_arp, lead=_lead
+) | dict(backing=_backing)
+
+
+def _sung(form: Form) -> list[Event]:
+    """The melody of every line of the lyrics, a syllable a note."""
+    events, voice = [], form.sketch.voices.get("vocals", "")
+    for line in lines_of(form):
+        notes = []
+        for number in range(line.first_bar, line.first_bar + line.bars):
+            chord = chord_on(form.sketch, form.chord(line.section, number))
+            notes += _line(_Bar(form, line.section, number, chord), line.section.name, HOME_OF_SINGER[voice])
+        level = LEVELS[line.section.name]
+        for n, ((beat, beats, midi), syllable) in enumerate(zip(notes, line.syllables)):
+            events.append(Event("vocals", voice, beat, beats, midi, level, 0.0 if n else -1.0, syllable))
+    return events
+
+
+def _final_chord(form: Form) -> list[Event]:
+    """Everybody who plays in the last section on the home chord, until the song ends."""
+    sketch, last = form.sketch, form.sections[-1]
+    bar = _Bar(form, last, last.after, chord_on(sketch, 0))
+    beats = form.ring_s / sketch.seconds_per_beat
+    playing = {role: v for role, v in sketch.voices.items() if form.plays(role, last.name)}
+    events = []
+    for role, voice in playing.items():
+        for midi in _final_pitches(bar, role, voice):
+            events.append(Event(role, voice, bar.at(0), beats, midi, 0.9))
+    if "drums" in playing:
+        lines = strokes_of(sketch.genre, KNOWN_GENRES[sketch.genre].kit, sketch.metre)
+        kick = next((line.split(":")[0] for line in lines if line.split(":")[0] in KICKS), "thump")
+        closing = (kick,) if sketch.genre in UNCRASHED else (kick, "crash")
+        events += [Event("drums", name, bar.at(0), 1.0, 0, FULL) for name in closing]
+    return events
+
+
+def _final_pitches(bar: _Bar, role: str, voice: str) -> list[int]:
+    tonic = bar.sketch.tonic
+    chord = [_near(HOME_OF_CHORDS, tonic, tone) for tone in bar.chord]
+    single = {"bass": HOME_OF_BASS, "lead": HOME_OF_LEAD, "percussion": 38}
+    if role in single and voice in KNOWN_VOICES:
+        return [_near(single[role], tonic, 0)]
+    if role == "keys" and voice == "distorted guitar":
+        return [_near(HOME_OF_POWER, tonic, tone) for tone in (0, 7)]
+    return chord if role in ("keys", "pad") else chord[:1] if role == "arp" else []

@@ -1,123 +1,39 @@
-"""The plan of a clip by the band, drawn from a seed, and the song that describes it: `Sketch` → `Song`.
+"""The plan of a song by the band, drawn from a seed, before a note is written.
 
 Instruments that a caption names are in the music, those that it forbids are not, and all others follow the genre.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from ..song import Song
-from .voices import ROLES, voices_of
+from .genres import GENRES, KNOWN_GENRES, MOODS, World
+from .instruments import FIRST_ROLES, ROLES, voices_of
 
 TONICS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 SLOWEST_BPM, FASTEST_BPM = 60, 180
+AT_HOME = 3  # times as likely is a genre at its own tempi; all tempi are equally likely all the same
+# Felt beats of a bar and sixteenths of a beat, by metre: 6/8 has two beats of three eighths.
+BEATS_OF_BAR, STEPS_OF_BEAT = {4: 4, 3: 3, 6: 2}, {4: 4, 3: 4, 6: 6}
 
-
-@dataclass(frozen=True)
-class Genre:
-    words: tuple[str, ...]
-    bpm: tuple[int, int]  # where it feels at home; one clip in four goes anywhere
-    roles: dict[str, float]  # how likely a role plays when the caption leaves it open
-    voices: dict[str, tuple[str, ...]]
-
-
-GENRES = {
-    "house": Genre(
-        ("electronic dance", "house", "dance", "edm"),
-        (112, 132),
-        dict(drums=1, bass=1, keys=0.5, pad=0.5, lead=0.4, arp=0.3),
-        dict(bass=("synth bass",), keys=("piano", "organ"), lead=("saw lead",)),
+WHOLE = World(tuple(GENRES), ROLES, ("plain", "tags", "sentence", "few words", "story"))
+FIRST_EDITION = World(
+    tuple(GENRES)[:10],
+    FIRST_ROLES,
+    ("plain",),
+    sung=False,
+    six_eight=False,
+    only_voices=frozenset(
+        ("synth bass", "sub bass", "electric bass", "warm pad", "strings", "piano", "electric piano", "organ")
+        + ("saw lead", "square lead", "flute", "bells", "pluck")
     ),
-    "techno": Genre(
-        ("techno", "minimal techno"),
-        (124, 144),
-        dict(drums=1, bass=1, keys=0.1, pad=0.4, lead=0.2, arp=0.7),
-        dict(bass=("synth bass",), pad=("warm pad",), lead=("square lead",)),
-    ),
-    "trance": Genre(
-        ("trance", "uplifting trance"),
-        (130, 150),
-        dict(drums=1, bass=1, keys=0.1, pad=0.8, lead=0.6, arp=0.8),
-        dict(bass=("synth bass",), pad=("strings",), lead=("saw lead",)),
-    ),
-    "synthwave": Genre(
-        ("synthwave", "retro synth pop", "eighties synth"),
-        (84, 118),
-        dict(drums=1, bass=1, keys=0.1, pad=0.8, lead=0.6, arp=0.6),
-        dict(bass=("synth bass",), pad=("warm pad",), lead=("saw lead", "square lead")),
-    ),
-    "hip hop": Genre(
-        ("hip hop", "trap", "rap beat"),
-        (70, 100),
-        dict(drums=1, bass=1, keys=0.6, pad=0.3, lead=0.4, arp=0.2),
-        dict(bass=("sub bass",), keys=("piano", "electric piano"), lead=("bells", "flute")),
-    ),
-    "lo-fi": Genre(
-        ("lo-fi", "lofi beat", "chillhop"),
-        (66, 92),
-        dict(drums=1, bass=0.9, keys=0.95, pad=0.3, lead=0.3, arp=0.1),
-        dict(bass=("sub bass", "electric bass"), keys=("electric piano",), lead=("flute", "bells")),
-    ),
-    "funk": Genre(
-        ("funk", "disco"),
-        (96, 122),
-        dict(drums=1, bass=1, keys=0.9, pad=0.3, lead=0.4, arp=0.1),
-        dict(bass=("electric bass",), keys=("organ", "electric piano"), lead=("square lead",)),
-    ),
-    "rock": Genre(
-        ("rock", "indie rock", "pop rock"),
-        (96, 150),
-        dict(drums=1, bass=1, keys=0.8, pad=0.2, lead=0.6, arp=0.1),
-        dict(bass=("electric bass",), keys=("organ", "piano"), lead=("saw lead",)),
-    ),
-    "ambient": Genre(
-        ("ambient", "atmospheric", "meditation music"),
-        (60, 90),
-        dict(drums=0.1, bass=0.4, keys=0.3, pad=1, lead=0.5, arp=0.4),
-        dict(bass=("sub bass",), keys=("electric piano",), lead=("flute", "bells")),
-    ),
-    "reggae": Genre(
-        ("reggae", "dub"),
-        (66, 96),
-        dict(drums=1, bass=1, keys=1, pad=0.2, lead=0.3, arp=0.1),
-        dict(bass=("electric bass", "sub bass"), keys=("organ",), lead=("flute", "square lead")),
-    ),
-}
-
-# Left out of pretraining, as styles for adapters; drawn only by name.
-UNHEARD = {
-    "chiptune": Genre(
-        ("chiptune", "8-bit", "video game music"),
-        (128, 168),
-        dict(drums=1, bass=1, keys=0.1, pad=0, lead=0.9, arp=0.9),
-        dict(bass=("triangle bass",), keys=("pulse chords",), lead=("pulse lead",), arp=("pulse arp",)),
-    ),
-}
-_KNOWN = GENRES | UNHEARD
-
-# mood: its words, how likely minor, brightness of the mix (dB a decade), how hard the band plays
-MOODS = {
-    "happy": (("happy", "upbeat", "uplifting", "cheerful"), 0.1, 1.0, 1.0),
-    "energetic": (("energetic", "driving", "powerful"), 0.5, 2.0, 1.15),
-    "sad": (("sad", "melancholic", "emotional"), 0.95, -2.0, 0.85),
-    "dark": (("dark", "moody", "mysterious"), 1.0, -3.0, 1.0),
-    "dreamy": (("dreamy", "ethereal", "spacey"), 0.5, -1.0, 0.85),
-    "calm": (("calm", "chill", "relaxed", "mellow"), 0.4, -2.0, 0.8),
-}
-ROLE_WORDS = {
-    "drums": ("drums", "beat", "percussion"),
-    "bass": ("bass", "bassline"),
-    "keys": ("chords", "keys"),
-    "pad": ("pad", "pads"),
-    "lead": ("lead", "melody", "lead melody"),
-    "arp": ("arpeggio", "arpeggios"),
-}
+)
+SHIPPED = FIRST_EDITION  # the world that the weights in acestep_core/tiny were trained on
 
 
 @dataclass(frozen=True)
 class Sketch:
-    """Everything that is decided before a note is written."""
+    """Everything that is decided before a note is written. `bpm` counts felt beats: dotted quarters in 6/8."""
 
     seed: int
     genre: str
@@ -125,30 +41,26 @@ class Sketch:
     bpm: int
     tonic: int  # 0 is C
     minor: bool
-    beats_per_bar: int
+    metre: int  # 4, 3 or 6: 4/4, 3/4 or 6/8
     voices: dict[str, str]  # role → voice; the drums' is "kit"
     seconds: float
 
     @classmethod
-    def draw(cls, seed: int, seconds: float = 30.0, genre: str | None = None) -> "Sketch":
-        """`genre`: of GENRES or UNHEARD; None: any of GENRES."""
+    def draw(cls, seed: int, seconds: float = 30.0, genre: str | None = None, world: World = WHOLE) -> "Sketch":
+        """`genre`: of GENRES or UNHEARD; None: any of the world's."""
         rng = np.random.default_rng([seed, 1])
-        drawn = str(rng.choice(list(GENRES)))
-        genre = genre or drawn
+        drawn = int(rng.integers(SLOWEST_BPM, FASTEST_BPM + 1))
+        genre, bpm = (genre, _tempo_of(rng, genre)) if genre else (_genre_at(rng, drawn, world), drawn)
         mood = str(rng.choice(list(MOODS)))
-        low, high = _KNOWN[genre].bpm if rng.random() < 0.75 else (SLOWEST_BPM, FASTEST_BPM)
-        voices = {role: _voice(rng, genre, role) for role in ROLES if rng.random() < _KNOWN[genre].roles[role]}
-        if not set(voices) - {"drums"}:
-            voices["pad"] = _voice(rng, genre, "pad")
         return cls(
             seed=seed,
             genre=genre,
             mood=mood,
-            bpm=int(rng.integers(low, high + 1)),
+            bpm=bpm,
             tonic=int(rng.integers(12)),
             minor=bool(rng.random() < MOODS[mood][1]),
-            beats_per_bar=3 if rng.random() < 0.08 else 4,
-            voices=voices,
+            metre=_metre(rng, genre, world),
+            voices=_members(rng, genre, world),
             seconds=seconds,
         )
 
@@ -160,59 +72,60 @@ class Sketch:
     def seconds_per_beat(self) -> float:
         return 60.0 / self.bpm
 
+    @property
+    def beats_per_bar(self) -> int:
+        return BEATS_OF_BAR[self.metre]
 
-def _voice(rng, genre: str, role: str) -> str:
-    if role == "drums":
-        return "kit"
-    return str(rng.choice(_KNOWN[genre].voices.get(role, voices_of(role))))
+    @property
+    def steps_per_beat(self) -> int:
+        return STEPS_OF_BEAT[self.metre]
 
+    @property
+    def steps_per_bar(self) -> int:
+        return self.beats_per_bar * self.steps_per_beat
 
-def _and(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
+    @property
+    def seconds_per_bar(self) -> float:
+        return self.beats_per_bar * self.seconds_per_beat
 
-
-def caption(sketch: Sketch, variant: int = 0) -> tuple[str, frozenset[str], frozenset[str]]:
-    """A sentence for the sketch, the roles that it names and the roles that it forbids."""
-    rng = np.random.default_rng([sketch.seed, 2, variant])
-    mood = str(rng.choice(MOODS[sketch.mood][0]))
-    genre = str(rng.choice(_KNOWN[sketch.genre].words))
-    named = [role for role in sketch.voices if rng.random() < 0.8]
-    absent = [role for role in ROLES if role not in sketch.voices]
-    forbidden = [role for role in absent if rng.random() < (0.7 if role == "drums" else 0.35)][:2]
-    head = f"{mood} {genre}" if rng.random() < 0.7 else f"{genre}, {mood}"
-    text = (
-        head + (" with " if rng.random() < 0.6 else ", ") + _and([_words(rng, sketch, r) for r in named] or ["music"])
-    )
-    for role in forbidden:
-        text += f", {rng.choice(['no', 'without'])} {rng.choice(ROLE_WORDS[role])}"
-    if rng.random() < 0.15:
-        text += f", {sketch.bpm} bpm"
-    if rng.random() < 0.15:
-        text += f", in {sketch.key}"
-    if rng.random() < 0.5:
-        text = text[0].upper() + text[1:]
-    return text, frozenset(named), frozenset(forbidden)
+    @property
+    def sung(self) -> bool:
+        return "vocals" in self.voices
 
 
-def _words(rng, sketch: Sketch, role: str) -> str:
-    voice = sketch.voices[role]
-    if role in ("drums", "arp") or rng.random() < 0.25:
-        return str(rng.choice(ROLE_WORDS[role]))
-    return voice
+def _genre_at(rng, bpm: int, world: World) -> str:
+    homes = [GENRES[name].bpm for name in world.genres]
+    weights = np.array([AT_HOME if low <= bpm <= high else 1 for low, high in homes], float)
+    return str(rng.choice(world.genres, p=weights / weights.sum()))
 
 
-def song_of(sketch: Sketch, variant: int = 0, complete: bool = False) -> Song:
-    """The request that the sketch answers. Metadata is left open one time in eight, unless `complete`."""
-    rng = np.random.default_rng([sketch.seed, 3, variant])
-    text, _, _ = caption(sketch, variant)
-    song = Song(
-        caption=text,
-        bpm=sketch.bpm,
-        key=sketch.key,
-        time_signature=str(sketch.beats_per_bar),
-        seconds=max(10.0, sketch.seconds),
-    )
-    if complete:
-        return song
-    hidden = {name: None for name in ("bpm", "key", "time_signature") if rng.random() < 0.12}
-    return replace(song, **hidden)
+def _tempo_of(rng, genre: str) -> int:
+    low, high = KNOWN_GENRES[genre].bpm if rng.random() < 0.75 else (SLOWEST_BPM, FASTEST_BPM)
+    return int(rng.integers(low, high + 1))
+
+
+def _metre(rng, genre: str, world: World) -> int:
+    chance, known = rng.random(), KNOWN_GENRES[genre].metres
+    three = known.get(3, 0)
+    if chance < three:
+        return 3
+    return 6 if world.six_eight and chance < three + known.get(6, 0) else 4
+
+
+def _members(rng, genre: str, world: World) -> dict[str, str]:
+    """Who plays what. At least one part has a pitch, and drums alone are nobody's song."""
+    about = KNOWN_GENRES[genre]
+    likely = about.roles | {"vocals": about.sung if world.sung else 0.0}
+    chances = {role: rng.random() for role in ROLES}
+    voices = {r: _voice(rng, genre, r, world) for r in ROLES if chances[r] < likely.get(r, 0) and r in world.roles}
+    if "vocals" not in voices:
+        voices.pop("backing", None)
+    if not set(voices) & {"bass", "keys", "pad", "lead", "arp"}:
+        voices["pad"] = _voice(rng, genre, "pad", world)
+    return voices
+
+
+def _voice(rng, genre: str, role: str, world: World) -> str:
+    known = KNOWN_GENRES[genre].voices.get(role, voices_of(role))
+    heard = [name for name in known if world.only_voices is None or name in world.only_voices]
+    return str(rng.choice(heard or known))

@@ -9,7 +9,12 @@ from pathlib import Path
 
 from ..errors import UserError
 
+_ONLY_ASKED = ("songs",)  # a phase that runs where --only names it
 _PHASES = ("vocoder", "text", "latents", "l", "m", "s", "decoder", "export")
+_ONLY = "repeatable; default: all but songs, which plays whole songs with stems into the work folder"
+_SOUNDFONT = (
+    "play half of the clips with sampled instruments; FILE: .sf2 or .sf3 (default: looked for where Debian has it)"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
@@ -22,7 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
     parser.add_argument("--out", metavar="FOLDER", default="tiny-training/tiny", help="where the family is written")
     parser.add_argument("--warm", metavar="FOLDER", help="begin from the weights of a family in this folder, once")
     parser.add_argument("--device", metavar="NAME", default="cpu", help="cpu (default) or cuda")
-    parser.add_argument("--only", metavar="PHASE", action="append", choices=_PHASES, help="repeatable; default: all")
+    parser.add_argument("--only", metavar="PHASE", action="append", choices=(*_ONLY_ASKED, *_PHASES), help=_ONLY)
+    parser.add_argument("--soundfont", metavar="FILE", nargs="?", const="auto", help=_SOUNDFONT)
+    parser.add_argument("--songs", type=int, metavar="N", default=2_000, help="of the phase songs (default 2000)")
+    parser.add_argument("--disk", type=float, metavar="GB", default=20.0, help="that songs may take (default 20)")
     parser.add_argument("--steps", metavar="PHASE=N", action="append", default=[], help="steps of a phase; repeatable")
     parser.add_argument("--threads", type=int, metavar="N", help="of the CPU (default: all)")
     parser.add_argument("--fused", action="store_true", help="fuse the vocoder's activations; needs a C++ compiler")
@@ -33,15 +41,24 @@ def run(arguments: argparse.Namespace, console):
     steps = dict(_steps(text) for text in arguments.steps)
     if arguments.threads is not None and arguments.threads < 1:
         raise UserError(f"--threads: got {arguments.threads}, expected at least 1")
+    for name in ("songs", "disk"):
+        if not getattr(arguments, name) > 0:
+            raise UserError(f"--{name}: got {getattr(arguments, name):g}, expected more than 0")
     import torch
 
+    from ..band.soundfont import find_soundfont, open_soundfont
     from ..nn.dtypes import pick_device
     from ..tiny_recipe.recipe import Recipe
+    from ..tiny_recipe.songs import Order
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     device = str(pick_device(arguments.device))
-    recipe = Recipe(Path(arguments.work), Path(arguments.out), device, arguments.fused, steps)
+    font = find_soundfont(arguments.soundfont) if arguments.soundfont else None
+    if font:
+        open_soundfont(font)  # a mistake is named before anything is played
+    order = Order(arguments.songs, workers=arguments.threads, most_bytes=arguments.disk * 1e9)
+    recipe = Recipe(Path(arguments.work), Path(arguments.out), device, arguments.fused, steps, font, order)
     if arguments.warm:
         from ..tiny_recipe.warm_start import warm_start
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from ..audio.waveform import Waveform
-from ..band.voices import RATE_HZ
+from ..band.strokes import RATE_HZ
 from ..flow.stages import noise
 from ..generation.cascade import TEXT, VOCODER, Cascade
 from ..lora.adapter import read_adapter

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from ..audio.waveform import Waveform
-from ..band import Sketch, play, song_of
-from ..band.sketch import caption
+from ..band import SHIPPED, Sketch, play, song_of
+from ..band.caption import caption
 from ..flow.stages import noise
 from ..generation.cascade import TEXT, VOCODER, Cascade
 from ..models.condition import encode_condition
@@ -57,9 +57,10 @@ def evaluate(models, songs: int, seconds: float, wanted, settings: dict, console
 
 
 def truth(seed: int, seconds: float, genre: str | None = None) -> Truth:
-    sketch = Sketch.draw(seed, seconds, genre)
-    _, named, forbidden = caption(sketch)
-    return Truth(sketch, song_of(sketch, complete=True), named, forbidden, torch.from_numpy(play(sketch)))
+    sketch = Sketch.draw(seed, seconds, genre, SHIPPED)
+    _, named, forbidden = caption(sketch, world=SHIPPED)
+    song = song_of(sketch, complete=True, world=SHIPPED)
+    return Truth(sketch, song, named, forbidden, torch.from_numpy(play(sketch)))
 
 
 def make(cascade: Cascade, asked: Truth, seed: int, **settings) -> torch.Tensor:

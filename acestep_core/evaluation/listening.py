@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from ..audio.beat_and_key import PROFILES
 from ..audio.spectrogram import mel_bank, power
-from ..band.voices import ROLES
+from ..band.instruments import FIRST_ROLES as ROLES
 from ..tiny_recipe.spectral import decibels
 
 RATE_HZ = 48_000

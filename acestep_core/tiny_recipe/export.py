@@ -10,6 +10,7 @@ from ..json_text import read_json_object
 from ..system.files import write_whole
 from . import channels_last, flow, language, vocoder
 from .checkpointing import finished_state, load_state
+from .words import new_tokenizer
 
 SILENCE_SECONDS = 4.0
 SCALE_CLIPS = 24
@@ -71,7 +72,7 @@ def export(work: Path, target: Path) -> int:
     silence = silence_of(vae, scale)
     fold_scale(vae, scale)
     save_vae(target / "vae", vae, dtype=torch.float16)
-    tokenizer = language.new_tokenizer()
+    tokenizer = new_tokenizer()
     encoder = language.new_encoder(len(tokenizer))
     trained = finished_state(work / "text.pt", "text")["trained"]
     encoder.load_state_dict({k[2:]: v for k, v in trained.items() if k[:2] == "0."})

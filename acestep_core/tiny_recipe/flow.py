@@ -18,7 +18,7 @@ from ..models.condition import encode_timbre
 from ..system.torchaudio_import import settle_torchaudio
 from .attention_backward import LeanForward
 from .checkpointing import load_state, save_state, warm_then_cool
-from .latents import Library
+from .latents import WORLD, Library
 from .vocoder import CONFIG as VOCODER
 from .vocoder import SAMPLES_PER_FRAME
 
@@ -212,7 +212,7 @@ class Trainer:
 
     def _start(self, rng, seed: int, frames: int) -> int:
         """First frame of a crop: that of the song, or of a round of its four chords."""
-        sketch = Sketch.draw(seed)
+        sketch = Sketch.draw(seed, world=WORLD)
         round_frames = 4 * sketch.beats_per_bar * sketch.seconds_per_beat * FRAMES_PER_SECOND
         rounds = int((self.library.latents[seed].shape[1] - frames) // round_frames)
         return round(rng.integers(0, rounds + 1) * round_frames) if rounds > 0 and rng.random() < 0.5 else 0

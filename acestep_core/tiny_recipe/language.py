@@ -1,10 +1,10 @@
-"""The tiny text encoder: a word-level tokenizer and a small Qwen3, pretrained to predict a caption's attributes.
+"""The tiny text encoder: a small Qwen3 on the tokens of `words.py`, pretrained to predict a caption's attributes.
 
 Prompts → ids → hidden states [1, L, 128]. The last state has read the whole prompt; linear heads predict from it
 genre, mood, key, tempo, metre and the part of each role of the band. The heads are then discarded.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,53 +12,21 @@ import torch
 import torch.nn.functional as F
 
 from ..band import Sketch, song_of
-from ..band.sketch import FASTEST_BPM, GENRES, MOODS, SLOWEST_BPM, caption
-from ..band.voices import ROLES, VOICES
-from ..prompt import lyrics_prompt, text_prompt
+from ..band.caption import METRES as METRE_WORDS
+from ..band.caption import caption
+from ..band.genres import GENRES, MOODS
+from ..band.instruments import ROLES, VOICES
+from ..band.sketch import FASTEST_BPM, SLOWEST_BPM
+from ..prompt import text_prompt
 from ..system.torchaudio_import import settle_torchaudio
 from .checkpointing import load_state, save_state, warm_then_cool
+from .words import new_tokenizer
 
 settle_torchaudio()
 
-WORD = r"[a-z]+#?|\d+|\||[^\s\w]|\n"
-END = "<|endoftext|>"
 HIDDEN = 128
 STEPS, BATCH, LEARNING_RATE = 350, 48, 1.5e-3
-# Words of users for the band's genres and instruments, beside those of its own captions.
-FURTHER_WORDS = """a an and the of for in at on with to song music track tune piece instrumental loop electronic synth
-synths guitar drum kit rhythm groove groovy fast slow tempo bright warm deep soft heavy loud quiet simple major minor
-sharp flat verse chorus bridge intro outro instrumental vocal vocals male female voice en de fr es ja zh unknown la oh
-yeah"""
-
-
-def words_of_the_band(samples: int = 4_000) -> list[str]:
-    """Every word that the band's prompts can hold, most frequent first."""
-    from tokenizers import Regex, normalizers, pre_tokenizers
-
-    split = pre_tokenizers.Split(Regex(WORD), behavior="removed", invert=True)
-    lower = normalizers.Lowercase()
-    counts: dict[str, int] = {}
-    for seed in range(samples):
-        song = song_of(Sketch.draw(seed), complete=True)
-        for text in (text_prompt(song), lyrics_prompt(song)):
-            for word, _ in split.pre_tokenize_str(lower.normalize_str(text.replace(END, ""))):
-                counts[word] = counts.get(word, 0) + 1
-    flats = [f"{letter}b" for letter in "abcdefg"]
-    numbers = [str(n) for n in range(601)]
-    ordered = sorted(counts, key=lambda word: (-counts[word], word))
-    return list(dict.fromkeys([*ordered, *FURTHER_WORDS.split(), *flats, *numbers]))
-
-
-def new_tokenizer():
-    """A PreTrainedTokenizerFast that lower-cases and keeps line ends; words it does not know are <unk>."""
-    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    vocabulary = {word: i for i, word in enumerate(["<unk>", END, *words_of_the_band()])}
-    core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    core.normalizer = normalizers.Lowercase()
-    core.pre_tokenizer = pre_tokenizers.Split(Regex(WORD), behavior="removed", invert=True)
-    return PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>", pad_token=END, eos_token=END)
+TYPO_SHARE = 0.25  # of the prompts have a misspelt word, so that letters are trained as well
 
 
 def new_encoder(vocabulary_size: int):
@@ -81,6 +49,9 @@ def new_encoder(vocabulary_size: int):
     )
 
 
+METRES = (4, 3, 6)
+
+
 @dataclass(frozen=True)
 class Question:
     """A linear head on the last hidden state: its name and how many answers it has."""
@@ -95,10 +66,10 @@ class Question:
 
 QUESTIONS = (
     Question("genre", len(GENRES)),
-    Question("mood", len(MOODS)),
-    Question("tonic", 13),  # the thirteenth: left open
+    Question("mood", len(MOODS) + 1),  # the last answer: left open
+    Question("tonic", 13),
     Question("minor", 3),
-    Question("metre", 3),
+    Question("metre", len(METRES) + 1),
     Question("bpm", FASTEST_BPM - SLOWEST_BPM + 2),
     *(Question(role, 3) for role in ROLES),  # open, named, forbidden
     *(Question(voice, 2) for voice in VOICES),
@@ -119,22 +90,34 @@ def request(seed: int, variant: int):
     sketch = Sketch.draw(seed, float(rng.integers(10, 601)))
     song = song_of(sketch, variant)
     text, named, forbidden = caption(sketch, variant)
-    prompt = text_prompt(song)
+    prompt = text_prompt(replace(song, caption=misspelt(rng, song.caption)))
     if rng.random() < 0.33:
         for sharp, flat in (("C#", "Db"), ("D#", "Eb"), ("F#", "Gb"), ("G#", "Ab"), ("A#", "Bb")):
             prompt = prompt.replace(f" {sharp} m", f" {flat} m")
-    key_told, bpm_told = song.key or f"in {sketch.key}" in text, song.bpm or f"{sketch.bpm} bpm" in text
+    said = text.lower()
+    key_told, bpm_told = song.key or sketch.key.lower() in said, song.bpm or f"{sketch.bpm} bpm" in said
+    metre_told = song.time_signature or any(words in said for words in METRE_WORDS[sketch.metre])
+    mood_told = any(word in said for word in MOODS[sketch.mood][0])
     answers = {
         "genre": list(GENRES).index(sketch.genre),
-        "mood": list(MOODS).index(sketch.mood),
+        "mood": list(MOODS).index(sketch.mood) if mood_told else len(MOODS),
         "tonic": sketch.tonic if key_told else 12,
         "minor": int(sketch.minor) if key_told else 2,
-        "metre": sketch.beats_per_bar - 3 if song.time_signature else 2,
+        "metre": METRES.index(sketch.metre) if metre_told else len(METRES),
         "bpm": sketch.bpm - SLOWEST_BPM if bpm_told else FASTEST_BPM - SLOWEST_BPM + 1,
         **{role: 1 if role in named else 2 if role in forbidden else 0 for role in ROLES},
         **{voice: int(voice in sketch.voices.values() and voice in text) for voice in VOICES},
     }
     return prompt, answers, tempo_code(sketch.bpm) if bpm_told else np.zeros(2 * TEMPO_WAVES, np.float32)
+
+
+def misspelt(rng, text: str) -> str:
+    """The text with two neighbouring letters of a word exchanged, or one left out, in a share of all cases."""
+    places = [i for i in range(1, len(text) - 1) if text[i - 1 : i + 2].isalpha()]
+    if not places or rng.random() >= TYPO_SHARE:
+        return text
+    at = places[rng.integers(len(places))]
+    return text[:at] + (text[at + 1] + text[at] if rng.random() < 0.5 else text[at + 1]) + text[at + 2 :]
 
 
 class Trainer:

@@ -4,13 +4,13 @@ Text is kept by its length in tokens: a batch only holds prompts of one length, 
 and nothing that is generated will ever have any.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ..band import Sketch, pitch_classes, song_of
+from ..band import WHOLE, Sketch, pitch_classes, song_of
 from ..errors import UserError
 from ..prompt import lyrics_prompt, text_prompt
 from ..system.files import whole_file
@@ -19,22 +19,30 @@ from . import channels_last, clips
 # (first seed, number of clips, seconds): most are short, some long, so that long songs are no surprise.
 SETS = ((100_000, 1_500, 16.0), (200_000, 80, 32.0))
 VARIANTS = 4  # captions of one clip
+# One text of lyrics serves all clips, and a batch has prompts of one length, of which one style of captions has enough.
+WORLD = replace(WHOLE, sung=False, captions=("plain",))
 
 
-def encode_clips(vae, scale: float, folder: Path, workers: int = 2):
+def encode_clips(vae, scale: float, folder: Path, workers: int = 2, font: Path | None = None):
     """Yields the number of clips encoded so far; resumable, since every clip is a file of its own."""
     (folder / "latents").mkdir(parents=True, exist_ok=True)
     done = 0
     for first, count, seconds in SETS:
         missing = [seed for seed in range(first, first + count) if not latent_path(folder, seed).exists()]
         done += count - len(missing)
-        for seed, path in zip(missing, clips.play_each(folder / "clips", missing, seconds, workers)):
+        for seed, path in zip(
+            missing, clips.play_each(folder / "clips", missing, seconds, workers, clips.Player(WORLD, font))
+        ):
             _encode_one(vae, scale, path, latent_path(folder, seed))
             path.unlink()
             done += 1
             yield done
         if not missing:
             yield done
+
+
+def seconds_of(seed: int) -> float:
+    return next(length for first, count, length in SETS if first <= seed < first + count)
 
 
 def latent_path(folder: Path, seed: int) -> Path:
@@ -68,8 +76,7 @@ class Library:
         prompts: dict[int, list] = {}
         for seed in seeds:
             for variant in range(VARIANTS):
-                rng = np.random.default_rng([seed, 6, variant])
-                song = song_of(Sketch.draw(seed, float(rng.integers(10, 601))), variant)
+                song = song_of(Sketch.draw(seed, seconds_of(seed), world=WORLD), variant, world=WORLD)
                 ids = torch.tensor(tokenizer(text_prompt(song)).input_ids)
                 prompts.setdefault(len(ids), []).append((seed, ids))
                 lyrics = torch.tensor(tokenizer(lyrics_prompt(song)).input_ids)
@@ -78,8 +85,8 @@ class Library:
     def notes(self, seed: int) -> torch.Tensor:
         """Which notes sound in a clip, [24, T], one column a frame of its latents."""
         if seed not in self._notes:
-            seconds = next(length for first, count, length in SETS if first <= seed < first + count)
-            sounding = pitch_classes(Sketch.draw(seed, seconds), self.latents[seed].shape[1] / seconds)
+            sketch = Sketch.draw(seed, seconds_of(seed), world=WORLD)
+            sounding = pitch_classes(sketch, self.latents[seed].shape[1] / sketch.seconds)
             self._notes[seed] = torch.from_numpy(sounding.astype(np.uint8))
         return self._notes[seed]
 

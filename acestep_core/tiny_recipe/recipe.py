@@ -6,8 +6,9 @@ from pathlib import Path
 
 from ..console import Clock, Console
 from ..training.interrupt import deferred_interrupt
-from . import channels_last, export, flow, language, latents, vocoder
+from . import channels_last, export, flow, language, latents, songs, vocoder
 from .checkpointing import finished_state
+from .words import new_tokenizer
 
 STEPS = {"vocoder": vocoder.STEPS, "text": language.STEPS, "decoder": vocoder.DECODER_STEPS}
 STEPS |= {name: slot.steps for name, slot in flow.SLOTS.items()}
@@ -23,6 +24,8 @@ class Recipe:
     device: str = "cpu"
     fused: bool = False  # torch.compile for the vocoder's activations
     steps: dict[str, int] | None = None
+    font: Path | None = None  # the soundfont that plays half of the clips
+    order: songs.Order = songs.Order()
 
     def steps_of(self, phase: str) -> int:
         return (self.steps or {}).get(phase, STEPS.get(phase, 1))
@@ -49,8 +52,11 @@ class Recipe:
             vae = export.load_vocoder(self.work)
             scale = export.latent_scale(vae, self.work)
             total = sum(count for _, count, _ in latents.SETS)
-            for done in latents.encode_clips(vae.to(self.device), scale, self.work):
+            for done in latents.encode_clips(vae.to(self.device), scale, self.work, font=self.font):
                 yield done, total, f"scale {scale:.3f}"
+        elif phase == "songs":
+            for done, song in enumerate(songs.make(self.work / "songs", self.order, self.font), start=1):
+                yield done, self.order.count, f"{song.seconds:.0f} s of {song.genre}"
         elif phase == "export":
             size = export.export(self.work, self.target)
             yield 1, 1, f"{size / 1e6:.1f} MB in {self.target}"
@@ -58,13 +64,13 @@ class Recipe:
             yield from self._stage(phase)
 
     def _vocoder(self, phase: str):
-        trainer = vocoder.Trainer(self.work, self.steps_of(phase), phase == "decoder", self.device)
+        trainer = vocoder.Trainer(self.work, self.steps_of(phase), phase == "decoder", self.device, self.font)
         for step, parts, seconds in _saved_at_the_end(trainer):
             text = "  ".join(f"{name} {value:.4f}" for name, value in parts.items())
             yield step, trainer.steps, f"{text}  {seconds:.2f} s/step"
 
     def _stage(self, phase: str):
-        tokenizer = language.new_tokenizer()
+        tokenizer = new_tokenizer()
         finished_state(self.work / "text.pt", "text")
         encoder = language.Trainer(self.work, 0).model.requires_grad_(False).eval()
         vae = export.load_vocoder(self.work)

@@ -53,7 +53,7 @@ def new_pitch_head():
 class Trainer:
     """One phase of the training; `state.pt` in `folder` holds everything needed to go on."""
 
-    def __init__(self, folder: Path, steps: int, decoder_only: bool, device: str = "cpu"):
+    def __init__(self, folder: Path, steps: int, decoder_only: bool, device: str = "cpu", font: Path | None = None):
         self.folder, self.steps, self.decoder_only, self.device = folder, steps, decoder_only, torch.device(device)
         self.vae = new_vocoder().to(device)
         self.pitch_head = new_pitch_head().to(device)
@@ -64,7 +64,8 @@ class Trainer:
         self.optimiser = torch.optim.AdamW(trained, lr=LEARNING_RATE, betas=(0.8, 0.98), weight_decay=1e-3)
         self.step = 0
         self._resume()
-        self.clips = [clips.load(path) for path in clips.play_each(folder / "clips", range(CLIPS), CLIP_SECONDS)]
+        played = clips.play_each(folder / "clips", range(CLIPS), CLIP_SECONDS, player=clips.Player(font=font))
+        self.clips = [clips.load(path) for path in played]
 
     @property
     def state_path(self) -> Path:

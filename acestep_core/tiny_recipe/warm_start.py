@@ -19,13 +19,15 @@ def warm_start(work: Path, family: Path) -> None:
         raise UserError(
             f"--warm: {work} already holds a training; leave --warm out to go on with it, or name another --work"
         )
+    text, known = language.Trainer(work, 0), load_text_encoder(family / "text_encoder")
+    if known.tokenizer.get_vocab() != text.tokenizer.get_vocab():
+        raise UserError(f"--warm: {family} has another vocabulary than families that are trained now; leave --warm out")
     vae = vocoder.new_vocoder()
     vae.load_state_dict(_wide(load_vae(family / "vae")))
     head = vocoder.new_pitch_head().state_dict()
     save_state(work / "vocoder.pt", vae=vae.state_dict(), pitch_head=head, optimiser=None, step=vocoder.STEPS)
     write_whole(work / "scale.json", json.dumps({"scale": 1.0}).encode())  # folded into the exported layers
-    text = language.Trainer(work, 0)
-    text.model.load_state_dict(_wide(load_text_encoder(family / "text_encoder").model))
+    text.model.load_state_dict(_wide(known.model))
     text.step = language.STEPS
     text.save()
     for slot in flow.SLOTS.values():

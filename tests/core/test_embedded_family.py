@@ -58,7 +58,7 @@ def told_ears(truths, monkeypatch):
 
     def instruments(wave):
         known = asked(wave)
-        return {role: known is not None and role in known.sketch.voices for role in voices.ROLES}
+        return {role: known is not None and role in known.sketch.voices for role in voices.FIRST_ROLES}
 
     monkeypatch.setattr(listen, "tempo_bpm", lambda wave: asked(wave).sketch.bpm if asked(wave) else 1.0)
     monkeypatch.setattr(listen, "instruments", instruments)

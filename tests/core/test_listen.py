@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from acestep_pack.acestep_core.band import Sketch, play
-from acestep_pack.acestep_core.band.voices import ROLES
+from acestep_pack.acestep_core.band.instruments import FIRST_ROLES as ROLES
 from acestep_pack.acestep_core.evaluation import listening as listen
 
 RATE_HZ = 48_000
@@ -67,7 +67,7 @@ def test_noise_does_not_hide_a_key():
 def test_the_bands_keys_are_found():
     for tonic, minor in ((0, False), (9, True), (5, True)):
         voices = {"drums": "kit", "bass": "sub bass", "keys": "organ"}
-        clip = Sketch(3, "house", "happy", 180, tonic, minor, 4, voices, 5.3)  # a round of four chords
+        clip = Sketch(3, "house", "happy", 180, tonic, minor, 4, voices, 12.0)
         assert listen.same_or_relative(*listen.key(torch.from_numpy(play(clip))), tonic, minor)
 
 

@@ -19,7 +19,17 @@ from acestep_pack.acestep_core.generation.cascade import TEXT, VOCODER, Cascade
 from acestep_pack.acestep_core.prompt import lyrics_prompt, text_prompt
 from acestep_pack.acestep_core.song import Song
 from acestep_pack.acestep_core.spec import LatentSpec
-from acestep_pack.acestep_core.tiny_recipe import checkpointing, clips, export, flow, language, latents, recipe, vocoder
+from acestep_pack.acestep_core.tiny_recipe import (
+    checkpointing,
+    clips,
+    export,
+    flow,
+    language,
+    latents,
+    recipe,
+    vocoder,
+    words,
+)
 from acestep_pack.acestep_core.tiny_recipe import warm_start as warm
 from safetensors.torch import load_file
 
@@ -31,7 +41,7 @@ PHASES = ("vocoder", "text", "latents", "l", "m", "s", "decoder", "export")
 @pytest.fixture(autouse=True, scope="module")
 def miniature():
     """The whole recipe at the smallest size that is still the recipe."""
-    words, listener = language.words_of_the_band, flow._encoder(32, 48, 1)
+    known, listener = words.words_of_the_band, flow._encoder(32, 48, 1)
     slots = {
         "l": flow.Slot("l", "xl", (0.75, 1.0), flow._geometry(48, 64, 2, 2, 1, 16, 32), listener, 2),
         "m": flow.Slot("m", "2b", (0.4, 0.85), flow._geometry(32, 48, 2, 1, 1, 16), listener, 2),
@@ -39,7 +49,8 @@ def miniature():
     }
     numbers = {
         vocoder: dict(CLIPS=2, CLIP_SECONDS=0.5, BATCH=2, CROP_FRAMES=20, SAVE_EVERY_STEPS=2),
-        language: dict(BATCH=4, words_of_the_band=lambda: words(60)),
+        language: dict(BATCH=4),
+        words: dict(words_of_the_band=lambda: known(60)),
         latents: dict(SETS=((100_000, 2, 1.0), (200_000, 1, 1.5)), VARIANTS=16),
         flow: dict(CROPS=((0.5, 4, 0.5), (1.2, 4, 0.5)), TIMBRE_FRAMES=60, SAVE_EVERY_STEPS=2, SLOTS=slots),
         export: dict(SILENCE_SECONDS=0.5),
@@ -222,20 +233,43 @@ def test_a_library_without_enough_says_so(tmp_path):
 
 
 def test_the_tokenizer_knows_the_bands_words():
-    tokenizer = language.new_tokenizer()
-    for seed in range(20):
-        song = song_of(Sketch.draw(seed), complete=True)
-        assert tokenizer.unk_token_id not in tokenizer(text_prompt(song)).input_ids
-        assert tokenizer.unk_token_id not in tokenizer(lyrics_prompt(song)).input_ids
+    tokenizer = words.new_tokenizer()
     said = tokenizer.convert_ids_to_tokens(tokenizer("Fast DRUMS, F# minor:599\n").input_ids)
-    assert said == ["fast", "drums", ",", "f#", "minor", ":", "599", "\n"]
-    assert tokenizer("Zyzzyva").input_ids == [tokenizer.unk_token_id]
+    assert [token.removeprefix(words.MARK) for token in said] == ["fast", "drums", ",", "f#", "minor", ":", "599", "\n"]
+    for seed in range(20):
+        song = song_of(Sketch.draw(seed, 60.0), complete=True)
+        for text in (text_prompt(song), lyrics_prompt(song)):
+            said = tokenizer.convert_ids_to_tokens(tokenizer(text).input_ids)
+            assert all(token.startswith((words.MARK, "<")) for token in said if token != "\n"), said
+
+
+@pytest.mark.parametrize(
+    "text", ["zyzzyva", "Crème brûlée", "дождь", "雨の歌 🎷", "dubstep", "a\x00b", "1234567", "a_"]
+)
+def test_no_word_is_unknown_and_none_is_taken_for_another(text):
+    tokenizer = words.new_tokenizer()
+    ids = tokenizer(text).input_ids
+    assert ids and tokenizer.unk_token_id not in ids
+    assert ids != tokenizer(text[::-1]).input_ids and tokenizer(text.upper()).input_ids == ids
+
+
+def test_words_that_look_alike_share_pieces():
+    tokenizer = words.new_tokenizer()
+    one, other = (set(tokenizer(text).input_ids) for text in ("xylophonist", "xylophones"))
+    assert len(one & other) > 4
+
+
+def test_misspelt_captions_are_near_the_captions():
+    text = "calm lo-fi with piano"
+    made = [language.misspelt(np.random.default_rng(seed), text) for seed in range(200)]
+    assert 0.15 < np.mean([one != text for one in made]) < 0.35
+    assert all(len(text) - 1 <= len(one) <= len(text) for one in made)
 
 
 def test_a_request_and_its_answers_agree():
     for seed in range(40):
         prompt, answers, code = language.request(seed, 0)
-        assert (answers["tonic"] == 12) == (answers["minor"] == 2)
+        assert (answers["tonic"] == 12) == (answers["minor"] == 2) and answers["metre"] < 4
         assert (answers["bpm"] == 121) == (not code.any())
         assert set(answers) == {question.name for question in language.QUESTIONS}
         assert all(0 <= answers[question.name] < question.answers for question in language.QUESTIONS)
@@ -285,7 +319,7 @@ def test_the_family_holds_what_was_learnt_in_half_precision(trained):
     network = cascade.pool[cascade.stages[0]].transformer
     for name, value in network.state_dict().items():
         close(value, average[f"transformer.{name}"], 1e-3)
-    assert cascade.pool[TEXT].tokenizer("happy house").input_ids == language.new_tokenizer()("happy house").input_ids
+    assert cascade.pool[TEXT].tokenizer("happy house").input_ids == words.new_tokenizer()("happy house").input_ids
     vae, scale = export.load_vocoder(work), export.latent_scale(export.load_vocoder(work), work)
     wave = torch.from_numpy(clips.load(work / "clips" / "0_0.5s.npy") / np.float32(32_767))[None]
     close(cascade.pool[VOCODER].encode(Waveform(wave, RATE_HZ)), scale * vae.encode(wave).latent_dist.mean, 0.02)

@@ -148,6 +148,7 @@ _ALL = (
     *(Subject(f"{kind}_tags", kind, f"mutant.{kind}", "shown", 23, TAGS) for kind in ("wav", "flac", "mp3")),
     *(Subject(f"{kind}_tags", kind, f"mutant.{kind}", "shown", 14, TAGS) for kind in ("ogg", "opus")),
     Subject("m4a_tags", "m4a", "mutant.m4a", "tags", 4, {"tag.latin1": 1}),
+    Subject("score", "score", "mutant.mid", "score", 20, BYTES),
     # clips and trainings
     Subject("clip_json", "clips", "clips/mutant.json", "clips", 23, JSON),
     Subject("clip_text", "clips", "clips/mutant.txt", "clips", 14, {**TEXT, **BYTES}),

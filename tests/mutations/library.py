@@ -2,6 +2,7 @@
 
 from acestep_pack.acestep_core import AceStepError, Cascade, CheckpointError, Song, UserError, Waveform, audio
 from acestep_pack.acestep_core.audio.tags import read_tags, tagged
+from acestep_pack.acestep_core.band.midi import read_midi
 from acestep_pack.acestep_core.checkpoints.choices import Shelf
 from acestep_pack.acestep_core.checkpoints.layouts import vae_to_stable_audio
 from acestep_pack.acestep_core.checkpoints.load import load_stage_model, load_text_encoder, load_vocoder
@@ -52,6 +53,7 @@ __all__ = [
     "picture",
     "read_adapter",
     "read_dataset",
+    "read_midi",
     "read_tags",
     "save_adapter",
     "save_tiny_stage",

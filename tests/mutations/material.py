@@ -310,6 +310,17 @@ def songs(folder: Path, family: Path) -> None:
     (folder / "mutant.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
 
 
+def score(folder: Path, family: Path) -> None:
+    """A MIDI file of two tracks with a tempo, a program, notes with running status, and a drum."""
+    tune = b"\0\xff\x51\x03\x07\xa1\x20\0\xc0\x49\0\x90\x45\x64\x83\x60\x45\0"
+    tune += b"\0\x90\x48\x40\x83\x60\x80\x48\0\0\xff\x2f\0"
+    drums = b"\0\xff\x03\x05drums\0\x99\x24\x7f\x83\x60\x24\0\0\xff\x2f\0"
+    chunks = [b"MThd" + (6).to_bytes(4) + b"\0\x01\0\x02\x01\xe0"]
+    chunks += [b"MTrk" + len(track).to_bytes(4) + track for track in (tune, drums)]
+    folder.mkdir()
+    (folder / "mutant.mid").write_bytes(b"".join(chunks))
+
+
 def captions(folder: Path, family: Path) -> None:
     folder.mkdir()
     (folder / "mutant.txt").write_text(f"{json.dumps(SONG)}\n{json.dumps({'caption': 'slow blues'})}\n")
@@ -382,5 +393,5 @@ FOLDERS: tuple[Callable[[Path, Path], None], ...] = (
     *(original, sharded, pipeline, bundle, text, vae, split_stage, split_text, split_vae, all_in_one, models, known),
     *(peft, peft_lokr, comfyui, diffusers, dora, lokr, loha, kohya),
     *(_sound("wav", "16"), _sound("flac"), _sound("mp3"), _sound("ogg"), _sound("opus"), floats, m4a),
-    *(song, songs, captions, clips, _tabled("csv"), _tabled("tsv"), _tabled("jsonl"), trained, cached),
+    *(song, songs, score, captions, clips, _tabled("csv"), _tabled("tsv"), _tabled("jsonl"), trained, cached),
 )

@@ -15,6 +15,8 @@ from .library import STAGE, TEXT, VOCODER, AceStepError, Cascade, Song, UserErro
 from .messages import Notes, control_character, message_fault
 from .mutate_silence import RAN
 
+LONGEST_SONG_S = 600
+
 SECONDS = 10.0
 MEMORY_GB = 4.0
 
@@ -214,6 +216,13 @@ def captions(place: Place) -> None:
     ours.own_songs(str(place.mutant()), "tiny", SECONDS)
 
 
+def score(place: Place) -> None:
+    """The notes of a MIDI file that `play` plays."""
+    notes = ours.read_midi(place.mutant())
+    if not all(0 <= note.start_s <= LONGEST_SONG_S and 0 < note.seconds <= LONGEST_SONG_S for note in notes):
+        raise Wrong("a note lies outside the longest song")
+
+
 def shown(place: Place) -> None:
     """`show` of a file of sound, and its song made again."""
     file = place.mutant()
@@ -318,7 +327,7 @@ TARGETS: dict[str, Callable[[Place], None]] = {
     function.__name__: function
     for function in (
         *(stage, cascade, text_encoder, vocoder, split_files, lists, known_models, adapter, sound, continued),
-        *(song, song_file, captions, shown, tags, clips, losses, training, text_cached),
+        *(song, song_file, score, captions, shown, tags, clips, losses, training, text_cached),
     )
 }
 WITHOUT_NAME = (song, text_cached)  # these have no file to name

@@ -22,7 +22,7 @@ runpy.run_path(str(ROOT / "tests" / "conftest.py"))  # the names under which tes
 import soundfile  # noqa: E402
 from acestep_pack.acestep_core.band import EXAMPLE_CLIP, Sketch, play  # noqa: E402
 from acestep_pack.acestep_core.band.folder import write_clips  # noqa: E402
-from acestep_pack.acestep_core.band.voices import RATE_HZ  # noqa: E402
+from acestep_pack.acestep_core.band.strokes import RATE_HZ  # noqa: E402
 from acestep_pack.acestep_core.checkpoints.save import write_tensors  # noqa: E402
 from acestep_pack.acestep_core.lora.find import EMBEDDED_FOLDER  # noqa: E402
 from safetensors import safe_open  # noqa: E402
@@ -44,7 +44,7 @@ SKETCH = Sketch(
     bpm=80,
     tonic=2,
     minor=True,
-    beats_per_bar=4,
+    metre=4,
     voices={"drums": "kit", "bass": "electric bass", "keys": "electric piano", "pad": "warm pad"},
     seconds=SECONDS + 3,
 )
