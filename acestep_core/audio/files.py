@@ -31,6 +31,7 @@ READ_BLOCK = 1 << 20  # samples
 FLAC_BYTES_MOST = 4  # for one sample
 LOSSLESS = frozenset({"flac", "alac", "wavpack", "tta", "ape"})
 WRITE_BLOCK = 16384  # samples; libsndfile's Vorbis encoder overflows its stack on one large block
+CONVERT = "convert it to wav or flac"
 
 
 def fit(wave: Waveform, format: str) -> Waveform:
@@ -119,7 +120,7 @@ def read(path: "str | os.PathLike", most_seconds: float = math.inf) -> Waveform:
         wave, more = _decode(None, path, most_seconds)
     except TypeError as exc:  # soundfile takes a file named .raw for bare samples, and needs their rate
         raise UserError(
-            f"{path}: is not sound that can be read (a .raw file does not name its rate); convert it to wav or flac"
+            f"{path}: is not sound that can be read (a .raw file does not name its rate); {CONVERT}"
         ) from exc
     if wave.samples.shape[-1] == 0:
         raise UserError(f"{path}: holds no sound")
@@ -154,14 +155,17 @@ def _decode(file: "SoundFile | None", path: Path, most_seconds: float) -> tuple[
         with av.open(str(path), metadata_errors="replace") as container:
             if not container.streams.audio:
                 raise UserError(f"{path}: holds no sound")
-            stream = container.streams.audio[0]
+            # Without a codec, older PyAV versions crash the process when packets are decoded.
+            stream = next((one for one in container.streams.audio if one.codec_context is not None), None)
+            if stream is None:
+                raise UserError(f"{path}: is not sound that can be read (its codec is not known); {CONVERT}")
             frames = _until(_frames(container, stream), most_seconds)
             # Layout and rate of a stream may change midway, as where two files were joined.
             alike = groupby(frames, lambda frame: (frame.format.name, frame.layout.name, frame.sample_rate))
             waves = [Waveform(_planar(run), rate_hz) for (*_, rate_hz), run in alike]
             expected = _expected_seconds(stream)
     except av.FFmpegError as exc:
-        raise UserError(f"{path}: is not sound that can be read ({exc.strerror}); convert it to wav or flac") from exc
+        raise UserError(f"{path}: is not sound that can be read ({exc.strerror}); {CONVERT}") from exc
     if not waves:
         raise UserError(f"{path}: holds no sound")
     rate_hz, channels = waves[0].sample_rate_hz, waves[0].samples.shape[1]

@@ -55,7 +55,7 @@ def _header(path: Path) -> tuple[int | None, float | None]:
 
     try:
         with av.open(str(path), metadata_errors="replace") as file:
-            rates = [getattr(stream, "rate", None) for stream in file.streams.audio]  # none where no codec fits
+            rates = [stream.rate for stream in file.streams.audio if stream.codec_context is not None]
             return (rates or [None])[0], file.duration / av.time_base if file.duration else None
     except (av.FFmpegError, OSError):  # the error of reading it says more
         return None, None

@@ -417,7 +417,7 @@ def test_a_wav_of_an_unknown_codec_is_told(tmp_path):
     data = bytearray(path.read_bytes())
     data[20:22] = b"\xef\xbe"
     path.write_bytes(data)
-    with pytest.raises(UserError, match="a.wav: (holds no sound|is not sound that can be read)"):
+    with pytest.raises(UserError, match="a.wav: is not sound that can be read"):
         audio.read(path)
 
 
