@@ -23,13 +23,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class TextStates:
-    """A song's text as the condition encoders take it, at their text width D. Equal only to itself."""
+    """A song's text as the condition encoders take it, at their text width D. Equal only to itself.
+
+    `other`: a second text of an edit: what the steps after the switch read, or the text of the source.
+    """
 
     text: torch.Tensor  # [1, Lt, D]
     lyrics: torch.Tensor  # [1, Ll, D]
+    other: "TextStates | None" = None
 
     def to(self, device: "torch.device | str", dtype: torch.dtype | None = None) -> "TextStates":
-        return TextStates(self.text.to(device, dtype), self.lyrics.to(device, dtype))
+        other = self.other and self.other.to(device, dtype)
+        return TextStates(self.text.to(device, dtype), self.lyrics.to(device, dtype), other)
 
 
 class TextEncoder:

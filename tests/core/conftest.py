@@ -6,6 +6,8 @@ from acestep_pack.acestep_core.system.torchaudio_import import settle_torchaudio
 
 settle_torchaudio()
 
+from core_tests.golden_cases import load_layout, model_folder
+
 CHANNELS = 8
 
 
@@ -92,3 +94,17 @@ def own_folder(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("ACESTEP_MODELS", str(tmp_path / "models"))
+
+
+@pytest.fixture(scope="session")
+def load(tmp_path_factory):
+    """(golden case, layout, another model's name) -> StageModel, each made and read once."""
+    known = {}
+
+    def get(case, layout="original", name=None):
+        source = model_folder({**case, "model": name} if name else case)
+        if (source, layout) not in known:
+            known[source, layout] = load_layout(source, layout, tmp_path_factory.mktemp(f"{source.name}-{layout}"))
+        return known[source, layout]
+
+    return get
