@@ -18,6 +18,7 @@ from ..models.cuda_graph import with_cuda_graph
 from ..models.kept import Kept
 from ..models.velocity import Velocity, prepare
 from . import schedule
+from .dcw import corrected
 from .guidance import Guidance, Guided
 from .solvers import SOLVERS
 
@@ -31,7 +32,8 @@ ConditionMaker = Callable[[], "Condition"]
 @dataclass(frozen=True)
 class Stage:
     """A model and its flow times, from `start` down to `end`. None takes the checkpoint's default; `times` replaces
-    start, end, steps and shift. Raises UserError for values that make no sense.
+    start, end, steps and shift. `dcw`: whether steps are corrected (dcw.py). Raises UserError for values that make no
+    sense.
     """
 
     model: "StageModel"
@@ -42,6 +44,7 @@ class Stage:
     solver: str = "euler"
     guidance: Guidance | None = None
     times: tuple[float, ...] | None = None
+    dcw: bool = False
 
     def __post_init__(self):
         defaults = self.model.defaults
@@ -262,6 +265,8 @@ def _run_stage(
             fresh = fresh or _noise_maker(latents, stage.start, seeds, "sde")
         with torch.no_grad():
             latents, x0 = solve(guided, latents, t, t_next, fresh, not stage.distilled)
+            if stage.dcw:
+                latents = corrected(latents, x0, t)
             if holder is not None:
                 latents, x0 = holder.after_step(latents, t_next, stage.distilled), holder.kept.blend(x0)
         yield Step(number, index, stage.steps, t, t_next, latents, latents if t_next == 0 else x0)

@@ -17,7 +17,7 @@ from ..audio.waveform import Waveform
 from ..errors import UserError
 from ..spec import MAX_SECONDS, TIMBRE_SECONDS, TIMBRE_SEGMENTS
 from .kept import INJECTION_RATIO, Kept, context
-from .source import Source
+from .source import Source, Variation
 
 if TYPE_CHECKING:
     from .vocoder import Vocoder
@@ -63,11 +63,12 @@ def check_longer(song_seconds: float, clip_seconds: float, name: str = "the clip
 @dataclass(frozen=True, eq=False)
 class Reference:
     """The encoded clips of a song: timbre latents [1, C, F], one a clip, and a source: a clip to continue, or music to
-    edit. Equal only to itself.
+    edit. `variation`: of the noise that the song is made of. Equal only to itself.
     """
 
     timbre: tuple[torch.Tensor, ...] = ()
     source: Source | None = None
+    variation: Variation | None = None
 
 
 def timbre_reference(

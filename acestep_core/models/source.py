@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
+from ..audio.splice import Splice
 from ..errors import UserError
 from .kept import Kept, context
 from .semantic_codes import hints_of_codes, hints_of_latents
@@ -42,15 +43,25 @@ class Morph:
             raise UserError(f"morph: got {self.averages} draws a step, expected 1 to 100")
 
 
+@dataclass(frozen=True)
+class Variation:
+    """Other noise in a song's noise: the share `amount` of it, 0 to 1, and the seed of the first item's."""
+
+    amount: float
+    seed: int = 0
+
+    def __post_init__(self):
+        check_share("amount", self.amount)
+
+
 class Source:
     """The interface of sources. A run without one is text to music."""
 
     latents: torch.Tensor  # [1, C, K]
     structure: float = 1.0  # share of the run's steps whose context shows the source
     closeness: float = 0.0  # the run begins with the source noised to the time 1 - closeness; 0: with noise alone
-    variation: float = 0.0  # share of other noise in the song's noise
-    variation_seed: int = 0  # of the other noise of the first item
     morph: Morph | None = None
+    splice: Splice | None = None
 
     def context(self, silent: torch.Tensor, hints: torch.Tensor | None = None) -> torch.Tensor:
         """The context [1, 2C, T] of a stage in a song as long as `silent` [1, C, T], the silence of its model.
@@ -74,8 +85,7 @@ class EditSource(Source):
 
     `frames` are those of the song to make; the source begins at the frame `first`. `window` [1, T] is true where new
     music is made; None: everywhere. With `keeps`, the source is silent in the window and kept outside (a repaint);
-    without, the context shows all of it (a stem). `fills`: finished latents of silence are not zero, so frames outside
-    the source are filled with each model's own.
+    without, the context shows all of it (a stem).
     """
 
     latents: torch.Tensor
@@ -88,13 +98,12 @@ class EditSource(Source):
     blend_frames: int = 0
     structure: float = 1.0
     closeness: float = 0.0
-    variation: float = 0.0
-    variation_seed: int = 0
     morph: Morph | None = None
     codes: torch.Tensor | None = None  # [1, M, 1], in place of the latents' own
+    splice: Splice | None = None  # how the finished sound is put together
 
     def __post_init__(self):
-        for name in ("structure", "closeness", "variation"):
+        for name in ("structure", "closeness"):
             check_share(name, getattr(self, name))
         if self.codes is not None and self.closeness:
             raise UserError("closeness: codes have no sound to begin with; give 0, or the source itself")

@@ -46,8 +46,12 @@ class TextEncoder:
 
     def encode(self, song: Song, instruction: str = TEXT_TO_MUSIC) -> TextStates:
         """TextStates of one song; text past 256 tokens and lyrics past 2048 are cut, with a warning in the log."""
-        text_ids = self._tokens(text_prompt(song, instruction), TEXT_TOKENS_MAX, "caption")
-        lyric_ids = self._tokens(lyrics_prompt(song), LYRIC_TOKENS_MAX, "lyrics")
+        return self.encode_prompts(text_prompt(song, instruction), lyrics_prompt(song))
+
+    def encode_prompts(self, text: str, lyrics: str) -> TextStates:
+        """TextStates of the prompts that `text_prompt` and `lyrics_prompt` make."""
+        text_ids = self._tokens(text, TEXT_TOKENS_MAX, "caption")
+        lyric_ids = self._tokens(lyrics, LYRIC_TOKENS_MAX, "lyrics")
         return TextStates(
             text=self.model(input_ids=text_ids, use_cache=False).last_hidden_state,
             lyrics=self.model.get_input_embeddings()(lyric_ids),

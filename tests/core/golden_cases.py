@@ -169,4 +169,5 @@ def stage_of(model, case, tensors):
         times=table_of(params, tensors, turbo),
         solver=params.get("sampler_mode", "euler"),
         guidance=Guidance() if turbo else guidance_of(params),
+        dcw=bool(params.get("dcw_enabled")),
     )

@@ -41,6 +41,7 @@ ADAPTERS = ("lora", "lora_extra", "lokr", "lokr_extra")
 RUNS = ("turbo_run", "turbo_run_extra", "base_run", "base_run_extra")
 KNOWN_PARAMS = {
     *("infer_steps", "shift", "timesteps", "sampler_mode", "noise_seeds", "use_progress_bar", "dcw_enabled"),
+    *("dcw_mode", "dcw_scaler", "dcw_high_scaler", "dcw_wavelet"),
     *("diffusion_guidance_scale", "cfg_interval_start", "cfg_interval_end", "use_adg"),
 }
 
@@ -181,8 +182,6 @@ def test_train_step(load, case, recomputed):
 @pytest.mark.parametrize("case", cases(*RUNS))
 def test_run(load, case):
     params = case["params"]
-    if params.get("dcw_enabled"):
-        pytest.skip("DCW is not built yet")
     assert set(params) <= KNOWN_PARAMS
     model, tensors = load(case), tensors_of(case)
     stage = stage_of(model, case, tensors)
