@@ -156,6 +156,30 @@ def test_damaged_latents_are_left(edit):
     assert code == 0 and "cannot be read" in said and "the file itself is encoded" in said
 
 
+def write_film(path):
+    """Three seconds of a grey picture with sound."""
+    import av
+    import numpy as np
+
+    with av.open(path, "w") as film:
+        picture = film.add_stream("mpeg4", rate=5, width=64, height=64)
+        track = film.add_stream("aac", rate=48000, layout="stereo")
+        grey = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 99, np.uint8), format="rgb24")
+        samples = np.ascontiguousarray(sound(3.0, 48000).samples[0].numpy())
+        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="stereo")
+        frame.sample_rate = 48000
+        packets = [packet for _ in range(15) for packet in picture.encode(grey)] + picture.encode(None)
+        for packet in (*packets, *track.encode(frame), *track.encode(None)):
+            film.mux(packet)
+
+
+def test_the_sound_of_a_film(edit):
+    write_film("film.mp4")
+    code, _, said = edit("extend", "film.mp4", "folk", "--after", 2, "-o", "long.flac")
+    assert code == 0, said
+    assert audio.read("long.flac").seconds == pytest.approx(5.0, abs=0.1)
+
+
 def test_a_morph_takes_the_words_of_the_tags_as_its_source(edit):
     write_song(lyrics="la la")
     assert edit("morph", "song.flac", "soul ballad", "-o", "new.flac")[0] == 0
