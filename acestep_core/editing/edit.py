@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 
 from ..errors import UserError, shown
 from ..song import check_seed, check_text
-from ..spec import EDIT_SECONDS_LEAST, MAX_SECONDS
+from ..spec import MAX_SECONDS
 from .regions import Region, check_regions
 from .tasks import TASKS, TRACKS, Task, instruction, known_as
 
@@ -138,12 +138,7 @@ class Edit:
         return seconds
 
     def check_source(self, seconds: float) -> None:
-        """Raises UserError for a source of a length that cannot be edited, or without what the regions name."""
-        if not EDIT_SECONDS_LEAST <= seconds <= MAX_SECONDS:
-            raise UserError(
-                f"source: got {seconds:.2f} s of sound, expected {EDIT_SECONDS_LEAST:g} to {MAX_SECONDS:g} s; "
-                "cut the part that is to be edited"
-            )
+        """Raises UserError for a source that is too long for this edit, or does not have what the regions name."""
         self.seconds(seconds)
         for start, end in self.regions:
             if start >= seconds or (end is not None and end > seconds + 0.05):
