@@ -28,7 +28,7 @@ def runs(monkeypatch):
     def watched(name, function):
         return lambda *given, **more: names.append(name) or function(*given, **more)
 
-    monkeypatch.setattr(TextEncoder, "encode", watched("text", TextEncoder.encode))
+    monkeypatch.setattr(TextEncoder, "encode_prompts", watched("text", TextEncoder.encode_prompts))
     monkeypatch.setattr(Vocoder, "encode", watched("clip", Vocoder.encode))
     monkeypatch.setattr(generate, "encode_condition", watched("condition", condition.encode_condition))
     return names
