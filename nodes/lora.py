@@ -117,7 +117,9 @@ class ApplyLora(io.ComfyNode):
                 ),
             ],
             outputs=[
-                Model.Output("model", display_name="model", tooltip="For a stage, or another Apply LoRA."),
+                Model.Output(
+                    "model", display_name="model", tooltip="For every stage that shall have it, or another Apply LoRA."
+                ),
                 io.String.Output("report", display_name="report", tooltip="The layers that matched, and the scale."),
             ],
             hidden=[io.Hidden.unique_id],
