@@ -1,6 +1,9 @@
 """The errors of this library. A message says what was got, what was expected and what to do."""
 
+import sys
 import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
 
 MESSAGE_LENGTH = 600
 _NO_TEXT = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of surrogate pairs, ends of lines and paragraphs
@@ -37,6 +40,8 @@ class CheckpointError(UserError):
     """A model file is missing, damaged, foreign or does not fit the others."""
 
 
+# ---- parts of messages -----------------------------------------------------------------------------------------------
+
 SHOWN_LENGTH = 80
 
 
@@ -44,6 +49,38 @@ def shown(value: object) -> str:
     """A value as a message quotes it: its repr, cut off after 80 characters."""
     text = repr(value)
     return text if len(text) <= SHOWN_LENGTH else f"{text[:SHOWN_LENGTH]}..."
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """ " (did you mean ...?)" with the most similar of these names; "" where none is similar."""
+    import difflib
+
+    plain = {_without_suffix(one): one for one in names}
+    near = difflib.get_close_matches(_without_suffix(name), plain, 1)
+    return f" (did you mean {plain[near[0]]}?)" if near else ""
+
+
+def _without_suffix(name: str) -> str:
+    return name.lower().removesuffix(".safetensors")
+
+
+_NAME = "acestep_core"  # under which the installed library is imported; ComfyUI imports a pack under another name
+
+
+def command_line(arguments: str) -> str:
+    """A command of this library as its user can type it: a pack in ComfyUI's folder installs no command."""
+    if __package__ != _NAME:
+        return f"`python -m {_NAME} {arguments}` in {Path(__file__).resolve().parents[1]}, with ComfyUI's Python"
+    run_as_module = Path((sys.argv or [""])[0]).name == "__main__.py"
+    return f"`{f'python -m {_NAME}' if run_as_module else 'acestep-cascade'} {arguments}`"
+
+
+def how_to_get(model: str) -> str:
+    """What a user does to get a known model: a choice on a loader in ComfyUI, else a command."""
+    command = command_line(f"models download {model}")
+    if __package__ == _NAME:
+        return f"get it with {command}"
+    return f'choose "{model} (download, ...)" in a loader, or run {command}'
 
 
 # torch's messages where it has no error class for out of memory: CPUs of Linux and macOS, of Windows, Apple's GPUs.

@@ -1,5 +1,7 @@
 """The nodes of the pack: the only list of them."""
 
+from pathlib import Path
+
 from comfy_api.latest import ComfyExtension, io
 
 from . import (
@@ -48,6 +50,8 @@ NODES = (
 class AceStepExtension(ComfyExtension):
     async def on_load(self):
         locations.offer_models_folder()
+        # The help pages link here: ComfyUI's own address of these files has the name of the pack's folder in it.
+        routes.serve_folder("/acestep-cascade/guides", Path(__file__).resolve().parents[1] / "web/docs/guides")
         routes.serve("/acestep-cascade/stretch", stage_times.answer_stretch)
         routes.serve("/acestep-cascade/download", model_choice.answer_downloads)
         routes.serve("/acestep-cascade/download", model_choice.answer_allow, "POST")

@@ -15,7 +15,17 @@ from ..acestep_core.nn.quantise import QUANTISED
 from ..acestep_core.spec import DTYPE_NAMES, VOCODER_DTYPE_NAMES
 from .host import devices, locations, messages
 from .host.workflow import song_seconds
-from .model_choice import AUTO, auto_fingerprint, check, choices, fetched, find_parts, fingerprint, reference_to
+from .model_choice import (
+    AUTO,
+    auto_fingerprint,
+    check,
+    choices,
+    fetched,
+    find_parts,
+    fingerprint,
+    reference_to,
+    slot_choices,
+)
 from .types import Encoder, EncoderHandle, Model, ModelHandle, VocoderHandle, VocoderSocket
 
 CATEGORY = "ACE-Step/loaders"
@@ -156,7 +166,7 @@ class LoadCascade(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         with_l = "auto: the one that comes with the model in L, else a published one that is here."
-        stages = choices(STAGE)
+        stages = slot_choices()
         return io.Schema(
             node_id="AceStepLoadCascade",
             display_name="Load Cascade",
@@ -186,8 +196,9 @@ class LoadCascade(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, l, m, s, text_encoder, vocoder):  # noqa: E741
-        answers = (check(STAGE, l, m, s), check(TEXT, text_encoder), check(VOCODER, vocoder))
-        return next((answer for answer in answers if answer is not True), True)
+        # They are named so that ComfyUI does not compare them with its lists, where a saved name may have a mark or
+        # lack it. They are checked when the node runs: ComfyUI would show an error from here on each of the five.
+        return True
 
     @classmethod
     def fingerprint_inputs(cls, l, m, s, text_encoder, vocoder, **form):  # noqa: E741

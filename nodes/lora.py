@@ -7,7 +7,7 @@ from comfy_api.latest import io
 
 from ..acestep_core.checkpoints.locate import state_of
 from ..acestep_core.errors import UserError
-from ..acestep_core.lora.find import list_adapters, listed_adapter, why_not
+from ..acestep_core.lora.find import list_adapters, listed_adapter, near_adapter, why_not
 from .host import devices, locations, messages
 from .types import AdapterSocket, Model, ModelHandle, TrainedAdapter
 
@@ -36,7 +36,8 @@ def chosen(name: str) -> Path | None:
         if wrong := why_not(name, folders):
             raise UserError(wrong)
         raise UserError(
-            f"{name}: there is no such adapter for ACE-Step 1.5; put its file into {' or '.join(map(str, folders))}"
+            f"{name}: there is no such adapter for ACE-Step 1.5{near_adapter(name, folders)}; put its file into "
+            f"{' or '.join(map(str, folders))}"
         )
     return place
 
@@ -116,7 +117,9 @@ class ApplyLora(io.ComfyNode):
                 ),
             ],
             outputs=[
-                Model.Output("model", display_name="model", tooltip="For a stage, or another Apply LoRA."),
+                Model.Output(
+                    "model", display_name="model", tooltip="For every stage that shall have it, or another Apply LoRA."
+                ),
                 io.String.Output("report", display_name="report", tooltip="The layers that matched, and the scale."),
             ],
             hidden=[io.Hidden.unique_id],

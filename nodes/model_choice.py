@@ -3,14 +3,18 @@
 import re
 from collections.abc import Iterable
 
-from ..acestep_core.checkpoints.cascade_models import CascadeModels, find_cascade
+from ..acestep_core.checkpoints.cascade_models import CascadeModels, find_cascade, part_for
+from ..acestep_core.checkpoints.checkpoint import read_checkpoint
+from ..acestep_core.checkpoints.choices import Shelf
 from ..acestep_core.checkpoints.locate import LocalModel, state_of
-from ..acestep_core.checkpoints.registry import KNOWN, STAGE, TEXT, VOCODER, KnownModel
-from ..acestep_core.errors import AceStepError, UserError
+from ..acestep_core.checkpoints.registry import DEFAULT_TEXT, DEFAULT_VOCODER, KNOWN, STAGE, TEXT, VOCODER, KnownModel
+from ..acestep_core.errors import AceStepError, UserError, how_to_get
 from .host import downloads, locations, messages
 
 AUTO = "auto"
-_MARK = re.compile(r" \(download, [\d.]+ [GM]B\)$")
+CASCADE_INPUTS = {"l": STAGE, "m": STAGE, "s": STAGE, "text_encoder": TEXT, "vocoder": VOCODER}  # of Load Cascade
+DEFAULTS = {TEXT: DEFAULT_TEXT, VOCODER: DEFAULT_VOCODER}  # of "auto", where no published one is here
+_MARK = re.compile(r" \(download, [\d.]+( \+ [\d.]+)? [GM]B\)$")
 
 
 def choices(kind: str) -> list[str]:
@@ -19,12 +23,30 @@ def choices(kind: str) -> list[str]:
     return [*here, *map(_marked, absent)]
 
 
+def slot_choices() -> list[str]:
+    """The same for a slot of a cascade: sizes are those of the model and of the parts that "auto" downloads with it."""
+    shelf = locations.models_shelf()
+    here, absent = shelf.offered(STAGE)
+    lacking = _lacking(shelf)
+    return [*here, *(f"{model.name} (download, {_size_with(model, lacking)})" for model in absent)]
+
+
 def _marked(model: KnownModel) -> str:
     return f"{model.name} (download, {_size(model.size_bytes)})"
 
 
 def _size(size_bytes: int) -> str:
     return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.0f} MB"
+
+
+def _lacking(shelf: Shelf) -> list[KnownModel]:
+    """The published text encoder and vocoder, each unless one is here."""
+    return [KNOWN[name] for kind, name in DEFAULTS.items() if not shelf.has_published(kind)]
+
+
+def _size_with(model: KnownModel, lacking: list[KnownModel]) -> str:
+    more = sum(part.size_bytes for part in lacking if not set(part.kinds) & set(model.kinds))
+    return f"{model.size_bytes / 1e9:.1f} + {more / 1e9:.1f} GB" if more else _size(model.size_bytes)
 
 
 def plain(choice: str) -> str:
@@ -49,12 +71,12 @@ def check(kind: str, *chosen: str | None) -> bool | str:
     return True
 
 
-def check_allowed(model: KnownModel) -> None:
-    """Raises UserError for a model that no user of this ComfyUI has chosen to download."""
-    if model.name not in downloads.allowed():
+def check_allowed(model: KnownModel, goes_with: Iterable[str] = ()) -> None:
+    """Raises UserError unless a user of this ComfyUI has chosen to download it, or a model that it goes with."""
+    if not {model.name, *goes_with} & set(downloads.allowed()):
         raise UserError(
-            f"{model.name} is not here, and a workflow alone does not download its {_size(model.size_bytes)}; choose "
-            f'"{_marked(model)}" on the node once more, or run: acestep-cascade models download {model.name}'
+            f"{model.name} is not here, and a workflow alone does not download its {_size(model.size_bytes)}; "
+            f"{how_to_get(model.name)}"
         )
 
 
@@ -92,13 +114,15 @@ def auto_fingerprint(stages: Iterable[str | None], text: str | None, vocoder: st
 # ---- when a node runs ------------------------------------------------------------------------------------------------
 
 
-def fetched(choice: str, kind: str, node_id: str) -> LocalModel:
-    """The model behind a choice, downloaded first where it is not here. Raises UserError where nobody allowed that."""
+def fetched(choice: str, kind: str, node_id: str, goes_with: Iterable[str] = ()) -> LocalModel:
+    """The model behind a choice, downloaded first where it is not here. Raises UserError where nobody allowed that, for
+    this model or for one that it goes with.
+    """
     shelf, name = locations.models_shelf(), plain(choice)
     absent = {model.name: model for model in shelf.absent(kind)}
     if name not in absent:
         return shelf.find(name, kind)
-    check_allowed(absent[name])
+    check_allowed(absent[name], goes_with)
     _download(name, node_id)
     found = locations.models_shelf().find(name, kind)
     _just_downloaded[name] = state_of(found.path)
@@ -118,16 +142,36 @@ def _download(name: str, node_id: str) -> None:
 
 
 def find_parts(stages: tuple[str, str, str], text: str, vocoder: str, node_id: str) -> CascadeModels:
-    """The models of a cascade, downloaded where need be; an "auto" part goes with the first stage."""
+    """The models of a cascade, downloaded where need be; an "auto" part goes with the first stage.
+
+    Raises UserError for a wrong choice, with the name of its input, before anything is downloaded.
+    """
+    for (name, kind), choice in zip(CASCADE_INPUTS.items(), (*stages, text, vocoder), strict=True):
+        if (wrong := check(kind, choice)) is not True:
+            raise UserError(f"{name}: {wrong}")
     before = dict(_just_downloaded)
-    for choice, kind in (*((stage, STAGE) for stage in stages), (text, TEXT), (vocoder, VOCODER)):
-        if choice != AUTO:
-            fetched(choice, kind, node_id)
+    first = fetched(stages[0], STAGE, node_id)
+    for choice, kind in ((text, TEXT), (vocoder, VOCODER)):
+        _fetch_part(choice, kind, first, stages, node_id)
+    for choice in stages[1:]:
+        fetched(choice, STAGE, node_id)
     found = cascade_of(stages, text, vocoder)
     if _just_downloaded != before:
         _just_downloaded[AUTO + TEXT] = state_of(found.text.path)
         _just_downloaded[AUTO + VOCODER] = state_of(found.vocoder.path)
     return found
+
+
+def _fetch_part(choice: str, kind: str, first: LocalModel, stages: Iterable[str], node_id: str) -> None:
+    """Downloads a text encoder or vocoder that is not here. Who allowed one of the stages allowed its "auto" too."""
+    if choice != AUTO:
+        fetched(choice, kind, node_id)
+    elif part_for(read_checkpoint(first.path), kind, locations.models_shelf().all_folders) is None:
+        try:
+            fetched(DEFAULTS[kind], kind, node_id, goes_with=map(plain, stages))
+        except UserError as exc:
+            name = next(name for name, of in CASCADE_INPUTS.items() if of == kind)
+            raise UserError(f"{name}: {exc}") from exc
 
 
 def cascade_of(stages: Iterable[str], text: str, vocoder: str) -> CascadeModels:
@@ -151,10 +195,13 @@ def reference_to(local: LocalModel):
 
 
 def answer_downloads(query: dict) -> dict:
-    """Models that may be downloaded, and those that could be, with their sizes."""
+    """Models that may be downloaded, and those that could be, with their sizes, alone and in a cascade."""
     shelf = locations.models_shelf()
-    absent = {model.name: _size(model.size_bytes) for kind in (STAGE, TEXT, VOCODER) for model in shelf.absent(kind)}
-    return {"allowed": list(downloads.allowed()), "absent": absent}
+    absent = {model.name: model for kind in (STAGE, TEXT, VOCODER) for model in shelf.absent(kind)}
+    alone = {name: _size(model.size_bytes) for name, model in absent.items()}
+    lacking = _lacking(shelf)
+    slots = {name: _size_with(model, lacking) for name, model in absent.items() if STAGE in model.kinds}
+    return {"allowed": list(downloads.allowed()), "absent": alone, "in_cascade": alone | slots}
 
 
 def answer_allow(query: dict) -> dict:

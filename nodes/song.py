@@ -132,11 +132,9 @@ class SongNode(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, caption, language):
-        # A value through a link is None here and is checked when the node runs. bpm is checked there too: an error from
+    def validate_inputs(cls, language):
+        # A value through a link is None here and is checked when the node runs, as caption and bpm are: an error from
         # here is shown on every input that this signature names.
-        if caption is not None and not str(caption).strip():
-            return "caption: is empty; describe the song, such as calm lo-fi beat"
         try:
             check_language(language)  # here, since saved workflows hold codes, which are not in the list
         except UserError as exc:

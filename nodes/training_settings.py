@@ -116,8 +116,8 @@ def _stretch_input() -> io.DynamicCombo.Input:
     return io.DynamicCombo.Input(
         "stretch",
         options=[io.DynamicCombo.Option(AUTO, []), io.DynamicCombo.Option(CUSTOM, ends)],
-        tooltip="The flow times to train at. auto: those of the model's slot in its cascade, and all of them for a "
-        "model without a slot of its own. A model that runs alone needs custom, 1 to 0.",
+        tooltip="The flow times to train at. Usually leave it at auto: 1 to 0 for the published models, also for a 2B "
+        "alone; for the embedded models the times of their slot in the cascade.",
     )
 
 
@@ -185,7 +185,14 @@ def how_inputs() -> list[io.Input]:
             "dropout", own.dropout, "Share of the adapter's inputs that is left out at random: against overfitting."
         ),
         _whole("accumulate", 0, 0, 1024, "Crops in a step. 0 (auto): 4, for the embedded models 2.", advanced=True),
-        _whole("warm_up", own.warm_up, 0, 100_000, "Steps in which the learning rate rises from 0.", advanced=True),
+        _whole(
+            "warm_up",
+            own.warm_up,
+            0,
+            100_000,
+            "Steps in which the learning rate rises from 0; best at most a tenth of `steps`.",
+            advanced=True,
+        ),
         _share("weight_decay", own.weight_decay, "Pulls the adapter towards no effect."),
         io.Float.Input(
             "clip",

@@ -16,7 +16,7 @@ const LOADERS = {
   AceStepLoadTextEncoder: ["text_encoder"],
   AceStepLoadVocoder: ["vocoder"],
 };
-const MARK = / \(download, [\d.]+ [GM]B\)$/;
+const MARK = / \(download, [\d.]+( \+ [\d.]+)? [GM]B\)$/;
 const SETTLE_MS = 300;
 const ROW_HEIGHT = 22;
 
@@ -43,12 +43,14 @@ class Offer {
     return this.element.children.length * ROW_HEIGHT;
   }
 
-  show({ allowed, absent }) {
+  show({ allowed, absent, in_cascade }) {
+    const sizes = this.node.comfyClass === "AceStepLoadCascade" ? in_cascade : absent;
     const chosen = LOADERS[this.node.comfyClass].map((name) => plain(valueOf(this.node, name)));
     const names = [...new Set(chosen)].filter((name) => name in absent && !allowed.includes(name));
-    if (names.join() === this.names) return;
-    this.names = names.join();
-    this.element.replaceChildren(...names.map((name) => this.button(name, absent[name])));
+    const offered = names.map((name) => `${name} ${sizes[name]}`).join();
+    if (offered === this.offered) return;
+    this.offered = offered;
+    this.element.replaceChildren(...names.map((name) => this.button(name, sizes[name])));
     this.element.style.height = this.element.style.maxHeight = `${this.height}px`;
     setHidden(this.widget, names.length === 0);
     if (names.length) grow(this.node);

@@ -26,7 +26,8 @@ CASCADES = MappingProxyType(
         "published": ("acestep-v15-xl-turbo", "acestep-v15-turbo", "acestep-v15-turbo"),
     }
 )
-_VOCODER_FOLDERS = ("vae",)
+# Kind -> the part of a checkpoint, and the folders beside a stage model.
+_BESIDE = MappingProxyType({TEXT: ("text_encoder", TEXT_ENCODER_FOLDERS), VOCODER: ("vae", ("vae",))})
 _EMBEDDED = TINY_FOLDER.parts[-2:]
 
 
@@ -94,8 +95,8 @@ def find_cascade(
     named = _filled((l, m, s), _slots(models if models or any((l, m, s)) else DEFAULT_CASCADE))
     stages = tuple(find(name, STAGE, folders) for name in named)
     checkpoints = [read_checkpoint(stage.path) for stage in stages]
-    text = text or _beside(checkpoints[0], "text_encoder", TEXT_ENCODER_FOLDERS, local_models(TEXT, folders))
-    vocoder = vocoder or _beside(checkpoints[0], "vae", _VOCODER_FOLDERS, local_models(VOCODER, folders))
+    text = text or part_for(checkpoints[0], TEXT, folders)
+    vocoder = vocoder or part_for(checkpoints[0], VOCODER, folders)
     found = CascadeModels(
         stages=stages,
         text=find(text or DEFAULT_TEXT, TEXT, folders),
@@ -137,14 +138,15 @@ def _defaults(checkpoint: Checkpoint) -> VariantDefaults:
     return checkpoint.defaults
 
 
-def _beside(stage: Checkpoint, part: str, folders: Iterable[str], local: Iterable[LocalModel]) -> Path | None:
-    """The part that comes with a stage model, else a published one on this machine."""
+def part_for(stage: Checkpoint, kind: str, folders: Sequence[Path] = ()) -> Path | None:
+    """The text encoder or the vocoder that comes with a stage model, else a published one on this machine."""
+    part, names = _BESIDE[kind]
     if part in stage.parts:
         return stage.path
-    for folder in folders:
-        if (stage.path.parent / folder / "config.json").is_file():
-            return stage.path.parent / folder
-    return next((model.path for model in local if model.known.repo), None)
+    for name in names:
+        if (stage.path.parent / name / "config.json").is_file():
+            return stage.path.parent / name
+    return next((model.path for model in local_models(kind, folders) if model.known.repo), None)
 
 
 def _check_widths(found: CascadeModels, stages: list[Checkpoint]):

@@ -12,7 +12,7 @@ from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, did_you_mean
 from ..system.listing import files_below
 from ..system.verdicts import Verdicts, WordsOf, last_of, now_of, package_files
 from .checkpoint import read_checkpoint
@@ -64,6 +64,10 @@ class Shelf:
         known = self._known(kind)
         return [*known, *self._others(kind, known, now_of)]
 
+    def has_published(self, kind: str) -> bool:
+        """Whether a known model of a kind is here, other than the embedded ones."""
+        return any(model.known.repo for model in self._known(kind).values())
+
     def absent(self, kind: str) -> list[KnownModel]:
         """Known models of a kind that would have to be downloaded first."""
         return _absent(kind, self._known(kind))
@@ -79,10 +83,19 @@ class Shelf:
         published = known_model(name, kind)
         if published is not None and published.repo and published.name not in known:
             return find(published.name, kind, self.folders(kind))  # raises the error that says where to get it
+        listed, absent = self.offered(kind)
+        near = did_you_mean(name, (*listed, *(model.name for model in absent)))
         raise CheckpointError(
-            f"{name} is no {_WORDS[kind]} that is here; choose one of the list, or put its file into "
-            f"{self.folders(kind)[0]}{_fault_of(name, self.folders(kind))}"
+            f"{name} is no {_WORDS[kind]} that is here{near}; choose one of the list, or put {self._places(kind)}"
+            f"{_fault_of(name, self.folders(kind))}"
         )
+
+    def _places(self, kind: str) -> str:
+        """Where a model that is one file goes, and one that is a folder, for a message."""
+        shared = self.shared.get(kind, ())
+        usual = next((folder for folder in shared if folder.name == FOLDERS_OF_KIND[kind][0]), None)
+        own = f"a folder into {self.own[0]}"
+        return f"a file into {usual or shared[0]}, {own}" if shared else own
 
     def _known(self, kind: str) -> dict[str, LocalModel]:
         return {model.name: model for model in local_models(kind, self.folders(kind))}

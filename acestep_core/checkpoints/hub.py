@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
-from ..errors import AceStepError, CheckpointError
+from ..errors import AceStepError, CheckpointError, did_you_mean
 from .checkpoint import SILENCE_FILE
 from .locate import ENVIRONMENT, LocalModel, find, find_here, is_complete, models_folders
 from .registry import KNOWN, KnownModel, known_model
@@ -60,7 +60,9 @@ def download(
     if name.lower() == "tiny":
         raise CheckpointError("tiny comes with this package; there is nothing to download")
     if known is None:
-        raise CheckpointError(f"{name} is no known model; known are {', '.join(m for m in KNOWN if KNOWN[m].repo)}")
+        published = [model for model in KNOWN if KNOWN[model].repo]
+        near = did_you_mean(name, published)
+        raise CheckpointError(f"{name} is no known model{near}; known are {', '.join(published)}")
     if not known.repo:
         return find(known.name, known.kinds[0])  # embedded
     folders = [folder] if folder is not None else []

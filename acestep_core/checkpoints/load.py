@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, how_to_get
 from ..models.stage_model import StageModel
 from ..system.torchaudio_import import settle_torchaudio
 from .checkpoint import TOKENIZER_FOLDERS, Checkpoint, read_checkpoint
@@ -150,5 +150,5 @@ def tokenizer_folder(checkpoint: Checkpoint, folders: Sequence[Path | str]) -> P
         return local
     raise CheckpointError(
         f"{checkpoint.path} brings no tokenizer; put the tokenizer.json of {DEFAULT_TEXT} beside it or into a folder "
-        f"named {TOKENIZER_FOLDERS[1]} there, or get the model: `acestep-cascade models download {DEFAULT_TEXT}`"
+        f"named {TOKENIZER_FOLDERS[1]} there, or {how_to_get(DEFAULT_TEXT)}"
     )

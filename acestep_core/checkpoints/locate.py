@@ -2,17 +2,18 @@
 
 Searched in this order: folders given by the caller, those in the environment variable ACESTEP_MODELS (separated as in
 PATH), the default models folder of this machine, and the cache of huggingface_hub. In a models folder a model may lie
-as `download` puts it (REPOSITORY/...), as a folder or file of its own name, or as in ComfyUI's models folder.
+as `download` puts it (REPOSITORY/...), as a folder or file of its own name, or as in ComfyUI's models folder. Where
+ACESTEP_MODELS names the folder acestep in ComfyUI's models folder, the latter is searched right after it.
 """
 
-import difflib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, command_line, did_you_mean, how_to_get
 from ..system.folders import data_folder, user_path
 from ..system.listing import entries
 from .registry import KNOWN, STAGE, TEXT, VOCODER, KnownModel, known_model
@@ -21,6 +22,7 @@ from .weights import WEIGHT_NAMES, partial_downloads, shards_of
 ENVIRONMENT = "ACESTEP_MODELS"
 TINY_FOLDER = Path(__file__).resolve().parents[1] / "tiny"
 _COMFYUI_FOLDERS = ("diffusion_models", "unet", "checkpoints", "text_encoders", "clip", "vae")
+COMFYUI_FOLDER = "acestep"  # of this pack, in ComfyUI's models folder
 _WORDS = {STAGE: "stage model", TEXT: "text encoder", VOCODER: "vocoder"}
 
 
@@ -51,9 +53,17 @@ class ModelRow:
 
 def models_folders(folders: Sequence[Path | str] = ()) -> list[Path]:
     """All folders to search, in this order; downloads go into the first. Raises UserError for one that is no path."""
-    named = os.environ.get(ENVIRONMENT, "").split(os.pathsep)
+    named = [user_path(path) for path in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if path]
     own = data_folder()
-    return [*(user_path(p) for p in (*folders, *named) if p), *([own / "models"] if own else [])]
+    given = (user_path(path) for path in folders if path)
+    return [*given, *chain.from_iterable(map(_with_comfyui, named)), *([own / "models"] if own else [])]
+
+
+def _with_comfyui(folder: Path) -> list[Path]:
+    """A models folder, and behind the pack's own one in ComfyUI's models folder the latter."""
+    above = folder.parent
+    is_own = folder.name == COMFYUI_FOLDER and not entries(above).isdisjoint(_COMFYUI_FOLDERS)
+    return [folder, above] if is_own else [folder]
 
 
 def find(name_or_path: str | Path, kind: str = STAGE, folders: Sequence[Path | str] = ()) -> LocalModel:
@@ -77,10 +87,7 @@ def find(name_or_path: str | Path, kind: str = STAGE, folders: Sequence[Path | s
 
 def _usable(place: Path, known: KnownModel) -> Path:
     if not is_complete(place):
-        raise CheckpointError(
-            f"{place} is half downloaded; go on with `acestep-cascade models download {known.name}`, "
-            "the files that are here are kept"
-        )
+        raise CheckpointError(f"{place} is half downloaded; {how_to_get(known.name)}; the files that are here are kept")
     return place
 
 
@@ -227,7 +234,7 @@ def _absent(known: KnownModel) -> str:
         return f"{known.name} is missing from {TINY_FOLDER}: this copy of the package is not whole; install it again"
     return (
         f"{known.name} is not on this machine (about {known.size_bytes / 1e9:.1f} GB, {known.licence} licence); "
-        f"get it with `acestep-cascade models download {known.name}`, or name the folder that holds it in {ENVIRONMENT}"
+        f"{how_to_get(known.name)}, or name the folder that holds it in {ENVIRONMENT}"
     )
 
 
@@ -236,11 +243,10 @@ def _unknown(name: str, kind: str) -> str:
     if name.lower() == "tiny":
         return "tiny is a whole cascade, expected one stage model of it: tiny-l, tiny-m or tiny-s"
     if other is not None:
-        return f"{name} is a {_kinds(other)}, expected a {_WORDS[kind]}; `acestep-cascade models` lists what fits where"
-    near = difflib.get_close_matches(name, KNOWN, 1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
+        lists = f"{command_line('models')} lists what fits where"
+        return f"{name} is a {_kinds(other)}, expected a {_WORDS[kind]}; {lists}"
     searched = ", ".join(map(str, models_folders()))
     return (
-        f"{name} is neither a file or folder nor a known {_WORDS[kind]}{hint}; searched in {searched} and the "
-        "Hugging Face cache; give a path, or a name that `acestep-cascade models` lists"
+        f"{name} is neither a file or folder nor a known {_WORDS[kind]}{did_you_mean(name, KNOWN)}; searched in "
+        f"{searched} and the Hugging Face cache; give a path, or a name that {command_line('models')} lists"
     )

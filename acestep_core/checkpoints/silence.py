@@ -14,13 +14,14 @@ from pathlib import Path
 
 import torch
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, how_to_get
 from ..nn.oobleck import EncoderBlock, Half
 from ..nn.tiling import encoder_context
 from ..spec import PUBLISHED_LATENTS
 from .checkpoint import SILENCE_FILE, Checkpoint, Part, read_checkpoint
 from .locate import local_models, state_of
 from .networks import SILENCE_BUFFER, build, read_tensor
+from .registry import DEFAULT_VOCODER
 
 _BYTES_MAX = 64 << 20  # the published one has 3.8 MB
 _DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
@@ -130,8 +131,8 @@ def _made_silence(checkpoint: Checkpoint, channels: int, folders: Sequence[Path 
         if part is not None and _vae_channels(part) == channels:
             return _silence_by(candidate.path, state_of(candidate.path))
     raise CheckpointError(
-        f"{checkpoint.path} brings no {SILENCE_FILE}, and there is no vocoder of {channels} channels to make one with; "
-        f"put {SILENCE_FILE} beside the file, or get the vocoder with `acestep-cascade models download ace_1.5_vae`"
+        f"{checkpoint.path} brings no {SILENCE_FILE}, and there is no vocoder of {channels} channels, such as "
+        f"{DEFAULT_VOCODER}, to make one with; {how_to_get(DEFAULT_VOCODER)}, or put {SILENCE_FILE} beside the file"
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from ..console import Clock, Console
+from ..errors import command_line
 
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
@@ -34,15 +35,16 @@ def models(arguments: argparse.Namespace, console: Console):
         count = f"{row.parameters / 1e9:.2f} B" if row.parameters >= 1e8 else f"{row.parameters / 1e6:.1f} M"
         size = f"{row.size_bytes / 1e9:.1f} GB" if row.size_bytes >= 1e9 else f"{row.size_bytes / 1e6:.1f} MB"
         console.result(f"{row.name:<{width}}  {row.slot:<8} {count:>10} {size:>9}  {here:<5} {row.licence}")
-    console.note("get one with: acestep-cascade models download NAME")
+    console.note(f"get one with {command_line('models download NAME')}")
     _show_memory(console)
 
 
 def _show_memory(console: Console):
-    from ..memory.needs import CARDS_GB, LONG_SECONDS, overview
+    from ..memory.needs import CARDS_GB, LONG_SECONDS, PUBLISHED_FAMILIES, lone_name, overview
     from ..memory.plan import DESCRIPTIONS
 
-    needs = overview()
+    examples = {lone_name(family): f"{lone_name(family)} ({model})" for family, model in PUBLISHED_FAMILIES.items()}
+    needs = {examples.get(name, name): each for name, each in overview().items()}
     width = max(map(len, needs))
     console.result(f"\nwhat a GPU holds at a time while a song of {LONG_SECONDS:g} s is made in bf16")
     console.result((f"{'':<{width}}  " + "  ".join(f"{f'{card} GB':<8}" for card in CARDS_GB)).rstrip())

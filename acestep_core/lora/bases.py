@@ -139,7 +139,7 @@ def fit(name: str, adapted: Shapes, model: str, layers: Shapes) -> list[str]:
         raise UserError(
             f"{name} was trained on {describe(_known(adapted))}, not on {titled(model, layers)}: {wrong} is "
             f"{list(adapted[wrong])} in the adapter and {list(layers[wrong])} in the model; choose an adapter for this "
-            "model, or the model it was trained on"
+            "model, or the stage of its model"
         )
     return shared
 

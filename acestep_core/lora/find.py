@@ -15,7 +15,7 @@ from pathlib import Path
 from ..checkpoints.digest import files_digest
 from ..checkpoints.locate import TINY_FOLDER, models_folders
 from ..checkpoints.weights import PICKLES, header_text, read_header
-from ..errors import CheckpointError, UserError
+from ..errors import CheckpointError, UserError, did_you_mean
 from ..spec import SLOTS
 from ..system.folders import user_path
 from ..system.listing import files_below
@@ -79,10 +79,16 @@ def find_adapter(name_or_path: str | Path, folders: Sequence[Path | str] = ()) -
     for place in (given, *(folder / name for folder in (*places, EMBEDDED_FOLDER) for name in names)):
         if os.path.exists(place):  # unlike Path.exists, it is False for a name too long for a file
             return place
+    near = near_adapter(str(name_or_path), folders)
     raise UserError(
-        f"{name_or_path}: there is no such adapter; searched as a path and by name in "
+        f"{name_or_path}: there is no such adapter{near}; searched as a path and by name in "
         f"{', '.join(map(str, places))}; check the path, or put the file there"
     )
+
+
+def near_adapter(name: str, folders: Sequence[Path | str] = ()) -> str:
+    """ " (did you mean ...?)" with the adapter of the most similar name; "" where none is similar."""
+    return did_you_mean(name, list_adapters(folders, quick=True))
 
 
 def adapter_digest(place: Path) -> str:

@@ -56,5 +56,9 @@ def _stages_for(lora: Lora, adapter: Adapter, stages: Sequence[tuple[str, Shapes
 def _index(lora: Lora, count: int) -> int:
     index = SLOTS.index(lora.stage) if lora.stage in SLOTS else int(lora.stage) - 1
     if not 0 <= index < count:
-        raise UserError(f"lora: got the stage {lora.stage} for {lora.adapter}, but this run has {count} stages")
+        names = ", ".join(SLOTS[:count]).upper() if count <= len(SLOTS) else f"1 to {count}"
+        raise UserError(
+            f"lora: got the stage {lora.stage.upper()} for {lora.adapter}, but this run has {count} "
+            f"stage{'s' if count > 1 else ''}, {names}; name one of these, or leave `{lora.stage.upper()}=` out"
+        )
     return index

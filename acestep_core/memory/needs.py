@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from ..checkpoints import geometry
 from ..checkpoints.cascade_models import DEFAULT_CASCADE, CascadeModels, find_cascade
@@ -139,7 +140,8 @@ class Needs:
         return {card: plan and plan.holds for card, plan in plans.items()}
 
 
-PUBLISHED_FAMILIES = ("2b", "xl")
+# Family -> a model of it.
+PUBLISHED_FAMILIES = MappingProxyType({"2b": "acestep-v15-turbo", "xl": "acestep-v15-xl-turbo"})
 
 
 def published_needs(families: Sequence[str], each: int = HALF) -> Needs:
@@ -156,8 +158,12 @@ def _with_published(stages: Sequence[StageNeeds]) -> Needs:
 
 def overview() -> dict[str, Needs]:
     """Name -> needs of each named cascade, and of one model of each family alone."""
-    lone = {f"any {family.upper()} model alone": published_needs((family,)) for family in PUBLISHED_FAMILIES}
+    lone = {lone_name(family): published_needs((family,)) for family in PUBLISHED_FAMILIES}
     return {DEFAULT_CASCADE: cascade_needs(find_cascade()), "published": published_needs(("xl", "2b", "2b"))} | lone
+
+
+def lone_name(family: str) -> str:
+    return f"any {family.upper()} model alone"
 
 
 def cascade_needs(

@@ -150,6 +150,8 @@ def prepare_examples(
         report(number)
     if not examples:
         reasons = "; ".join(map(str, left_out[:REASONS_SHOWN]))
+        if more := len(left_out[REASONS_SHOWN:]):
+            reasons += f"; and {more} more"
         raise UserError(f"{dataset.folder}: none of its {len(left_out)} clips can be trained on; {reasons}")
     return examples, left_out
 

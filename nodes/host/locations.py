@@ -7,11 +7,11 @@ import folder_paths
 from comfy.cli_args import args
 
 from ...acestep_core.checkpoints.choices import FOLDERS_OF_KIND, Shelf
+from ...acestep_core.checkpoints.locate import COMFYUI_FOLDER as MODELS_FOLDER
 from ...acestep_core.errors import UserError
 from ...acestep_core.system.folders import user_path
 from . import names
 
-MODELS_FOLDER = "acestep"
 TRAININGS = "acestep-training"  # below the output folder, from where the front end plays previews
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 from collections.abc import Callable
+from pathlib import Path
 
 import server
 from aiohttp import web
@@ -29,3 +30,9 @@ def serve(path: str, answer: Callable[[dict], dict], method: str = "GET") -> Non
             return web.json_response({"error": without_paths(str(exc))}, status=400)
 
     server.PromptServer.instance.routes.route(method, path)(handle)
+
+
+def serve_folder(path: str, folder: Path) -> None:
+    """Answers paths below `path` with the files of a folder."""
+    if folder.is_dir():  # else ComfyUI could not start
+        server.PromptServer.instance.routes.static(path, folder)

@@ -43,6 +43,16 @@ def lay_out_folder(folder: Path) -> None:
     shutil.copytree(_STAGE_FOLDER, folder, ignore=lambda _, names: {name for name in names if _is_case(name)})
 
 
+def lay_out_text_folder(folder: Path) -> None:
+    """A text encoder in transformers' layout."""
+    _qwen(folder).save_pretrained(folder)
+
+
+def lay_out_vocoder_folder(folder: Path) -> None:
+    """A vocoder in diffusers' layout."""
+    _oobleck().save_pretrained(folder)
+
+
 def _is_case(name: str) -> bool:
     return name not in ("config.json", "model.safetensors", "silence_latent.pt")
 
@@ -59,11 +69,16 @@ def stage() -> dict:
 
 def vocoder(decoder_width: int = 8, multiples: tuple[int, ...] = (1, 1, 1, 1, 1)) -> dict:
     """Names as in ComfyUI's file, whose shapes are those of 128, (1, 2, 4, 8, 16): core's nodes read no others."""
+    tensors = vae_to_stable_audio(_oobleck(decoder_width, multiples).state_dict())
+    return {name: t.flatten() if name.endswith((".alpha", ".beta")) else t for name, t in tensors.items()}
+
+
+def _oobleck(decoder_width: int = 8, multiples: tuple[int, ...] = (1, 1, 1, 1, 1)):
     settle_torchaudio()
     from diffusers import AutoencoderOobleck
 
     torch.manual_seed(3)
-    vae = AutoencoderOobleck(
+    return AutoencoderOobleck(
         encoder_hidden_size=128,  # twice the channels of the latents
         decoder_channels=decoder_width,
         decoder_input_channels=64,
@@ -71,12 +86,14 @@ def vocoder(decoder_width: int = 8, multiples: tuple[int, ...] = (1, 1, 1, 1, 1)
         channel_multiples=list(multiples),
         sampling_rate=48000,
     )
-    tensors = vae_to_stable_audio(vae.state_dict())
-    return {name: t.flatten() if name.endswith((".alpha", ".beta")) else t for name, t in tensors.items()}
 
 
 def text_encoder(tokenizer_folder: Path) -> dict:
     """A Qwen3 that reads bytes; its tokenizer is put into a folder."""
+    return {f"model.{name}": tensor for name, tensor in _qwen(tokenizer_folder).state_dict().items()}
+
+
+def _qwen(tokenizer_folder: Path):
     settle_torchaudio()
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3Model
@@ -90,5 +107,4 @@ def text_encoder(tokenizer_folder: Path) -> dict:
     torch.manual_seed(4)
     geometry = {"hidden_size": TEXT_WIDTH, "intermediate_size": 32, "num_hidden_layers": 1, "head_dim": 12}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 1}
-    model = Qwen3Model(Qwen3Config(vocab_size=len(vocabulary), **geometry, **heads))
-    return {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    return Qwen3Model(Qwen3Config(vocab_size=len(vocabulary), **geometry, **heads))

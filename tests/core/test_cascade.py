@@ -42,7 +42,7 @@ def test_parts_may_be_named(tiny_family, tmp_path):
     shutil.copytree(tiny_family / "m", tmp_path / "alone")
     found = find_cascade(tmp_path / "alone", text=tiny_family / "text_encoder", vocoder=tiny_family / "vae")
     assert found.vocoder.path == tiny_family / "vae"
-    with pytest.raises(CheckpointError, match="acestep-cascade models download Qwen3-Embedding-0.6B"):
+    with pytest.raises(CheckpointError, match="models download Qwen3-Embedding-0.6B"):
         find_cascade(tmp_path / "alone")
 
 

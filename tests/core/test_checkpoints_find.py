@@ -12,7 +12,8 @@ from acestep_pack.acestep_core.checkpoints import locate as local
 from acestep_pack.acestep_core.checkpoints.load import load_stage_model
 from acestep_pack.acestep_core.checkpoints.locate import find, list_models, models_folders
 from acestep_pack.acestep_core.checkpoints.registry import KNOWN, known_model
-from acestep_pack.acestep_core.errors import CheckpointError
+from acestep_pack.acestep_core.errors import CheckpointError, how_to_get
+from acestep_pack.acestep_core.lora.find import find_adapter
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 
@@ -65,9 +66,7 @@ def test_whole_copy_before_half_downloaded_one(models):
     half, whole = models / "first" / "acestep-v15-sft", models / "second" / "acestep-v15-sft"
     half.mkdir(parents=True)
     (half / "config.json").write_text("{}")
-    with pytest.raises(
-        CheckpointError, match="half downloaded; go on with `acestep-cascade models download acestep-v15-sft`"
-    ):
+    with pytest.raises(CheckpointError, match="half downloaded; .* models download acestep-v15-sft` .* are kept"):
         find("acestep-v15-sft")
     shutil.copytree(GOLDEN / "m2b_a", whole)
     assert find("acestep-v15-sft").path == whole
@@ -88,13 +87,26 @@ def test_folder_given_comes_first(models):
     assert models_folders([models / "given"])[0] == models / "given"
 
 
+def test_beside_the_packs_own_folder_all_of_comfyuis_models_are_found(models, monkeypatch):
+    """The README names the folder acestep, into which downloads go."""
+    own = models / "ComfyUI" / "acestep"
+    monkeypatch.setenv("ACESTEP_MODELS", str(own))
+    own.mkdir(parents=True)
+    assert models not in models_folders() and own.parent not in models_folders()  # nothing of ComfyUI's is there
+    for name in ("diffusion_models/acestep_v1.5_turbo.safetensors", "loras/mine.safetensors"):
+        (own.parent / name).parent.mkdir()
+        (own.parent / name).touch()
+    assert models_folders()[:2] == [own, own.parent]
+    assert find("acestep_v1.5_turbo").path == own.parent / "diffusion_models" / "acestep_v1.5_turbo.safetensors"
+    assert find_adapter("mine") == own.parent / "loras" / "mine.safetensors"
+
+
 def test_absent_model_names_the_command(models):
     with pytest.raises(CheckpointError) as caught:
         load_stage_model("xl-turbo")
-    assert str(caught.value) == (
-        "acestep-v15-xl-turbo is not on this machine (about 20.0 GB, MIT licence); get it with `acestep-cascade models "
-        "download acestep-v15-xl-turbo`, or name the folder that holds it in ACESTEP_MODELS"
-    )
+    told, how = str(caught.value), how_to_get("acestep-v15-xl-turbo")
+    assert told.startswith("acestep-v15-xl-turbo is not on this machine (about 20.0 GB, MIT licence); ")
+    assert told.endswith(f"; {how}, or name the folder that holds it in ACESTEP_MODELS")
 
 
 def test_unknown_names():

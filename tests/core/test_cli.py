@@ -138,7 +138,7 @@ MISTAKES = [
     (["generate", "x", "--lora", "q=gone"], "lora: got the stage 'q' in 'q=gone', expected one of l, m, s or a number"),
     (["lora", "convert", "gone", "-o", "x", "--to", "onnx"], "argument --to: invalid choice: 'onnx'"),
     (["generate", "x", "--models", "nonsense"], "nonsense is neither a file or folder nor a known stage model"),
-    (["generate", "x", "--models", "published"], "acestep-cascade models download acestep-v15-xl-turbo"),
+    (["generate", "x", "--models", "published"], "-m acestep_core models download acestep-v15-xl-turbo"),
     (["generate", "--song", "a", "--songs", "b"], "give one of --song, --songs and --from"),
     (["generate", "--song", "gone.json"], "gone.json: could not be read"),
     (["generate", "--song", "bad.json"], "bad.json: song: unknown field mood; the fields are caption"),
@@ -161,6 +161,7 @@ MISTAKES = [
     (["dance"], "invalid choice: 'dance'"),
     (["generate", "x", "--loud"], "ambiguous option|unrecognized arguments|argument --loudness: expected one argument"),
     (["models", "download", "nonsense"], "nonsense is no known model; known are acestep-v15-xl-turbo"),
+    (["models", "download", "acestep-turbo"], "no known model (did you mean acestep-v15-turbo?); known are"),
 ]
 
 
@@ -544,9 +545,11 @@ def test_models_tells_what_fits_where(capsys):
     out = capsys.readouterr().out
     assert re.search(r"\n +6 GB +8 GB +12 GB +16 GB +24 GB\ntiny +all +all +all +all +all\n", out)
     assert re.search(r"\npublished +layers +layers +parts +parts +all\n", out)
+    assert re.search(r"\nany 2B model alone \(acestep-v15-turbo\) +parts +all +all +all +all\n", out)
     cli.main(["models", "--json"])
     rows = {row["name"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
     assert rows["acestep-v15-xl-turbo"]["on_cards"]["12"] == rows["published"]["on_cards"]["12"] == "parts"
+    assert "any 2B model alone" in rows  # as scripts know it
     assert rows["published"]["memory_gb"]["all"] > 16 and "memory_gb" not in rows["acestep-v15-vae"]
 
 

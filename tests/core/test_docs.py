@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 README, GUIDES, HELP = ROOT / "README.md", ROOT / "web/docs/guides", ROOT / "web/docs"
 READ = [README, *sorted(GUIDES.glob("*.md"))]
 PAGES = [*READ, *sorted(HELP.glob("*.md"))]
-VIEWER = "/extensions/acestep-cascade/docs/guides/index.html?"  # of the help panel, which resolves no relative link
+VIEWER = "/acestep-cascade/guides/index.html?"  # of the help panel, which resolves no relative link
 COMMAND = re.compile(r"^(?:\S+=\S+ )*(?:\S*/)?(?:acestep-cascade|python -m acestep_core) (.+)$")
 
 # Words that the project once used for terms of the field, each with a sentence of that time.

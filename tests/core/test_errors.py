@@ -1,9 +1,14 @@
 """Messages of errors: one line of text, whatever files of strangers put into it."""
 
 import pickle
+import sys
+from pathlib import Path
 
 import pytest
+from acestep_pack.acestep_core import errors
 from acestep_pack.acestep_core.errors import MESSAGE_LENGTH, AceStepError, CheckpointError, UserError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("error", [AceStepError, UserError, CheckpointError])
@@ -33,3 +38,17 @@ def test_a_long_message_keeps_the_file_and_the_remedy():
 def test_an_error_goes_between_processes():
     again = pickle.loads(pickle.dumps(CheckpointError("a: b")))
     assert type(again) is CheckpointError and str(again) == "a: b" and isinstance(again, ValueError)
+
+
+def test_a_pack_in_comfyuis_folder_names_the_choice_and_a_command_that_is_there():
+    command = f"`python -m acestep_core models download x` in {ROOT}, with ComfyUI's Python"
+    assert errors.how_to_get("x") == f'choose "x (download, ...)" in a loader, or run {command}'
+
+
+@pytest.mark.parametrize(
+    "program, command", [("/usr/bin/acestep-cascade", "acestep-cascade"), ("/x/__main__.py", "python -m acestep_core")]
+)
+def test_an_installed_library_names_the_command_that_was_typed(program, command, monkeypatch):
+    monkeypatch.setattr(errors, "__package__", "acestep_core")
+    monkeypatch.setattr(sys, "argv", [program])
+    assert errors.how_to_get("x") == f"get it with `{command} models download x`"

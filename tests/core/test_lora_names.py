@@ -52,3 +52,7 @@ def test_adapters_are_found_by_name(model, tmp_path):
     assert find_adapter("smooth", [loras]) == loras / "smooth.safetensors"
     with pytest.raises(UserError, match="nope: there is no such adapter; searched as a path and by name in .*loras"):
         find_adapter("nope")
+    with pytest.raises(
+        UserError, match=r"smoth: there is no such adapter \(did you mean smooth.safetensors\?\); searched"
+    ):
+        find_adapter("smoth", [loras])

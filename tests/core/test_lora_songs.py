@@ -42,7 +42,9 @@ def test_one_stage_or_all_wear_it_and_the_next_song_is_bare(tiny_family, model, 
     differ(every, one)
     assert torch.equal(latents_of(cascade, lora=[Lora(str(file), 1.0, "m")]), one)
     assert torch.equal(latents_of(cascade, lora=[f"{file}:0"]), bare) and torch.equal(latents_of(cascade), bare)
-    with pytest.raises(UserError, match="got the stage 4 for .*, but this run has 3 stages"):
+    with pytest.raises(
+        UserError, match="the stage 4 for .*, but this run has 3 stages, L, M, S; name one of these, or leave `4=` out"
+    ):
         latents_of(cascade, lora=[f"4={file}"])
 
 
@@ -52,8 +54,10 @@ def test_in_a_mixed_cascade_it_is_worn_where_it_fits(tiny_family, model, tmp_pat
     file = save_adapter(lora(tiny), tmp_path / "a.safetensors", "comfyui")
     assert [len(outfit) for outfit in cascade.stage_adapters([file])] == [0, 1, 0]
     assert "a is not applied to tiny-l: it was trained on another base" in caplog.text
-    with pytest.raises(UserError, match="a was trained on tiny-m, not on tiny-l"):
+    with pytest.raises(UserError, match="a was trained on tiny-m, not on tiny-l.* or the stage of its model"):
         cascade.stage_adapters([f"L={file}"])
+    with pytest.raises(UserError, match="the stage M for .*, but this run has 1 stage, L; .* or leave `M=` out"):
+        cascade.stage_adapters([f"M={file}"], cascade.stages[1:2])
     with pytest.raises(UserError, match="b was trained on another transformer, 32 wide, not on tiny-l"):
         cascade.stage_adapters([save_adapter(lora(model), tmp_path / "b.safetensors", "comfyui")])
 

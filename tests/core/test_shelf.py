@@ -250,7 +250,9 @@ def test_absent_models_are_the_published_ones(shelf):
 
 def test_an_absent_known_model_says_where_to_get_it(shelf):
     for name in ("acestep-v15-sft", "sft"):
-        with pytest.raises(CheckpointError, match="acestep-v15-sft is not on this machine .* get it with"):
+        with pytest.raises(
+            CheckpointError, match="acestep-v15-sft is not on this machine .* models download acestep-v15-sft`"
+        ):
             shelf.find(name, STAGE)
 
 
@@ -280,8 +282,25 @@ def test_what_is_no_name_of_the_list_is_refused(shelf, shared, tmp_path, monkeyp
     name = name.format(tmp=tmp_path)
     with pytest.raises(CheckpointError) as caught:
         shelf.find(name, STAGE)
-    said = f"{name} is no stage model that is here; choose one of the list, or put its file into {tmp_path / 'acestep'}"
-    assert str(caught.value) == said
+    said = str(caught.value)
+    assert said.startswith(f"{name} is no stage model that is here")
+    assert said.endswith(f"; choose one of the list, or put a file into {shared}, a folder into {tmp_path / 'acestep'}")
+
+
+def test_a_name_that_is_nearly_listed_is_proposed(shelf, shared):
+    stage_file(shared / "mine.safetensors")
+    for name, near in (("mien.safetensors", "mine.safetensors"), ("acestep-turbo.safetensors", "acestep-v15-turbo")):
+        with pytest.raises(CheckpointError, match=rf"^{name} is no stage .* here \(did you mean {near}\?\); choose"):
+            shelf.find(name, STAGE)
+
+
+def test_messages_name_the_folder_of_each_kind_under_its_present_name(tmp_path):
+    kinds = {STAGE: ("unet", "diffusion_models"), TEXT: ("clip", "text_encoders"), VOCODER: ("my vocoders",)}
+    folders = {kind: tuple(tmp_path / name for name in names) for kind, names in kinds.items()}
+    for kind, name in ((STAGE, "diffusion_models"), (TEXT, "text_encoders"), (VOCODER, "my vocoders")):
+        with pytest.raises(CheckpointError) as caught:
+            Shelf((tmp_path / "acestep",), folders).find("gone", kind)
+        assert str(caught.value).endswith(f"put a file into {tmp_path / name}, a folder into {tmp_path / 'acestep'}")
 
 
 def test_a_model_of_another_kind_is_refused(shelf):

@@ -200,6 +200,11 @@ def test_a_folder_of_nothing_but_silence_says_so(arguments, clips, tmp_path, cap
     wish[2] = "silence"
     assert cli.main(wish) == 2
     assert "silence: none of its 1 clips can be trained on; left out: " in capsys.readouterr().err
+    for number in range(4):
+        shutil.copy(clips / "still.wav", tmp_path / "silence" / f"{number}.wav")
+        shutil.copy(clips / "still.txt", tmp_path / "silence" / f"{number}.txt")
+    assert cli.main(wish) == 2
+    assert capsys.readouterr().err.rstrip().endswith("; and 2 more")
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,10 @@ def validated(node, **changed):
     )
 
 
+def published_of(kind: str) -> list[str]:
+    return [model.name for model in KNOWN.values() if kind in model.kinds and model.repo]
+
+
 def fingerprint(node, **changed):
     return node.fingerprint_inputs(**{**given_to(node), **changed})
 
@@ -79,7 +83,7 @@ def test_a_new_node_can_run_as_it_is(node, comfy_models):
     given = {one.id: one for one in node.GET_SCHEMA().inputs if one.id in LOADERS[node]}
     assert set(given) == set(LOADERS[node])
     assert all(one.default in one.options for one in given.values())
-    assert all(one.options[-1] == load.choices(LOADERS[node][name])[-1] for name, one in given.items())
+    assert all(one.options[-1].startswith(list(published_of(LOADERS[node][name]))[-1]) for name, one in given.items())
     assert validated(node) is True
 
 
@@ -115,17 +119,36 @@ def test_a_saved_choice_goes_on_working(marked, comfy_models, allowed, run_node,
     assert validated(load.LoadStageModel, model=choice) is True  # it will be fetched
 
 
+def refusal(node, run_node, **changed) -> str:
+    """The error for a choice: before anything runs, or for Load Cascade, whose every input it would mark, when it runs,
+    with the name of the input.
+    """
+    if node is not load.LoadCascade:
+        return validated(node, **changed)
+    assert validated(node, **changed) is True
+    with pytest.raises(AceStepError) as caught:
+        run_node(node, **{**CASCADE, "dtype": "auto", **changed})
+    (name,) = changed
+    assert str(caught.value).startswith(f"{name}: ")
+    return str(caught.value).removeprefix(f"{name}: ")
+
+
+FOLDERS = {STAGE: "diffusion_models", TEXT: "text_encoders", VOCODER: "vae"}
+
+
 @pytest.mark.parametrize("node, name", COMBOS)
 @pytest.mark.parametrize("choice", ["missing.safetensors", "../../secret.safetensors", "/etc/passwd"])
-def test_what_is_not_there_is_told_before_anything_is_loaded(node, name, choice, comfy_models):
-    told = validated(node, **{name: choice})
-    assert told.startswith(f"{choice} is no ") and told.endswith(f"put its file into {comfy_models / 'acestep'}")
+def test_what_is_not_there_is_told_before_anything_is_loaded(node, name, choice, comfy_models, run_node, said):
+    told = refusal(node, run_node, **{name: choice})
+    file, folder = comfy_models / FOLDERS[LOADERS[node][name]], comfy_models / "acestep"
+    assert told.startswith(f"{choice} is no ") and told.endswith(f"put a file into {file}, a folder into {folder}")
 
 
-def test_a_model_of_another_kind_is_told_before_anything_is_loaded(comfy_models):
-    assert validated(load.LoadCascade, m="tiny-vocoder").startswith("tiny-vocoder is no stage model")
-    assert validated(load.LoadCascade, text_encoder="tiny-l").startswith("tiny-l is no text encoder")
-    assert validated(load.LoadCascade, vocoder="tiny-text").startswith("tiny-text is no vocoder")
+def test_a_model_of_another_kind_is_told_before_anything_is_loaded(comfy_models, run_node, said):
+    kinds = {"m": ("tiny-vocoder", "stage model"), "text_encoder": ("tiny-l", "text encoder")}
+    kinds |= {"vocoder": ("tiny-text", "vocoder")}
+    for name, (choice, kind) in kinds.items():
+        assert refusal(load.LoadCascade, run_node, **{name: choice}).startswith(f"{choice} is no {kind}")
 
 
 def test_only_auto_parts_may_be_left_to_the_cascade(comfy_models):
@@ -457,6 +480,13 @@ def test_a_model_of_full_size_is_listed_and_described_by_its_header_alone(comfy_
 # ---- downloads -------------------------------------------------------------------------------------------------------
 
 
+FOLDERS_OF = {
+    STAGE: published.lay_out_folder,
+    TEXT: published.lay_out_text_folder,
+    VOCODER: published.lay_out_vocoder_folder,
+}
+
+
 class Pieces:
     """In place of the hub: a model in three pieces of 1 GB, by what it says. `asked`: what for, and where to."""
 
@@ -465,14 +495,15 @@ class Pieces:
 
     def fetch(self, known, target, progress):
         self.asked.append((known.name, target))
-        target.mkdir(parents=True, exist_ok=True)
-        (target / "model.safetensors.ab12.incomplete").touch()
+        place = target / known.path
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "model.safetensors.ab12.incomplete").touch()
         for piece in (1, 2, 3):
             if piece == self.cancel_at:
                 comfy.model_management.interrupt_current_processing()
             progress(hub.Progress("model.safetensors", piece * 10**9, 3 * 10**9))
-        shutil.rmtree(target)
-        published.lay_out_folder(target)
+        shutil.rmtree(place)
+        FOLDERS_OF[known.kinds[0]](place)
 
 
 @pytest.fixture
@@ -484,11 +515,12 @@ def pieces(monkeypatch):
 
 def test_a_workflow_alone_downloads_nothing(comfy_models, pieces, run_node, said):
     wanted = (
-        f'{SFT} is not here, and a workflow alone does not download its 4.8 GB; choose "{SFT} (download, 4.8 GB)" on '
-        f"the node once more, or run: acestep-cascade models download {SFT}"
+        f'{SFT} is not here, and a workflow alone does not download its 4.8 GB; choose "{SFT} (download, ...)" in a '
+        f"loader, or run `python -m acestep_core models download {SFT}` in "
     )
-    for choice in (SFT, f"{SFT} (download, 4.8 GB)"):
-        assert validated(load.LoadStageModel, model=choice) == validated(load.LoadCascade, m=choice) == wanted
+    for choice in (SFT, f"{SFT} (download, 4.8 GB)", f"{SFT} (download, 4.8 + 1.5 GB)"):
+        assert validated(load.LoadStageModel, model=choice).startswith(wanted)
+        assert refusal(load.LoadCascade, run_node, m=choice).startswith(wanted)
         with pytest.raises(UserError, match="a workflow alone does not download"):  # through a link
             run_node(load.LoadStageModel, model=choice, dtype="auto")
     assert pieces.asked == []
@@ -543,6 +575,52 @@ def test_a_cascade_fetches_each_absent_model_once(comfy_models, allowed, pieces,
     assert [name for name, _ in pieces.asked] == ["acestep-v15-sft"]
     assert fingerprint(load.LoadCascade, **given) == before  # though "auto" has come to files meanwhile
     assert made[0] is made[2] and made[0].model.name == "acestep-v15-sft"
+
+
+WITH_PARTS = "acestep-v15-turbo (download, 4.8 + 1.5 GB)"
+
+
+def test_a_slot_counts_the_parts_that_auto_downloads_with_its_model(comfy_models):
+    stages = [one.options for one in load.LoadCascade.GET_SCHEMA().inputs if one.id in "lms"]
+    assert all(WITH_PARTS in options and "ace_step_1.5_turbo_aio (download, 10.0 GB)" in options for options in stages)
+    assert "acestep-v15-turbo (download, 4.8 GB)" in load.choices(STAGE)  # Load Stage Model downloads nothing else
+    sizes = model_choice.answer_downloads({})
+    assert (
+        sizes["in_cascade"]["acestep-v15-turbo"] == "4.8 + 1.5 GB" and sizes["absent"]["acestep-v15-turbo"] == "4.8 GB"
+    )
+    assert sizes["in_cascade"]["acestep-v15-vae"] == sizes["absent"]["acestep-v15-vae"] == "337 MB"
+    published.lay_out_files(comfy_models)
+    assert "acestep-v15-turbo (download, 4.8 GB)" in model_choice.slot_choices()
+
+
+@pytest.mark.parametrize("parts_of", ["acestep-v15-turbo", published.STAGE])
+def test_a_stage_whose_download_is_allowed_brings_its_auto_parts(parts_of, comfy_models, pieces, run_node, said):
+    """Also where it was downloaded before, or its file was put there."""
+    if parts_of == published.STAGE:
+        published.lay_out_files(comfy_models)
+        (comfy_models / "text_encoders" / f"{published.TEXT_ENCODER}.safetensors").unlink()
+    load_routes()["POST"]({"choice": f"{parts_of} (download, 4.8 + 1.5 GB)"})
+    given = {slot: parts_of for slot in "lms"} | {"text_encoder": "auto", "vocoder": "auto", "dtype": "auto"}
+    run_node(load.LoadCascade, **given)
+    stage = [] if parts_of == published.STAGE else ["acestep-v15-turbo"]
+    vocoder = [] if parts_of == published.STAGE else ["acestep-v15-vae"]
+    assert [name for name, _ in pieces.asked] == [*stage, "Qwen3-Embedding-0.6B", *vocoder]
+
+
+def test_auto_parts_of_a_stage_that_nobody_allowed_are_not_downloaded(comfy_models, pieces, run_node, said):
+    published.lay_out_files(comfy_models)
+    (comfy_models / "text_encoders" / f"{published.TEXT_ENCODER}.safetensors").unlink()
+    given = {slot: published.STAGE for slot in "lms"} | {"text_encoder": "auto", "vocoder": "auto", "dtype": "auto"}
+    message = r'^text_encoder: Qwen3-Embedding-0.6B is not here, .*; choose "Qwen3-Embedding-0.6B \(download, ...\)" in'
+    with pytest.raises(UserError, match=message):
+        run_node(load.LoadCascade, **given)
+    assert pieces.asked == []
+
+
+def test_nothing_is_downloaded_for_a_cascade_with_a_wrong_choice(comfy_models, allowed, pieces, run_node, said):
+    with pytest.raises(AceStepError, match="^s: gone is no stage model"):
+        run_node(load.LoadCascade, **{**CASCADE, "l": SFT, "s": "gone", "dtype": "auto"})
+    assert pieces.asked == []
 
 
 def test_cancel_stops_a_download_and_the_next_run_goes_on(comfy_models, allowed, pieces, run_node, said):

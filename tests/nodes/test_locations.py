@@ -57,6 +57,17 @@ def post(monkeypatch, said):
     return lambda answer, body: asyncio.run(ask(answer, body))
 
 
+def test_the_guides_have_an_address_without_the_name_of_the_packs_folder(monkeypatch, said, tmp_path):
+    import server
+    from aiohttp import web
+
+    table = web.RouteTableDef()
+    monkeypatch.setattr(server.PromptServer.instance, "routes", table, raising=False)
+    routes.serve_folder("/acestep-cascade/guides", tmp_path)
+    routes.serve_folder("/acestep-cascade/gone", tmp_path / "gone")  # with it ComfyUI could not start
+    assert [(one.prefix, one.path) for one in table] == [("/acestep-cascade/guides", tmp_path)]
+
+
 def test_a_route_answers_json_with_json(post, comfy_models):
     assert post(lambda query: {"given": query}, b'{"a": [1]}') == (200, {"given": {"a": [1]}})
 

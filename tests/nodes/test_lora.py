@@ -93,6 +93,7 @@ def test_what_is_not_there_is_told_before_anything_runs(loras, name):
     assert "there is no such adapter" in lora.ApplyLora.validate_inputs(adapter=name)
     assert "there is no such adapter" in lora.LoraInfo.validate_inputs(adapter=name)
     assert lora.ApplyLora.validate_inputs(adapter="style0.safetensors") is True
+    assert "(did you mean style0.safetensors?); put" in lora.ApplyLora.validate_inputs(adapter="stile0.safetensors")
 
 
 def test_a_file_that_is_there_and_not_listed_is_told_why(loras):

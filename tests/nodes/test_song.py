@@ -25,11 +25,15 @@ def test_every_language_has_a_name_in_the_list(run_node):
 
 
 def test_saved_workflows_hold_codes(run_node):
-    assert song.SongNode.validate_inputs(caption="x", language="en") is True
+    assert song.SongNode.validate_inputs(language="en") is True
     assert run_node(song.SongNode, **{**GIVEN, "language": "en"}).args[0].language == "en"
-    assert song.SongNode.validate_inputs(caption="x", language=None) is True  # through a link
-    assert song.SongNode.validate_inputs(caption="x", language="Klingon").startswith("language: got 'Klingon'")
-    assert song.SongNode.validate_inputs(caption=" ", language="en").startswith("caption: is empty")
+    assert song.SongNode.validate_inputs(language=None) is True  # through a link
+    assert song.SongNode.validate_inputs(language="Klingon").startswith("language: got 'Klingon'")
+
+
+def test_an_empty_caption_is_one_error(run_node):
+    with pytest.raises(UserError, match="^caption: is empty; describe the song"):
+        run_node(song.SongNode, **{**GIVEN, "caption": " "})
 
 
 def test_tokens_are_those_that_the_text_encoder_reads(comfy_models):

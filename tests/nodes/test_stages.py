@@ -472,7 +472,7 @@ def test_text_read_before_needs_no_encoder(run_node, said, comfy_models, monkeyp
     encoder = run_node(load.LoadTextEncoder, text_encoder="tiny-text", dtype="auto").args[0]
     (first,) = run_node(song.TextEncode, text_encoder=encoder, song=wish).args
     started_again = run_node(load.LoadTextEncoder, text_encoder="tiny-text", dtype="auto").args[0]
-    monkeypatch.setattr(TextEncoder, "encode", None)
+    monkeypatch.setattr(TextEncoder, "encode_prompts", None)
     assert run_node(song.TextEncode, text_encoder=encoder, song=wish).args[0] is first
     (again,) = run_node(song.TextEncode, text_encoder=started_again, song=wish).args
     assert torch.equal(again.text, first.text) and torch.equal(again.lyrics, first.lyrics)

@@ -120,6 +120,7 @@ def apply_lora(adapter: str, **more) -> dict:
 SIDE = {"L": "Stage L", "M": "Stage M", "S": "Stage S", "vocode": "Vocode", "save": "Save Audio"}
 A_AND_B = {prefix + name: f"{SIDE[name]}: {side}" for prefix, side in (("", "A"), ("lora_", "B")) for name in SIDE}
 
+SEVERAL_SLOTS = "With one model in several slots, connect **Apply LoRA** to all of these stages."
 YOUR_CLIP = "**Example Clip** gives 12 s of music. For your own, put **Load Audio** in its place: "
 
 
@@ -362,8 +363,8 @@ def song_with_a_lora() -> Definition:
         {
             0: "The adapter *tiny-l-chiptune* comes with the pack: chiptunes are a style that the embedded models "
             "were not trained on. **Apply LoRA** lists your own adapters too, from ComfyUI's **loras** folders.",
-            3: "An adapter fits the model that it was trained on. To use several, put one **Apply LoRA** behind "
-            "another; adapters for M or S go before those stages.",
+            3: f"An adapter fits the model that it was trained on. {SEVERAL_SLOTS} To use several adapters, put one "
+            "**Apply LoRA** behind another; adapters for M or S go before those stages.",
         },
         shown=["lora"],
     )
@@ -398,7 +399,8 @@ def with_and_without_a_lora() -> Definition:
         },
         {
             1: "Song, seeds and settings are the same in A and B, so all that differs comes from the adapter. With "
-            "adapter *none*, or strength 0, A and B are equal to the last sample. The model of L is loaded once.",
+            "adapter *none*, or strength 0, A and B are equal to the last sample. The model of L is loaded once."
+            f"\n\n{SEVERAL_SLOTS}",
         },
         A_AND_B,
         shown=["S", "vocode", "save", "lora_S", "lora_vocode", "lora_save"],
@@ -441,10 +443,12 @@ def train_a_lora() -> Definition:
         },
         {
             0: "Press **Run**: stage L is trained on eight chiptunes, a style that the embedded models were not "
-            "trained on, in about a minute.\n\nFor your own clips set **clips** to *folder*, and give **name** a new "
-            "name.",
+            "trained on, in about a minute.\n\nFor your own clips: **clips** = *folder*, and in **folder** its name "
+            "below ComfyUI's **input** folder. In **Train LoRA** a new **name**, **steps** (12 clips: 100 to 600; 60 "
+            "clips: 500 to 3000), **preview every** 250, and under the advanced inputs **warm up** 50, or a tenth of "
+            "the steps if that is less.",
             3: "**Cancel** stops the training and keeps what was trained. **Run** continues from there, and so it does "
-            "with more **steps**.",
+            f"with more **steps**.\n\n{SEVERAL_SLOTS}",
         },
         A_AND_B,
         shown=["train", "lora", "curve"],
