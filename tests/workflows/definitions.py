@@ -366,7 +366,7 @@ def song_with_a_lora() -> Definition:
             3: f"An adapter fits the model that it was trained on. {SEVERAL_SLOTS} To use several adapters, put one "
             "**Apply LoRA** behind another; adapters for M or S go before those stages.",
         },
-        shown=["lora"],
+        shown=["cascade", "lora", "song", "L"],
     )
 
 
