@@ -1,5 +1,6 @@
 """The errors of this library. A message says what was got, what was expected and what to do."""
 
+import errno
 import sys
 import unicodedata
 from collections.abc import Iterable
@@ -47,8 +48,19 @@ SHOWN_LENGTH = 80
 
 def shown(value: object) -> str:
     """A value as a message quotes it: its repr, cut off after 80 characters."""
-    text = repr(value)
+    return shortened(repr(value))
+
+
+def shortened(text: str) -> str:
+    """A name as a message has it: cut off after 80 characters."""
     return text if len(text) <= SHOWN_LENGTH else f"{text[:SHOWN_LENGTH]}..."
+
+
+def too_long_a_name(error: BaseException) -> str:
+    """A message for an error of the system that says that a file's name is too long; "" for any other error."""
+    if not isinstance(error, OSError) or error.errno != errno.ENAMETOOLONG:
+        return ""
+    return f"{shortened(str(error.filename))}: is too long for the name of a file; shorten it"
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:

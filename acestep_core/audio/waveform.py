@@ -68,7 +68,9 @@ def _resample(samples: torch.Tensor, from_hz: int, to_hz: int) -> torch.Tensor:
     import soxr  # on every machine, so that a clip gives the same song everywhere
 
     length = math.ceil(samples.shape[-1] * to_hz / from_hz)
-    rows = samples.reshape(-1, samples.shape[-1]).cpu().numpy().T  # soxr takes [N, rows]
+    plain = samples.detach().cpu()
+    plain = plain.float() if plain.dtype in (torch.float16, torch.bfloat16) else plain
+    rows = plain.reshape(-1, samples.shape[-1]).numpy().T  # soxr takes [N, rows]
     made = torch.from_numpy(np.ascontiguousarray(soxr.resample(rows, from_hz, to_hz).T)).to(samples)
     made = functional.pad(made[:, :length], (0, max(0, length - made.shape[-1])))
     return made.reshape(*samples.shape[:-1], length)

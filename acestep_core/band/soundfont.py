@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
+from ..system.folders import user_path
 from .strokes import RATE_HZ, stroke
 
 PLACES = (
@@ -54,7 +55,7 @@ MEASURED_S, RELEASE_S, SILENT = 1.0, 1.2, 1e-3
 
 def find_soundfont(asked: str = "auto") -> Path:
     """The file asked for, or the first in the usual places. Raises UserError where there is none."""
-    places = [Path(asked).expanduser()] if asked != "auto" else [Path(place) for place in PLACES]
+    places = [user_path(asked)] if asked != "auto" else [Path(place) for place in PLACES]
     for place in places:
         if place.is_file():
             return place

@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 
-from ..errors import CheckpointError, command_line, did_you_mean, how_to_get
+from ..errors import CheckpointError, command_line, did_you_mean, how_to_get, shortened
 from ..system.folders import data_folder, user_path
 from ..system.listing import entries
 from .registry import KNOWN, STAGE, TEXT, VOCODER, KnownModel, known_model
@@ -247,6 +247,6 @@ def _unknown(name: str, kind: str) -> str:
         return f"{name} is a {_kinds(other)}, expected a {_WORDS[kind]}; {lists}"
     searched = ", ".join(map(str, models_folders()))
     return (
-        f"{name} is neither a file or folder nor a known {_WORDS[kind]}{did_you_mean(name, KNOWN)}; searched in "
-        f"{searched} and the Hugging Face cache; give a path, or a name that {command_line('models')} lists"
+        f"{shortened(name)} is neither a file or folder nor a known {_WORDS[kind]}{did_you_mean(name, KNOWN)}; searched "
+        f"in {searched} and the Hugging Face cache; give a path, or a name that {command_line('models')} lists"
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..audio.formats import FORMATS, choose_format
 from ..checkpoints.cascade_models import CASCADES, embedded_name
-from ..errors import UserError, shown
+from ..errors import UserError, shown, too_long_a_name
 from ..generation.settings import MODEL_OPTIONS, GenerationSettings, TaggedSong, read_song
 from ..json_text import parse_json_object
 from ..lora.find import Lora
@@ -22,6 +22,8 @@ from ..system.folders import user_path
 SEEDS_DRAWN_BELOW = 2**32
 DEFAULT_FORMAT = "flac"
 NAME_LENGTH = 40
+MOST_SONGS = 10_000
+TEXT_BYTES_MOST = 16_000_000
 NO_LORA = "none"
 STDOUT = "-"
 
@@ -64,8 +66,8 @@ def orders_of(arguments: argparse.Namespace) -> list[Order]:
 
 def check_count(arguments: argparse.Namespace) -> None:
     """Raises UserError for a number of songs that makes no sense."""
-    if arguments.count < 1:
-        raise UserError(f"--count: got {arguments.count}, expected at least 1")
+    if not 1 <= arguments.count <= MOST_SONGS:
+        raise UserError(f"--count: got {arguments.count}, expected 1 to {MOST_SONGS}")
 
 
 def orders_from(requests: "Sequence[Request]", arguments: argparse.Namespace) -> list[Order]:
@@ -74,16 +76,17 @@ def orders_from(requests: "Sequence[Request]", arguments: argparse.Namespace) ->
         check_text(name, getattr(arguments, name) or "")
     if arguments.output == STDOUT and len(requests) * arguments.count > 1:
         raise UserError(f"-o -: got {len(requests) * arguments.count} songs, expected one, as stdout holds one file")
-    orders = []
+    orders: list[Order] = []
+    taken: set[Path] = set()
     for number, request in enumerate(requests, start=1):
         numbered = f"_{number}" if len(requests) > 1 and request.output is None else ""
         suffix = numbered if request.suffix is None else request.suffix
         with named(request.place):
-            orders += _numbered(request, arguments, suffix, [order.path for order in orders if order.replaces])
+            orders += _numbered(request, arguments, suffix, taken)
     return orders
 
 
-def _numbered(request: Request, arguments: argparse.Namespace, suffix: str, taken: list[Path]) -> list[Order]:
+def _numbered(request: Request, arguments: argparse.Namespace, suffix: str, taken: set[Path]) -> list[Order]:
     """The songs of one request: --count of them, from consecutive seeds."""
     drawn = secrets.randbelow(SEEDS_DRAWN_BELOW) if request.settings.seed is None else request.settings.seed
     orders = []
@@ -92,8 +95,7 @@ def _numbered(request: Request, arguments: argparse.Namespace, suffix: str, take
         seed = drawn + item
         path, replaces = _path(arguments, request, seed, end)
         if replaces:
-            _check_untaken(path, taken)
-            taken.append(path)
+            _take(path, taken)
         settings = dataclasses.replace(request.settings, seed=seed)
         orders.append(Order(request.song, settings, path, replaces, request.digests, request.place))
     return orders
@@ -106,6 +108,10 @@ def named(place: str | None) -> Iterator[None]:
         yield
     except UserError as exc:
         raise UserError(f"{place}: {exc}" if place else str(exc)) from exc
+    except OSError as exc:
+        if not (message := too_long_a_name(exc)):
+            raise
+        raise UserError(f"{place}: {message}" if place else message) from exc
 
 
 # ---- songs and their settings ----------------------------------------------------------------------------------------
@@ -215,9 +221,15 @@ def _loras(given: list[str]) -> tuple[str, ...]:
 def read_text(path: str) -> str:
     """The text of a UTF-8 file. Raises UserError."""
     try:
-        return user_path(path).read_text(encoding="utf-8-sig")
+        with user_path(path).open("rb") as file:
+            data = file.read(TEXT_BYTES_MOST + 1)
+        if len(data) > TEXT_BYTES_MOST:
+            raise UserError(
+                f"{path}: is longer than {TEXT_BYTES_MOST / 1e6:.0f} MB, expected a text; choose another"
+            )
+        return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except OSError as exc:
-        raise UserError(f"{path}: could not be read ({exc.strerror})") from exc
+        raise UserError(f"{path or '@'}: could not be read ({exc.strerror})") from exc
     except UnicodeDecodeError as exc:
         raise UserError(f"{path}: is not UTF-8 text; save it as UTF-8") from exc
 
@@ -263,9 +275,12 @@ def _check_regular(path: Path) -> None:
         raise UserError(f"{path}: is a device or a pipe, expected a file; -o - --format wav writes to stdout")
 
 
-def _check_untaken(path: Path, taken: list[Path]) -> None:
-    if path.resolve() in [other.resolve() for other in taken]:
+def _take(path: Path, taken: set[Path]) -> None:
+    """Adds a path to those that songs are written to. Raises UserError where it is one of them."""
+    resolved = path.resolve()
+    if resolved in taken:
         raise UserError(f"{path}: would be written twice; give every song its own output")
+    taken.add(resolved)
 
 
 def _slug(caption: str) -> str:

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 
 from ..console import Console, NotesHandler
-from ..errors import AceStepError, UserError
+from ..errors import AceStepError, UserError, too_long_a_name
 from ..memory.malloc import keep_freed_memory
 
 OK, FAILED, MISTAKE, STOPPED = 0, 1, 2, 130
@@ -55,6 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.error(_one_line(exc))
         return MISTAKE
     except (AceStepError, OSError, MemoryError) as exc:
+        if message := too_long_a_name(exc):
+            console.error(message)
+            return MISTAKE
         console.error(f"failed: {_one_line(exc) or 'out of memory'}")
         return FAILED
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ from ..audio.formats import FORMATS, choose_format
 from ..console import Console
 from ..errors import UserError
 from ..system.files import check_destination
+from ..system.folders import user_path
 
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
 def play(arguments: argparse.Namespace, console: Console):
     if arguments.output == "-":
         raise UserError("-o: got -, expected the name of a file")
-    target = check_destination(arguments.output)
+    target = check_destination(user_path(arguments.output))
     choose_format(target)
     from ..band.soundfont import find_soundfont
 

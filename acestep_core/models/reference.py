@@ -83,6 +83,8 @@ def timbre_reference(
     """
     names = names or [f"reference clip {i + 1}" for i in range(sum(map(len, clips)))]
     items = [clip[i] for clip in clips for i in range(len(clip))]
+    if clips and not items:
+        raise UserError("reference: got no clip in a batch of 0, expected at least one")
     return tuple(_timbre(vocoder, clip, name, report) for clip, name in zip(items, names, strict=True))
 
 

@@ -69,6 +69,14 @@ def test_a_clip_is_resampled_alike_whether_torchaudio_is_here_or_not(monkeypatch
     assert torch.equal(audio.convert(wave, 48000, 2).samples, made)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_samples_in_half_precision_are_resampled(dtype):
+    wave = tone(0.1, rate=44100)
+    made = audio.convert(audio.Waveform(wave.samples.to(dtype).requires_grad_(), 44100), 48000, 2).samples
+    assert made.dtype == dtype
+    assert (made.float() - audio.convert(wave, 48000, 2).samples).abs().max() < 0.01
+
+
 def test_a_batch_of_mono_is_resampled_item_by_item():
     wave = audio.Waveform(torch.randn(2, 1, 4410), 44100)
     both = audio.convert(wave, 48000, 2).samples

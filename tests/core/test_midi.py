@@ -173,6 +173,8 @@ MISTAKES = [
     (["-o", "guide.xyz"], "got the format 'xyz'"),
     (["-o", "nowhere/guide.flac"], "is not a folder"),
     (["-o", "guide.flac", "--soundfont", "none.sf2"], "soundfont: got none.sf2"),
+    (["-o", "guide.flac", "--soundfont", "~nosuchuser/x.sf2"], "~ stands for a home folder that is not known here"),
+    (["-o", "~nosuchuser/guide.flac"], "~ stands for a home folder that is not known here"),
     (["-o", "guide.flac"], "absent.mid"),
     ([], "-o/--output"),
 ]

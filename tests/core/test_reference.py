@@ -276,3 +276,8 @@ def test_a_song_that_the_clip_does_not_fit():
         splice(Reference(source=source), tone(1))
     with pytest.raises(UserError, match="at 8000 Hz"):
         splice(Reference(source=source), tone(3, rate=8000))
+
+
+def test_a_batch_without_items_is_told(vocoder):
+    with pytest.raises(UserError, match="reference: got no clip in a batch of 0"):
+        timbre_reference(vocoder, [Waveform(torch.zeros(0, 2, 4800), 48000)])
