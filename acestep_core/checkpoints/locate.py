@@ -247,6 +247,6 @@ def _unknown(name: str, kind: str) -> str:
         return f"{name} is a {_kinds(other)}, expected a {_WORDS[kind]}; {lists}"
     searched = ", ".join(map(str, models_folders()))
     return (
-        f"{shortened(name)} is neither a file or folder nor a known {_WORDS[kind]}{did_you_mean(name, KNOWN)}; searched "
-        f"in {searched} and the Hugging Face cache; give a path, or a name that {command_line('models')} lists"
+        f"{shortened(name)} is neither a file or folder nor a known {_WORDS[kind]}{did_you_mean(name, KNOWN)}; "
+        f"searched in {searched} and the Hugging Face cache; give a path, or a name that {command_line('models')} lists"
     )

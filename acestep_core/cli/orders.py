@@ -224,9 +224,7 @@ def read_text(path: str) -> str:
         with user_path(path).open("rb") as file:
             data = file.read(TEXT_BYTES_MOST + 1)
         if len(data) > TEXT_BYTES_MOST:
-            raise UserError(
-                f"{path}: is longer than {TEXT_BYTES_MOST / 1e6:.0f} MB, expected a text; choose another"
-            )
+            raise UserError(f"{path}: is longer than {TEXT_BYTES_MOST / 1e6:.0f} MB, expected a text; choose another")
         return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except OSError as exc:
         raise UserError(f"{path or '@'}: could not be read ({exc.strerror})") from exc

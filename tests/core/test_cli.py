@@ -370,6 +370,7 @@ def test_without_a_name_nothing_is_replaced(generate):
     assert "named.opus" in names()
 
 
+@pytest.mark.slow
 def test_songs_that_are_made_at_the_same_time_all_stay(tiny_family, tmp_path):
     options = ["generate", "x", "--seconds", "10", "--seed", "3", "--models", str(tiny_family), "--device", "cpu"]
     runs = [process(*options, folder=tmp_path) for _ in range(2)]
@@ -599,6 +600,7 @@ def test_control_characters_are_escaped(monkeypatch, capsys):
     assert json.loads(capsys.readouterr().out.removeprefix("\r\x1b[K")) == {"caption": foreign}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="pipes there break in another way")
 @pytest.mark.parametrize("closed", ["stdout", "stderr", "both"])
 def test_a_reader_that_is_gone_loses_no_song(closed, tiny_family, tmp_path):

@@ -271,6 +271,7 @@ sys.exit(0 if all(map(torch.equal, made, alone)) else "songs differ")
 """
 
 
+@pytest.mark.slow
 def test_threads_that_begin_together_on_a_cold_cascade_make_the_songs_of_their_seeds(tiny_family):
     command = [sys.executable, "-c", _THREADS, str(tiny_family)]
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
