@@ -1,4 +1,4 @@
-"""The command line: acestep-cascade generate · play · show · models · lora · bench · train.
+"""The command line: acestep-cascade generate · edit · play · show · models · lora · bench · train.
 
 Exit codes: 0 done, 1 failed, 2 a user's mistake (one line on stderr), 130 stopped with Ctrl-C. A command imports only
 its own needs: help, versions and mistakes are answered without torch.
@@ -20,6 +20,7 @@ OK, FAILED, MISTAKE, STOPPED = 0, 1, 2, 130
 # Command -> (its line in the help, the module of this folder with its options and its code).
 COMMANDS = {
     "generate": ("make songs", "generate"),
+    "edit": ("make songs of music that is there", "edit"),
     "play": ("play a MIDI file, as a guide for a song", "play"),
     "show": ("show the song in a file's tags", "show"),
     "models": ("list models, or download them", "models"),

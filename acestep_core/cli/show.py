@@ -28,8 +28,14 @@ def show(arguments: argparse.Namespace, console: Console):
     lyrics = song.pop("lyrics")
     for name, value in {**song, **settings, "models": _models(made), "lyrics": lyrics}.items():
         if value is not None:
-            text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            text = _text(value)
             console.result(f"{name.replace('_', ' '):<{_INDENT}}" + text.replace("\n", "\n" + " " * _INDENT))
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name.replace('_', ' ')} {_text(one)}" for name, one in value.items())
+    return ", ".join(map(_text, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _models(made: TaggedSong) -> str:

@@ -9,6 +9,7 @@ from acestep_pack.acestep_core.checkpoints.text_cache import TextCache, fingerpr
 from acestep_pack.acestep_core.generation.cascade import Cascade
 from acestep_pack.acestep_core.memory import model_pool as parts
 from acestep_pack.acestep_core.models.text_encoder import TextStates
+from acestep_pack.acestep_core.prompt import lyrics_prompt, text_prompt
 from acestep_pack.acestep_core.song import Song
 from acestep_pack.acestep_core.system.folders import cache_folder
 from safetensors import safe_open
@@ -31,7 +32,7 @@ def states(number=0, words=3):
 
 
 def text_of(family, song=SONG, **more):
-    return Cascade.load(family, device="cpu", **more).pool.text_states(song)
+    return Cascade.load(family, device="cpu", **more).pool.text_states(text_prompt(song), lyrics_prompt(song))
 
 
 def test_a_caption_read_before_loads_no_text_encoder(tiny_family, loads):
@@ -93,7 +94,8 @@ def test_states_of_the_right_form_with_other_numbers_are_made_anew(tmp_path):
     zeros = {"text": torch.zeros(1, 3, 4, dtype=torch.bfloat16), "lyrics": torch.zeros(1, 5, 4)}
     no_tokens = {"text": torch.zeros(1, 0, 4, dtype=torch.bfloat16), "lyrics": torch.zeros(1, 0, 4)}
     reshaped = {"text": states().text.reshape(1, 4, 3), "lyrics": states().lyrics}
-    damaged = [(zeros, checksum), (no_tokens, checksum), (reshaped, checksum), (vars(states()), None)]
+    own = {"text": states().text, "lyrics": states().lyrics}
+    damaged = [(zeros, checksum), (no_tokens, checksum), (reshaped, checksum), (own, None)]
     for tensors, metadata in damaged:
         save_file(tensors, file, metadata)
         assert torch.equal(get().text, states().text) and get().lyrics.shape == (1, 5, 4)
