@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 STRAIGHT = (1, 0.0)
-SHUFFLE = (2, 2 / 3)  # the second eighth of a beat falls on its last third
+# Swung sixteenths: a swing tune counted in two, whose eighths are the sixteenths here. So straight eighths of the hats
+# tell the tempo from its half.
+SHUFFLE = (1, 0.6)
 
 
 @dataclass(frozen=True)

@@ -19,26 +19,26 @@ DRUMS = {
     ),
     "hip hop": ("boom:x.....x..x......", "clap:....x.......x...", "hat:x.x.xxx.x.x.x.xx", "+open:..............x."),
     "lo-fi": ("thump:x......x..x.....", "rim:....x.......x...", "hat:x.o.x.o.x.o.x.o.", "+shaker:oooooooooooooooo"),
-    "funk": (*("thump:x..x......x..x..", "crack:....x..o.o..x..o", "hat:xoxoxoxoxoxoxoxo", "+open:..............x."),),
+    "funk": (*("thump:x...x..xx...x..x", "crack:....x..o.o..x..o", "hat:x.xox.x.x.xox.x.", "+open:..............x."),),
     "rock": ("thump:x.......x.x.....", "snare:....x.......x...", "hat:x.x.x.x.x.x.x.x.", "+ride:x.x.x.x.x.x.x.x."),
-    "ambient": ("boom:x...............", "rim:....o.......o...", "shaker:..o...o...o...o."),
+    "ambient": ("boom:x...............", "rim:....o.......o...", "shaker:o.o.o.o.o.o.o.o."),
     "reggae": ("kick:x.......x.......", "rim:....x.......x...", "hat:x.o.x.o.x.o.x.o.", "+open:..............x."),
     "chiptune": ("zap:x...x...x..xx...", "hiss:....x..o....x.oo", "tick:x.xxx.xxx.xxx.xx"),
     "jazz trio": (
-        *("thump:x.......o.......", "hat:....x.......x...", "ride:x...x.x.x...x.x.", "+rim:....o.......o..."),
+        *("thump:x...o...x...o...", "rim:....x.......x...", "ride:x.x.x.xox.x.x.xo", "+open:..............x."),
     ),
     "bossa nova": (
-        *("thump:x.....x.x.....x.", "rim:....x.......x...", "hat:x.x.x.x.x.x.x.x.", "+shaker:xoxoxoxoxoxoxoxo"),
+        *("thump:x...o.o.x...o.o.", "rim:....x.......x...", "hat:x.x.x.x.x.x.x.x.", "+shaker:x.o.x.o.x.o.x.o."),
     ),
     "orchestral": ("boom:x...............", "snare:....o.......o.oo", "+crash:x..............."),
     "metal": ("thump:x.xxx.xxx.xxx.xx", "snare:....x.......x...", "hat:x.x.x.x.x.x.x.x.", "+ride:x.x.x.x.x.x.x.x."),
     "folk": ("thump:x.......x.......", "brush:....x.......x...", "shaker:x.o.x.o.x.o.x.o."),
-    "blues": ("thump:x.......x.......", "snare:....x.......x...", "hat:x.o.x.o.x.o.x.o.", "+ride:x.x.x.x.x.x.x.x."),
+    "blues": ("thump:x......ox......o", "snare:....x..o....x..o", "hat:x.o.x.o.x.o.x.o.", "+ride:x.x.x.x.x.x.x.x."),
     "country": ("thump:x.......x.......", "snare:....x.......x...", "hat:x.o.x.o.x.o.x.o.", "+ride:x.x.x.x.x.x.x.x."),
     "drum and bass": (
         *("thump:x.........x.....", "crack:....x..o.o..x..o", "hat:x.x.x.x.x.x.x.x.", "+ride:..x...x...x...x."),
     ),
-    "salsa": ("thump:x.....x.x.....x.", "rim:....x.......x...", "timbale:x.xx.xx.x.xx.xx.", "hat:x...x...x...x..."),
+    "salsa": ("thump:x...o.o.x...o.o.", "rim:....x.......x...", "timbale:x.xx.xx.x.xx.xx.", "hat:x.x.x.x.x.x.x.x."),
 }
 THREE = {
     "electronic": ("kick:x...........", "clap:....x...x...", "hat:x.o.x.o.x.o.", "+open:..x...x...x."),
@@ -52,13 +52,14 @@ SIX = {
 FILL = {"electronic": ("clap:x.xx", "tom:.x.x"), "acoustic": ("snare:x.xx", "tom:.x.x")}
 UNFILLED = ("ambient", "techno", "chiptune", "orchestral", "string quartet")
 UNCRASHED = ("ambient", "lo-fi", "chiptune", "bossa nova", "jazz trio", "folk", "orchestral")
+SLOW_BPM = 90  # below it hats leave out the odd sixteenths, which would pass for eighths of twice the tempo
 LIGHT = ("hat", "ride", "shaker", "rim", "brush", "tick", "open", "timbale")  # play on where the others rest
 
 PERCUSSION = {
     "salsa": (
         *("conga:......xx......xx", "slap:....x.......x...", "clave:x..x..x...x.x...", "+cowbell:x...x...x...x..."),
     ),
-    "bossa nova": ("shaker:xoxoxoxoxoxoxoxo", "clave:x..x..x...x..x.."),
+    "bossa nova": ("shaker:x.o.x.o.x.o.x.o.", "clave:x..x..x...x..x.."),
     "funk": ("conga:...x..xx...x..xx", "tambourine:....x.......x..."),
     "reggae": ("conga:......xx......xx", "shaker:x.o.x.o.x.o.x.o."),
     "folk": ("tambourine:....x.......x...", "shaker:x.o.x.o.x.o.x.o."),
@@ -104,7 +105,7 @@ KEYS = {
     "ambient": ((0, 15),),
     "reggae": ((4, 1.6), (12, 1.6)),
     "chiptune": ((0, 1), (3, 1), (6, 1), (8, 1), (11, 1), (14, 1)),
-    "jazz trio": ((0, 3), (6, 3)),
+    "jazz trio": ((0, 3), (7, 3)),
     "bossa nova": ((0, 2), (3, 2), (6, 3), (10, 2), (13, 2)),
     "orchestral": ((0, 7), (8, 7)),
     "string quartet": ((0, 7), (8, 7)),

@@ -17,6 +17,7 @@ from .patterns import (
     KEYS,
     KEYS_OF_SIX,
     LIGHT,
+    SLOW_BPM,
     UNCRASHED,
     UNFILLED,
     percussion_of,
@@ -140,7 +141,13 @@ def _lines(bar: _Bar, patterns) -> list[tuple[str, str]]:
     """(stroke, marks) of the lines that are played in this section."""
     chosen = [line.removeprefix("+").split(":") for line in patterns if bar.loud or line[0] != "+"]
     names = [name for name, _ in chosen]
+    if bar.sketch.metre == 4 and bar.sketch.bpm < SLOW_BPM:
+        chosen = [(name, _thinned(marks) if name in LIGHT else marks) for name, marks in chosen]
     return [(name, marks) for name, marks in chosen if not (name == "hat" and "ride" in names)]
+
+
+def _thinned(marks: str) -> str:
+    return "".join(mark if step % 2 == 0 else "." for step, mark in enumerate(marks))
 
 
 def _drums(bar: _Bar, voice: str) -> list[Event]:
