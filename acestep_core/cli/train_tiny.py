@@ -1,4 +1,4 @@
-"""The recipe of the embedded tiny family: clips of the band → vocoder → text encoder → transformers L, M, S.
+"""The recipe of the embedded tiny family: songs of the band → vocoder → text encoder → transformers L, M, S.
 
 `acestep-cascade train tiny` runs it. No torch is imported here: `--help` must answer at once.
 """
@@ -9,12 +9,17 @@ from pathlib import Path
 
 from ..errors import UserError
 
-_ONLY_ASKED = ("songs",)  # a phase that runs where --only names it
-_PHASES = ("vocoder", "text", "latents", "l", "m", "s", "decoder", "export")
-_ONLY = "repeatable; default: all but songs, which plays whole songs with stems into the work folder"
-_SOUNDFONT = (
-    "play half of the clips with sampled instruments; FILE: .sf2 or .sf3 (default: looked for where Debian has it)"
+_ONLY_ASKED = ("state",)  # a phase that runs where --only names it
+_PHASES = ("songs", "vocoder", "text", "latents", "codes", "l", "m", "s", "decoder", "export")
+_ONLY = (
+    "repeatable; default: all but state, which writes what a training has reached into --out, in half precision, so "
+    "that --warm can go on from there"
 )
+_SOUNDFONT = (
+    "play most of the songs with sampled instruments; FILE: .sf2 or .sf3 (default: looked for where Debian has it)"
+)
+_BUDGET = "train for so long in all, each phase for its share, and keep a state in --out's folder state every minute"
+_FORGET = "delete the sounds of songs whose latents are there; the vocoder learns from those that are left"
 
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
@@ -23,14 +28,16 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
         "Train the embedded cascade anew, on music that a procedural band plays. Stop it at any moment; the same "
         "command goes on. Phases: " + ", ".join(_PHASES) + "."
     )
-    parser.add_argument("--work", metavar="FOLDER", default="tiny-training", help="clips and checkpoints (tens of GB)")
+    parser.add_argument("--work", metavar="FOLDER", default="tiny-training", help="songs and checkpoints (tens of GB)")
     parser.add_argument("--out", metavar="FOLDER", default="tiny-training/tiny", help="where the family is written")
-    parser.add_argument("--warm", metavar="FOLDER", help="begin from the weights of a family in this folder, once")
+    parser.add_argument("--warm", metavar="FOLDER", help="begin from a family or a state in this folder, once")
     parser.add_argument("--device", metavar="NAME", default="cpu", help="cpu (default) or cuda")
     parser.add_argument("--only", metavar="PHASE", action="append", choices=(*_ONLY_ASKED, *_PHASES), help=_ONLY)
     parser.add_argument("--soundfont", metavar="FILE", nargs="?", const="auto", help=_SOUNDFONT)
     parser.add_argument("--songs", type=int, metavar="N", default=2_000, help="of the phase songs (default 2000)")
     parser.add_argument("--disk", type=float, metavar="GB", default=20.0, help="that songs may take (default 20)")
+    parser.add_argument("--forget-sounds", action="store_true", help=_FORGET)
+    parser.add_argument("--time-budget", type=float, metavar="MINUTES", help=_BUDGET)
     parser.add_argument("--steps", metavar="PHASE=N", action="append", default=[], help="steps of a phase; repeatable")
     parser.add_argument("--threads", type=int, metavar="N", help="of the CPU (default: all)")
     parser.add_argument("--fused", action="store_true", help="fuse the vocoder's activations; needs a C++ compiler")
@@ -41,9 +48,10 @@ def run(arguments: argparse.Namespace, console):
     steps = dict(_steps(text) for text in arguments.steps)
     if arguments.threads is not None and arguments.threads < 1:
         raise UserError(f"--threads: got {arguments.threads}, expected at least 1")
-    for name in ("songs", "disk"):
-        if not getattr(arguments, name) > 0:
-            raise UserError(f"--{name}: got {getattr(arguments, name):g}, expected more than 0")
+    for name in ("songs", "disk", "time_budget"):
+        value = getattr(arguments, name)
+        if value is not None and not value > 0:
+            raise UserError(f"--{name.replace('_', '-')}: got {value:g}, expected more than 0")
     import torch
 
     from ..band.soundfont import find_soundfont, open_soundfont
@@ -58,7 +66,9 @@ def run(arguments: argparse.Namespace, console):
     if font:
         open_soundfont(font)  # a mistake is named before anything is played
     order = Order(arguments.songs, workers=arguments.threads, most_bytes=arguments.disk * 1e9)
-    recipe = Recipe(Path(arguments.work), Path(arguments.out), device, arguments.fused, steps, font, order)
+    seconds = arguments.time_budget and 60 * arguments.time_budget
+    folders = Path(arguments.work), Path(arguments.out)
+    recipe = Recipe(*folders, device, arguments.fused, steps, font, order, arguments.forget_sounds, seconds)
     if arguments.warm:
         from ..tiny_recipe.warm_start import warm_start
 

@@ -7,15 +7,18 @@ import torch
 
 from ..checkpoints.save import save_stage_model, save_text_encoder, save_vae
 from ..json_text import read_json_object
+from ..models.defaults import COVER
 from ..system.files import write_whole
-from . import channels_last, flow, language, vocoder
+from . import assignments, boundaries, channels_last, codes, flow, language, vocoder
 from .checkpointing import finished_state, load_state
+from .latents import FRAMES_PER_SECOND, measured_scale
+from .songs import Shelf
 from .words import new_tokenizer
 
 SILENCE_SECONDS = 4.0
-SCALE_CLIPS = 24
-# How the family plays when nobody says otherwise; chosen by ear and by `acestep-cascade bench tiny`.
-BOUNDARIES, CASCADE_STEPS, SHIFT = (0.2, 0.07), (14, 3, 2), 3.0
+# How the family plays when nobody says otherwise; chosen by ear and by `acestep-cascade bench tiny`. Boundaries and
+# steps stand in for those of the stages' loss curves, where there are none.
+BOUNDARIES, CASCADE_STEPS, SHIFT = (0.4375, 0.1875), (14, 4, 2), 3.0
 GUIDANCE, GUIDANCE_KIND = 5.0, "apg"
 
 
@@ -31,17 +34,8 @@ def latent_scale(vae, work: Path) -> float:
     """The factor that gives latents a deviation of 1; measured once, since the transformers depend on it."""
     path = work / "scale.json"
     if not path.exists():
-        with torch.no_grad():
-            means = [_means(vae, file) for file in sorted((work / "clips").glob("*.npy"))[:SCALE_CLIPS]]
-        write_whole(path, json.dumps({"scale": 1 / float(torch.cat(means, -1).std())}).encode())
+        write_whole(path, json.dumps({"scale": measured_scale(vae, Shelf(work / "songs"))}).encode())
     return read_json_object(path)["scale"]
-
-
-def _means(vae, file: Path) -> torch.Tensor:
-    from . import clips
-
-    wave = torch.from_numpy(clips.load(file).astype("float32") / 32767)[None]
-    return channels_last.encode(vae.encoder, wave, torch.bfloat16).chunk(2, 1)[0]
 
 
 @torch.no_grad()
@@ -62,7 +56,17 @@ def silence_of(vae, scale: float) -> torch.Tensor:
     """Encoded silence [1, C, N]: its beginning, and then a frame that may be repeated."""
     wave = torch.zeros(1, 2, int((SILENCE_SECONDS + 1) * 48_000))
     mean = channels_last.encode(vae.encoder, wave).chunk(2, 1)[0] * scale
-    return mean[..., : int(SILENCE_SECONDS * flow.FRAMES_PER_SECOND)].clone()
+    return mean[..., : int(SILENCE_SECONDS * FRAMES_PER_SECOND)].clone()
+
+
+def load_codes(work: Path) -> codes.Networks | None:
+    """The trained audio tokenizer; None where that phase has not been run."""
+    state = load_state(work / "codes.pt")
+    if state is None:
+        return None
+    networks = codes.Networks(flow.SLOTS["l"].encoder)
+    networks.load_state_dict(state["networks"])
+    return networks.eval().requires_grad_(False)
 
 
 def export(work: Path, target: Path) -> int:
@@ -77,21 +81,36 @@ def export(work: Path, target: Path) -> int:
     trained = finished_state(work / "text.pt", "text")["trained"]
     encoder.load_state_dict({k[2:]: v for k, v in trained.items() if k[:2] == "0."})
     save_text_encoder(target / "text_encoder", encoder, tokenizer, dtype=torch.float16)
+    made = load_codes(work)
     for slot in flow.SLOTS.values():
         state = load_state(work / f"{slot.name}.pt")
         if state:
             networks = flow.Networks(slot)
             networks.load_state_dict(state["average"])
-            _save_slot(target / slot.name, slot, networks, silence)
+            _save_slot(target / slot.name, slot, networks, silence, made, defaults(work, made is not None))
     return sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
 
 
-def _save_slot(folder: Path, slot, networks, silence: torch.Tensor) -> None:
-    defaults = dict(
-        variant="tiny", steps=sum(CASCADE_STEPS), shift=SHIFT, guidance=GUIDANCE, guidance_kind=GUIDANCE_KIND
+def defaults(work: Path, has_codes: bool) -> dict:
+    """How the family plays: the tasks that it was trained for, and its boundaries, where its loss curves cross."""
+    curves = boundaries.known_curves(work, flow.SLOTS)
+    edges, steps = BOUNDARIES, CASCADE_STEPS
+    if curves:
+        edges, steps = boundaries.propose(curves, sum(CASCADE_STEPS), SHIFT)
+    return dict(
+        variant="tiny",
+        steps=sum(steps),
+        shift=SHIFT,
+        guidance=GUIDANCE,
+        guidance_kind=GUIDANCE_KIND,
+        boundaries=list(edges),
+        cascade_steps=list(steps),
+        tasks=[task for task in assignments.KNOWN if has_codes or task != COVER],
     )
-    defaults |= dict(boundaries=list(BOUNDARIES), cascade_steps=list(CASCADE_STEPS))
-    extra = dict(timbre_fix_frame=flow.TIMBRE_FRAMES, is_turbo=False, model_version="tiny", acestep_cascade=defaults)
-    save_stage_model(
-        folder, networks.transformer, networks.encoder, silence, extra, dtype=torch.float16, family=slot.family
-    )
+
+
+def _save_slot(folder: Path, slot, networks, silence: torch.Tensor, made: codes.Networks | None, settings: dict):
+    extra = dict(timbre_fix_frame=flow.TIMBRE_FRAMES, is_turbo=False, model_version="tiny", acestep_cascade=settings)
+    parts = (networks.transformer, networks.encoder, silence, extra)
+    tokens = (made.tokenizer, made.detokenizer) if made else (None, None)
+    save_stage_model(folder, *parts, torch.float16, *tokens, family=slot.family)

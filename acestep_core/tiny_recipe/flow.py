@@ -1,40 +1,39 @@
-"""Trains a tiny stage transformer, L, M or S, with its condition encoder, by flow matching.
+"""Trains a tiny stage transformer, L, M or S, with its condition encoder, by flow matching, on every task.
 
-x_t = t·noise + (1−t)·music, the network predicts v = noise − music (model: `[B, T, C]` inside, `[B, C, T]` outside).
-Every slot is trained at all t, and more often at its own, so that each can also run alone. Some items have the null
-condition (for guidance), some a timbre reference by the same band, some a beginning to continue.
+x_t = t·noise + (1−t)·music, the network predicts v = noise − music, `[C, F]` of all items behind one another. L is
+trained at all t; M and S mostly on the stretch where they are to play, and a little everywhere, so that each can run
+alone and that the crossings of their loss curves can be seen.
 """
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..band import Sketch
 from ..models.condition import encode_timbre
 from ..system.torchaudio_import import settle_torchaudio
-from .attention_backward import LeanForward
+from . import assignments
+from .batches import Batch, Packer, fill
 from .checkpointing import load_state, save_state, warm_then_cool
-from .latents import WORLD, Library
+from .latents import FRAMES_PER_SECOND, Library
+from .packed import PackedForward
 from .vocoder import CONFIG as VOCODER
-from .vocoder import SAMPLES_PER_FRAME
 
 settle_torchaudio()
 
 CHANNELS = VOCODER["decoder_input_channels"]
-FRAMES_PER_SECOND = VOCODER["sampling_rate"] // SAMPLES_PER_FRAME
-TIMBRE_FRAMES = 600  # three pieces of one second
-NULL_SHARE, TIMBRE_SHARE, CONTINUE_SHARE = 0.12, 0.3, 0.2
-# seconds of a crop → items of a batch, for a slot of one batch unit; drawn with these weights
-CROPS = ((6.0, 32, 0.2), (10.0, 20, 0.4), (16.0, 12, 0.3), (30.0, 6, 0.1))
+TIMBRE_FRAMES = 3 * round(2 * FRAMES_PER_SECOND)  # three pieces of two seconds
+BATCH_SECONDS = 400.0  # of music in a batch
 # Halfway through its layers a network predicts which notes sound: harmony is a small part of the loss, and learned late
 # otherwise. (Representation alignment, arXiv:2410.06940, with the score in place of a pretrained encoder.)
 NOTES, NOTES_WEIGHT = 24, 0.3
 EMA = 0.998
-SAVE_EVERY_STEPS = 100
+SAVE_EVERY_S = 60.0
+REFRESH_EVERY_STEPS = 50  # songs that came meanwhile
+WARM_STEPS, COOL = 150, 0.4
 
 
 @dataclass(frozen=True)
@@ -44,14 +43,20 @@ class Slot:
     name: str
     family: str
     stretch: tuple[float, float]
+    own_share: float  # of the items lie in the stretch, the others anywhere
     transformer: dict
     encoder: dict
     steps: int
-    learning_rate: float = 2e-3
-    batch_scale: float = field(default=1.0)
+    learning_rate: float = 1.5e-3
 
 
-def _geometry(hidden, inter, layers, heads, kv_heads, patch, encoder_hidden=None) -> dict:
+def patch_of(token_s: float) -> int:
+    return max(1, round(token_s * FRAMES_PER_SECOND))
+
+
+def _geometry(hidden, inter, layers, heads, kv_heads, token_s, full_every=2) -> dict:
+    """Every `full_every`-th layer sees the whole song, 0: none, the others what lies within reach."""
+    whole = [bool(full_every) and i % full_every == full_every - 1 for i in range(layers)]
     return dict(
         hidden_size=hidden,
         intermediate_size=inter,
@@ -61,33 +66,32 @@ def _geometry(hidden, inter, layers, heads, kv_heads, patch, encoder_hidden=None
         head_dim=64,
         in_channels=3 * CHANNELS,
         audio_acoustic_hidden_dim=CHANNELS,
-        patch_size=patch,
+        patch_size=patch_of(token_s),
         rope_theta=10_000.0,
-        sliding_window=32,
-        encoder_hidden_size=encoder_hidden,
+        sliding_window=ENCODER["sliding_window"],
+        layer_types=["full_attention" if all_heard else "sliding_attention" for all_heard in whole],
+        encoder_hidden_size=ENCODER["hidden_size"],
     )
 
 
-def _encoder(hidden, inter, heads) -> dict:
-    return dict(
-        hidden_size=hidden,
-        intermediate_size=inter,
-        text_hidden_dim=128,
-        timbre_hidden_dim=CHANNELS,
-        num_lyric_encoder_hidden_layers=1,
-        num_timbre_encoder_hidden_layers=2,
-        num_attention_heads=heads,
-        num_key_value_heads=1,
-        head_dim=64,
-        rope_theta=10_000.0,
-        sliding_window=64,
-    )
-
-
+# One geometry for all, so that one tokenizer of codes fits each model. A model has one window for all its networks.
+ENCODER = dict(
+    hidden_size=128,
+    intermediate_size=320,
+    text_hidden_dim=128,
+    timbre_hidden_dim=CHANNELS,
+    num_lyric_encoder_hidden_layers=2,
+    num_timbre_encoder_hidden_layers=2,
+    num_attention_heads=2,
+    num_key_value_heads=1,
+    head_dim=64,
+    rope_theta=10_000.0,
+    sliding_window=32,
+)
 SLOTS = {
-    "l": Slot("l", "xl", (0.75, 1.0), _geometry(256, 704, 8, 6, 2, 16, 128), _encoder(128, 320, 2), 6_000, 1.5e-3),
-    "m": Slot("m", "2b", (0.1, 0.5), _geometry(192, 512, 6, 3, 1, 16), _encoder(192, 384, 3), 4_000),
-    "s": Slot("s", "2b", (0.0, 0.3), _geometry(128, 384, 5, 2, 1, 8), _encoder(128, 320, 2), 4_000, 2e-3, 0.8),
+    "l": Slot("l", "xl", (0.4, 1.0), 0.6, _geometry(384, 960, 7, 6, 2, 0.08), ENCODER, 6_000),
+    "m": Slot("m", "2b", (0.1, 0.55), 0.85, _geometry(256, 640, 5, 4, 2, 0.08), ENCODER, 5_000, 2e-3),
+    "s": Slot("s", "2b", (0.0, 0.25), 0.85, _geometry(192, 448, 4, 3, 1, 0.04, 0), ENCODER, 3_000, 2e-3),
 }
 
 
@@ -105,12 +109,6 @@ def new_networks(slot: Slot):
     return transformer, encoder
 
 
-def silent(silence: torch.Tensor, frames: int) -> torch.Tensor:
-    """Silence [1, C, N] at any length, its last frame repeated, as in a stage model at inference."""
-    more = frames - silence.shape[-1]
-    return silence[..., :frames] if more <= 0 else torch.cat([silence, silence[..., -1:].expand(-1, -1, more)], -1)
-
-
 class Networks(torch.nn.Module):
     """The networks that are trained together for one slot."""
 
@@ -118,22 +116,33 @@ class Networks(torch.nn.Module):
         super().__init__()
         self.timbre_token = slot.family == "xl"
         self.transformer, self.encoder = new_networks(slot)
-        self.lean = LeanForward(self.transformer)
+        self.lean = PackedForward(self.transformer)
         self.notes = torch.nn.Linear(slot.transformer["hidden_size"], NOTES)
 
-    def forward(self, x_t, t, context, text, lyrics, timbre, chosen, dropped):
-        """Velocity [B, C, T], and logits [B, N, 24] of each note. `text` [B, L, D], `lyrics` [1, Ll, D]
-        of all items, `timbre` [K, C, F] clips and `chosen` [B] which of them is an item's; `dropped` [B] bool: the null
-        condition.
-        """
-        words = torch.ones(lyrics.shape[:2], dtype=torch.bool, device=text.device)
-        sung = self.encoder.lyric_encoder(inputs_embeds=lyrics, attention_mask=words).expand(len(text), -1, -1)
-        # Most items have silence as their timbre: it is encoded once for all of them.
-        colour = encode_timbre(self.encoder.timbre_encoder, timbre, self.timbre_token)[chosen][:, None]
-        states = torch.cat([sung, colour, self.encoder.text_projector(text)], 1)
-        states = torch.where(dropped[:, None, None], self.encoder.null_condition_emb.to(states.dtype), states)
-        velocity, halfway = self.lean(x_t, t, states, context)
+    def forward(self, x_t: torch.Tensor, t: torch.Tensor, batch: Batch, text, lyrics):
+        """Velocity [C, F], and logits [N, 24] of each note. `t` [B]; `text` and `lyrics` of each item, [L, D]."""
+        states = self._states(batch, text, lyrics)
+        pack = batch.pack(list(map(len, states)))
+        velocity, halfway = self.lean(x_t, t, torch.cat(states), batch.context, pack)
         return velocity, self.notes(halfway.float())
+
+    def _states(self, batch: Batch, text, lyrics) -> list[torch.Tensor]:
+        """[L, D] of each item: lyrics, timbre, text, or the null condition alone, as many of which are the same."""
+        # Most items have silence as their timbre: it is encoded once for all of them.
+        colours = encode_timbre(self.encoder.timbre_encoder, batch.timbre, self.timbre_token)[batch.chosen]
+        null = self.encoder.null_condition_emb[0]
+        made = []
+        for i, (sung, colour) in enumerate(zip(self._sung(lyrics), colours)):
+            told = self.encoder.text_projector(text[i])
+            made.append(null if batch.dropped[i] else torch.cat([sung, colour[None], told]))
+        return made
+
+    def _sung(self, lyrics) -> list[torch.Tensor]:
+        counts = [len(one) for one in lyrics]
+        padded = torch.nn.utils.rnn.pad_sequence(lyrics, batch_first=True)
+        mask = torch.arange(max(counts), device=padded.device) < torch.tensor(counts, device=padded.device)[:, None]
+        states = self.encoder.lyric_encoder(inputs_embeds=padded, attention_mask=mask)
+        return [row[:count] for row, count in zip(states, counts)]
 
 
 def optimisers(networks: Networks, learning_rate: float) -> list[torch.optim.Optimizer]:
@@ -148,18 +157,51 @@ def optimisers(networks: Networks, learning_rate: float) -> list[torch.optim.Opt
     ]
 
 
+@dataclass(frozen=True)
+class Words:
+    """The text encoder and its tokenizer, as a stage hears them: finished, and never padded."""
+
+    model: torch.nn.Module
+    tokenizer: object
+
+    def tokenize(self, text: str) -> list[int]:
+        return self.tokenizer(text).input_ids
+
+    @torch.no_grad()
+    def states(self, ids: list[torch.Tensor]) -> list[torch.Tensor]:
+        """[L, D] of each prompt. The encoder is causal, so what fills a row up changes nothing before it."""
+        device = self.model.device
+        padded = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True).to(device)
+        made = self.model(input_ids=padded, use_cache=False).last_hidden_state
+        return [row[: len(one)] for row, one in zip(made, ids)]
+
+    @torch.no_grad()
+    def embeddings(self, ids: list[torch.Tensor]) -> list[torch.Tensor]:
+        return [self.model.get_input_embeddings()(one.to(self.model.device)) for one in ids]
+
+
+def flow_errors(networks: Networks, words: Words, batch: Batch, t: torch.Tensor, noise: torch.Tensor):
+    """Squared errors of the velocity [F], mean over channels, and logits of the notes [N, 24]. `noise` [C, F]."""
+    at = batch.per_frame(t)
+    # What fills an item up to a whole token is zero, as when a song is generated.
+    x_t = (at * noise + (1 - at) * batch.music) * batch.real
+    made, notes = networks(x_t, t, batch, words.states(batch.text), words.embeddings(batch.lyrics))
+    return (made - (noise - batch.music)).square().mean(0), notes
+
+
 class Trainer:
     """One slot's training; `<slot>.pt` in `folder` holds everything needed to resume it."""
 
-    def __init__(self, slot: Slot, folder: Path, library: Library, text_model, silence, steps=None, device="cpu"):
-        self.slot, self.library, self.text_model, self.device = slot, library, text_model.to(device), device
-        self.silence = silence.to(device)  # [1, C, N]
+    def __init__(
+        self, slot: Slot, folder: Path, library: Library, words: Words, packer: Packer, steps=None, device="cpu"
+    ):
+        self.slot, self.library, self.words, self.packer, self.device = slot, library, words, packer, device
         self.path, self.steps = folder / f"{slot.name}.pt", steps or slot.steps
         self.networks = Networks(slot).to(device)
         self.average = Networks(slot).to(device).requires_grad_(False)
         self.average.load_state_dict(self.networks.state_dict())
         self.optimisers = optimisers(self.networks, slot.learning_rate)
-        self.step = 0
+        self.step = self.warm_from = 0
         self._resume()
 
     def _resume(self) -> None:
@@ -170,6 +212,7 @@ class Trainer:
             for optimiser, saved in zip(self.optimisers, state["optimisers"] or ()):  # none after a warm start
                 optimiser.load_state_dict(saved)
             self.step = state["step"]
+            self.warm_from = state["warm_from"] if state["optimisers"] else self.step
 
     def save(self) -> None:
         save_state(
@@ -178,100 +221,64 @@ class Trainer:
             average=self.average.state_dict(),
             optimisers=[optimiser.state_dict() for optimiser in self.optimisers],
             step=self.step,
+            warm_from=self.warm_from,
         )
 
-    def batch(self) -> dict[str, torch.Tensor]:
-        """The tensors of one step, all random numbers from the step's own seed."""
+    def items(self) -> list[assignments.Assignment]:
+        """The assignments of one step, all random numbers from the step's own seed."""
         rng = np.random.default_rng([8, ord(self.slot.name[0]), self.step])
-        seconds, size, _ = CROPS[rng.choice(len(CROPS), p=[weight for _, _, weight in CROPS])]
-        size = max(4, round(size * self.slot.batch_scale))
-        seeds, ids = self.library.draw(rng, size, seconds)
-        frames = int(seconds * FRAMES_PER_SECOND)
-        starts = [self._start(rng, seed, frames) for seed in seeds]
-        music = [self.library.latents[seed][:, start : start + frames] for seed, start in zip(seeds, starts)]
-        notes = [self._notes(seed, start, frames) for seed, start in zip(seeds, starts)]
-        pieces, chosen = [silent(self.silence, TIMBRE_FRAMES)[0].cpu()], []
-        for seed in seeds:
-            clip = self._timbre(rng, seed)
-            chosen.append(0 if clip is None else len(pieces))
-            pieces += [] if clip is None else [clip]
-        window = torch.stack([self._window(rng, frames) for _ in seeds])
+        codes, piece = self.packer.hints is not None, self.packer.timbre_frames // 3
+        tokens = int(BATCH_SECONDS * FRAMES_PER_SECOND / self.packer.patch)
+        return fill(lambda: assignments.draw(rng, self.library, codes, piece), self.packer, tokens)
+
+    def times(self, count: int) -> torch.Tensor:
+        """[B] flow times, evenly spread over the slot's distribution."""
+        rng = np.random.default_rng([9, ord(self.slot.name[0]), self.step])
+        u = rng.permutation((np.arange(count) + rng.random(count)) / count)
         low, high = self.slot.stretch
-        everywhere, own = rng.random(size), rng.uniform(low, high, size)
-        t = np.where(rng.random(size) < 0.4, everywhere, own)
-        return {
-            "music": torch.stack(music).float().to(self.device),
-            "notes": torch.stack(notes).to(self.device),
-            "timbre": torch.stack(pieces).to(self.device),
-            "chosen": torch.tensor(chosen, device=self.device),
-            "window": window.to(self.device),
-            "t": torch.tensor(t, dtype=torch.float32, device=self.device),
-            "dropped": torch.tensor(rng.random(size) < NULL_SHARE, device=self.device),
-            "ids": ids.to(self.device),
-        }
-
-    def _start(self, rng, seed: int, frames: int) -> int:
-        """First frame of a crop: that of the song, or of a round of its four chords."""
-        sketch = Sketch.draw(seed, world=WORLD)
-        round_frames = 4 * sketch.beats_per_bar * sketch.seconds_per_beat * FRAMES_PER_SECOND
-        rounds = int((self.library.latents[seed].shape[1] - frames) // round_frames)
-        return round(rng.integers(0, rounds + 1) * round_frames) if rounds > 0 and rng.random() < 0.5 else 0
-
-    def _notes(self, seed: int, start: int, frames: int) -> torch.Tensor:
-        """[N, 24], 1 where a note sounds in the middle of the network's token."""
-        patch = self.slot.transformer["patch_size"]
-        middles = start + patch // 2 + patch * torch.arange(-(-frames // patch))
-        sounding = self.library.notes(seed)
-        return sounding[:, middles.clamp(max=sounding.shape[1] - 1)].T.float()
-
-    def _timbre(self, rng, seed: int) -> torch.Tensor | None:
-        if rng.random() >= TIMBRE_SHARE:
-            return None
-        latents, piece = self.library.latents[seed], TIMBRE_FRAMES // 3
-        starts = rng.integers(0, latents.shape[1] - piece, 3)
-        return torch.cat([latents[:, start : start + piece] for start in starts], 1).float()
-
-    def _window(self, rng, frames: int) -> torch.Tensor:
-        """[1, T], 1 for frames of new music: all frames, or those after a beginning that is kept."""
-        window = torch.ones(1, frames)
-        if rng.random() < CONTINUE_SHARE:
-            window[:, : int(frames * rng.uniform(0.2, 0.7))] = 0
-        return window
+        share = self.slot.own_share
+        t = np.where(u < share, low + (high - low) * u / share, (u - share) / (1 - share))
+        return torch.tensor(t, dtype=torch.float32)
 
     def loss(self) -> dict[str, torch.Tensor]:
-        batch = self.batch()
+        batch = self.packer(self.items()).to(self.device)
         torch.manual_seed(self.step)
-        music, t, window = batch["music"], batch["t"], batch["window"]
-        noise = torch.randn(music.shape).to(self.device)
-        x_t = t[:, None, None] * noise + (1 - t[:, None, None]) * music
-        source = torch.where(window.bool(), silent(self.silence, music.shape[-1]), music)
-        context = torch.cat([source, window.expand_as(music)], 1)
-        with torch.no_grad():
-            text = self.text_model(input_ids=batch["ids"], use_cache=False).last_hidden_state
-            lyrics = self.text_model.get_input_embeddings()(self.library.lyrics.to(self.device))[None]
-        made, notes = self.networks(x_t, t, context, text, lyrics, batch["timbre"], batch["chosen"], batch["dropped"])
-        note_loss = F.binary_cross_entropy_with_logits(notes, batch["notes"])
-        return {"flow": F.mse_loss(made, noise - music), "notes": NOTES_WEIGHT * note_loss}
+        noise = torch.randn(batch.music.shape).to(self.device)
+        t = self.times(len(batch.tokens)).to(self.device)
+        errors, notes = flow_errors(self.networks, self.words, batch, t, noise)
+        missed = F.binary_cross_entropy_with_logits(notes, batch.notes, reduction="none") * batch.noted
+        return {
+            "flow": (errors * batch.counts).sum() / batch.counts.sum(),
+            "notes": NOTES_WEIGHT * missed.sum() / (NOTES * batch.noted.sum()).clamp(min=1),
+        }
 
     def run(self):
         """Yields (step, parts of the loss, seconds) after every step."""
+        saved = time.perf_counter()
         while self.step < self.steps:
             started = time.perf_counter()
-            share = warm_then_cool(self.step, self.steps, warm=150, cool=0.4)
-            for optimiser in self.optimisers:
-                for group in optimiser.param_groups:
-                    group["lr"] = self.slot.learning_rate * share
+            if self.step % REFRESH_EVERY_STEPS == 0:
+                self.library.refresh()
             parts = self.loss()
-            self.networks.zero_grad(set_to_none=True)
-            sum(parts.values()).backward()
-            torch.nn.utils.clip_grad_norm_(self.networks.parameters(), 1.0)
-            for optimiser in self.optimisers:
-                optimiser.step()
-            self._follow()
+            self._descend(sum(parts.values()))
             self.step += 1
-            if self.step % SAVE_EVERY_STEPS == 0 or self.step == self.steps:
+            if time.perf_counter() - saved > SAVE_EVERY_S or self.step == self.steps:
                 self.save()
+                saved = time.perf_counter()
             yield self.step, {k: float(v.detach()) for k, v in parts.items()}, time.perf_counter() - started
+
+    def _descend(self, loss: torch.Tensor) -> None:
+        share = warm_then_cool(self.step, self.steps, warm=1, cool=COOL)
+        share *= min(1.0, (self.step - self.warm_from + 1) / WARM_STEPS)
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = self.slot.learning_rate * share
+        self.networks.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.networks.parameters(), 1.0)
+        for optimiser in self.optimisers:
+            optimiser.step()
+        self._follow()
 
     def _follow(self) -> None:
         """Updates the moving average of the weights, which is shipped; its first steps fade quickly."""

@@ -1,106 +1,229 @@
-"""The transformers' training data, prepared once: latents of the band's clips, `[C, T]` half precision, and prompts.
+"""The transformers' training data: latents of whole songs, `[C, T]` half precision, encoded once, and what is known of
+each song. The sounds may be deleted afterwards.
 
-Text is kept by its length in tokens: a batch only holds prompts of one length, because transformers attend to padding
-and nothing that is generated will ever have any.
+Of every song there is the mix; of a song with stems also some of its tracks, the mix without each, and one track alone
+at a mix's level; of some songs a twin, the same notes played by others. A song is there when its `.json` is.
 """
 
-from dataclasses import dataclass, field, replace
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ..band import WHOLE, Sketch, pitch_classes, song_of
+from ..band import Sketch, pitch_classes, play
+from ..band.instruments import KNOWN_VOICES, SINGERS, VOICES
 from ..errors import UserError
-from ..prompt import lyrics_prompt, text_prompt
-from ..system.files import whole_file
-from . import channels_last, clips
+from ..json_text import read_json_object
+from ..spec import PEAK_DBFS
+from ..system.files import whole_file, write_whole
+from . import channels_last
+from .songs import Crop, Facts, Shelf, facts_path
+from .vocoder import CONFIG, SAMPLES_PER_FRAME
 
-# (first seed, number of clips, seconds): most are short, some long, so that long songs are no surprise.
-SETS = ((100_000, 1_500, 16.0), (200_000, 80, 32.0))
-VARIANTS = 4  # captions of one clip
-# One text of lyrics serves all clips, and a batch has prompts of one length, of which one style of captions has enough.
-WORLD = replace(WHOLE, sung=False, captions=("plain",))
-
-
-def encode_clips(vae, scale: float, folder: Path, workers: int = 2, font: Path | None = None):
-    """Yields the number of clips encoded so far; resumable, since every clip is a file of its own."""
-    (folder / "latents").mkdir(parents=True, exist_ok=True)
-    done = 0
-    for first, count, seconds in SETS:
-        missing = [seed for seed in range(first, first + count) if not latent_path(folder, seed).exists()]
-        done += count - len(missing)
-        for seed, path in zip(
-            missing, clips.play_each(folder / "clips", missing, seconds, workers, clips.Player(WORLD, font))
-        ):
-            _encode_one(vae, scale, path, latent_path(folder, seed))
-            path.unlink()
-            done += 1
-            yield done
-        if not missing:
-            yield done
+RATE_HZ = CONFIG["sampling_rate"]
+FRAMES_PER_SECOND = RATE_HZ / SAMPLES_PER_FRAME
+MIX, SOLO, TWIN, NOTES, WITHOUT = "mix", "solo", "twin", "notes", "without_"
+TRACKS_OF_A_SONG, TWIN_SHARE, OTHER_VOICE_SHARE = 2, 0.25, 0.8
+PIECE_S, CONTEXT_S = 20.0, 1.0  # encoded at once, and heard before and after it
+HELD_OUT_EVERY = 40  # one song in so many is never trained on: losses are measured on it
+SCALE_SONGS, SCALE_SECONDS = 48, 10.0
 
 
-def seconds_of(seed: int) -> float:
-    return next(length for first, count, length in SETS if first <= seed < first + count)
+def frames_of(seconds: float) -> int:
+    """As many frames as a song of this length has when it is generated."""
+    return max(1, int(np.ceil(seconds * FRAMES_PER_SECOND - 1e-6)))
 
 
-def latent_path(folder: Path, seed: int) -> Path:
-    return folder / "latents" / f"{seed}.npy"
+@dataclass(frozen=True)
+class Entry:
+    """A song of the library: its facts, the tracks of which there are latents, and who plays its twin."""
+
+    folder: Path
+    facts: Facts
+    tracks: tuple[str, ...]
+    twin: dict[str, str] | None  # role → voice
+
+    @property
+    def seed(self) -> int:
+        return self.facts.seed
+
+    @property
+    def frames(self) -> int:
+        return frames_of(self.facts.seconds)
+
+    @property
+    def is_held_out(self) -> bool:
+        return self.seed % HELD_OUT_EVERY == 0
+
+    @cached_property
+    def sketch(self) -> Sketch:
+        return self.facts.sketch
+
+    def sketch_of(self, name: str) -> Sketch:
+        """What is played in the mix, or in the twin."""
+        return replace(self.sketch, voices=self.twin) if name == TWIN else self.sketch
+
+    def read(self, name: str, first: int = 0, frames: int | None = None) -> np.ndarray:
+        """[C, frames] float16 of one of the sounds, or [24, frames] uint8 of the notes that sound in it."""
+        whole = np.load(latent_path(self.folder, self.seed, name), mmap_mode="r")
+        return np.array(whole[:, first : None if frames is None else first + frames])
 
 
-def _encode_one(vae, scale: float, clip: Path, target: Path) -> None:
-    wave = torch.from_numpy(np.asarray(clips.load(clip), np.float32) / 32767)[None]
-    with torch.no_grad():
-        mean = channels_last.encode(vae.encoder, wave.to(vae.device), torch.bfloat16).chunk(2, 1)[0]
-    with whole_file(target) as part, part.open("wb") as file:
-        np.save(file, (scale * mean[0]).cpu().numpy().astype(np.float16))
+def latent_path(folder: Path, seed: int, name: str) -> Path:
+    return folder / f"{seed}.{name}.npy"
 
 
-@dataclass
+def entry_path(folder: Path, seed: int) -> Path:
+    return folder / f"{seed}.json"
+
+
 class Library:
-    """All latents and all prompts in memory."""
+    """The encoded songs in a folder; more may come while it is used."""
 
-    latents: dict[int, torch.Tensor]  # seed → [C, T] float16
-    prompts: dict[int, list[tuple[int, torch.Tensor]]]  # tokens → (seed, ids [L])
-    lyrics: torch.Tensor  # ids [Ll]
-    _notes: dict[int, torch.Tensor] = field(default_factory=dict)
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._entries: dict[int, Entry] = {}
+        self.refresh()
 
-    @classmethod
-    def open(cls, folder: Path, tokenizer) -> "Library":
-        seeds = [seed for first, count, _ in SETS for seed in range(first, first + count)]
-        seeds = [seed for seed in seeds if latent_path(folder, seed).exists()]
-        if not seeds:
-            raise UserError(f"{folder / 'latents'} is empty: the phase latents comes first; run it with --only latents")
-        latents = {seed: torch.from_numpy(np.load(latent_path(folder, seed))) for seed in seeds}
-        prompts: dict[int, list] = {}
-        for seed in seeds:
-            for variant in range(VARIANTS):
-                song = song_of(Sketch.draw(seed, seconds_of(seed), world=WORLD), variant, world=WORLD)
-                ids = torch.tensor(tokenizer(text_prompt(song)).input_ids)
-                prompts.setdefault(len(ids), []).append((seed, ids))
-                lyrics = torch.tensor(tokenizer(lyrics_prompt(song)).input_ids)
-        return cls(latents, prompts, lyrics)
+    def refresh(self) -> None:
+        for seed in sorted(int(path.stem) for path in self.folder.glob("*.json")):
+            if seed not in self._entries:
+                self._entries[seed] = self._read(seed)
+        if not self._entries:
+            raise UserError(f"{self.folder} is empty: the phase latents comes first; run it with --only latents")
+        entries = list(self._entries.values())
+        self.held_out = [entry for entry in entries if entry.is_held_out] or entries
+        self.songs = [entry for entry in entries if not entry.is_held_out] or entries
+        self.with_tracks = [entry for entry in self.songs if entry.tracks]
+        self.with_twin = [entry for entry in self.songs if entry.twin]
 
-    def notes(self, seed: int) -> torch.Tensor:
-        """Which notes sound in a clip, [24, T], one column a frame of its latents."""
-        if seed not in self._notes:
-            sketch = Sketch.draw(seed, seconds_of(seed), world=WORLD)
-            sounding = pitch_classes(sketch, self.latents[seed].shape[1] / sketch.seconds)
-            self._notes[seed] = torch.from_numpy(sounding.astype(np.uint8))
-        return self._notes[seed]
+    def _read(self, seed: int) -> Entry:
+        path = entry_path(self.folder, seed)
+        known = read_json_object(path)
+        try:
+            return Entry(self.folder, Facts(**known["facts"]), tuple(known["tracks"]), known["twin"])
+        except (KeyError, TypeError) as exc:
+            raise UserError(f"{path}: is of another edition ({exc}); encode the songs anew") from exc
 
-    def draw(self, rng: np.random.Generator, batch: int, seconds: float) -> tuple[list[int], torch.Tensor]:
-        """Seeds and prompt ids [B, L] of one length, from clips at least so long."""
-        lengths = sorted(self.prompts)
-        weights = np.array([len(self.prompts[length]) for length in lengths], float)
-        for _ in range(1_000):
-            pool = self.prompts[lengths[rng.choice(len(lengths), p=weights / weights.sum())]]
-            if seconds > SETS[0][2]:
-                pool = [item for item in pool if item[0] >= SETS[1][0]]
-            if len(pool) >= min(batch, 4):
-                picked = [pool[i] for i in rng.integers(len(pool), size=batch)]
-                return [seed for seed, _ in picked], torch.stack([ids for _, ids in picked])
-        raise UserError(
-            f"latents: got {len(self.latents)} clips, too few of {seconds:g} s or more; finish the phase latents"
-        )
+
+@dataclass(frozen=True)
+class Encoder:
+    """Makes latents of a deviation of 1 of sounds."""
+
+    vae: torch.nn.Module
+    scale: float
+
+    @torch.no_grad()
+    def __call__(self, sound: np.ndarray) -> np.ndarray:
+        """[2, N] int16 → [C, ceil(N / SAMPLES_PER_FRAME)] float16, a piece at a time."""
+        frames = -(-sound.shape[1] // SAMPLES_PER_FRAME)
+        whole = np.pad(sound, ((0, 0), (0, frames * SAMPLES_PER_FRAME - sound.shape[1])))
+        size, margin = frames_of(PIECE_S), frames_of(CONTEXT_S)
+        parts = []
+        for first in range(0, frames, size):
+            begin, end = max(0, first - margin), min(frames, first + size + margin)
+            piece = whole[:, begin * SAMPLES_PER_FRAME : end * SAMPLES_PER_FRAME].astype(np.float32) / 32767
+            parts.append(self._means(piece)[:, first - begin :][:, : min(size, frames - first)])
+        return np.concatenate(parts, 1)
+
+    def _means(self, piece: np.ndarray) -> np.ndarray:
+        wave = torch.from_numpy(piece)[None].to(next(self.vae.parameters()).device)
+        means = channels_last.encode(self.vae.encoder, wave, torch.bfloat16).chunk(2, 1)[0]
+        return (self.scale * means[0]).cpu().numpy().astype(np.float16)
+
+
+def measured_scale(vae, shelf: Shelf) -> float:
+    """The factor that gives the latents of the first songs a deviation of 1."""
+    encode, seeds = Encoder(vae, 1.0), shelf.seeds[:SCALE_SONGS]
+    if not seeds:
+        raise UserError(f"{shelf.folder} is empty: the phase songs comes first; run it with --only songs")
+    crops = [Crop(song, 0.0, min(SCALE_SECONDS, song.seconds)) for song in map(shelf.facts, seeds)]
+    return 1 / float(np.concatenate([encode(shelf.sound(crop)).astype(np.float32) for crop in crops], 1).std())
+
+
+def encode_songs(encode: Encoder, shelf: Shelf, folder: Path, font: Path | None = None, forget: bool = False):
+    """Yields (songs encoded so far, songs known); resumable, and ends when no song is left. With `forget`, a song's
+    sounds are deleted behind it. Songs may be made, or make room, at the same time.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    gone: set[int] = set()
+    while missing := [s for s in shelf.seeds if s not in gone and not entry_path(folder, s).exists()]:
+        for seed in missing:
+            try:
+                _encode_song(encode, shelf, folder, seed, font)
+            except (OSError, UserError):
+                if facts_path(shelf.folder, seed).exists():
+                    raise
+                gone.add(seed)  # it made room for others
+                continue
+            if forget:
+                shelf.forget(seed)
+            done = sum(1 for _ in folder.glob("*.json"))
+            yield done, done + len([s for s in shelf.seeds if not entry_path(folder, s).exists()])
+
+
+def forgotten(folder: Path, shelf: Shelf) -> set[int]:
+    """The encoded songs whose sounds are not on the shelf any more."""
+    return {int(path.stem) for path in folder.glob("*.json")} - set(shelf.seeds)
+
+
+def _encode_song(encode: Encoder, shelf: Shelf, folder: Path, seed: int, font: Path | None) -> None:
+    song = shelf.facts(seed)
+    tracks, twin = _tracks_of(song), _twin_of(song)
+    for name, sound in _sounds(shelf, song, tracks):
+        _write(folder, seed, name, encode(sound))
+    if twin:
+        played = play(replace(song.sketch, voices=twin), font if song.sampled else None)
+        _write(folder, seed, TWIN, encode((played * 32767).astype(np.int16)))
+    _write(folder, seed, NOTES, pitch_classes(song.sketch, FRAMES_PER_SECOND).astype(np.uint8))
+    about = {"facts": asdict(song), "tracks": tracks, "twin": twin}
+    write_whole(entry_path(folder, seed), json.dumps(about).encode())
+
+
+def _tracks_of(song: Facts) -> list[str]:
+    """The tracks of which there will be latents; the first is the one that is there alone."""
+    names = sorted(song.playing) if song.stems and len(song.playing) > 1 else []
+    order = np.random.default_rng([song.seed, 22]).permutation(len(names))
+    return [names[i] for i in order[:TRACKS_OF_A_SONG]]
+
+
+def _twin_of(song: Facts) -> dict[str, str] | None:
+    """Other voices for the same parts, of those that mostly play them."""
+    rng = np.random.default_rng([song.seed, 23])
+    if rng.random() >= TWIN_SHARE:
+        return None
+    voices = {role: _other(rng, voice) for role, voice in song.sketch.voices.items()}
+    return voices if voices != song.sketch.voices else None
+
+
+def _other(rng, voice: str) -> str:
+    alike = SINGERS if voice in SINGERS else [n for n, known in VOICES.items() if known.role == _role(voice)]
+    others = [name for name in alike if name != voice]
+    return str(rng.choice(others)) if others and rng.random() < OTHER_VOICE_SHARE else voice
+
+
+def _role(voice: str) -> str | None:
+    return KNOWN_VOICES[voice].role if voice in KNOWN_VOICES else None
+
+
+def _sounds(shelf: Shelf, song: Facts, tracks: list[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """(name, [2, N] int16) of all that is encoded of a song as it lies on the shelf."""
+    whole = Crop(song, 0.0, song.seconds)
+    mix = shelf.sound(whole)
+    yield MIX, mix
+    for number, track in enumerate(tracks):
+        stem = shelf.sound(whole, track)
+        yield track, stem
+        yield WITHOUT + track, np.clip(mix.astype(np.int32) - stem, -32768, 32767).astype(np.int16)
+        if number == 0:
+            peak = max(1, int(np.abs(stem.astype(np.int32)).max()))
+            yield SOLO, (stem * (10 ** (PEAK_DBFS / 20) * 32767 / peak)).astype(np.int16)
+
+
+def _write(folder: Path, seed: int, name: str, numbers: np.ndarray) -> None:
+    with whole_file(latent_path(folder, seed, name)) as part, part.open("wb") as file:
+        np.save(file, numbers)

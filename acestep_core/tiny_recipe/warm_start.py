@@ -1,31 +1,150 @@
-"""A family that was exported → a work folder that a training goes on from, without the state of its optimisers.
+"""A work folder that a training goes on from: out of a family that was exported, or out of a state that was kept.
 
-Encoder and text encoder count as done: the transformers know no other latents and no other words.
+A state is what the trainings need to go on, in half precision and small files, the moving averages for the weights, and
+without the optimisers' own numbers: some tens of MB. Encoder and text encoder of a family count as done: its
+transformers know no other latents and no other words.
 """
 
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+
+from ..checkpoints.checkpoint import read_checkpoint
+from ..checkpoints.layouts import AUDIO_TOKEN_PARTS
 from ..checkpoints.load import load_stage_model, load_text_encoder, load_vae
+from ..checkpoints.save import write_tensors
 from ..errors import UserError
-from ..system.files import write_whole
-from . import flow, language, vocoder
-from .checkpointing import save_state
+from ..json_text import read_json_object
+from ..system.files import whole_file, write_whole
+from . import codes, flow, language, vocoder
+from .boundaries import curve_path
+from .checkpointing import load_state, save_state
+
+STATE_FILE, FILE_BYTES_MOST = "state.json", 12 << 20
+_OPTIMISERS = ("optimiser", "optimisers")  # none after a warm start
+
+
+def _phases() -> tuple[str, ...]:
+    return ("vocoder", "vocoder_decoder", "text", "codes", *flow.SLOTS)
 
 
 def warm_start(work: Path, family: Path) -> None:
-    """Raises UserError where the work folder already holds a training."""
-    if any((work / f"{name}.pt").exists() for name in ("vocoder", "text", *flow.SLOTS)):
+    """Raises UserError where the work folder already holds a training, or the family another vocabulary."""
+    if any((work / f"{name}.pt").exists() for name in _phases()):
         raise UserError(
             f"--warm: {work} already holds a training; leave --warm out to go on with it, or name another --work"
         )
+    if (family / STATE_FILE).is_file():
+        _warm_state(work, family)
+    else:
+        _warm_family(work, family)
+
+
+# ---- a state ---------------------------------------------------------------------------------------------------------
+
+
+def keep_state(work: Path, target: Path) -> int:
+    """Writes what the trainings in a work folder have reached so far; returns its size in bytes."""
+    target.mkdir(parents=True, exist_ok=True)
+    about = {}
+    for phase in _phases():
+        state = load_state(work / f"{phase}.pt")
+        if state:
+            about[phase] = _keep_phase(target, phase, state)
+    for path in _tables(work):
+        shutil.copyfile(path, target / path.name)
+    write_whole(target / STATE_FILE, json.dumps(about, indent=1).encode())
+    return sum(path.stat().st_size for path in target.iterdir())
+
+
+def _tables(folder: Path) -> list[Path]:
+    paths = [folder / "scale.json", *(curve_path(folder, name) for name in flow.SLOTS)]
+    return [path for path in paths if path.exists()]
+
+
+def _keep_phase(target: Path, phase: str, state: dict) -> dict:
+    """Writes a phase's tensors; returns its numbers, and the files that hold the tensors."""
+    dropped = (*_OPTIMISERS, *(("networks",) if "average" in state else ()))
+    tensors, numbers = {}, {}
+    for name, value in state.items():
+        if name not in dropped:
+            numbers |= {name: value} if not isinstance(value, dict) else {}
+            tensors |= {f"{name}/{key}": t for key, t in value.items()} if isinstance(value, dict) else {}
+    files = []
+    for part in _parts({name: _half(tensor) for name, tensor in tensors.items()}):
+        files.append(f"{phase}-{len(files) + 1}.safetensors")
+        with whole_file(target / files[-1]) as path:
+            write_tensors(part, path, {"format": "pt"})
+    return {"numbers": numbers, "files": files}
+
+
+def _parts(tensors: dict[str, torch.Tensor]) -> Iterator[dict[str, torch.Tensor]]:
+    """The tensors in groups that make small files."""
+    part, size = {}, 0
+    for name, tensor in tensors.items():
+        if part and size + tensor.nbytes > FILE_BYTES_MOST:
+            yield part
+            part, size = {}, 0
+        part[name] = tensor
+        size += tensor.nbytes
+    yield part
+
+
+def _half(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.to(torch.float16 if tensor.is_floating_point() else tensor.dtype).cpu().contiguous()
+
+
+def _warm_state(work: Path, folder: Path) -> None:
+    for phase, about in read_json_object(folder / STATE_FILE).items():
+        state = dict(about["numbers"]) | _read_tensors(folder, about["files"])
+        if "average" in state:
+            state["networks"] = dict(state["average"])
+        if phase == "text":
+            _check_words(folder, state["trained"]["0.embed_tokens.weight"])
+        save_state(work / f"{phase}.pt", **state, **dict.fromkeys(_OPTIMISERS))
+    for path in _tables(folder):
+        shutil.copyfile(path, work / path.name)
+
+
+def _read_tensors(folder: Path, files: list[str]) -> dict[str, dict[str, torch.Tensor]]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    found: dict[str, dict[str, torch.Tensor]] = {}
+    for file in files:
+        try:
+            tensors = load_file(folder / file)
+        except (OSError, SafetensorError) as exc:
+            raise UserError(f"{folder / file}: cannot be read ({exc}); the state is not whole, get it again") from exc
+        for name, tensor in tensors.items():
+            part, _, key = name.partition("/")
+            found.setdefault(part, {})[key] = tensor.float() if tensor.is_floating_point() else tensor
+    return found
+
+
+def _check_words(folder: Path, embeddings: torch.Tensor) -> None:
+    known = len(language.new_tokenizer())
+    if len(embeddings) != known:
+        raise UserError(
+            f"--warm: {folder} has {len(embeddings)} words, families that are trained now {known}; leave --warm out"
+        )
+
+
+# ---- a family --------------------------------------------------------------------------------------------------------
+
+
+def _warm_family(work: Path, family: Path) -> None:
     text, known = language.Trainer(work, 0), load_text_encoder(family / "text_encoder")
     if known.tokenizer.get_vocab() != text.tokenizer.get_vocab():
         raise UserError(f"--warm: {family} has another vocabulary than families that are trained now; leave --warm out")
     vae = vocoder.new_vocoder()
     vae.load_state_dict(_wide(load_vae(family / "vae")))
     head = vocoder.new_pitch_head().state_dict()
-    save_state(work / "vocoder.pt", vae=vae.state_dict(), pitch_head=head, optimiser=None, step=vocoder.STEPS)
+    trained = dict(vae=vae.state_dict(), pitch_head=head, step=vocoder.STEPS)
+    save_state(work / "vocoder.pt", **trained, **dict.fromkeys(_OPTIMISERS))
     write_whole(work / "scale.json", json.dumps({"scale": 1.0}).encode())  # folded into the exported layers
     text.model.load_state_dict(_wide(known.model))
     text.step = language.STEPS
@@ -36,14 +155,22 @@ def warm_start(work: Path, family: Path) -> None:
 
 
 def _warm_slot(work: Path, folder: Path, slot) -> None:
-    model, networks = load_stage_model(folder), flow.Networks(slot)
+    has_codes = all(part in read_checkpoint(folder).parts for part in AUDIO_TOKEN_PARTS)
+    model = load_stage_model(folder, parts=AUDIO_TOKEN_PARTS if has_codes else ())
+    networks = flow.Networks(slot)
     networks.transformer.load_state_dict(_wide(model.transformer))
     state = _wide(model.condition_encoder)
     networks.encoder.load_state_dict(
         {name: state[name] for name in networks.encoder.state_dict() if name != "silence_latent"}, strict=False
     )
     weights = networks.state_dict()
-    save_state(work / f"{slot.name}.pt", networks=weights, average=weights, optimisers=None, step=0)
+    nothing = dict.fromkeys(_OPTIMISERS)
+    save_state(work / f"{slot.name}.pt", networks=weights, average=weights, step=0, warm_from=0, **nothing)
+    if has_codes and not (work / "codes.pt").exists():
+        made = codes.Networks(slot.encoder)
+        made.tokenizer.load_state_dict(_wide(model.audio_tokenizer))
+        made.detokenizer.load_state_dict(_wide(model.audio_token_detokenizer))
+        save_state(work / "codes.pt", networks=made.state_dict(), step=codes.STEPS, **nothing)
 
 
 def _wide(module) -> dict:

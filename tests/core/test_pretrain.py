@@ -6,8 +6,7 @@ import pytest
 import torch
 from acestep_pack.acestep_core.audio import spectrogram
 from acestep_pack.acestep_core.system.torchaudio_import import settle_torchaudio
-from acestep_pack.acestep_core.tiny_recipe import attention_backward as lean
-from acestep_pack.acestep_core.tiny_recipe import channels_last, checkpointing, export, flow, spectral
+from acestep_pack.acestep_core.tiny_recipe import channels_last, checkpointing, export, packed, spectral
 
 settle_torchaudio()
 
@@ -85,48 +84,76 @@ def test_the_scale_of_the_latents_moves_into_the_vocoder(oobleck):
     torch.testing.assert_close(softplus(scaled_width), scale * softplus(width), rtol=0.02, atol=0)
 
 
-# ---- the transformer, lean -------------------------------------------------------------------------------------------
+# ---- the transformer, packed -----------------------------------------------------------------------------------------
+
+FRAMES, HEARD = (45, 16, 130), (7, 1, 12)  # of three items
 
 
-def transformer(patch_size, frames=45):
+def transformer(patch_size):
     from diffusers import AceStepTransformer1DModel
 
     torch.manual_seed(0)
-    geometry = dict(flow._geometry(48, 64, 4, 4, 2, patch_size, 40), head_dim=12, sliding_window=2)
-    network = AceStepTransformer1DModel(**geometry)
+    sizes = dict(hidden_size=48, intermediate_size=64, num_hidden_layers=4, num_attention_heads=4, head_dim=12)
+    sizes |= dict(num_key_value_heads=2, in_channels=24, audio_acoustic_hidden_dim=8, patch_size=patch_size)
+    network = AceStepTransformer1DModel(**sizes, rope_theta=1e4, sliding_window=2, encoder_hidden_size=40)
     with torch.no_grad():
         for parameter in network.parameters():
             if parameter.ndim == 1:  # norms begin at one, biases at zero
                 parameter.add_(drawn(*parameter.shape), alpha=0.2)
-    assert set(network.layer_types) == {"full_attention", "sliding_attention"} and frames % patch_size
-    inputs = drawn(2, 8, frames), torch.tensor([0.2, 0.9]), drawn(2, 7, 40, seed=1), drawn(2, 16, frames, seed=2)
-    return network, inputs
+    assert set(network.layer_types) == {"full_attention", "sliding_attention"} and FRAMES[0] % patch_size
+    return network
+
+
+def items():
+    """(x_t [8, T], t, states [L, 40], context [16, T]) of each item."""
+    lengths = enumerate(zip(FRAMES, HEARD))
+    return [
+        (drawn(8, n, seed=i), torch.tensor(0.2 + 0.3 * i), drawn(m, 40, seed=9 + i), drawn(16, n, seed=20 + i))
+        for i, (n, m) in lengths
+    ]
 
 
 def theirs(network, x_t, t, states, context):
-    return network(x_t.transpose(1, 2), t, t, states, context.transpose(1, 2)).sample.transpose(1, 2)
+    """diffusers' forward of one item, as a song is generated."""
+    made = network(x_t.T[None], t[None], t[None], states[None], context.T[None])
+    return made.sample[0].T
 
 
-@pytest.mark.parametrize("patch_size", [2, 16])
-def test_the_lean_forward_is_diffusers_and_so_are_its_gradients(patch_size, monkeypatch):
-    monkeypatch.setattr(lean, "HALF", torch.float32)
-    network, inputs = transformer(patch_size)
-    results = []
-    for forward in (lambda *given: lean.LeanForward(network)(*given)[0], lambda *given: theirs(network, *given)):
+def ours(network, dtype):
+    """All items in one pack, each cut to its frames again."""
+    patch = network.config.patch_size
+    x_t, t, states, context = zip(*items())
+
+    def filled(parts):
+        return torch.cat([torch.nn.functional.pad(part, (0, -part.shape[1] % patch)) for part in parts], 1)
+
+    pack = packed.Pack(tuple(-(-n // patch) for n in FRAMES), HEARD)
+    made, halfway = packed.PackedForward(network, dtype)(
+        filled(x_t), torch.stack(t), torch.cat(states), filled(context), pack
+    )
+    assert halfway.shape == (sum(pack.tokens), 48)
+    return [part[:, :n] for part, n in zip(made.split([patch * n for n in pack.tokens], 1), FRAMES)]
+
+
+@pytest.mark.parametrize("patch_size", [2, 13])
+def test_a_pack_is_diffusers_forward_of_each_item_and_so_are_its_gradients(patch_size):
+    network, results = transformer(patch_size), []
+    for forward in (lambda: ours(network, torch.float32), lambda: [theirs(network, *item) for item in items()]):
         network.zero_grad()
-        made = forward(*inputs)
-        made.square().mean().backward()
-        results.append([made, *(parameter.grad.clone() for parameter in network.parameters())])
-    assert results[0][0].shape == inputs[0].shape
+        made = forward()
+        sum(part.square().sum() for part in made).backward()
+        results.append([*made, *(parameter.grad.clone() for parameter in network.parameters())])
+    assert [part.shape for part in results[0][:3]] == [(8, n) for n in FRAMES]
     for mine, reference in zip(*results):
         close(mine, reference, 2e-5)
 
 
-def test_the_lean_forward_in_half_precision_is_near():
-    network, inputs = transformer(2)
+def test_a_pack_in_half_precision_is_near():
+    network = transformer(2)
     with torch.no_grad():
-        (made, _), exact = lean.LeanForward(network)(*inputs), theirs(network, *inputs)
-    assert made.dtype == torch.float32 and 0 < (made - exact).norm() < 0.02 * exact.norm()
+        made, exact = ours(network, torch.bfloat16), [theirs(network, *item) for item in items()]
+    for mine, reference in zip(made, exact):
+        assert mine.dtype == torch.float32 and 0 < (mine - reference).norm() < 0.02 * reference.norm()
 
 
 # ---- distances -------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -13,20 +14,31 @@ import pytest
 import torch
 from acestep_pack.acestep_core.audio.waveform import Waveform
 from acestep_pack.acestep_core.band import Sketch, song_of, voices
+from acestep_pack.acestep_core.band.instruments import TRACKS, VOICES
+from acestep_pack.acestep_core.checkpoints.load import load_stage_model
 from acestep_pack.acestep_core.cli import parser as cli
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.generation.cascade import TEXT, VOCODER, Cascade
+from acestep_pack.acestep_core.models.defaults import ALL_TASKS
+from acestep_pack.acestep_core.models.semantic_codes import hints_of_latents
 from acestep_pack.acestep_core.prompt import lyrics_prompt, text_prompt
 from acestep_pack.acestep_core.song import Song
 from acestep_pack.acestep_core.spec import LatentSpec
 from acestep_pack.acestep_core.tiny_recipe import (
+    assignments,
+    batches,
+    boundaries,
+    budget,
+    channels_last,
     checkpointing,
     clips,
+    codes,
     export,
     flow,
     language,
     latents,
     recipe,
+    songs,
     vocoder,
     words,
 )
@@ -35,24 +47,36 @@ from safetensors.torch import load_file
 
 ROOT = Path(__file__).resolve().parents[2]
 RATE_HZ = 48_000
-PHASES = ("vocoder", "text", "latents", "l", "m", "s", "decoder", "export")
+PHASES = ("songs", "vocoder", "text", "latents", "codes", "l", "m", "s", "decoder", "export")
+CHANNELS, PER_SECOND = vocoder.CONFIG["decoder_input_channels"], RATE_HZ / vocoder.SAMPLES_PER_FRAME
+SONGS = 6
 
 
 @pytest.fixture(autouse=True, scope="module")
 def miniature():
     """The whole recipe at the smallest size that is still the recipe."""
-    known, listener = words.words_of_the_band, flow._encoder(32, 48, 1)
+    known = words.words_of_the_band
+    listener = flow.ENCODER | dict(hidden_size=32, intermediate_size=48, num_attention_heads=1)
+
+    def small(name, family, stretch, *sizes):
+        geometry = flow._geometry(*sizes) | dict(encoder_hidden_size=32)
+        return flow.Slot(name, family, stretch, 0.8, geometry, listener, 2)
+
     slots = {
-        "l": flow.Slot("l", "xl", (0.75, 1.0), flow._geometry(48, 64, 2, 2, 1, 16, 32), listener, 2),
-        "m": flow.Slot("m", "2b", (0.4, 0.85), flow._geometry(32, 48, 2, 1, 1, 16), listener, 2),
-        "s": flow.Slot("s", "2b", (0.0, 0.5), flow._geometry(32, 48, 2, 1, 1, 8), listener, 2, 2e-3, 0.8),
+        "l": small("l", "xl", (0.5, 1.0), 48, 64, 2, 2, 1, 0.08),
+        "m": small("m", "2b", (0.2, 0.6), 32, 48, 2, 1, 1, 0.08),
+        "s": small("s", "2b", (0.0, 0.3), 32, 48, 2, 1, 1, 0.04, 0),
     }
     numbers = {
         vocoder: dict(CLIPS=2, CLIP_SECONDS=0.5, BATCH=2, CROP_FRAMES=20, SAVE_EVERY_STEPS=2),
         language: dict(BATCH=4),
         words: dict(words_of_the_band=lambda: known(60)),
-        latents: dict(SETS=((100_000, 2, 1.0), (200_000, 1, 1.5)), VARIANTS=16),
-        flow: dict(CROPS=((0.5, 4, 0.5), (1.2, 4, 0.5)), TIMBRE_FRAMES=60, SAVE_EVERY_STEPS=2, SLOTS=slots),
+        songs: dict(SHORT_S=(2, 3), LONG_S=(4, 5), ProcessPoolExecutor=ThreadPoolExecutor),
+        latents: dict(TWIN_SHARE=0.6, PIECE_S=2.0, HELD_OUT_EVERY=3),
+        assignments: dict(CROP_S=(1.0, 2.0), SHORTEST_WINDOW_S=0.3),
+        codes: dict(BATCH=2, CROP_CODES=4),
+        flow: dict(BATCH_SECONDS=6.0, TIMBRE_FRAMES=60, SLOTS=slots),
+        boundaries: dict(SONGS=2, SECONDS=1.0, BINS=4),
         export: dict(SILENCE_SECONDS=0.5),
         voices: dict(LONGEST_NOTE_S=1.0),
         clips: dict(ProcessPoolExecutor=ThreadPoolExecutor),  # a new process would not know the pack by this name
@@ -105,29 +129,53 @@ def text_trainer(folder):
     return language.Trainer(folder, 4)
 
 
+@pytest.fixture(scope="module")
+def encoded(miniature, tmp_path_factory):
+    """A work folder with some songs and their latents, of an encoder that has learnt nothing."""
+    work = tmp_path_factory.mktemp("encoded")
+    assert len(list(songs.make(work / "songs", songs.Order(SONGS, workers=1)))) == SONGS
+    torch.manual_seed(0)
+    encode = latents.Encoder(vocoder.new_vocoder().eval(), 2.0)
+    told = list(latents.encode_songs(encode, songs.Shelf(work / "songs"), work / "latents"))
+    assert told == [(done, SONGS) for done in range(1, SONGS + 1)]
+    return work
+
+
+def a_packer(patch, hints=None):
+    tokenizer = words.new_tokenizer()
+    silence = 0.1 * drawn(1, CHANNELS, 30)
+    return batches.Packer(lambda text: tokenizer(text).input_ids, silence, patch, flow.TIMBRE_FRAMES, hints)
+
+
 def stage_trainer(slot):
-    def make(folder):
-        ids = torch.arange(1, 13)
-        seeds = [100_000, 100_001, 200_000]
-        library = latents.Library(
-            {seed: drawn(8, 300, seed=seed).half() for seed in seeds},
-            {12: [(seed, ids) for seed in seeds * 4]},
-            torch.arange(5),
-        )
-        text = language.new_encoder(20).requires_grad_(False).eval()
-        return flow.Trainer(flow.SLOTS[slot], folder, library, text, 0.1 * drawn(1, 8, 30), 4)
+    def make(folder, work):
+        tokenizer = words.new_tokenizer()
+        text = flow.Words(language.new_encoder(len(tokenizer)).requires_grad_(False).eval(), tokenizer)
+        packer = a_packer(flow.SLOTS[slot].transformer["patch_size"], lambda source: 0.5 * source)
+        return flow.Trainer(flow.SLOTS[slot], folder, latents.Library(work / "latents"), text, packer, 4)
 
     return make
 
 
+def codes_trainer(folder, work):
+    return codes.Trainer(folder, latents.Library(work / "latents"), flow.SLOTS["l"].encoder, 4)
+
+
+def of_clips(make):
+    return lambda folder, work: make(folder)
+
+
 TRAINERS = {"vocoder": vocoder_trainer, "decoder": decoder_trainer, "text": text_trainer}
+TRAINERS = {name: of_clips(make) for name, make in TRAINERS.items()} | {"codes": codes_trainer}
 TRAINERS |= {"l": stage_trainer("l"), "s": stage_trainer("s")}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("phase", TRAINERS)
-def test_a_resumed_training_is_an_unbroken_one_to_the_bit(phase, tmp_path):
-    make = TRAINERS[phase]
+def test_a_resumed_training_is_an_unbroken_one_to_the_bit(phase, tmp_path, encoded):
+    def make(folder):
+        return TRAINERS[phase](folder, encoded)
+
     unbroken = make(tmp_path / "a")
     told = [step[:2] for step in unbroken.run()]
     stopped = make(tmp_path / "b")
@@ -187,25 +235,154 @@ def test_a_clip_is_played_once(tmp_path, monkeypatch):
     assert [file.name for file in path.parent.iterdir()] == ["3_0.2s.npy"]
 
 
-def test_a_batch_is_the_steps_own_and_leans_to_the_slots_stretch(tmp_path):
-    trainer = stage_trainer("l")(tmp_path)
-    kept, told_nothing = [], []
-    for trainer.step in range(60):
-        batch = trainer.batch()
-        items, channels, frames = batch["music"].shape
-        assert channels == 8 and frames in (100, 240) and batch["timbre"].shape[1:] == (8, 60)
-        # Silence comes first and is there once; every other clip is heard by one item.
-        assert sorted(set(batch["chosen"].tolist()) | {0}) == list(range(len(batch["timbre"])))
-        assert batch["chosen"].shape == (items,)
-        assert batch["notes"].shape == (items, -(-frames // 16), 24) and 0 < batch["notes"].mean() < 0.5
-        assert batch["ids"].shape == (items, 12) and batch["window"].shape == (items, 1, frames)
-        assert ((batch["t"] >= 0) & (batch["t"] <= 1)).all() and (batch["window"][..., -1] == 1).all()
-        kept += (batch["window"][:, 0, 0] == 0).tolist()
-        told_nothing += batch["dropped"].tolist()
-    assert same(batch, trainer.batch())
-    trainer.step = 0
-    assert not same(batch, trainer.batch())
-    assert 0.1 < np.mean(kept) < 0.3 and 0.05 < np.mean(told_nothing) < 0.2
+# ---- songs and their latents
+
+
+def test_a_song_is_encoded_in_pieces_as_if_it_were_whole():
+    torch.manual_seed(0)
+    vae = vocoder.new_vocoder().eval()
+    encode, sound = latents.Encoder(vae, 2.0), (drawn(2, int(5.01 * RATE_HZ)) * 3_000).to(torch.int16).numpy()
+    made = encode(sound)
+    wave = torch.nn.functional.pad(torch.from_numpy(sound).float() / 32767, (0, -sound.shape[1] % 240))[None]
+    with torch.no_grad():
+        whole = 2.0 * channels_last.encode(vae.encoder, wave, torch.bfloat16).chunk(2, 1)[0][0]
+    assert made.dtype == np.float16 and made.shape == (CHANNELS, latents.frames_of(5.01))
+    close(torch.from_numpy(made).float(), whole, 0.02)
+
+
+def test_the_library_has_every_sound_of_a_song_at_its_length(encoded):
+    library = latents.Library(encoded / "latents")
+    everything = library.songs + library.held_out
+    assert len(everything) == SONGS and {entry.seed % 3 for entry in library.held_out} == {0}
+    assert library.with_tracks and library.with_twin
+    for entry in everything:
+        names = [latents.MIX, *(latents.TWIN,) * bool(entry.twin), *entry.tracks]
+        names += [latents.WITHOUT + track for track in entry.tracks] + [latents.SOLO] * bool(entry.tracks)
+        for name in names:
+            assert entry.read(name).shape == (CHANNELS, entry.frames), name
+        assert (
+            entry.read(latents.NOTES).shape == (24, entry.frames) and entry.frames == entry.facts.seconds * PER_SECOND
+        )
+        assert set(entry.tracks) <= set(entry.facts.playing) and len(entry.tracks) in (0, 2)
+        if entry.twin:
+            others = {role: voice for role, voice in entry.twin.items() if voice != entry.sketch.voices[role]}
+            assert others and entry.twin.keys() == entry.sketch.voices.keys()
+            assert {VOICES[v].role for v in others.values() if v in VOICES} == {
+                VOICES[entry.sketch.voices[role]].role for role, v in others.items() if v in VOICES
+            }
+    assert np.array_equal(entry.read(latents.MIX, 20, 30), entry.read(latents.MIX)[:, 20:50])
+
+
+def test_sounds_can_be_deleted_and_new_songs_come_later(tmp_path):
+    shelf, encode = songs.Shelf(tmp_path / "songs"), latents.Encoder(vocoder.new_vocoder().eval(), 1.0)
+    list(songs.make(shelf.folder, songs.Order(2, workers=1)))
+    assert list(latents.encode_songs(encode, shelf, tmp_path / "latents", forget=True)) == [(1, 2), (2, 2)]
+    assert shelf.seeds == [] and len(latents.Library(tmp_path / "latents").songs) == 2
+    assert latents.forgotten(tmp_path / "latents", shelf) == {songs.FIRST_SEED, songs.FIRST_SEED + 1}
+    made = recipe.Recipe(tmp_path, tmp_path, order=songs.Order(3, workers=1))
+    assert [done for done, _, _ in made._songs()] == [3] and shelf.seeds == [songs.FIRST_SEED + 2]
+    assert list(latents.encode_songs(encode, shelf, tmp_path / "latents")) == [(3, 3)]
+    with pytest.raises(UserError, match="the phase latents comes first"):
+        latents.Library(tmp_path / "nothing")
+
+
+# ---- what a stage is asked to make
+
+
+def drawn_assignments(encoded, count=400):
+    rng, library = np.random.default_rng(0), latents.Library(encoded / "latents")
+    return [assignments.draw(rng, library, True, 20) for _ in range(count)]
+
+
+def test_every_task_comes_in_its_share_with_the_published_words(encoded):
+    made = drawn_assignments(encoded)
+    counts = {task: sum(item.task == task for item in made) / len(made) for task in assignments.SHARES}
+    assert all(abs(counts[task] - share) < 0.07 and counts[task] > 0 for task, share in assignments.SHARES.items())
+    begins = {"text2music": "Fill the audio semantic mask", "repaint": "Repaint the mask area", "lego": "Generate the "}
+    begins |= {"cover": "Generate audio semantic", "cover-nofsq": "Generate audio semantic", "extract": "Extract the "}
+    begins |= {"complete": "Complete the input track"}
+    for item in made:
+        assert item.prompt.startswith(f"# Instruction\n{begins[item.task]}"), item.prompt
+        assert f"- duration: {int(item.frames / PER_SECOND)} seconds" in item.prompt
+        if item.task in ("extract", "lego"):
+            assert f"the {item.target.upper()} track" in item.prompt and item.target in TRACKS
+    assert 0.05 < np.mean([item.dropped for item in made]) < 0.2
+    assert {len(item.timbre) for item in made if item.task in ("extract", "lego", "complete")} == {0}
+    assert 0.15 < np.mean([bool(item.timbre) for item in made]) < 0.35
+
+
+def test_songs_are_whole_unless_a_part_is_the_source(encoded):
+    for item in drawn_assignments(encoded):
+        assert 0 < item.frames <= item.entry.frames - item.first
+        if item.task in ("text2music", "cover", "cover-nofsq"):
+            assert (item.first, item.frames) == (0, item.entry.frames)
+    parts = {item.frames < item.entry.frames for item in drawn_assignments(encoded) if item.task == "extract"}
+    assert parts == {True, False}
+
+
+def test_a_context_shows_what_the_task_is_given(encoded):
+    pack, seen = a_packer(4, lambda source: 0.5 * source), set()
+    for item in drawn_assignments(encoded, 200):
+        batch, frames = pack([item]), item.frames
+        source, mask = batch.context[:CHANNELS, :frames], batch.context[CHANNELS:, :frames]
+        music = torch.from_numpy(item.entry.read(item.target, item.first, frames)).float()
+        assert torch.equal(batch.music[:, :frames], music)
+        inside = torch.zeros(frames, dtype=torch.bool)
+        for first, last in item.window or ((0, frames),):
+            inside[first:last] = True
+        assert torch.equal(mask.bool(), inside.expand_as(mask)) and inside.sum() > 0
+        silent = pack.silent(frames)
+        if item.task == "text2music":
+            assert torch.equal(source, silent)
+        elif item.task == "repaint":
+            assert not inside.all() and torch.equal(source, torch.where(inside, silent, music))
+        else:
+            given = {"extract": "mix", "complete": "solo", "lego": f"without_{item.target}"}.get(item.task, item.source)
+            known = torch.from_numpy(item.entry.read(given, item.first, frames)).float()
+            assert torch.equal(source, 0.5 * known if item.task == "cover" else known)
+        counted = inside if item.task == "lego" else torch.ones(frames, dtype=torch.bool)
+        assert torch.equal(batch.counts[:frames].bool(), counted)
+        assert batch.noted.eq(float(item.target in ("mix", "twin"))).all()
+        seen |= {(item.task, item.window is not None)}
+    assert len(seen) == 8  # lego with and without a window
+
+
+def test_a_batch_is_its_items_and_none_of_them_is_padded(encoded):
+    """The loss of a batch, item by item, is what each gives alone: lengths, captions and lyrics all differ."""
+    trainer = stage_trainer("l")(encoded / "nowhere", encoded)
+    torch.nn.init.normal_(trainer.networks.transformer.proj_out_conv.weight, std=0.1)
+    trainer.networks.lean.dtype = torch.float32
+    items = [replace(item, dropped=i == 2) for i, item in enumerate(drawn_assignments(encoded, 7))]
+    together = trainer.packer(items)
+    assert min(len({len(ids) for ids in words}) for words in (together.text, together.lyrics)) > 1
+    assert len(set(together.tokens)) > 2 and together.dropped.tolist().count(True) == 1
+    t = torch.linspace(0.1, 0.9, len(items))
+    noise = drawn(*together.music.shape)
+    with torch.no_grad():
+        errors, notes = flow.flow_errors(trainer.networks, trainer.words, together, t, noise)
+    patch = trainer.packer.patch
+    frames = [patch * tokens for tokens in together.tokens]
+    for i, item in enumerate(items):
+        alone = trainer.packer([item])
+        with torch.no_grad():
+            own = noise.split(frames, 1)[i]
+            error, note = flow.flow_errors(trainer.networks, trainer.words, alone, t[i : i + 1], own)
+        close(errors.split(frames)[i], error, 1e-4)
+        close(notes.split(together.tokens)[i], note, 1e-4)
+
+
+def test_a_batch_is_the_steps_own_and_its_times_lean_to_the_slots_stretch(encoded):
+    trainer = stage_trainer("l")(encoded / "nowhere", encoded)
+    trainer.step = 3
+    items, times = trainer.items(), trainer.times(200)
+    budgeted = 6.0 * PER_SECOND / trainer.packer.patch
+    sizes = [trainer.packer.tokens(item) for item in items]
+    assert sum(sizes[:-1]) < budgeted <= sum(sizes)
+    assert [item.prompt for item in items] == [item.prompt for item in trainer.items()]
+    assert torch.equal(times, trainer.times(200)) and times.min() >= 0 and times.max() <= 1
+    assert 0.85 < (times >= 0.5).float().mean() < 0.95  # all of its own share and half of the rest
+    trainer.step = 4
+    assert [item.prompt for item in items] != [item.prompt for item in trainer.items()]
 
 
 def test_every_parameter_has_one_optimiser():
@@ -216,20 +393,81 @@ def test_every_parameter_has_one_optimiser():
     assert sorted(map(id, held)) == sorted(map(id, networks.parameters()))
 
 
+def test_one_window_serves_all_networks_of_a_model():
+    """config.json has room for one."""
+    for slot in flow.SLOTS.values():
+        assert slot.transformer["sliding_window"] == slot.encoder["sliding_window"]
+
+
 def test_silence_is_as_long_as_asked():
-    silence = drawn(1, 8, 30)
-    assert torch.equal(flow.silent(silence, 20), silence[..., :20])
-    assert torch.equal(flow.silent(silence, 33)[..., 30:], silence[..., -1:].expand(-1, -1, 3))
+    packer = a_packer(4)
+    assert torch.equal(packer.silent(20), packer.silence[0, :, :20])
+    assert torch.equal(packer.silent(33)[:, 30:], packer.silence[0, :, -1:].expand(-1, 3))
 
 
-def test_a_library_without_enough_says_so(tmp_path):
-    with pytest.raises(UserError, match="the phase latents comes first"):
-        latents.Library.open(tmp_path, None)
-    library = latents.Library({100_000: drawn(8, 300)}, {3: [(100_000, torch.arange(3))] * 8}, torch.arange(5))
-    seeds, ids = library.draw(np.random.default_rng(0), 6, 0.5)
-    assert seeds == [100_000] * 6 and ids.shape == (6, 3)
-    with pytest.raises(UserError, match="too few of 1.2 s or more"):
-        library.draw(np.random.default_rng(0), 6, 1.2)
+# ---- codes
+
+
+def test_the_quantiser_is_diffusers_and_has_gradients():
+    networks = codes.Networks(flow.SLOTS["l"].encoder)
+    pooled = (3 * drawn(2, 5, 32)).requires_grad_()
+    made = codes.quantised(networks.tokenizer.quantizer, pooled)
+    theirs, numbers = networks.tokenizer.quantizer(pooled.detach())
+    close(made.detach(), theirs, 1e-6)
+    made.square().sum().backward()
+    assert pooled.grad.abs().min() > 0 and numbers.min() >= 0 and numbers.max() < 1_000
+    assert networks.tokenizer.quantizer.codebook_size == 1_000
+
+
+def test_hints_are_five_codes_a_second_at_any_length():
+    networks = codes.Networks(flow.SLOTS["l"].encoder)
+    latents_, silence = drawn(1, CHANNELS, 3 * codes.WINDOW), 0.1 * drawn(1, CHANNELS, 2 * codes.WINDOW)
+    assert codes.WINDOW == PER_SECOND / 5
+    hints = networks.hints(latents_, silence)
+    close(hints, networks(latents_)[0].detach())
+    part = networks.hints(latents_[..., : 2 * codes.WINDOW + 3], silence)
+    assert part.shape[-1] == 2 * codes.WINDOW + 3
+    close(part[..., : 2 * codes.WINDOW], hints[..., : 2 * codes.WINDOW])
+
+
+# ---- boundaries and time
+
+
+def test_boundaries_are_where_the_curves_cross():
+    at = np.array(boundaries.bins())
+    curves = [list(1.0 + 0 * at), list(0.5 + at), list(0.2 + 3 * at)]
+    edges, steps = boundaries.propose(curves, 20, 3.0)
+    assert edges == (0.5, 0.25) and sum(steps) == 20 and steps[0] > steps[1] >= steps[2] > 0
+    assert boundaries.gain(curves, edges) == pytest.approx(1 - (2 + 0.875 + 0.575) / 4)
+    never_ahead, _ = boundaries.propose([curves[0], list(2 + at), list(3 + at)], 20, 3.0)
+    assert never_ahead == (0.5, 0.25)  # each stage has a part all the same
+
+
+def test_a_training_ends_when_its_time_is_over():
+    class Trainer:
+        step, steps, saved, now, rates = 7, 10_000, 0, 0.0, []
+
+        def run(self):
+            while self.step < self.steps:
+                self.rates.append(checkpointing.warm_then_cool(self.step, self.steps))
+                self.step, self.now = self.step + 1, self.now + 2.0
+                yield self.step, {}, 2.0
+
+        def save(self):
+            self.saved = self.step
+
+    trainer = Trainer()
+    told = [step for step, _, _ in budget.within(trainer, 100.0, lambda: trainer.now)]
+    assert told == list(range(8, 58)) and trainer.saved == 57 and trainer.rates[-1] < 0.1
+    assert list(budget.until(iter(range(9)), 0.0)) == [0]
+
+
+def test_time_goes_to_the_phases_that_are_open():
+    times = budget.plan(100.0, ("vocoder", "l", "m", "export"), ("vocoder",))
+    assert set(times) == {"l", "m"} and sum(times.values()) == pytest.approx(100.0) and times["l"] > times["m"] > 0
+
+
+# ---- words
 
 
 def test_the_tokenizer_knows_the_bands_words():
@@ -268,15 +506,27 @@ def test_misspelt_captions_are_near_the_captions():
 
 def test_a_request_and_its_answers_agree():
     for seed in range(40):
-        prompt, answers, code = language.request(seed, 0)
+        prompt, answers, code, length = language.request(seed, 0)
         assert (answers["tonic"] == 12) == (answers["minor"] == 2) and answers["metre"] < 4
         assert (answers["bpm"] == 121) == (not code.any())
         assert set(answers) == {question.name for question in language.QUESTIONS}
         assert all(0 <= answers[question.name] < question.answers for question in language.QUESTIONS)
         if answers["bpm"] != 121:
             assert str(answers["bpm"] + 60) in prompt
+        asked = [track for track in TRACKS if answers[f"asks {track}"]]
+        assert all(track.upper() in prompt for track in asked)
+        assert np.array_equal(length, language.length_code(float(prompt.split("duration: ")[1].split()[0])))
+        assert bool(asked) == (language.ASKED[answers["task"]] in ("extract", "lego", "complete"))
     far = [np.linalg.norm(language.tempo_code(120) - language.tempo_code(bpm)) for bpm in (120, 121, 122, 124, 180)]
     assert far == sorted(far)
+
+
+def test_the_letters_and_vowels_of_words_are_known():
+    tokenizer = words.new_tokenizer()
+    ids, made = language.spelling(tokenizer)
+    row = made[ids.tolist().index(tokenizer.convert_tokens_to_ids(words.MARK + "drums"))]
+    letters = {letter for letter, there in zip(language.LETTERS, row.tolist()) if there}
+    assert letters == set("drums") and len(ids) == len(made)
 
 
 # ---- the family that comes out ---------------------------------------------------------------------------------------
@@ -287,8 +537,9 @@ def trained(tmp_path_factory):
     """(work folder, family, command): the whole recipe through the command line, two steps a phase."""
     folder = tmp_path_factory.mktemp("recipe")
     command = ["train", "tiny", "--work", str(folder / "work"), "--out", str(folder / "tiny"), "-q"]
-    for phase in ("vocoder", "text", "l", "m", "s", "decoder"):
-        command += ["--steps", f"{phase}=2"]
+    command += ["--songs", str(SONGS), "--threads", "1"]
+    for phase in PHASES[1:]:
+        command += ["--steps", f"{phase}=2"] * (phase not in ("latents", "export"))
     assert cli.main(command) == 0
     return folder / "work", folder / "tiny", command
 
@@ -300,8 +551,9 @@ def test_the_recipe_writes_a_cascade_that_plays(trained):
     cascade = Cascade.load(family, device="cpu", dtype="fp32")
     assert cascade.latents == LatentSpec(8, 240, RATE_HZ)
     assert [cascade.pool[where].family for where in cascade.stages] == ["xl", "2b", "2b"]
-    assert [one.cascade_steps for one in cascade.defaults] == [export.CASCADE_STEPS] * 3
+    assert [sum(one.cascade_steps) for one in cascade.defaults] == [sum(export.CASCADE_STEPS)] * 3
     assert {one.guidance_kind for one in cascade.defaults} == {export.GUIDANCE_KIND}
+    assert {frozenset(one.tasks) for one in cascade.defaults} == {frozenset(ALL_TASKS)}
     song = Song("happy house with drums", bpm=120, seconds=10)
     made = cascade.generate(song, seed=1, steps=(1, 1, 1)).samples
     assert made.shape == (1, 2, 480_000) and torch.isfinite(made).all() and made.abs().max() > 0.1
@@ -326,13 +578,23 @@ def test_the_family_holds_what_was_learnt_in_half_precision(trained):
     assert cascade.pool[cascade.stages[0]].silence.shape == (1, 8, 100)
 
 
-def test_latents_have_a_deviation_of_one_and_their_clips_are_gone(trained):
-    work, _, _ = trained
-    files = sorted((work / "latents").glob("*.npy"))
-    assert [file.stem for file in files] == ["100000", "100001", "200000"]
-    assert [np.load(file).shape for file in files] == [(8, 200), (8, 200), (8, 300)]
-    assert all(0.3 < np.load(file).astype(np.float32).std() < 3 for file in files)
-    assert sorted(file.name for file in (work / "clips").iterdir()) == ["0_0.5s.npy", "1_0.5s.npy"]
+def test_latents_have_a_deviation_of_one(trained):
+    mixes = [np.load(file).astype(np.float32) for file in (trained[0] / "latents").glob("*.mix.npy")]
+    assert len(mixes) == SONGS and 0.5 < np.concatenate(mixes, 1).std() < 2
+
+
+def test_every_stage_has_a_curve_of_its_losses(trained):
+    curves = boundaries.known_curves(trained[0], "lms")
+    assert [len(curve) for curve in curves] == [boundaries.BINS] * 3 and np.isfinite(curves).all()
+
+
+@torch.no_grad()
+def test_an_exported_stage_makes_the_hints_it_was_trained_with(trained):
+    work, family, _ = trained
+    model = load_stage_model(family / "l", parts=("audio_tokenizer", "audio_token_detokenizer"))
+    music = drawn(1, CHANNELS, 130)
+    rounded = export.load_codes(work).half().float()  # a code may change where its value lies between two
+    close(hints_of_latents(model, music), rounded.hints(music, model.silence))
 
 
 def test_the_same_command_has_nothing_left_to_do(trained, monkeypatch, capsys):
@@ -340,25 +602,59 @@ def test_the_same_command_has_nothing_left_to_do(trained, monkeypatch, capsys):
     kept = {file: file.stat().st_mtime_ns for file in work.rglob("*") if file.is_file()}
     weights = {file: file.read_bytes() for file in family.rglob("*.safetensors")}
     monkeypatch.setattr(clips, "play", None)
-    for phase in ("vocoder", "text", "latents", "l", "export"):
+    for phase in ("vocoder", "text", "latents", "codes", "l", "export"):
         command = [*command, "--only", phase]
     assert cli.main([part for part in command if part != "-q"]) == 0
     assert {file: file.stat().st_mtime_ns for file in work.rglob("*") if file.is_file()} == kept
     assert {file: file.read_bytes() for file in family.rglob("*.safetensors")} == weights
     told = capsys.readouterr().err.splitlines()
-    assert [line.split()[0] for line in told] == ["latents", "export"] and f"MB in {family}" in told[-1]
+    assert [line.split()[0] for line in told] == ["export"] and f"MB in {family}" in told[-1]
 
 
-def test_a_family_can_be_trained_further(trained, tmp_path):
+def test_a_family_can_be_trained_further(trained, tmp_path, encoded):
     _, family, _ = trained
     warm.warm_start(tmp_path, family)
     export.export(tmp_path, tmp_path / "again")
     for file in family.rglob("*.safetensors"):
         assert (tmp_path / "again" / file.relative_to(family)).read_bytes() == file.read_bytes(), file
-    made = stage_trainer("l")(tmp_path)
+    made = stage_trainer("l")(tmp_path, encoded)
     assert made.step == 0 and [step for step, _, _ in made.run()] == [1, 2, 3, 4]
     with pytest.raises(UserError, match="already holds a training"):
         warm.warm_start(tmp_path, family)
+
+
+def test_a_training_goes_on_from_a_state(trained, tmp_path, encoded, monkeypatch):
+    """A state holds steps and averages in half precision, in small files, without the optimisers."""
+    work, family, command = trained
+    monkeypatch.setattr(warm, "FILE_BYTES_MOST", 100_000)
+    assert cli.main([*command[:4], "--out", str(tmp_path / "state"), "--only", "state", "-q"]) == 0
+    files = sorted(path.name for path in (tmp_path / "state").iterdir())
+    assert {"state.json", "scale.json", "l.losses.json", "l-1.safetensors", "l-2.safetensors"} <= set(files)
+    assert cli.main(["train", "tiny", "--work", str(tmp_path / "w"), "--warm", str(tmp_path / "state"), "--out",
+                     str(tmp_path / "again"), "--only", "export", "-q"]) == 0  # fmt: skip
+    for file in family.rglob("*.safetensors"):
+        ours, theirs = load_file(tmp_path / "again" / file.relative_to(family)), load_file(file)
+        assert ours.keys() == theirs.keys()
+        for name, tensor in theirs.items():
+            close(ours[name].float(), tensor.float(), 2e-3)
+    for phase in ("l", "codes", "text", "vocoder"):
+        assert checkpointing.load_state(tmp_path / "w" / f"{phase}.pt")["step"] == 2
+    made = stage_trainer("l")(tmp_path / "w", encoded)
+    assert made.step == made.warm_from == 2 and [step for step, _, _ in made.run()] == [3, 4]
+    (tmp_path / "state" / "l-1.safetensors").write_bytes(b"cut")
+    with pytest.raises(UserError, match="the state is not whole"):
+        warm.warm_start(tmp_path / "other", tmp_path / "state")
+
+
+@pytest.mark.slow
+def test_a_family_is_trained_in_a_given_time(tmp_path, monkeypatch):
+    """Every phase for its share, and a state is kept on the way."""
+    monkeypatch.setattr(recipe, "STATE_EVERY_S", 0.0)
+    command = ["train", "tiny", "--work", str(tmp_path / "w"), "--out", str(tmp_path / "tiny"), "-q"]
+    command += ["--songs", "2", "--threads", "1", "--time-budget", "0.1"]
+    assert cli.main([part for part in command if part != "-q"]) == 0
+    assert all(checkpointing.load_state(tmp_path / "w" / f"{phase}.pt")["step"] >= 1 for phase in ("text", *"lms"))
+    assert (tmp_path / "tiny" / "state" / "state.json").exists() and (tmp_path / "tiny" / "l").is_dir()
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------
@@ -375,12 +671,14 @@ def test_help_is_answered_without_torch(tmp_path):
 
 
 MISTAKES = [
-    (["--steps", "x=3"], "--steps: got 'x=3', expected PHASE=N with PHASE one of vocoder, text,"),
+    (["--steps", "x=3"], "--steps: got 'x=3', expected PHASE=N with PHASE one of songs, vocoder, text,"),
     (["--steps", "vocoder"], "--steps: got 'vocoder', expected PHASE=N"),
     (["--steps", "l=0"], "--steps: got 'l=0', expected PHASE=N"),
     (["--steps", "l=²"], "--steps: got 'l=²', expected PHASE=N"),
     (["--threads", "0"], "--threads: got 0, expected at least 1"),
     (["--device", "toaster"], "device: got 'toaster', expected auto, cpu"),
+    (["--time-budget", "0"], "--time-budget: got 0, expected more than 0"),
+    (["--only", "codes"], "the phase latents comes first; run it with --only latents"),
     (["--only", "dancing"], "argument --only: invalid choice: 'dancing'"),
     (["--warm", "nowhere"], "nowhere"),
     (["--only", "decoder"], "vocoder.pt is missing: the phase vocoder comes first"),

@@ -1,0 +1,167 @@
+"""The forward pass of diffusers' ACE-Step transformer for training at small widths: the same function of the same
+parameters, for items of different lengths in one sequence, without padding, its matrices in bfloat16.
+
+Everything but attention sees one long sequence of tokens. An item attends to its own tokens and its own states, so it
+is what it would be by itself, as every song is when it is generated. Attention is written out: at a width of some
+hundreds, the flash kernel's backward and float32 norms cost a CPU more than the matrix products.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+
+from ..nn.attention import rotary_table, rotate
+
+
+@dataclass(frozen=True)
+class Pack:
+    """How many tokens each item of a sequence has, and how many states it hears."""
+
+    tokens: tuple[int, ...]
+    heard: tuple[int, ...]
+    device: torch.device = torch.device("cpu")
+
+    @cached_property
+    def owners(self) -> torch.Tensor:
+        """[N], the item of each token."""
+        return torch.repeat_interleave(torch.tensor(self.tokens)).to(self.device)
+
+    @cached_property
+    def places(self) -> torch.Tensor:
+        """[N], the place of each token in its item."""
+        return torch.cat([torch.arange(count) for count in self.tokens]).to(self.device)
+
+    def window_mask(self, reach: int) -> torch.Tensor:
+        """[blocks, 2 reach, 4 reach], added to scores: whether a token lies within reach, and in the same item. Blocks
+        are of 2 reach tokens, their keys begin `reach` tokens before.
+        """
+        count = -(-len(self.owners) // (2 * reach))
+        # Beyond the ends are tokens of no item, which see each other.
+        padded = F.pad(self.owners, (reach, 2 * reach * count - len(self.owners) + reach), value=-1)
+        query, key = padded[reach:-reach].view(count, 2 * reach, 1), _windows(padded, reach)[:, None]
+        place = torch.arange(4 * reach, device=self.device)
+        near = (place[reach : 3 * reach, None] - place).abs() <= reach
+        return torch.zeros(near.shape, device=self.device).masked_fill(~(near & (query == key)), float("-inf"))
+
+
+def _windows(x: torch.Tensor, reach: int) -> torch.Tensor:
+    """[2 reach (blocks + 1), ...] → [blocks, 4 reach, ...], each two halves further than the one before."""
+    halves = x.unflatten(0, (-1, reach))
+    last = len(halves) - 3
+    return torch.cat([halves[i : last + i : 2] for i in range(4)], 1)
+
+
+def _normed(x, weight):
+    wide = x.float()
+    return wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + 1e-6) * weight
+
+
+def _split(x, weight, norm, head_dim, rotary=None):
+    """[N, width] → [N, heads, head_dim], normalised and turned where a norm and a rotation are given."""
+    x = F.linear(x, weight)
+    dtype = x.dtype
+    x = x.unflatten(-1, (-1, head_dim))
+    if norm is not None:
+        x = _normed(x, norm)
+    if rotary is not None:
+        x = rotate(x, rotary)
+    return x.to(dtype)
+
+
+def _seen(q, k, v, mask=None):
+    """Queries [..., N, H, D] and keys [..., M, K, D] → [..., N, H D]; a mask [..., N, M] is added."""
+    groups = q.shape[-2] // k.shape[-2]
+    q, k, v = (x.transpose(-2, -3) for x in (q, k, v))
+    queries = q.unflatten(-3, (k.shape[-3], groups)).flatten(-3, -2) * q.shape[-1] ** -0.5
+    scores = (queries @ k.transpose(-1, -2)).float()
+    if mask is not None:
+        scores = (scores.unflatten(-2, (groups, -1)) + mask[..., None, None, :, :]).flatten(-3, -2)
+    seen = scores.softmax(-1).to(v.dtype) @ v
+    return seen.unflatten(-2, (groups, -1)).flatten(-4, -3).transpose(-2, -3).flatten(-2)
+
+
+def _item_by_item(q, k, v, queries: tuple[int, ...], keys: tuple[int, ...]):
+    return torch.cat([_seen(*one) for one in zip(q.split(queries), k.split(keys), v.split(keys))])
+
+
+def _in_windows(q, k, v, reach: int, mask):
+    count, tokens = len(mask), len(q)
+    q = F.pad(q, (0, 0, 0, 0, 0, 2 * reach * count - tokens)).unflatten(0, (count, -1))
+    k, v = (_windows(F.pad(x, (0, 0, 0, 0, reach, 2 * reach * count - tokens + reach)), reach) for x in (k, v))
+    return _seen(q, k, v, mask).flatten(0, 1)[:tokens]
+
+
+def _moved(x, scale, shift, tokens):
+    """Each item's tokens [N, width], float32, by its own scale and shift [B, width]."""
+    return torch.cat([part * (1 + s) + b for part, s, b in zip(x.split(tokens), scale, shift)])
+
+
+def _gated(x, gate, tokens):
+    return torch.cat([part * g for part, g in zip(x.split(tokens), gate.to(x.dtype))])
+
+
+def block_forward(x, shifts, rotary, mask, states, p, head_dim: int, pack: Pack):
+    """One block; `p` holds its parameters by their names, matrices in the dtype of x. `mask`: of windows, or None."""
+    shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = (p["scale_shift_table"] + shifts).unbind(1)
+    y = _moved(_normed(x, p["self_attn_norm.weight"]), scale, shift, pack.tokens).to(x.dtype)
+    q = _split(y, p["self_attn.to_q.weight"], p["self_attn.norm_q.weight"], head_dim, rotary)
+    k = _split(y, p["self_attn.to_k.weight"], p["self_attn.norm_k.weight"], head_dim, rotary)
+    v = _split(y, p["self_attn.to_v.weight"], None, head_dim)
+    if mask is None:
+        seen = _item_by_item(q, k, v, pack.tokens, pack.tokens)
+    else:
+        seen = _in_windows(q, k, v, mask.shape[-1] // 4, mask)
+    x = x + _gated(F.linear(seen, p["self_attn.to_out.0.weight"]), gate, pack.tokens)
+    y = _normed(x, p["cross_attn_norm.weight"]).to(x.dtype)
+    q = _split(y, p["cross_attn.to_q.weight"], p["cross_attn.norm_q.weight"], head_dim)
+    k = _split(states, p["cross_attn.to_k.weight"], p["cross_attn.norm_k.weight"], head_dim)
+    v = _split(states, p["cross_attn.to_v.weight"], None, head_dim)
+    x = x + F.linear(_item_by_item(q, k, v, pack.tokens, pack.heard), p["cross_attn.to_out.0.weight"])
+    y = _moved(_normed(x, p["mlp_norm.weight"]), mlp_scale, mlp_shift, pack.tokens).to(x.dtype)
+    y = F.silu(F.linear(y, p["mlp.gate_proj.weight"])) * F.linear(y, p["mlp.up_proj.weight"])
+    return x + _gated(F.linear(y, p["mlp.down_proj.weight"]), mlp_gate, pack.tokens)
+
+
+class PackedForward:
+    """Callable over a transformer whose parameters stay float32 for the optimiser.
+
+    Items' frames lie one behind the other, each item filled up to whole patches with zeros: x_t [C, F], t [B], states
+    [S, D], context [2C, F] → velocity [C, F], float32, and the stream after half of the layers [N, width], for an
+    auxiliary loss.
+    """
+
+    def __init__(self, transformer, dtype: torch.dtype = torch.bfloat16):
+        self.transformer, self.dtype = transformer, dtype
+
+    def __call__(self, x_t, t, states, context, pack: Pack):
+        net, config, dtype = self.transformer, self.transformer.config, self.dtype
+        channels = torch.cat([context, x_t]).to(dtype)
+        patches = channels.unflatten(1, (-1, config.patch_size)).transpose(0, 1).flatten(1)
+        # Kernel and stride are equal, so the convolution is a matrix product.
+        x = F.linear(patches, net.proj_in_conv.weight.flatten(1).to(dtype), net.proj_in_conv.bias.to(dtype))
+        state, shifts = net.time_embed(t)
+        jump, jump_shifts = net.time_embed_r(torch.zeros_like(t))
+        heard = net.condition_embedder
+        states = F.linear(states.to(dtype), heard.weight.to(dtype), heard.bias.to(dtype))
+        halfway, shifts = x, shifts + jump_shifts
+        rotary = _rotary(pack, config.head_dim, config.rope_theta)
+        reaches = [layer.self_attn.sliding_window for layer in net.layers]
+        masks = {reach: pack.window_mask(reach) if reach else None for reach in set(reaches)}
+        for depth, layer in enumerate(net.layers):
+            halfway = x if depth == len(net.layers) // 2 else halfway
+            p = {n: w.to(dtype) if n.endswith(".weight") and w.ndim == 2 else w for n, w in layer.named_parameters()}
+            x = block_forward(x, shifts, rotary, masks[reaches[depth]], states, p, config.head_dim, pack)
+        shift, scale = (net.scale_shift_table + (state + jump)[:, None]).unbind(1)
+        x = _moved(_normed(x, net.norm_out.weight), scale, shift, pack.tokens)
+        # Again a matrix product: [N, width] → [N, C, patch].
+        made = F.linear(x.to(dtype), net.proj_out_conv.weight.flatten(1).T.to(dtype)).float()
+        made = made.unflatten(1, (-1, config.patch_size)) + net.proj_out_conv.bias[:, None]
+        return made.transpose(0, 1).flatten(1), halfway
+
+
+def _rotary(pack: Pack, head_dim: int, theta: float):
+    longest = max(pack.tokens)
+    table = rotary_table(longest, head_dim, theta, torch.empty(0, device=pack.device))
+    return tuple(part[pack.places] for part in table)
