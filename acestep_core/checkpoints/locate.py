@@ -15,13 +15,13 @@ from pathlib import Path
 from ..errors import CheckpointError
 from ..system.folders import data_folder, user_path
 from ..system.listing import entries
-from .registry import KNOWN, STAGE, TEXT, VOCODER, KnownModel, known_model
+from .registry import KNOWN, PLANNER, STAGE, TEXT, VOCODER, KnownModel, known_model
 from .weights import WEIGHT_NAMES, partial_downloads, shards_of
 
 ENVIRONMENT = "ACESTEP_MODELS"
 TINY_FOLDER = Path(__file__).resolve().parents[1] / "tiny"
 _COMFYUI_FOLDERS = ("diffusion_models", "unet", "checkpoints", "text_encoders", "clip", "vae")
-_WORDS = {STAGE: "stage model", TEXT: "text encoder", VOCODER: "vocoder"}
+_WORDS = {STAGE: "stage model", TEXT: "text encoder", VOCODER: "vocoder", PLANNER: "planner"}
 
 
 @dataclass(frozen=True)

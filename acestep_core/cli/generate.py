@@ -26,7 +26,7 @@ from ..spec import (
     VOCODER_DTYPE_NAMES,
 )
 from ..system.files import existing
-from .arguments import numbers, several, texts
+from .arguments import length, numbers, several, texts
 from .orders import STDOUT, Order, named, orders_of
 
 _EPILOG = """\
@@ -63,9 +63,10 @@ def _add_song(group):
     )
     group.add_argument(
         "--seconds",
-        type=float,
+        type=length,
         metavar="N",
-        help=f"length of the whole song, {MIN_SECONDS:g} to {MAX_SECONDS:g} (default {DEFAULT_SECONDS:g})",
+        help=f"length of the whole song, {MIN_SECONDS:g} to {MAX_SECONDS:g}, or auto: by its lyrics (default "
+        f"{DEFAULT_SECONDS:g})",
     )
     group.add_argument(
         "--lyrics", metavar="TEXT|@FILE", help="the lyrics, or @ and a file with them (default: instrumental)"

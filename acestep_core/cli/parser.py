@@ -1,4 +1,4 @@
-"""The command line: acestep-cascade generate · show · models · lora · bench · train.
+"""The command line, acestep-cascade: the commands of COMMANDS, a file of this folder each.
 
 Exit codes: 0 done, 1 failed, 2 a user's mistake (one line on stderr), 130 stopped with Ctrl-C. A command imports only
 its own needs: help, versions and mistakes are answered without torch.
@@ -20,6 +20,10 @@ OK, FAILED, MISTAKE, STOPPED = 0, 1, 2, 130
 # Command -> (its line in the help, the module of this folder with its options and its code).
 COMMANDS = {
     "generate": ("make songs", "generate"),
+    "plan": ("fill a song in, and write its audio codes", "plan"),
+    "write": ("write a song from one line", "write"),
+    "rewrite": ("write a song's words anew", "rewrite"),
+    "understand": ("describe music in words", "understand"),
     "show": ("show the song in a file's tags", "show"),
     "models": ("list models, or download them", "models"),
     "lora": ("describe or convert adapters", "lora"),

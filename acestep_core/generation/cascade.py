@@ -46,6 +46,7 @@ from ..models.text_encoder import TextEncoder, TextStates
 from ..models.vocoder import Vocoder
 from ..nn.dtypes import pick_device, pick_dtype
 from ..nn.quantise import check_quantise
+from ..planner.song_plan import settled
 from ..prompt import lyrics_prompt, text_prompt
 from ..song import Song, check_seed
 from ..spec import CHANNELS, VOCODER_DTYPE_NAMES, LatentSpec
@@ -139,6 +140,7 @@ class Cascade:
         "warm.safetensors:0.8", or "L=warm.safetensors" for one stage. Raises UserError before anything is made.
         """
         with self._lock:
+            song = settled(song, logger)
             self.plan(**settings)  # settings that cannot be are refused before clips are encoded
             encoded = self.encode_reference(reference, continue_from, song.seconds)
             for step in self.iterate(song, seed=seed, count=count, reference=encoded, lora=lora, **settings):
@@ -161,6 +163,7 @@ class Cascade:
 
         Stop iterating to cancel.
         """
+        song = settled(song, logger)
         stages = self.plan(**settings)
         if not isinstance(count, int) or count < 1:
             raise UserError(f"count: got {count!r}, expected a whole number of at least 1")
