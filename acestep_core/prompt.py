@@ -19,16 +19,21 @@ INSTRUCTIONS = MappingProxyType(
     }
 )
 
+TRACKS_JOIN = " | "  # between names of TRACK_CLASSES
+
 _MISSING = "N/A"
 
 
-def text_prompt(song: Song, instruction: str = TEXT_TO_MUSIC) -> str:
-    """The prompt that the text encoder encodes: instruction, caption, tempo, key, time signature and length."""
+def text_prompt(song: Song, instruction: str = TEXT_TO_MUSIC, seconds: float | None = None) -> str:
+    """The prompt that the text encoder encodes: instruction, caption, tempo, key, time signature and length.
+
+    `seconds` replaces the song's own: an edit may be shorter than any song.
+    """
     metas = (
         f"- bpm: {song.bpm or _MISSING}\n"
         f"- timesignature: {song.time_signature or _MISSING}\n"
         f"- keyscale: {song.key or _MISSING}\n"
-        f"- duration: {_length(song)} seconds\n"
+        f"- duration: {int(_length(song) if seconds is None else seconds)} seconds\n"
     )
     return f"# Instruction\n{instruction}\n\n# Caption\n{song.caption}\n\n# Metas\n{metas}<|endoftext|>\n"
 

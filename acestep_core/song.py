@@ -95,6 +95,8 @@ _LANGUAGE_ALIASES = MappingProxyType(
 )
 
 TIME_SIGNATURES = ("2", "3", "4", "6")
+# Time signature -> beats from the start of one bar to that of another. 6/8 is counted in twos or threes: 6 fits both.
+BEATS = MappingProxyType({None: 4, "2": 2, "3": 3, "4": 4, "6": 6})
 _WRITTEN_SIGNATURES = MappingProxyType({"2/4": "2", "3/4": "3", "4/4": "4", "6/8": "6"})
 
 _KEY = re.compile(r"([A-Ga-g])[\s_-]*([#b♯♭]|sharp|flat)?[\s_:-]*(major|minor|maj|min|M|m|dur|moll)?", re.ASCII)

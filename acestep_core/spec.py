@@ -10,6 +10,10 @@ MIN_SECONDS = 10.0
 MAX_SECONDS = 600.0
 DEFAULT_SECONDS = 30.0
 
+EDIT_SECONDS_LEAST = 1.0  # of a source; the longest is as long as the longest song
+EDIT_PADDED_SECONDS = 5.12  # shorter sources are edited in a song of this length, as in the original
+REGION_SECONDS_LEAST = 0.1
+
 MIN_BPM = 30
 MAX_BPM = 300
 

@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 READ_BLOCK = 1 << 20  # samples
 FLAC_BYTES_MOST = 4  # of a sample
 LOSSLESS = frozenset({"flac", "alac", "wavpack", "tta", "ape"})
+_FINER_THAN_24 = ("PCM_32", "FLOAT", "DOUBLE")
 WRITE_BLOCK = 16384  # samples; libsndfile's Vorbis encoder overflows its stack on one large block
 
 
@@ -128,6 +129,18 @@ def read(path: "str | os.PathLike", most_seconds: float = math.inf) -> Waveform:
     if more:
         logger.warning("%s: only its first %g seconds are read", path.name, most_seconds)
     return wave
+
+
+def bit_depth_of(path: "str | os.PathLike", format: str) -> str | None:
+    """The depth in which a format of FORMATS holds all of a file's sound; None where that is the format's own."""
+    import soundfile
+
+    try:
+        subtype = soundfile.info(existing(path)).subtype
+    except (soundfile.LibsndfileError, TypeError):  # of another kind: lossy, or read by PyAV
+        return None
+    fine = subtype in _FINER_THAN_24
+    return "32f" if fine and "32f" in FORMATS[format].subtypes else None
 
 
 def _has_more(file: "SoundFile", path: Path) -> bool:

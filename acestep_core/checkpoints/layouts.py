@@ -13,6 +13,7 @@ T = TypeVar("T")
 
 STAGE_PARTS = ("transformer", "condition_encoder")
 AUDIO_TOKEN_PARTS = ("audio_tokenizer", "audio_token_detokenizer")
+AUDIO_TOKENS = "audio_tokens"  # both of them
 PLANNER = "planner"
 
 PART_PREFIX = {  # in the original layout

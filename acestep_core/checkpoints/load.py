@@ -11,7 +11,7 @@ from ..errors import CheckpointError
 from ..models.stage_model import StageModel
 from ..system.torchaudio_import import settle_torchaudio
 from .checkpoint import TOKENIZER_FOLDERS, Checkpoint, read_checkpoint
-from .layouts import AUDIO_TOKEN_PARTS, STAGE_PARTS
+from .layouts import AUDIO_TOKEN_PARTS, AUDIO_TOKENS, STAGE_PARTS
 from .locate import find, find_here
 from .networks import SILENCE_BUFFER, build
 from .registry import DEFAULT_TEXT, KNOWN, STAGE, TEXT, VOCODER
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ..models.vocoder import Vocoder
 
 logger = logging.getLogger(__name__)
+
+_ONLY = {None: STAGE_PARTS, AUDIO_TOKENS: AUDIO_TOKEN_PARTS}  # what `only` reads, where that is not one part
 
 Device = torch.device | str
 Dtype = torch.dtype | None
@@ -46,7 +48,7 @@ def load_stage_model(
 
     `computed_on` is the device that will compute with it, where that is not the one on which it shall lie.
     `parts` may name "audio_tokenizer" and "audio_token_detokenizer", which are not read otherwise. `only`
-    "transformer" or "condition_encoder" reads that one, and the other is None.
+    "transformer" or "condition_encoder" reads that one, and the other is None; "audio_tokens" reads those two parts.
     `silence` [1, C, N] is used where the file brings none; without it a local model or vocoder gives it. `folders` are
     searched before this machine's own. Raises CheckpointError.
     """
@@ -57,11 +59,11 @@ def load_stage_model(
     checkpoint = read_checkpoint(local.path)
     channels = checkpoint.part("transformer").tensors["proj_out_conv.weight"].shape[1]
     checkpoint.part("condition_encoder")
-    if only != "transformer":  # warns once, where the networks of a model are read apart
+    if only in (None, "condition_encoder"):  # warns once, where the networks of a model are read apart
         _say_if_guessed(checkpoint)
     found = stage_silence(checkpoint, channels, silence, folders)
-    read = (*STAGE_PARTS, *parts) if only is None else (only, *parts)
-    networks = dict.fromkeys((*STAGE_PARTS, *parts))
+    read = (*_ONLY.get(only, (only,)), *parts)
+    networks = dict.fromkeys((*STAGE_PARTS, *read))
     networks |= {name: build(name, checkpoint.part(name), device, dtype, computed_on) for name in read}
     if encoder := networks["condition_encoder"]:
         # diffusers keeps silence in a buffer too, time in the middle.

@@ -1,7 +1,7 @@
 """Default steps, shift and guidance of a variant (turbo, base, sft, ...), read from the checkpoint itself.
 
-Our own optional key "acestep_cascade" in config.json overrides any field. A single file has no config, so its name
-decides, and `source` says so.
+Our own optional key "acestep_cascade" in config.json overrides any field; its "tasks" names the editing tasks that the
+checkpoint was trained for. A single file has no config, so its name decides, and `source` says so.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from ..errors import CheckpointError
 from ..flow.schedule import TURBO_TIMES
-from ..models.defaults import VariantDefaults
+from ..models.defaults import ALL_TASKS, ANY_TASKS, TURBO_TASKS, VariantDefaults
 from ..spec import BASE_GUIDANCE, BASE_SHIFT, BASE_STEPS, TURBO_SHIFT, TURBO_STEPS
 from .config_check import TEXT, Rule, check_value, number, one_of, several, whole
 
@@ -21,11 +21,11 @@ _OBJECT = Rule("an object", lambda value: isinstance(value, dict))
 
 
 def _turbo(variant: str, shift: float = TURBO_SHIFT, times: tuple[float, ...] | None = None) -> VariantDefaults:
-    return VariantDefaults(variant, TURBO_STEPS, shift, valid_times=times)
+    return VariantDefaults(variant, TURBO_STEPS, shift, valid_times=times, tasks=TURBO_TASKS)
 
 
 def _guided(variant: str) -> VariantDefaults:
-    return VariantDefaults(variant, BASE_STEPS, BASE_SHIFT, BASE_GUIDANCE, "apg")
+    return VariantDefaults(variant, BASE_STEPS, BASE_SHIFT, BASE_GUIDANCE, "apg", tasks=ALL_TASKS)
 
 
 VARIANTS = {
@@ -49,6 +49,7 @@ _FIELDS = MappingProxyType(
         "boundaries": several(number(0, 1), 100),
         "valid_times": several(number(0, 1), 1000),
         "cascade_steps": several(whole(1, 1000), 100),
+        "tasks": several(one_of(*ALL_TASKS), len(ALL_TASKS)),
     }
 )
 
@@ -84,6 +85,8 @@ def variant_defaults(config: Mapping, path: Path) -> VariantDefaults:
     defaults = dataclasses.replace(VARIANTS[stated or named or "turbo"], source=source)
     overrides = {key: value for key, value in _overrides(config, path).items() if key != "family"}
     given = {key: tuple(value) if isinstance(value, list) else value for key, value in overrides.items()}
+    if given.get("variant", defaults.variant) not in VARIANTS:
+        given.setdefault("tasks", ANY_TASKS)  # a family of its own, which says what else it was trained for
     return dataclasses.replace(defaults, **given, source="config.json") if given else defaults
 
 

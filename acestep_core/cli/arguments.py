@@ -20,7 +20,10 @@ def numbers(kind: type):
 
 def length(text: str) -> float | str:
     """A number of seconds, or "auto"."""
-    return AUTO if text.strip().lower() == AUTO else float(text)
+    try:
+        return AUTO if text.strip().lower() == AUTO else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"invalid float value: {text!r}, expected seconds or auto") from None
 
 
 def texts(text: str) -> str | tuple[str, ...]:

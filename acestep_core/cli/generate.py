@@ -1,18 +1,10 @@
 """`acestep-cascade generate`: songs from a line of text. torch is imported only when all options are checked."""
 
 import argparse
-import json
-import sys
 from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
 
-from ..audio.formats import FORMATS, choose_format
-from ..audio.song_tags import song_tags
-from ..console import Clock, Console
-from ..errors import UserError
-from ..generation.settings import GenerationSettings
-from ..lora.find import Lora, adapter_digest, find_adapter
+from ..audio.formats import FORMATS
+from ..console import Console
 from ..spec import (
     DEFAULT_SECONDS,
     DTYPE_NAMES,
@@ -25,9 +17,10 @@ from ..spec import (
     SLOTS,
     VOCODER_DTYPE_NAMES,
 )
-from ..system.files import existing
 from .arguments import length, numbers, several, texts
-from .orders import STDOUT, Order, named, orders_of
+from .make import make_orders
+from .orders import orders_of
+from .planned_orders import ANY_PLANNER
 
 _EPILOG = """\
 files: -o names the file, and replaces a file of that name. Without -o, or where -o is a folder, the file is named after
@@ -45,14 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
     )
     parser.add_argument("-o", "--output", metavar="FILE", help="the file to write; its ending gives the format")
     _add_song(parser.add_argument_group("song"))
-    _add_sampling(parser.add_argument_group("sampling"))
-    _add_model_choice(parser.add_argument_group("models"))
-    _add_memory(parser.add_argument_group("device and memory"))
-    _add_output(parser.add_argument_group("output"))
+    add_sampling(parser.add_argument_group("sampling"))
+    _add_plan(parser.add_argument_group("plan"))
+    add_model_choice(parser.add_argument_group("models"))
+    add_memory(parser.add_argument_group("device and memory"))
+    add_output(parser.add_argument_group("output"))
 
 
 def _add_song(group):
-    free = "(default: the model decides)"
     group.add_argument("--song", metavar="FILE.json", help="a song as JSON; other options override its fields")
     group.add_argument("--songs", metavar="FILE.jsonl", help="many songs, one JSON object a line")
     group.add_argument(
@@ -68,6 +61,14 @@ def _add_song(group):
         help=f"length of the whole song, {MIN_SECONDS:g} to {MAX_SECONDS:g}, or auto: by its lyrics (default "
         f"{DEFAULT_SECONDS:g})",
     )
+    add_words(group)
+    group.add_argument(
+        "--continue", dest="continue_from", metavar="FILE", help="an audio clip that the song begins with and continues"
+    )
+
+
+def add_words(group):
+    free = "(default: the model decides)"
     group.add_argument(
         "--lyrics", metavar="TEXT|@FILE", help="the lyrics, or @ and a file with them (default: instrumental)"
     )
@@ -78,12 +79,9 @@ def _add_song(group):
     group.add_argument(
         "--reference", action="append", metavar="FILE", help="an audio clip with the timbre to use; repeatable"
     )
-    group.add_argument(
-        "--continue", dest="continue_from", metavar="FILE", help="an audio clip that the song begins with and continues"
-    )
 
 
-def _add_sampling(group):
+def add_sampling(group):
     group.add_argument("--seed", type=int, metavar="N", help="the same seed makes the same song (default: random)")
     group.add_argument(
         "--count", type=int, default=1, metavar="N", help="number of songs, from consecutive seeds (default 1)"
@@ -104,9 +102,32 @@ def _add_sampling(group):
         metavar="G|A,B,C",
         help="guidance scale, such as 7, or kind and scale, such as cfg:7; 1 is none; one, or one for each stage",
     )
+    group.add_argument(
+        "--dcw",
+        action="store_const",
+        const=True,
+        help="correct the steps of turbo models in the wavelet domain, as the original does (default: off)",
+    )
 
 
-def _add_model_choice(group):
+def _add_plan(group):
+    group.add_argument(
+        "--plan",
+        dest="planner",
+        nargs="?",
+        const=ANY_PLANNER,
+        metavar="NAME",
+        help="let a planner, one that is here or this one, fill in what the song leaves open and write audio codes",
+    )
+    group.add_argument(
+        "--plan-seed", dest="planner_seed", type=int, metavar="N", help="seed of the plan (default: that of the song)"
+    )
+    group.add_argument(
+        "--codes-strength", type=float, metavar="X", help="share of the steps that follow the codes, 0 to 1 (default 1)"
+    )
+
+
+def add_model_choice(group):
     group.add_argument(
         "--models", metavar="NAME", help="tiny (default), published, a folder, or one model for all stages"
     )
@@ -123,7 +144,7 @@ def _add_model_choice(group):
     group.add_argument("--vocoder", metavar="NAME", help="default: the one of the first stage's family")
 
 
-def _add_memory(group):
+def add_memory(group):
     group.add_argument(
         "--device", metavar="NAME", help="cpu, cuda, cuda:1 or mps (default: a CUDA GPU if there is one)"
     )
@@ -147,7 +168,7 @@ def _add_memory(group):
     group.add_argument("--no-text-cache", action="store_true", help="do not cache encoded captions and lyrics on disk")
 
 
-def _add_output(group):
+def add_output(group):
     group.add_argument("--format", choices=FORMATS, help="default: that of the file's name, else flac")
     group.add_argument("--bit-depth", choices=["16", "24", "32f"], help="wav: 16, 24, 32f; flac: 16, 24 (default 24)")
     group.add_argument(
@@ -156,6 +177,11 @@ def _add_output(group):
         metavar="LUFS",
         help=f"such as {LOUDNESS_LUFS:g} (default: peaks at {PEAK_DBFS:g} dBFS)",
     )
+    group.add_argument(
+        "--keep-latents",
+        action="store_true",
+        help="keep the song's latents in a file beside it, with which `edit` begins instead of encoding the song",
+    )
     group.add_argument("--title", metavar="TEXT", help="title tag (default: the caption)")
     group.add_argument("--artist", metavar="TEXT", help="artist tag")
     group.add_argument("--json", action="store_true", help="print one line of JSON for each file")
@@ -163,106 +189,4 @@ def _add_output(group):
 
 
 def generate(arguments: argparse.Namespace, console: Console):
-    orders = orders_of(arguments)
-    if any(order.path is None for order in orders):
-        _check_stdout()
-    for order in orders:
-        with named(order.place):
-            for clip in (*(order.settings.reference or ()), order.settings.continue_from):
-                if clip is not None:
-                    existing(clip)
-            _adapters(order.settings)
-    _make(orders, arguments, console)
-
-
-def _check_stdout():
-    if sys.stdout is None or sys.stdout.isatty():
-        raise UserError(
-            "-o -: stdout is a terminal, expected a file or a program, as in ... -o - --format wav > song.wav"
-        )
-
-
-def _adapters(settings: GenerationSettings) -> list[Path]:
-    """Where the adapters of a song are. Raises UserError."""
-    return [find_adapter(Lora.parse(lora).adapter) for lora in settings.lora or ()]
-
-
-def _make(orders: list[Order], arguments: argparse.Namespace, console: Console):
-    cascade, models = None, None
-    for number, order in enumerate(orders, start=1):
-        if len(orders) > 1:
-            console.note(f"song {number} of {len(orders)}: {order.path}")
-        if models != order.settings.model_names:
-            models = order.settings.model_names
-            console.busy("loading models ...")
-            with named(order.place):
-                cascade = _load(order.settings, arguments)
-        digests = _digests(cascade, order, console)
-        clock = Clock()
-        wave = _play(cascade, order, console)
-        _save(order, wave, cascade, digests, arguments, console, clock)
-
-
-def _load(settings: GenerationSettings, arguments: argparse.Namespace):
-    from ..checkpoints.cascade_models import find_cascade
-
-    found = find_cascade(**settings.model_names)  # an absent model is an error before torch is loaded
-    from ..generation.cascade import Cascade
-
-    precision = {"dtype": settings.dtype, "vocoder_dtype": settings.vocoder_dtype, "quantise": settings.quantise}
-    memory = {"memory_gb": arguments.memory, "offload": arguments.offload}
-    cascade = Cascade.load(
-        found, device=arguments.device, **precision, **memory, text_cache=not arguments.no_text_cache
-    )
-    cascade.plan(**settings.sampling)
-    return cascade
-
-
-def _digests(cascade, order: Order, console: Console) -> dict[str, str]:
-    """Digests of the models and adapters of a song; a note names those that were others when it was made before."""
-    adapters = enumerate(_adapters(order.settings), start=1)
-    digests = cascade.models.digests() | {f"lora {number}": adapter_digest(place) for number, place in adapters}
-    if others := [name for name, digest in order.digests.items() if digests.get(name) != digest]:
-        console.note(f"note: {', '.join(others)}: not the files that made this song before, so it will sound different")
-    return digests
-
-
-def _play(cascade, order: Order, console: Console):
-    settings, clock = order.settings, Clock()
-    reference = cascade.encode_reference(settings.reference or (), settings.continue_from, order.song.seconds)
-    names = [model.name for model in cascade.models.stages]
-    sampling = {"lora": settings.lora or (), **settings.sampling}
-    for step in cascade.iterate(order.song, seed=settings.seed, reference=reference, **sampling):
-        name = names[min(step.stage, len(names) - 1)]
-        console.bar(name, step.step, step.of, clock.seconds)
-        if step.step == step.of:
-            clock = Clock()
-    wave = cascade.decode(step.latents, order.song, reference)
-    console.bar(cascade.models.vocoder.name, 1, 1, clock.seconds)
-    return wave
-
-
-def _save(order: Order, wave, cascade, digests, arguments: argparse.Namespace, console: Console, clock: Clock):
-    from .. import audio
-
-    settings, names = order.settings, cascade.models.names
-    if settings.loudness is not None:
-        wave = audio.normalise_loudness(wave, settings.loudness)
-    tags = song_tags(order.song, settings.given(), names, arguments.title, arguments.artist, digests)
-    form = arguments.format, arguments.bit_depth
-    if order.path is None:
-        _stream(audio.encoded(wave, *choose_format(f"song.{arguments.format}", *form), tags))
-        say, file = console.note, STDOUT
-    else:
-        say, file = console.made, str(audio.write(order.path, wave, *form, tags, replace=order.replaces))
-    if arguments.json:
-        made = {"file": file, "seed": settings.seed, "seconds": wave.seconds, "rate_hz": wave.sample_rate_hz}
-        made |= {"made_in_seconds": round(clock.seconds, 2), "models": names, "digests": digests}
-        say(json.dumps({**made, "song": asdict(order.song), "settings": settings.given()}, ensure_ascii=False))
-    else:
-        say(f"{file}  {wave.seconds:.1f} s of music, seed {settings.seed}, made in {clock.seconds:.1f} s")
-
-
-def _stream(data: bytes):
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    make_orders(orders_of(arguments), arguments, console)

@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from ..errors import UserError, shown
 from ..generation.settings import MODEL_OPTIONS, GenerationSettings, TaggedSong, read_song
 from ..json_text import parse_json_object
 from ..lora.find import Lora
+from ..planner.planned_song import PlannedSong
 from ..song import Song, check_seed, check_text
 from ..system.files import check_destination
 from ..system.folders import user_path
@@ -42,9 +43,15 @@ class Order:
     digests: Mapping[str, str] = field(default_factory=dict)
     place: str | None = None
 
+    @property
+    def planned_song(self) -> "Song | PlannedSong":
+        """The song, with the codes that its settings have."""
+        codes, strength = self.settings.codes, self.settings.codes_strength
+        return PlannedSong(self.song, codes, 1.0 if strength is None else strength) if codes else self.song
+
 
 @dataclass(frozen=True)
-class _Request:
+class Request:
     """A song as a source describes it, before its seed and file are settled. `place` names the source in messages."""
 
     song: Song
@@ -52,26 +59,38 @@ class _Request:
     output: str | None = None
     place: str | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
+    name: str | None = None  # of the file, where -o gives none; None: that of the song
+    suffix: str | None = None  # of the file's name, where one command makes several files
 
 
 def orders_of(arguments: argparse.Namespace) -> list[Order]:
     """An Order for each song that the options ask for. Raises UserError."""
+    check_count(arguments)
+    return orders_from(_requests(arguments), arguments)
+
+
+def check_count(arguments: argparse.Namespace) -> None:
+    """Raises UserError for a number of songs that makes no sense."""
     if arguments.count < 1:
         raise UserError(f"--count: got {arguments.count}, expected at least 1")
+
+
+def orders_from(requests: "Sequence[Request]", arguments: argparse.Namespace) -> list[Order]:
+    """The Orders of requests, with their seeds and files. Raises UserError."""
     for name in ("title", "artist"):
         check_text(name, getattr(arguments, name) or "")
-    requests = _requests(arguments)
     if arguments.output == STDOUT and len(requests) * arguments.count > 1:
         raise UserError(f"-o -: got {len(requests) * arguments.count} songs, expected one, as stdout holds one file")
     orders = []
     for number, request in enumerate(requests, start=1):
-        suffix = f"_{number}" if len(requests) > 1 and request.output is None else ""
+        numbered = f"_{number}" if len(requests) > 1 and request.output is None else ""
+        suffix = numbered if request.suffix is None else request.suffix
         with named(request.place):
             orders += _numbered(request, arguments, suffix, [order.path for order in orders if order.replaces])
     return orders
 
 
-def _numbered(request: _Request, arguments: argparse.Namespace, suffix: str, taken: list[Path]) -> list[Order]:
+def _numbered(request: Request, arguments: argparse.Namespace, suffix: str, taken: list[Path]) -> list[Order]:
     """The songs of one request: --count of them, of following seeds."""
     drawn = secrets.randbelow(SEEDS_DRAWN_BELOW) if request.settings.seed is None else request.settings.seed
     orders = []
@@ -83,6 +102,8 @@ def _numbered(request: _Request, arguments: argparse.Namespace, suffix: str, tak
             _check_untaken(path, taken)
             taken.append(path)
         settings = dataclasses.replace(request.settings, seed=seed)
+        if settings.planner_seed is not None and settings.codes is None:
+            settings = dataclasses.replace(settings, planner_seed=settings.planner_seed + item)
         orders.append(Order(request.song, settings, path, replaces, request.digests, request.place))
     return orders
 
@@ -99,7 +120,7 @@ def named(place: str | None) -> Iterator[None]:
 # ---- songs and their settings ----------------------------------------------------------------------------------------
 
 
-def _requests(arguments: argparse.Namespace) -> list[_Request]:
+def _requests(arguments: argparse.Namespace) -> list[Request]:
     sources = [name for name in ("song", "songs", "from_file") if getattr(arguments, name)]
     if len(sources) > 1:
         raise UserError("give one of --song, --songs and --from")
@@ -108,13 +129,13 @@ def _requests(arguments: argparse.Namespace) -> list[_Request]:
     if arguments.song:
         return [_of_json(read_text(arguments.song), arguments.song, arguments)]
     if arguments.from_file:
-        return [_of_tags(read_song(arguments.from_file), arguments)]
+        return [of_tags(read_song(arguments.from_file), arguments)]
     if arguments.caption is None:
         raise UserError('a caption is missing, such as acestep-cascade generate "lo-fi beat" -o song.flac')
-    return [_Request(_overridden({}, arguments), _changed(GenerationSettings(), arguments))]
+    return [Request(overridden({}, arguments), changed(GenerationSettings(), arguments))]
 
 
-def _of_lines(arguments: argparse.Namespace) -> list[_Request]:
+def _of_lines(arguments: argparse.Namespace) -> list[Request]:
     lines = enumerate(read_text(arguments.songs).split("\n"), start=1)
     requests = [_of_json(line, f"{arguments.songs} line {number}", arguments) for number, line in lines if line.strip()]
     if not requests:
@@ -122,20 +143,28 @@ def _of_lines(arguments: argparse.Namespace) -> list[_Request]:
     return requests
 
 
-def _of_json(text: str, place: str, arguments: argparse.Namespace) -> _Request:
+def _of_json(text: str, place: str, arguments: argparse.Namespace) -> Request:
     given = parse_json_object(text, place, remedy='write an object such as {"caption": "lo-fi"}')
     with named(place):
+        if isinstance(given.get("song"), dict):
+            return _of_plan(given, place, arguments)
         seed, output = given.pop("seed", None), given.pop("output", None)
         if not isinstance(output, str | None):
             raise UserError(f"output: got {shown(output)}, expected the name of a file in quotes")
-        song = _overridden(asdict(Song.from_json(given)), arguments)
-        settings = _changed(
-            GenerationSettings(seed=None if seed == -1 else seed), arguments
-        )  # -1: any, in the original
-        return _Request(song, settings, output, place)
+        song = overridden(asdict(Song.from_json(given)), arguments)
+        settings = changed(GenerationSettings(seed=None if seed == -1 else seed), arguments)  # -1: any, in the original
+        return Request(song, settings, output, place)
 
 
-def _of_tags(made: TaggedSong, arguments: argparse.Namespace) -> _Request:
+def _of_plan(given: dict, place: str, arguments: argparse.Namespace) -> Request:
+    """The song of a file that `acestep-cascade plan -o` wrote, with its codes."""
+    song = overridden(asdict(Song.from_json(given["song"])), arguments)
+    made = {"planner": given.get("planner"), "planner_seed": given.get("seed"), "codes": given.get("codes") or None}
+    return Request(song, changed(GenerationSettings(**made), arguments), place=place)
+
+
+def of_tags(made: TaggedSong, arguments: argparse.Namespace) -> Request:
+    """The song of a file, `arguments.from_file`, with the command line's options in its place. Raises UserError."""
     chosen = any(getattr(arguments, name) for name in MODEL_OPTIONS)
     if not chosen and not isinstance(made.models, dict):
         makers = ", ".join(made.models) or "models that it does not name"
@@ -144,33 +173,43 @@ def _of_tags(made: TaggedSong, arguments: argparse.Namespace) -> _Request:
             "drop it there to get its graph again, or name models here (--models tiny) to make its song with those"
         )
     with named(arguments.from_file):
-        song, settings = _overridden(asdict(made.song), arguments), _changed(made.settings, arguments)
+        song = overridden(asdict(made.song), arguments, made.settings.edit is not None)
+        settings = changed(made.settings, arguments)
         kept = {
             name: digest
             for name, digest in made.digests.items()
             if not (arguments.lora if name.startswith("lora ") else chosen)
         }
-        return _Request(song, settings, place=arguments.from_file, digests=kept)
+        return Request(song, settings, place=arguments.from_file, digests=kept)
 
 
-def _overridden(given: dict, arguments: argparse.Namespace) -> Song:
-    options = {name: getattr(arguments, name) for name in _SONG_OPTIONS if getattr(arguments, name) is not None}
+def overridden(given: dict, arguments: argparse.Namespace, is_edit: bool = False) -> Song:
+    """The song of these fields, with the options of the command line in their place. Raises UserError.
+
+    The song of an edit may have an empty caption.
+    """
+    given_options = {name: getattr(arguments, name, None) for name in _SONG_OPTIONS}
+    options = {name: value for name, value in given_options.items() if value is not None}
     if options.get("lyrics", "").startswith("@"):
         options["lyrics"] = read_text(options["lyrics"][1:])
     song = Song(**{**given, **options})
-    if not song.caption.strip():
+    if not song.caption.strip() and not is_edit:
         raise UserError("caption: is empty; say what the song sounds like")
     return song
 
 
-def _changed(settings: GenerationSettings, arguments: argparse.Namespace) -> GenerationSettings:
+def changed(settings: GenerationSettings, arguments: argparse.Namespace) -> GenerationSettings:
     """Settings with those of the command line in their place."""
-    options = {field.name: getattr(arguments, field.name) for field in fields(GenerationSettings)}
+    options = {field.name: getattr(arguments, field.name, None) for field in fields(GenerationSettings)}
     if options["reference"] is not None:
-        options["reference"] = tuple(map(_whole, options["reference"]))
-    options |= {name: _whole(options[name]) for name in (*MODEL_OPTIONS, "continue_from") if options[name]}
+        options["reference"] = tuple(map(whole, options["reference"]))
+    options |= {
+        name: whole(options[name]) for name in (*MODEL_OPTIONS, "continue_from", "source", "planner") if options[name]
+    }
     if options["lora"] is not None:
         options["lora"] = _loras(options["lora"])
+    if options["planner"] is not None:  # planned anew
+        settings = dataclasses.replace(settings, codes=None, planner_seed=None)
     if any(options[name] for name in MODEL_OPTIONS):  # other models than those of a file that is made again
         settings = dataclasses.replace(settings, **dict.fromkeys(MODEL_OPTIONS))
     changed = dataclasses.replace(settings, **{name: value for name, value in options.items() if value is not None})
@@ -179,7 +218,7 @@ def _changed(settings: GenerationSettings, arguments: argparse.Namespace) -> Gen
     return changed
 
 
-def _whole(name: str) -> str:
+def whole(name: str) -> str:
     """A path as it is found from any folder, the folder of an embedded model as its name; a name is left as it is."""
     path = user_path(name)
     if not path.exists() or name.lower() in CASCADES:
@@ -192,7 +231,7 @@ def _loras(given: list[str]) -> tuple[str, ...]:
     if given == [NO_LORA]:
         return ()
     loras = map(Lora.parse, given)
-    return tuple(str(dataclasses.replace(lora, adapter=_whole(lora.adapter))) for lora in loras)
+    return tuple(str(dataclasses.replace(lora, adapter=whole(lora.adapter))) for lora in loras)
 
 
 def read_text(path: str) -> str:
@@ -208,7 +247,7 @@ def read_text(path: str) -> str:
 # ---- files -----------------------------------------------------------------------------------------------------------
 
 
-def _path(arguments: argparse.Namespace, request: _Request, seed: int, end: str) -> tuple[Path | None, bool]:
+def _path(arguments: argparse.Namespace, request: Request, seed: int, end: str) -> tuple[Path | None, bool]:
     """(the file of a song or None for stdout, whether it replaces one that is there: only where the user named it).
 
     `end` tells the songs of one command apart.
@@ -219,7 +258,7 @@ def _path(arguments: argparse.Namespace, request: _Request, seed: int, end: str)
     folder, named = user_path(wanted or "."), bool(wanted)
     if wanted is None or folder.is_dir() or wanted.endswith(("/", "\\")):
         named = named and bool(end)
-        name = f"song{end}" if named else f"{_slug(request.song.caption)}-{seed}"
+        name = f"{request.name or 'song'}{end}" if named else f"{request.name or _slug(request.song.caption)}-{seed}"
         path = folder / f"{name}.{arguments.format or DEFAULT_FORMAT}"
     else:
         _check_regular(folder)

@@ -20,6 +20,7 @@ OK, FAILED, MISTAKE, STOPPED = 0, 1, 2, 130
 # Command -> (its line in the help, the module of this folder with its options and its code).
 COMMANDS = {
     "generate": ("make songs", "generate"),
+    "edit": ("make songs of music that is there", "edit"),
     "plan": ("fill a song in, and write its audio codes", "plan"),
     "write": ("write a song from one line", "write"),
     "rewrite": ("write a song's words anew", "rewrite"),

@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace, console: Console, make_request: Callable)
     request = make_request()
     for progress in planner.iterate(request, seed=seed, sampling=_sampling(arguments, request.sampling)):
         if progress.result is None:
-            _show(progress, console)
+            show_progress(progress, console)
     _give(progress.result, planner.name, seed, clock.seconds, output, arguments, console)
 
 
@@ -83,13 +83,15 @@ def _sampling(arguments: argparse.Namespace, usual):
     return dataclasses.replace(usual, **{name: value for name, value in given.items() if value is not None})
 
 
-def _show(progress, console: Console) -> None:
+def show_progress(progress, console: Console, title: str = "") -> None:
+    """Tokens so far, tokens a second, and the time that is left where it is known."""
     left = progress.seconds_left
-    rate = f"{progress.tokens_per_second:.1f} tokens/s" + (f", {left:.0f} s left" if left is not None else "")
-    if progress.of:
-        console.bar(f"{progress.phase} ({rate})", progress.tokens, progress.of, progress.seconds)
+    rate = f"{progress.tokens_per_second:.1f} tokens/s" + (f", {left:.0f} s left" if left else "")
+    named = f"{title}: {progress.phase}" if title else progress.phase
+    if progress.of and progress.tokens == progress.of:
+        console.bar(named, progress.tokens, progress.of, progress.seconds)
     else:
-        console.busy(f"{progress.phase}: {progress.tokens} tokens, {rate}")
+        console.busy(f"{named}: {progress.tokens} {f'of {progress.of} ' if progress.of else ''}tokens, {rate}")
 
 
 def _destination(arguments: argparse.Namespace) -> Path | None:

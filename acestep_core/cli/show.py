@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from ..console import Console
 from ..generation.settings import TaggedSong, read_song
+from ..planner.song_plan import codes_digest
 
 _INDENT = 16
 
@@ -26,10 +27,18 @@ def show(arguments: argparse.Namespace, console: Console):
         console.result(json.dumps({**shown, "digests": made.digests}, ensure_ascii=False))
         return
     lyrics = song.pop("lyrics")
+    if made.settings.codes:
+        settings["codes"] = f"{len(made.settings.codes)} ({codes_digest(made.settings.codes)})"
     for name, value in {**song, **settings, "models": _models(made), "lyrics": lyrics}.items():
         if value is not None:
-            text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            text = _text(value)
             console.result(f"{name.replace('_', ' '):<{_INDENT}}" + text.replace("\n", "\n" + " " * _INDENT))
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name.replace('_', ' ')} {_text(one)}" for name, one in value.items())
+    return ", ".join(map(_text, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _models(made: TaggedSong) -> str:

@@ -36,24 +36,24 @@ def cfg(scale: float) -> Combine:
     return combine
 
 
-def apg(scale: float) -> Combine:
+class Apg:
     """Adaptive projected guidance: only the part of the difference orthogonal to the conditional velocity counts.
 
-    Its norm is bounded, and it carries momentum from step to step. Norms and projections run over time, per channel.
-    The momentum starts at zero with each call of this function.
+    Its norm is bounded, and it carries momentum from step to step: `memory`, which starts empty. Norms and projections
+    run over time, per channel.
     """
-    memory = None
 
-    def combine(latents, t, cond, null):
-        nonlocal memory
+    def __init__(self, scale: float):
+        self.scale = scale
+        self.memory: torch.Tensor | None = None
+
+    def __call__(self, latents, t, cond, null):
         push = cond - null
-        if memory is not None:
-            push = push + APG_MOMENTUM * memory
-        memory = push
+        if self.memory is not None:
+            push = push + APG_MOMENTUM * self.memory
+        self.memory = push
         push = push * (APG_NORM_LIMIT / push.norm(dim=-1, keepdim=True)).clamp(max=1.0)
-        return cond + (scale - 1) * _across(push, cond)
-
-    return combine
+        return cond + (self.scale - 1) * _across(push, cond)
 
 
 def _wide(tensor: torch.Tensor) -> torch.Tensor:
@@ -93,7 +93,7 @@ def _turned(music: torch.Tensor, plain: torch.Tensor, weight: float) -> torch.Te
     return torch.cos(wanted) * music + across * turn
 
 
-GUIDANCE: dict[str, Callable[[float], Combine] | None] = {"none": None, "cfg": cfg, "apg": apg, "adg": adg}
+GUIDANCE: dict[str, Callable[[float], Combine] | None] = {"none": None, "cfg": cfg, "apg": Apg, "adg": adg}
 
 
 @dataclass(frozen=True)
@@ -124,10 +124,13 @@ class Guidance:
 
 
 class Guided:
-    """velocity(latents, t) under guidance, for one stage; the momentum of guidance lives as long as this object."""
+    """velocity(latents, t) under guidance, for one stage; the momentum of guidance lives as long as this object.
+
+    `velocity` may be replaced during the stage by that of another condition; the momentum stays.
+    """
 
     def __init__(self, velocity: ConditionedVelocity, guidance: Guidance):
-        self._velocity = velocity
+        self.velocity = velocity
         self._guidance = guidance
         row = GUIDANCE[guidance.kind]
         self._combine = row and row(guidance.scale)
@@ -140,7 +143,17 @@ class Guided:
         """The velocity of a second evaluation within one step: plain guidance, which leaves the momentum as it is."""
         return self._guided(latents, t, self._plain)
 
+    @property
+    def memory(self) -> torch.Tensor | None:
+        """The momentum that the next call starts from; None where there is none."""
+        return getattr(self._combine, "memory", None)
+
+    @memory.setter
+    def memory(self, memory: torch.Tensor | None) -> None:
+        if isinstance(self._combine, Apg):
+            self._combine.memory = memory
+
     def _guided(self, latents: torch.Tensor, t: float, combine: Combine | None) -> torch.Tensor:
         if not self._guidance.applies(t):
-            return self._velocity(latents, t)
-        return combine(latents, t, *self._velocity.with_null(latents, t))
+            return self.velocity(latents, t)
+        return combine(latents, t, *self.velocity.with_null(latents, t))

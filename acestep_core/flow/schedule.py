@@ -56,6 +56,30 @@ def check_stretch(shift: float, start: float, end: float) -> None:
         raise UserError(f"times: got start {start:g} and end {end:g}, expected 1 >= start > end >= 0")
 
 
+def share_time(share: float, shift: float, start: float = 1.0) -> float:
+    """The flow time at which a `share` of a run's steps is done, which begins at `start` and ends at 0.
+
+    Of n steps even in u, those that end no later (`steps_until`) are int(n * share), as the original counts them.
+    """
+    return shifted(unshifted(start, shift) * (1 - share), shift)
+
+
+def steps_until(table: Sequence[float], t: float) -> int:
+    """The number of a table's steps that end at `t` or before it, up to rounding."""
+    return sum(end >= t - SAME_TIME for end in table[1:])
+
+
+def start_time(tables: Sequence[Sequence[float]], closeness: float) -> float:
+    """The flow time of a run's stages at which a run begins with music noised to t = 1 - `closeness`.
+
+    The nearest time at which a model is evaluated; of two that are as near, the larger.
+    """
+    if not 0 <= closeness <= 1:
+        raise UserError(f"closeness: got {closeness:g}, expected 0 (from noise alone) to 1 (close to the source)")
+    known = [t for table in tables for t in table[:-1]]
+    return min(known, key=lambda t: (round(abs(t - (1 - closeness)), 6), -t)) if closeness > 0 else tables[0][0]
+
+
 def _turbo_times() -> tuple[float, ...]:
     # Two shifts can give one time up to rounding; the first one counts.
     taught = {round(t, 9): t for shift in reversed(TURBO_TAUGHT_SHIFTS) for t in times(TURBO_STEPS, shift)[:-1]}

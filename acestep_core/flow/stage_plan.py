@@ -24,13 +24,14 @@ class SamplingSettings:
 
     `steps` is the total or one number a stage, `boundaries` are the flow times of the hand-overs. `guidance` is one
     value for all stages trained for guidance (for all stages where none is) or one a stage: a scale (7), a kind and a
-    scale ("cfg:7"), or a Guidance.
+    scale ("cfg:7"), or a Guidance. `dcw` corrects the steps of turbo models.
     """
 
     steps: int | Sequence[int] | None = None
     boundaries: Sequence[float] | None = None
     solver: str = "euler"
     guidance: Guidances = None
+    dcw: bool = False
 
     def __post_init__(self):
         if self.solver not in SOLVERS:
@@ -51,6 +52,7 @@ class StagePlan:
     times: tuple[float, ...]
     solver: str
     guidance: Guidance
+    dcw: bool = False
 
     @property
     def steps(self) -> int:
@@ -72,7 +74,16 @@ def plan(defaults: Sequence[VariantDefaults], settings: SamplingSettings) -> tup
     # Where models have different valid times, the hand-over takes the time at which the next stage begins.
     tables = [(*own[:-1], following[0]) for own, following in pairwise(tables)] + tables[-1:]
     guidances = _guidances(defaults, settings.guidance)
-    return tuple(StagePlan(table, settings.solver, guidance) for table, guidance in zip(tables, guidances, strict=True))
+    each = zip(tables, guidances, _dcw(defaults, settings), strict=True)
+    return tuple(StagePlan(table, settings.solver, guidance, dcw) for table, guidance, dcw in each)
+
+
+def _dcw(defaults: Sequence[VariantDefaults], settings: SamplingSettings) -> list[bool]:
+    """Whether the steps of each stage are corrected."""
+    turbo = [own.variant.startswith("turbo") for own in defaults]
+    if settings.dcw and not any(turbo):
+        raise UserError("dcw: got it for models none of which is a turbo model, for which alone it is; leave it out")
+    return [settings.dcw and one for one in turbo]
 
 
 def stage_times(

@@ -5,6 +5,7 @@ three stages of one model are one stage.
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,6 +18,7 @@ from ..models.cuda_graph import with_cuda_graph
 from ..models.kept import Kept
 from ..models.velocity import Velocity, prepare
 from . import schedule
+from .dcw import corrected
 from .guidance import Guidance, Guided
 from .solvers import SOLVERS
 
@@ -30,7 +32,8 @@ ConditionMaker = Callable[[], "Condition"]
 @dataclass(frozen=True)
 class Stage:
     """A model and its flow times, from `start` down to `end`. None takes the checkpoint's default; `times` replaces
-    start, end, steps and shift. Raises UserError for values that make no sense.
+    start, end, steps and shift. `dcw`: whether steps are corrected (dcw.py). Raises UserError for values that make no
+    sense.
     """
 
     model: "StageModel"
@@ -41,6 +44,7 @@ class Stage:
     solver: str = "euler"
     guidance: Guidance | None = None
     times: tuple[float, ...] | None = None
+    dcw: bool = False
 
     def __post_init__(self):
         defaults = self.model.defaults
@@ -101,6 +105,12 @@ def noise(seeds: Sequence[int], channels: int, frames: int) -> torch.Tensor:
     return torch.cat(drawn).transpose(1, 2).contiguous()
 
 
+def mixed_noise(first: torch.Tensor, second: torch.Tensor, amount: float) -> torch.Tensor:
+    """Noise between two: the first at `amount` 0, the second at 1, of the same variance throughout."""
+    angle = amount * math.pi / 2
+    return math.cos(angle) * first + math.sin(angle) * second
+
+
 def renoise(latents: torch.Tensor, t: float, seeds: Sequence[int]) -> torch.Tensor:
     """Finished latents [B, C, T] noised to flow time t, where a stage begins, with noise seeded by (seed, t)."""
     fresh = _noise_maker(latents, t, seeds, "renoise")()
@@ -143,24 +153,29 @@ def run(
     kept: Kept | None = None,
     at: float | None = None,
     at_once: int | None = None,
+    first_noise: torch.Tensor | None = None,
+    switch: float = 0.0,
 ) -> Iterator[Step]:
     """Carries latents [B, C, T] at time `at` (the first stage's start, unless given) through all stages.
 
     `conditions` has one a stage; a callable is called for it when its stage begins, after the stage before released its
     own, so that one model at a time is enough. `seeds`, one an item, seed any noise drawn on the way. `kept` applies to
     the whole run. `at_once` limits how many items pass through a model together, and splits the conditional from the
-    unconditional pass; fewer take less memory. To cancel, stop iterating. Raises UserError before the first step.
+    unconditional pass; fewer take less memory. `first_noise`: the noise of the song where it is not that of the seeds,
+    for `kept`. Steps that end below the flow time `switch` use the conditions' `other`. To cancel, stop iterating.
+    Raises UserError before the first step.
     """
-    _check(stages, latents, conditions, seeds)
+    check_run(stages, latents, conditions, seeds)
     latents = enter(latents.float(), stages[0].start if at is None else at, stages[0].start, seeds)
-    holder = kept and _Holder.begin(kept, stages, latents, seeds)
+    holder = kept and _Holder.begin(kept, stages, latents, seeds, first_noise)
     for number, (stage, condition) in enumerate(zip(stages, conditions)):
-        for step in _run_stage(number, stage, latents, condition, seeds, holder, at_once):
+        for step in _run_stage(number, stage, latents, condition, seeds, holder, at_once, switch):
             latents = step.latents
             yield step
 
 
-def _check(stages: Sequence[Stage], latents: torch.Tensor, conditions: Sequence, seeds: Sequence[int]) -> None:
+def check_run(stages: Sequence[Stage], latents: torch.Tensor, conditions: Sequence, seeds: Sequence[int]) -> None:
+    """Raises UserError unless stages, conditions, latents [B, C, T] and seeds belong together."""
     if not stages or len(stages) != len(conditions):
         raise UserError(f"stages: got {len(stages)} with {len(conditions)} conditions, expected one for each of them")
     if len(seeds) != len(latents):
@@ -186,10 +201,17 @@ class _Holder:
         self.kept, self.noise, self.steps_left = kept, noise, steps
 
     @staticmethod
-    def begin(kept: Kept, stages: Sequence[Stage], latents: torch.Tensor, seeds: Sequence[int]) -> "_Holder":
-        at_noise = abs(stages[0].start - 1) <= schedule.SAME_TIME
+    def begin(
+        kept: Kept,
+        stages: Sequence[Stage],
+        latents: torch.Tensor,
+        seeds: Sequence[int],
+        first: torch.Tensor | None,
+    ) -> "_Holder":
+        at_noise = first is None and abs(stages[0].start - 1) <= schedule.SAME_TIME
         # A run that begins at t < 1 does not have its noise any more; noise of the same seeds serves as well.
-        first = latents if at_noise else noise(seeds, *latents.shape[1:])
+        if first is None:
+            first = latents if at_noise else noise(seeds, *latents.shape[1:])
         return _Holder(kept, first, round(kept.injection_ratio * sum(stage.steps for stage in stages)))
 
     def after_step(self, latents: torch.Tensor, t: float, distilled: bool) -> torch.Tensor:
@@ -205,6 +227,7 @@ class _InTurn:
 
     def __init__(self, velocity: Velocity, at_once: int):
         self._velocity, self._at_once = velocity, at_once
+        self.device = velocity.device
 
     def __call__(self, latents: torch.Tensor, t: float) -> torch.Tensor:
         return torch.cat([self._velocity(items, t) for items in latents.split(self._at_once)])
@@ -212,6 +235,14 @@ class _InTurn:
     def with_null(self, latents: torch.Tensor, t: float) -> tuple[torch.Tensor, torch.Tensor]:
         parts = latents.split(self._at_once)
         return self(latents, t), torch.cat([self._velocity.null(items, t) for items in parts])
+
+
+def velocity_of(stage: Stage, condition: "Condition", at_once: int | None) -> "Velocity | _InTurn":
+    """The velocity of a stage's model under a condition, `at_once` items at a time where that is given."""
+    with torch.no_grad():
+        velocity = prepare(stage.model.transformer, condition)
+    velocity = with_cuda_graph(velocity, stage.steps * (2 if stage.solver == "heun" else 1))
+    return _InTurn(velocity, at_once) if at_once else velocity
 
 
 def _run_stage(
@@ -222,17 +253,33 @@ def _run_stage(
     seeds: Sequence[int],
     holder: _Holder | None,
     at_once: int | None,
+    switch: float,
 ) -> Iterator[Step]:
-    with torch.no_grad():
-        velocity = prepare(stage.model.transformer, condition() if callable(condition) else condition)
-    velocity = with_cuda_graph(velocity, stage.steps * (2 if stage.solver == "heun" else 1))
-    latents = latents.to(velocity.device)
-    guided = Guided(_InTurn(velocity, at_once) if at_once else velocity, stage.guidance)
-    fresh = _noise_maker(latents, stage.start, seeds, "sde")
+    guided, fresh = Guided(None, stage.guidance), None
     solve = SOLVERS[stage.solver]
-    for index, (t, t_next) in enumerate(pairwise(stage.times), start=1):
+    for index, (t, t_next, given) in enumerate(_steps(stage, condition, switch), start=1):
+        if given is not None:
+            guided.velocity = None  # released before the next one is prepared
+            guided.velocity = velocity_of(stage, given, at_once)
+            latents = latents.to(guided.velocity.device)
+            fresh = fresh or _noise_maker(latents, stage.start, seeds, "sde")
         with torch.no_grad():
             latents, x0 = solve(guided, latents, t, t_next, fresh, not stage.distilled)
+            if stage.dcw:
+                latents = corrected(latents, x0, t)
             if holder is not None:
                 latents, x0 = holder.after_step(latents, t_next, stage.distilled), holder.kept.blend(x0)
         yield Step(number, index, stage.steps, t, t_next, latents, latents if t_next == 0 else x0)
+
+
+def _steps(
+    stage: Stage, condition: "Condition | ConditionMaker", switch: float
+) -> "Iterator[tuple[float, float, Condition | None]]":
+    """(t, t_next, the condition from this step on, None where it is that of the step before) of each step."""
+    condition = condition() if callable(condition) else condition
+    first = schedule.steps_until(stage.times, switch)  # steps before the switch
+    for index, (t, t_next) in enumerate(pairwise(stage.times)):
+        if index == first:
+            yield t, t_next, condition.other
+        else:
+            yield t, t_next, condition if index == 0 else None

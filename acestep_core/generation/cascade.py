@@ -25,10 +25,12 @@ from ..audio.waveform import Waveform
 from ..checkpoints.cascade_models import CascadeModels, find_cascade
 from ..checkpoints.checkpoint import read_checkpoint
 from ..checkpoints.locate import state_of
+from ..editing.edited_song import EditedSong, prompts_of
 from ..errors import CheckpointError, UserError
 from ..flow.guidance import Guidance
+from ..flow.song_run import SongRun, StagePart
 from ..flow.stage_plan import SamplingSettings, StagePlan, plan
-from ..flow.stages import Stage, Step, item_seeds, noise, run
+from ..flow.stages import Stage, Step, item_seeds
 from ..lora.apply import apply_adapter, layer_shapes
 from ..lora.bases import Shapes, shapes_of_part
 from ..lora.find import Lora
@@ -39,29 +41,31 @@ from ..memory.lru import LruCache
 from ..memory.model_pool import TEXT, VOCODER, ModelPool, Precision
 from ..memory.plan import PARTS, PLANS, STAGE_MEANS, Plan
 from ..models.condition import Condition, encode_condition
-from ..models.kept import Kept
 from ..models.reference import ContinuationSource, Reference, check_longer, continuation, splice, timbre_reference
+from ..models.source import EditSource
 from ..models.stage_model import StageModel
 from ..models.text_encoder import TextEncoder, TextStates
 from ..models.vocoder import Vocoder
 from ..nn.dtypes import pick_device, pick_dtype
 from ..nn.quantise import check_quantise
-from ..planner.song_plan import settled
-from ..prompt import lyrics_prompt, text_prompt
+from ..planner.planned_song import PlannedSong, settled
+from ..planner.song_plan import SongPlan
 from ..song import Song, check_seed
 from ..spec import CHANNELS, VOCODER_DTYPE_NAMES, LatentSpec
 from ..system.files import existing
+from .edit_verbs import EditVerbs
 
 logger = logging.getLogger(__name__)
 
 Clip = Waveform | str | Path
 Clips = Reference | Sequence[Clip] | Clip | None
 Loras = Sequence[Lora | str | Path] | Lora | str | Path
+AnySong = Song | EditedSong | PlannedSong | SongPlan
 Stages = list[tuple[Any, StagePlan]]  # (key of a model in the pool, what it runs)
 REMEMBERED_TEXTS, REMEMBERED_CONDITIONS = 4, 12
 
 
-class Cascade:
+class Cascade(EditVerbs):
     """Models of a cascade, ready to make songs. `Cascade.load` finds and loads them by name or path.
 
     Threads may share one: a call of `generate`, and each step of `iterate`, runs while the others wait.
@@ -124,7 +128,7 @@ class Cascade:
     @torch.no_grad()
     def generate(
         self,
-        song: Song,
+        song: AnySong,
         *,
         seed: int = 0,
         count: int = 1,
@@ -133,14 +137,14 @@ class Cascade:
         lora: Loras = (),
         **settings,
     ) -> Waveform:
-        """`count` songs [count, 2, N] from seeds `seed`, `seed` + 1, ...
+        """`count` songs [count, 2, N] from seeds `seed`, `seed` + 1, ... A SongPlan is made with its audio codes.
 
         `settings`: steps, boundaries, solver, guidance: see SamplingSettings. `reference`: clips whose timbre it takes.
         `continue_from`: a clip that the song begins with. `lora`: adapters of the stages, such as
         "warm.safetensors:0.8", or "L=warm.safetensors" for one stage. Raises UserError before anything is made.
         """
         with self._lock:
-            song = settled(song, logger)
+            song = settled(song)
             self.plan(**settings)  # settings that cannot be are refused before clips are encoded
             encoded = self.encode_reference(reference, continue_from, song.seconds)
             for step in self.iterate(song, seed=seed, count=count, reference=encoded, lora=lora, **settings):
@@ -150,7 +154,7 @@ class Cascade:
     @torch.no_grad()
     def iterate(
         self,
-        song: Song,
+        song: AnySong,
         *,
         seed: int = 0,
         count: int = 1,
@@ -163,7 +167,7 @@ class Cascade:
 
         Stop iterating to cancel.
         """
-        song = settled(song, logger)
+        song = settled(song)
         stages = self.plan(**settings)
         if not isinstance(count, int) or count < 1:
             raise UserError(f"count: got {count!r}, expected a whole number of at least 1")
@@ -177,29 +181,44 @@ class Cascade:
         with self._lock:
             return next(steps, None)
 
-    def _steps(self, song: Song, stages: Stages, seeds, reference, continue_from, lora) -> Iterator[Step]:
+    def _steps(self, song: AnySong, stages: Stages, seeds, reference, continue_from, lora) -> Iterator[Step]:
         adapters = self.stage_adapters(lora, [key for key, _ in stages])
-        encoded = self.encode_reference(reference, continue_from)
-        frames = self.latents.frames(song.seconds)
-        kept = _kept(encoded, frames, [stage.steps for _, stage in stages])
-        passes = len(seeds) * max(stage.guidance.forward_passes for _, stage in stages)
-        self.pool.settle(song.seconds, passes, [adapter_needs(own) for own in adapters])
-        followers = [key for key, _ in stages[1:]] + [VOCODER]
-        self.pool.read_ahead(stages[0][0])
+        encoded = self._with_codes(song, self.encode_reference(reference, continue_from), stages)
+        source = encoded and encoded.source
+        frames = source.frames if isinstance(source, EditSource) else self.latents.frames(song.seconds)
+        plans = [plan for _, plan in stages]
+        run = SongRun(plans, encoded, seeds, self.latents.channels, frames, self.defaults[0].shift)
+        keys = [stages[part.index][0] for part in run.parts]
+        passes = run.passes * max(plan.guidance.forward_passes for plan in plans)
+        self.pool.settle(song.seconds, passes, [adapter_needs(own) for own in adapters], self._hint_needs(source, keys))
+        self.pool.read_ahead(keys[0])
         text = self._text_states(song)
-        latents = noise(seeds, self.latents.channels, frames)
-        for index, (key, stage) in enumerate(stages):
-            self.pool.read_ahead(followers[index])
-            states = text, encoded
-            play = partial(self._play, key, stage, adapters[index], latents, seeds, states, kept[index])
+        latents = run.latents()
+        for part, key, follower in zip(run.parts, keys, [*keys[1:], VOCODER]):
+            self.pool.read_ahead(follower)
+            play = partial(self._play, key, run, part, adapters[part.index], latents, (text, encoded))
             for step in self.pool.steps_with_fallback(play):
-                yield dataclasses.replace(step, stage=index)
+                yield dataclasses.replace(step, stage=part.index)
             latents = step.latents
-            self._check_finite(key, latents, adapters=adapters[index])
+            self._check_finite(key, latents, adapters=adapters[part.index])
 
-    def _text_states(self, song: Song) -> TextStates:
-        prompts = text_prompt(song), lyrics_prompt(song)
-        encode = partial(self.pool.text_states, song)
+    def _with_codes(self, song: AnySong, encoded: Reference | None, stages: Stages) -> Reference | None:
+        """Encoded clips with the codes of a PlannedSong, which every stage can read."""
+        if not isinstance(song, PlannedSong):
+            return encoded
+        if encoded is not None and encoded.source is not None:
+            raise UserError("codes: got a clip to continue too, expected one of them; leave one out")
+        for key in dict.fromkeys(key for key, _ in stages):
+            self._check_codes(key, song.codes)
+        return dataclasses.replace(encoded or Reference(), source=song.source(self.latents))
+
+    def _text_states(self, song: AnySong) -> TextStates:
+        prompts = prompts_of(song)
+
+        def encode() -> TextStates:
+            states = [self.pool.text_states(*pair) for pair in prompts]
+            return states[0] if len(states) == 1 else dataclasses.replace(states[0], other=states[1])
+
         states = self.pool.with_fallback(partial(self._texts.get, prompts, encode), STAGE_MEANS)
         self._check_finite(TEXT, states.text, states.lyrics)
         return states
@@ -215,19 +234,21 @@ class Cascade:
             "weights are damaged, or too large for its dtype: get the file again, or choose fp32"
         )
 
-    def _play(self, key, stage: StagePlan, adapters: StageAdapters, latents, seeds, states, kept) -> Iterator[Step]:
+    def _play(self, key, run: SongRun, part: StagePart, adapters: StageAdapters, latents, states) -> Iterator[Step]:
         # A run of its own: when it ends, nothing here holds its model any longer.
         condition = self._condition(key, latents.shape[-1], *states)
         model = self._adapted(key, adapters)
-        runner = Stage(model, times=stage.times, solver=stage.solver, guidance=stage.guidance)
+        plan = part.plan
+        runner = Stage(model, times=plan.times, solver=plan.solver, guidance=plan.guidance, dcw=plan.dcw)
         for note in runner.notes():
             logger.warning(note)
-        at_once = 1 if self.pool.plan.splits else None
-        yield from run([runner], latents, [condition], seeds, kept=kept, at_once=at_once)
+        yield from run.play(part, runner, latents, condition, 1 if self.pool.plan.splits else None)
 
     def _condition(self, key, frames: int, text: TextStates, reference: Reference | None) -> Condition:
         def encode() -> Condition:
-            return encode_condition(self.pool.network(key, "condition_encoder"), text, frames, reference)
+            # Hints first: under a small plan their networks are gone when the condition encoder comes.
+            hints = self._hints(key, reference and reference.source)
+            return encode_condition(self.pool.network(key, "condition_encoder"), text, frames, reference, hints)
 
         return self._conditions.get((key, text, frames, reference), encode)
 
@@ -313,10 +334,13 @@ class Cascade:
         return self.pool.with_fallback(lambda: continuation(self.pool.vocoder, wave, name=name))
 
     @torch.no_grad()
-    def decode(self, latents: torch.Tensor, song: Song | None = None, reference: Reference | None = None) -> Waveform:
+    def decode(
+        self, latents: torch.Tensor, song: AnySong | None = None, reference: Reference | None = None
+    ) -> Waveform:
         """Latents [B, C, T] -> samples [B, 2, N], as long as the song; peaks at -1 dBFS.
 
-        A continued clip is put back sample by sample, so there the level stays and only clipping is limited.
+        A continued clip is put back sample by sample, so there the level stays and only clipping is limited. Edits keep
+        the level of their source.
         """
         with self._lock:
             wave = self.pool.with_fallback(lambda: self.pool.vocoder.decode(latents))
@@ -334,25 +358,17 @@ def _check_guidance(found: CascadeModels) -> None:
 
 
 def finished(wave: Waveform, seconds: float | None = None, reference: Reference | None = None) -> Waveform:
-    """The finished song of a vocoder's output: `seconds` long, stereo, at its level, a continued clip put back."""
+    """The finished song of a vocoder's output: `seconds` long, stereo, at its level, a continued clip put back.
+
+    Of an edit: put together with the source, at the source's level.
+    """
+    if reference is not None and reference.source is not None and reference.source.splice is not None:
+        return reference.source.splice(wave)
     wave = wave.crop(seconds) if seconds else wave
-    continued = reference is not None and reference.source is not None
+    continued = reference is not None and isinstance(reference.source, ContinuationSource)
     wave = splice(reference, wave) if continued else wave
     wave = audio.convert(wave, wave.sample_rate_hz, CHANNELS)
     return audio.limit(wave, 0.0) if continued else audio.normalise_peak(wave)
-
-
-def _kept(reference: Reference | None, frames: int, steps: Sequence[int]) -> list[Kept | None]:
-    """The music that each stage keeps of a clip to continue, injected in the first steps of the whole run."""
-    if reference is None or reference.source is None:
-        return [None] * len(steps)
-    kept = reference.source.kept(frames)
-    left, each = round(kept.injection_ratio * sum(steps)), []
-    for count in steps:
-        held = min(left, count)
-        each.append(dataclasses.replace(kept, injection_ratio=held / count))
-        left -= held
-    return each
 
 
 def _several(given, one: type) -> Sequence:

@@ -1,17 +1,21 @@
 """How a song was made: the settings that its tags keep beside the song, and both read from a file again. No torch."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from ..audio.song_tags import DIGESTS_TAG, MODELS_TAG, SETTINGS_TAG, SONG_TAG
 from ..audio.tags import read_tags
 from ..checkpoints.cascade_models import embedded_name
+from ..editing.edit import Edit
 from ..errors import UserError, shown
 from ..flow import schedule
 from ..json_text import parse_json
+from ..planner.planned_song import check_strength
+from ..planner.song_plan import checked_codes
 from ..song import Song
 
 MODEL_OPTIONS = ("models", "l", "m", "s", "text_encoder", "vocoder")
-_NAMES = (*MODEL_OPTIONS, "continue_from", "dtype", "vocoder_dtype", "quantise", "solver")
+_NAMES = (*MODEL_OPTIONS, "continue_from", "source", "planner", "dtype", "vocoder_dtype", "quantise", "solver")
 _NEWER, _DAMAGED = "a newer version may have made it", "the tag is damaged"
 
 
@@ -30,6 +34,7 @@ class GenerationSettings:
     boundaries: tuple[float, ...] | None = None
     solver: str | None = None
     guidance: str | tuple[str, ...] | None = None
+    dcw: bool | None = None
     reference: tuple[str, ...] | None = None
     continue_from: str | None = None
     lora: tuple[str, ...] | None = None
@@ -37,6 +42,12 @@ class GenerationSettings:
     vocoder_dtype: str | None = None
     quantise: str | None = None
     loudness: float | None = None
+    planner: str | None = None  # what filled the song in; "" is one that is here
+    planner_seed: int | None = None
+    codes: tuple[int, ...] | None = None
+    codes_strength: float | None = None
+    source: str | None = None  # the music of an edit
+    edit: Mapping | None = None  # what is made of it, as Edit.given() has it
 
     def __post_init__(self):
         # A command line gives the right types; the tags of a file may hold any.
@@ -44,6 +55,12 @@ class GenerationSettings:
         self._check("seed", isinstance(self.seed, int), "a whole number")
         for name in _NAMES:
             self._check(name, isinstance(getattr(self, name), str), "a name")
+        self._check("planner_seed", isinstance(self.planner_seed, int), "a whole number")
+        if self.codes is not None:
+            object.__setattr__(self, "codes", checked_codes(self.codes))
+        if self.codes_strength is not None:
+            check_strength(self.codes_strength)
+        self._check("dcw", isinstance(self.dcw, bool), "true or false")
         for name in ("reference", "lora"):
             self._check(name, _is_tuple(getattr(self, name), str), "names")
         guided = isinstance(self.guidance, str | int | float) or _is_tuple(self.guidance, str | int | float)
@@ -51,6 +68,8 @@ class GenerationSettings:
         self._check("loudness", isinstance(self.loudness, int | float), "a number")
         if self.loudness is not None and not -70 <= self.loudness <= 0:
             raise UserError(f"--loudness: got {self.loudness:g}, expected LUFS from -70 to 0, such as -14")
+        if self.edit is not None:
+            object.__setattr__(self, "edit", Edit.from_given(self.edit).given())
 
     def _check(self, name: str, fits: bool, expected: str) -> None:
         value = getattr(self, name)
@@ -60,7 +79,7 @@ class GenerationSettings:
     @property
     def sampling(self) -> dict:
         """The settings that `Cascade.plan` takes."""
-        given = {name: getattr(self, name) for name in ("steps", "boundaries", "solver", "guidance")}
+        given = {name: getattr(self, name) for name in ("steps", "boundaries", "solver", "guidance", "dcw")}
         return {name: value for name, value in given.items() if value is not None}
 
     @property
@@ -68,6 +87,11 @@ class GenerationSettings:
         """The models as `find_cascade` takes them."""
         names = {"models": self.models, "l": self.l, "m": self.m, "s": self.s}
         return {**names, "text": self.text_encoder, "vocoder": self.vocoder}
+
+    @property
+    def edit_request(self) -> Edit | None:
+        """The edit that made a song; None of one that was made from text."""
+        return None if self.edit is None else Edit.from_given(self.edit)
 
     def given(self) -> dict:
         """The settings that the user gave, for tags and for JSON."""

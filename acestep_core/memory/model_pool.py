@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..checkpoints.checkpoint import read_checkpoint
-from ..checkpoints.layouts import STAGE_PARTS
+from ..checkpoints.layouts import AUDIO_TOKENS, STAGE_PARTS
 from ..checkpoints.load import load_stage_model, load_text_encoder, load_vocoder
 from ..checkpoints.read_ahead import read_ahead
 from ..checkpoints.text_cache import TextCache, text_cache
@@ -24,10 +24,9 @@ from ..models.vocoder import Vocoder
 from ..nn.dtypes import computes, warn_if_emulated
 from ..nn.quantise import quantise
 from ..nn.streamed_linear import stream_layers
-from ..prompt import lyrics_prompt, text_prompt
-from ..song import Song
 from ..spec import LatentSpec
 from .free import free_main_memory
+from .geometry import Layers
 from .malloc import return_freed_memory
 from .needs import LONG_SECONDS, AdapterNeeds, Needs, cascade_needs
 from .oom_fallback import OomFallback
@@ -89,6 +88,8 @@ class ModelPool(OomFallback):
         for path, name in {str(model.path): model.name for model in found.stages}.items():
             load = partial(pool._stage, path, name, device, precision)
             pool._loaders |= {path: load} | {(path, only): partial(load, only) for only in STAGE_PARTS}
+            tokens = partial(load_stage_model, path, device=device, dtype=torch.float32, only=AUDIO_TOKENS)
+            pool._loaders[path, AUDIO_TOKENS] = tokens
             pool._files[path] = path, STAGE_PARTS
         if keeps_text:
             pool._text_cache = lambda: text_cache(read_checkpoint(found.text.path), device, precision.dtype)
@@ -129,15 +130,26 @@ class ModelPool(OomFallback):
         apart = self.plan.holds in (NETWORKS, LAYERS) and key in self._loaders
         return self[(key, name) if apart else key]
 
-    def text_states(self, song: Song) -> TextStates:
-        """A song's text states, from the cache on disk, or else from the text encoder, which is loaded for them."""
+    def text_states(self, text: str, lyrics: str) -> TextStates:
+        """The text states of two prompts, from the cache on disk, or else from the text encoder, which is loaded."""
         cache = self._text_cache()
         self._text_cache = lambda: cache  # its fingerprint is taken once
 
         def encode() -> TextStates:
-            return self[TEXT].encode(song)
+            return self[TEXT].encode_prompts(text, lyrics)
 
-        return cache.get((text_prompt(song), lyrics_prompt(song)), encode) if cache else encode()
+        return cache.get((text, lyrics), encode) if cache else encode()
+
+    def audio_tokens(self, key: Hashable) -> StageModel:
+        """A stage's model with its audio tokenizer and detokenizer in fp32: codes must not depend on a dtype. It is not
+        held here.
+        """
+        if (key, AUDIO_TOKENS) not in self._loaders:
+            return self._held[key]
+        if self.plan.holds != ALL:
+            self._clear()
+        with _LOADING:
+            return self._loaders[key, AUDIO_TOKENS]()
 
     @property
     def latents(self) -> LatentSpec:
@@ -166,15 +178,18 @@ class ModelPool(OomFallback):
 
     # ---- plans -------------------------------------------------------------------------------------------------------
 
-    def settle(self, seconds: float, passes: int, adapters: Sequence[AdapterNeeds] = ()) -> None:
+    def settle(
+        self, seconds: float, passes: int, adapters: Sequence[AdapterNeeds] = (), hints: Sequence[Layers] = ()
+    ) -> None:
         """Chooses the plan for a song with `passes` forward passes a step; logs a plan smaller than the first.
 
-        `adapters`: those of each stage, where there are any.
+        `adapters`: those of each stage, where there are any. `hints`: networks with which stages make hints.
         """
         self.passes = passes
         if self._needs is None:
             return
         needs = self._needs.with_adapters(adapters) if adapters else self._needs
+        needs = dataclasses.replace(needs, hints=tuple(hints))
         plan = needs.choose(self._limit_bytes, seconds, passes, self._first) or PLANS[-1]
         if plan != self.plan and plan != self._first:
             needed, free = needs.peak(plan, seconds, passes) / 1e9, self._limit_bytes / 1e9

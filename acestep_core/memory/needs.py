@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..checkpoints import geometry
 from ..checkpoints.cascade_models import DEFAULT_CASCADE, CascadeModels, find_cascade
 from ..checkpoints.checkpoint import Checkpoint, Part, read_checkpoint
+from ..checkpoints.layouts import AUDIO_TOKEN_PARTS
 from ..spec import CHANNELS, LYRIC_TOKENS_MAX, PUBLISHED_LATENTS, TEXT_TOKENS_MAX, LatentSpec
 from .geometry import FULL, HALF, Layers, Sounds
 from .plan import ALL, DESCRIPTIONS, LAYERS, NETWORKS, PLANS, Plan
@@ -88,6 +89,7 @@ class Needs:
     vocoder: Sounds
     latents: LatentSpec = PUBLISHED_LATENTS
     waveform_copies: int = 0  # of the finished song, held beside the vocoder
+    hints: tuple[Layers, ...] = ()  # networks with which stages make hints of a source, in fp32, one after the other
 
     def peak(self, plan: Plan, seconds: float, passes: int = 1) -> int:
         """Bytes of weights and work at the fullest moment of a song. `passes`: forward passes of a step at once."""
@@ -103,6 +105,8 @@ class Needs:
         yield self._text_weights, self.text.one_pass(TEXT_TOKENS_MAX, self.text_each)
         for stage in self.stages:
             yield from stage.works(plan.holds, frames, 1 if plan.splits else passes)
+        for network in self.hints:
+            yield 0, FULL * network.parameters + network.one_pass(frames, FULL)
         waveform = self.latents.samples(frames) * CHANNELS * FULL * self.waveform_copies
         yield self._vocoder_weights, self.vocoder.one_tile(frames, plan.small_tiles) + waveform
 
@@ -191,6 +195,12 @@ def stage_needs(checkpoint: Checkpoint, each: int | None = None, on_cpu: bool = 
     transformer, encoder = checkpoint.part("transformer"), checkpoint.part("condition_encoder")
     each = each or _stored(transformer, on_cpu)
     return StageNeeds(str(checkpoint.path), Layers.of(transformer), Layers.of(encoder), each)
+
+
+def hint_needs(checkpoint: Checkpoint) -> Layers:
+    """Needs of the networks with which a stage makes hints of a source: both are held at once."""
+    tokenizer, detokenizer = (checkpoint.part(name) for name in AUDIO_TOKEN_PARTS)
+    return dataclasses.replace(Layers.of(tokenizer), parameters=tokenizer.parameters + detokenizer.parameters)
 
 
 def _stored(part: Part, on_cpu: bool) -> int:

@@ -13,7 +13,7 @@ import torch
 from ..errors import UserError
 from ..nn.attention import reach_of, rotary_table, self_attention, window_of
 from ..nn.rms_norm import normed
-from .kept import Kept
+from .kept import context
 from .reference import Reference, fit_timbre
 
 if TYPE_CHECKING:
@@ -29,20 +29,40 @@ _SILENT_TIMBRE: "WeakKeyDictionary[torch.nn.Module, dict]" = WeakKeyDictionary()
 
 @dataclass(frozen=True)
 class Condition:
-    """The condition of one stage, made by the stage's own condition encoder. One item serves a batch of any size."""
+    """The condition of one stage, made by the stage's own condition encoder. One item serves a batch of any size.
+
+    `other`: a second condition of an edit, which the steps after the switch use, or which describes the source.
+    """
 
     states: torch.Tensor  # [1 or B, L, D]
     null: torch.Tensor  # [1, 1, D], the unconditional state
     context: torch.Tensor  # [1 or B, 2C, T]
+    other: "Condition | None" = None
 
 
 def encode_condition(
-    model: "StageModel", text: "TextStates", frames: int, reference: Reference | None = None
+    model: "StageModel",
+    text: "TextStates",
+    frames: int,
+    reference: Reference | None = None,
+    hints: torch.Tensor | None = None,
 ) -> Condition:
     """The Condition of one song of `frames` latent frames. Raises UserError where a clip to continue is as long as the
     song, and where the text states come from another family's encoder.
+
+    `hints` [1, C, T]: the source of an edit through the model's own codes (`semantic_codes.source_hints`).
     """
     reference = reference or Reference()
+    states, null = _states(model, text, reference.timbre), model.condition_encoder.null_condition_emb.detach()
+    silent = model.silent(frames)
+    made = reference.source.context(silent, hints) if reference.source else context(silent)
+    if text.other is None:
+        return Condition(states, null, made)
+    other = Condition(_states(model, text.other, reference.timbre), null, context(silent))
+    return Condition(states, null, made, other)
+
+
+def _states(model: "StageModel", text: "TextStates", timbre: tuple[torch.Tensor, ...]) -> torch.Tensor:
     encoder = model.condition_encoder
     weight = encoder.text_projector.weight
     if text.text.shape[-1] != weight.shape[1]:
@@ -53,20 +73,7 @@ def encode_condition(
     text = text.to(weight.device, weight.dtype)
     with torch.no_grad():
         lyrics = encode_lyrics(encoder.lyric_encoder, text.lyrics)
-        states = torch.cat([lyrics, _timbre(model, reference.timbre)[None], encoder.text_projector(text.text)], dim=1)
-    kept = reference.source and reference.source.kept(frames)
-    return Condition(states, encoder.null_condition_emb.detach(), context(model.silent(frames), kept))
-
-
-def context(source: torch.Tensor, kept: Kept | None = None) -> torch.Tensor:
-    """Context [1 or B, 2C, T]: `source` [1 or B, C, T] (silence, or hints of a song to cover) where new music is made,
-    and the clean latents where music is kept.
-    """
-    if kept is None:
-        return torch.cat([source, torch.ones_like(source)], dim=1)
-    window = kept.window[:, None].to(source.device)
-    source = torch.where(window, source, kept.clean.to(source))
-    return torch.cat([source, window.expand_as(source).to(source)], dim=1)
+        return torch.cat([lyrics, _timbre(model, timbre)[None], encoder.text_projector(text.text)], dim=1)
 
 
 def _timbre(model: "StageModel", clips: tuple[torch.Tensor, ...]) -> torch.Tensor:

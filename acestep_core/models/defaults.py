@@ -2,6 +2,15 @@
 
 from dataclasses import dataclass
 
+# What a checkpoint was trained for, by the names of the original. Any text-to-music model does the first three, more or
+# less well; "cover" is that through codes.
+TEXT_TO_MUSIC, REPAINT, PLAIN_COVER = "text2music", "repaint", "cover-nofsq"
+COVER, MORPH = "cover", "flow-edit"
+STEMS = ("extract", "lego", "complete")
+ANY_TASKS = (TEXT_TO_MUSIC, REPAINT, PLAIN_COVER)
+TURBO_TASKS = (*ANY_TASKS, COVER)
+ALL_TASKS = (*TURBO_TASKS, *STEMS, MORPH)
+
 
 @dataclass(frozen=True)
 class VariantDefaults:
@@ -15,4 +24,5 @@ class VariantDefaults:
     boundaries: tuple[float, ...] | None = None  # of the cascade that this model was trained for
     valid_times: tuple[float, ...] | None = None  # the only times that a distilled model was trained on, largest first
     cascade_steps: tuple[int, ...] | None = None  # steps of each stage of that cascade
+    tasks: tuple[str, ...] = ANY_TASKS
     source: str = "config.json"  # where the variant is from: "config.json", "file name" or "assumed"

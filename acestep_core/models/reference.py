@@ -16,7 +16,8 @@ from ..audio.clips import check_clip, in_range, three_segments
 from ..audio.waveform import Waveform
 from ..errors import UserError
 from ..spec import MAX_SECONDS, TIMBRE_SECONDS, TIMBRE_SEGMENTS
-from .kept import INJECTION_RATIO, Kept
+from .kept import INJECTION_RATIO, Kept, context
+from .source import Source, Variation
 
 if TYPE_CHECKING:
     from .vocoder import Vocoder
@@ -28,7 +29,7 @@ CROSSFADE_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
-class ContinuationSource:
+class ContinuationSource(Source):
     """A clip to continue: its latents [1, C, K] and the samples [1, channels, N] that they encode."""
 
     latents: torch.Tensor
@@ -46,6 +47,9 @@ class ContinuationSource:
         clean = functional.pad(self.latents, (0, frames - clip_frames))
         return Kept(clean, window, self.injection_ratio, self.blend_frames)
 
+    def context(self, silent: torch.Tensor, hints: torch.Tensor | None = None) -> torch.Tensor:
+        return context(silent, self.kept(silent.shape[-1]))
+
 
 def check_longer(song_seconds: float, clip_seconds: float, name: str = "the clip") -> None:
     """Raises UserError unless a song is longer than the clip that it continues."""
@@ -58,13 +62,13 @@ def check_longer(song_seconds: float, clip_seconds: float, name: str = "the clip
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """The encoded clips of a song: timbre latents [1, C, F], one a clip, and a clip to continue.
-
-    Equal only to itself.
+    """The encoded clips of a song: timbre latents [1, C, F], one a clip, and a source: a clip to continue, or music to
+    edit. `variation`: of the noise that the song is made of. Equal only to itself.
     """
 
     timbre: tuple[torch.Tensor, ...] = ()
-    source: ContinuationSource | None = None
+    source: Source | None = None
+    variation: Variation | None = None
 
 
 def timbre_reference(

@@ -7,6 +7,8 @@ import torch
 if TYPE_CHECKING:
     from diffusers.pipelines.ace_step import AceStepAudioTokenDetokenizer, AceStepAudioTokenizer
 
+    from .stage_model import StageModel
+
 
 def semantic_tokens(
     tokenizer: "AceStepAudioTokenizer", latents: torch.Tensor, silence: torch.Tensor
@@ -23,3 +25,21 @@ def tokens_of_codes(tokenizer: "AceStepAudioTokenizer", codes: torch.Tensor) -> 
 def semantic_hints(detokenizer: "AceStepAudioTokenDetokenizer", tokens: torch.Tensor, frames: int) -> torch.Tensor:
     """Tokens [B, M, D] -> hints [B, C, frames], which replace a source's latents in the context."""
     return detokenizer(tokens).transpose(1, 2)[..., :frames]
+
+
+def hints_of_latents(model: "StageModel", latents: torch.Tensor) -> torch.Tensor:
+    """A source [B, C, T] through a model's own codes -> hints [B, C, T]."""
+    weight = next(model.audio_tokenizer.parameters())
+    with torch.no_grad():
+        tokens, _ = semantic_tokens(model.audio_tokenizer, latents.to(weight), model.silence.to(weight))
+        return semantic_hints(model.audio_token_detokenizer, tokens, latents.shape[-1])
+
+
+def hints_of_codes(model: "StageModel", codes: torch.Tensor, silent: torch.Tensor) -> torch.Tensor:
+    """Codes [B, M, 1] -> hints as long as `silent` [1, C, T]: cropped, or continued with its first frames."""
+    frames = silent.shape[-1]
+    with torch.no_grad():
+        tokens = tokens_of_codes(model.audio_tokenizer, codes)
+        made = semantic_hints(model.audio_token_detokenizer, tokens, frames)
+    missing = silent[..., : frames - made.shape[-1]].to(made)
+    return torch.cat([made, missing.expand(len(made), -1, -1)], dim=-1)

@@ -23,13 +23,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class TextStates:
-    """A song's text as the condition encoders take it, at their text width D. Equal only to itself."""
+    """A song's text as the condition encoders take it, at their text width D. Equal only to itself.
+
+    `other`: a second text of an edit: what the steps after the switch read, or the text of the source.
+    """
 
     text: torch.Tensor  # [1, Lt, D]
     lyrics: torch.Tensor  # [1, Ll, D]
+    other: "TextStates | None" = None
 
     def to(self, device: "torch.device | str", dtype: torch.dtype | None = None) -> "TextStates":
-        return TextStates(self.text.to(device, dtype), self.lyrics.to(device, dtype))
+        other = self.other and self.other.to(device, dtype)
+        return TextStates(self.text.to(device, dtype), self.lyrics.to(device, dtype), other)
 
 
 class TextEncoder:
@@ -41,8 +46,12 @@ class TextEncoder:
 
     def encode(self, song: Song, instruction: str = TEXT_TO_MUSIC) -> TextStates:
         """TextStates of one song; text past 256 tokens and lyrics past 2048 are cut, with a warning in the log."""
-        text_ids = self._tokens(text_prompt(song, instruction), TEXT_TOKENS_MAX, "caption")
-        lyric_ids = self._tokens(lyrics_prompt(song), LYRIC_TOKENS_MAX, "lyrics")
+        return self.encode_prompts(text_prompt(song, instruction), lyrics_prompt(song))
+
+    def encode_prompts(self, text: str, lyrics: str) -> TextStates:
+        """TextStates of the prompts that `text_prompt` and `lyrics_prompt` make."""
+        text_ids = self._tokens(text, TEXT_TOKENS_MAX, "caption")
+        lyric_ids = self._tokens(lyrics, LYRIC_TOKENS_MAX, "lyrics")
         return TextStates(
             text=self.model(input_ids=text_ids, use_cache=False).last_hidden_state,
             lyrics=self.model.get_input_embeddings()(lyric_ids),

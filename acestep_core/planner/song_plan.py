@@ -3,9 +3,8 @@
 import dataclasses
 import hashlib
 import json
-import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import UserError
@@ -23,6 +22,7 @@ SONG_FIELDS: Mapping[str, str] = {
     "timesignature": "time_signature",
 }
 _DIGEST_DIGITS = 12
+_NOTHING = "N/A"  # as a planner may say that it knows no value
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,13 @@ class SongPlan:
     notes: tuple[str, ...] = ()
 
     @property
+    def seconds(self) -> float | str:
+        return self.song.seconds
+
+    @property
     def codes_digest(self) -> str:
         """Twelve hex digits for the codes; "" without any."""
-        text = " ".join(map(str, self.codes))
-        return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_DIGITS] if self.codes else ""
+        return codes_digest(self.codes) if self.codes else ""
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
@@ -68,6 +71,11 @@ class SongPlan:
         if self.codes:
             shown.append(f"codes: {len(self.codes)}, {len(self.codes) / CODES_PER_SECOND:g} s, {self.codes_digest}")
         return shown
+
+
+def codes_digest(codes: Sequence[int]) -> str:
+    """Twelve hex digits that identify audio codes."""
+    return hashlib.sha256(" ".join(map(str, codes)).encode()).hexdigest()[:_DIGEST_DIGITS]
 
 
 def checked_codes(codes: object, most: int = AUDIO_CODES) -> tuple[int, ...]:
@@ -98,7 +106,7 @@ def filled(song: Song, metadata: Mapping[str, object]) -> tuple[Song, dict[str, 
     given, decided, notes = given_of(song), {}, []
     for name, of_song in SONG_FIELDS.items():
         kept = name in given or (name == "caption" and song.caption.strip())
-        if name not in metadata or kept:
+        if kept or metadata.get(name) in (None, "", _NOTHING):
             continue
         try:
             song = dataclasses.replace(song, **{of_song: metadata[name]})
@@ -114,14 +122,6 @@ def filled(song: Song, metadata: Mapping[str, object]) -> tuple[Song, dict[str, 
 def with_length(song: Song) -> Song:
     """The song with a length: where it is "auto", the one that a rule over its lyrics gives."""
     return dataclasses.replace(song, seconds=auto_seconds(song)) if song.seconds == AUTO else song
-
-
-def settled(song: Song, logger: logging.Logger) -> Song:
-    """The same, and a note in the log where a rule chose the length."""
-    made = with_length(song)
-    if made is not song:
-        logger.warning("length: auto without a planner is %g s, by a rule over the lyrics", made.seconds)
-    return made
 
 
 def codes_count(seconds: float) -> int:

@@ -7,12 +7,11 @@ Positions and lengths are latent frames.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..song import BEATS
+
 if TYPE_CHECKING:
     from ..song import Song
     from ..spec import LatentSpec
-
-# Time signature -> beats from the start of one bar to that of another. 6/8 is counted in twos or threes: 6 fits both.
-BEATS = {None: 4, "2": 2, "3": 3, "4": 4, "6": 6}
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,9 @@ from acestep_pack.acestep_core.system.torchaudio_import import settle_torchaudio
 
 settle_torchaudio()
 
+from acestep_pack.acestep_core.models.defaults import ALL_TASKS
+from core_tests.golden_cases import load_layout, model_folder
+
 CHANNELS = 8
 
 
@@ -31,7 +34,18 @@ def save_tiny_stage(folder, seed, **extra):
     defaults |= {"guidance_kind": "none", "guidance": 1.0}
     config = {"timbre_fix_frame": 75, "acestep_cascade": {**defaults, **extra}}
     silence = torch.randn(1, CHANNELS, 40) * 0.1
-    save_stage_model(folder, transformer.eval(), encoder.eval(), silence, config)
+    tokens = tiny_tokens(common) if "tasks" in extra else (None, None)
+    save_stage_model(
+        folder, transformer.eval(), encoder.eval(), silence, config, tokenizer=tokens[0], detokenizer=tokens[1]
+    )
+
+
+def tiny_tokens(common):
+    from diffusers.pipelines.ace_step import AceStepAudioTokenDetokenizer, AceStepAudioTokenizer
+
+    sizes = {**common, "audio_acoustic_hidden_dim": CHANNELS, "num_attention_pooler_hidden_layers": 1}
+    quantiser = {"fsq_dim": 32, "fsq_input_levels": [8, 8, 8, 5, 5, 5], "fsq_input_num_quantizers": 1}
+    return AceStepAudioTokenizer(**sizes, **quantiser).eval(), AceStepAudioTokenDetokenizer(**sizes).eval()
 
 
 def save_tiny_text_encoder(folder):
@@ -86,9 +100,34 @@ def tiny_family(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def taught_family(tmp_path_factory):
+    """The same with audio tokenizers, of models that know every task."""
+    folder = tmp_path_factory.mktemp("taught")
+    for seed, slot in enumerate("lms"):
+        save_tiny_stage(folder / slot, seed, tasks=list(ALL_TASKS))
+    save_tiny_text_encoder(folder / "text_encoder")
+    save_tiny_vocoder(folder / "vae")
+    return folder
+
+
 @pytest.fixture
 def own_folder(monkeypatch, tmp_path):
     """A folder to work in, where adapters and models of nobody else are found."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("ACESTEP_MODELS", str(tmp_path / "models"))
+
+
+@pytest.fixture(scope="session")
+def load(tmp_path_factory):
+    """(golden case, layout, another model's name) -> StageModel, each made and read once."""
+    known = {}
+
+    def get(case, layout="original", name=None):
+        source = model_folder({**case, "model": name} if name else case)
+        if (source, layout) not in known:
+            known[source, layout] = load_layout(source, layout, tmp_path_factory.mktemp(f"{source.name}-{layout}"))
+        return known[source, layout]
+
+    return get

@@ -4,41 +4,25 @@ The original's rules are another table of writers: they are given to the same de
 """
 
 import json
-import os
-from pathlib import Path
 
-import pytest
 import torch
 from acestep_pack.acestep_core.planner import grammar
 from acestep_pack.acestep_core.planner.grammar import Allowed, Field
 from acestep_pack.acestep_core.planner.load import read_planner
 from acestep_pack.acestep_core.planner.vocabulary import THINK, THINK_END
-from safetensors.torch import load_file
-
-TESTS = Path(__file__).resolve().parents[1]
-NAMED = os.environ.get("ACESTEP_GOLDEN")
-ROOT = Path(NAMED).resolve() if NAMED else TESTS / "golden_tasks"
-CASES = [{**case, "root": ROOT} for case in json.loads((ROOT / "cases.json").read_text(encoding="utf-8"))["cases"]]
-
-
-def cases(kind):
-    return [pytest.param(case, id=case["id"]) for case in CASES if case["kind"] == kind]
+from core_tests.golden_cases import model_folder
 
 
 def json_of(case):
     return json.loads((case["root"] / case["json"]).read_text(encoding="utf-8"))
 
 
-def tensors_of(case):
-    return load_file(case["root"] / case["file"])
-
-
 def planner_of(case):
-    return read_planner(case["root"] / case["model"])
+    return read_planner(model_folder(case))
 
 
 def genres_of(case):
-    lines = (case["root"] / case["model"] / "genres.txt").read_text(encoding="utf-8").splitlines()
+    lines = (model_folder(case) / "genres.txt").read_text(encoding="utf-8").splitlines()
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 

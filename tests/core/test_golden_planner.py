@@ -6,9 +6,11 @@ from acestep_pack.acestep_core.planner import grammar, metadata, prompts
 from acestep_pack.acestep_core.planner.decoding import columns_of
 from acestep_pack.acestep_core.planner.language_model import Cache
 from acestep_pack.acestep_core.planner.sampling import Sampling, filtered, guided, penalised, probabilities
+from acestep_pack.acestep_core.planner.song_plan import filled
+from acestep_pack.acestep_core.song import AUTO, Song
+from core_tests.golden_cases import cases, tensors_of
 from core_tests.planner_cases import (
     OriginalRules,
-    cases,
     genres_of,
     ids_of,
     json_of,
@@ -16,7 +18,6 @@ from core_tests.planner_cases import (
     original_given,
     original_table,
     planner_of,
-    tensors_of,
 )
 
 LOGITS, PROBABILITIES = 1e-4, 1e-6
@@ -177,3 +178,23 @@ def test_filters(case):
             got = probabilities(tensors["in.logits"], Sampling(**given, filters_first=first))
             assert_near(got, tensors[f"out.{name}.{number}"], PROBABILITIES)
             assert (got > 0).sum(-1).tolist() == row[f"kept_{name}"]
+
+
+# ---- how an answer fills a song in -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", cases("merge"))
+def test_songs_are_filled_in(case):
+    for row in json_of(case):
+        user, out = row["user"], row["out"]
+        seconds = user["audio_duration"] if (user["audio_duration"] or 0) > 0 else AUTO
+        given = user["caption"], user["lyrics"], user["bpm"], user["key_scale"], user["time_signature"]
+        song, decided, _ = filled(Song(*given, user["vocal_language"], seconds), row["lm"])
+        found = song.bpm, song.key or "", song.time_signature or ""
+        assert found == (out["bpm"], out["key_scale"], out["time_signature"])
+        assert (song.caption, song.lyrics) == (out["caption"], out["lyrics"])
+        assert (out["audio_duration"] or 0) <= 0 or song.seconds == out["audio_duration"]
+        # The original's language never arrives, and where its flag meant it to, it would overrule the user's.
+        is_open = user["vocal_language"] in ("", "unknown")
+        assert song.language == ((row["dit_language_intended"] if is_open else user["vocal_language"]) or "unknown")
+        assert all(getattr(song, name) == value for name, value in decided.items())

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from acestep_pack.acestep_core.errors import UserError
-from acestep_pack.acestep_core.flow.guidance import GUIDANCE, Guidance, Guided, adg, apg, cfg
+from acestep_pack.acestep_core.flow.guidance import GUIDANCE, Apg, Guidance, Guided, adg, cfg
 
 KINDS = [kind for kind, row in GUIDANCE.items() if row]
 
@@ -38,18 +38,18 @@ def test_cfg(flows):
 
 def test_apg_pushes_only_across_and_within_bounds(flows):
     latents, cond, null = flows
-    push = (apg(4.0)(latents, 0.5, cond, 10 * null) - cond) / 3
+    push = (Apg(4.0)(latents, 0.5, cond, 10 * null) - cond) / 3
     assert float((push * cond).sum(-1).abs().max()) < 1e-4
     assert float(push.norm(dim=-1).max()) <= 2.5 + 1e-5
 
 
 def test_apg_remembers_its_last_push(flows):
     latents, cond, null = flows
-    combine, small = apg(4.0), cond + 1e-3 * null  # so small that the bound is never met
+    combine, small = Apg(4.0), cond + 1e-3 * null  # so small that the bound is never met
     first = combine(latents, 0.9, cond, small) - cond
     second = combine(latents, 0.8, cond, small) - cond
     assert torch.allclose(second, 0.25 * first, atol=1e-5)
-    assert torch.equal(apg(4.0)(latents, 0.8, cond, small) - cond, first)  # a new one remembers nothing
+    assert torch.equal(Apg(4.0)(latents, 0.8, cond, small) - cond, first)  # a new one remembers nothing
 
 
 @pytest.mark.parametrize(("scale", "turn"), [(1.5, 0.501 * 0.4), (9.0, 3.14 / 6)], ids=["by the scale", "at its limit"])

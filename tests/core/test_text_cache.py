@@ -9,6 +9,7 @@ from acestep_pack.acestep_core.checkpoints.text_cache import TextCache, fingerpr
 from acestep_pack.acestep_core.generation.cascade import Cascade
 from acestep_pack.acestep_core.memory import model_pool as parts
 from acestep_pack.acestep_core.models.text_encoder import TextStates
+from acestep_pack.acestep_core.prompt import lyrics_prompt, text_prompt
 from acestep_pack.acestep_core.song import Song
 from acestep_pack.acestep_core.system.folders import cache_folder
 from safetensors import safe_open
@@ -31,7 +32,7 @@ def states(number=0, words=3):
 
 
 def text_of(family, song=SONG, **more):
-    return Cascade.load(family, device="cpu", **more).pool.text_states(song)
+    return Cascade.load(family, device="cpu", **more).pool.text_states(text_prompt(song), lyrics_prompt(song))
 
 
 def test_a_caption_read_before_loads_no_text_encoder(tiny_family, loads):

@@ -1,0 +1,188 @@
+"""Orders -> files of songs: models are loaded once for all songs that they make. torch is imported only here."""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..audio.formats import choose_format
+from ..audio.song_tags import song_tags
+from ..console import Clock, Console
+from ..errors import UserError
+from ..generation.settings import GenerationSettings
+from ..lora.find import Lora, adapter_digest, find_adapter
+from ..system.files import existing
+from .orders import STDOUT, Order, named
+from .planned_orders import planned
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..audio.waveform import Waveform
+    from ..models.reference import Reference
+    from ..song import Song
+
+SOURCE = "source"  # of the digests of an edit
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A song that was made: its sound, its words, and latents [1, C, T] of that sound, where there are such."""
+
+    wave: "Waveform"
+    song: "Song"
+    latents: "torch.Tensor | None"
+
+
+def make_orders(orders: list[Order], arguments: argparse.Namespace, console: Console) -> None:
+    """Makes the songs and their files, once all that they name is there. Raises UserError."""
+    if any(order.path is None for order in orders):
+        _check_stdout(arguments)
+    for order in orders:
+        with named(order.place):
+            for clip in (*(order.settings.reference or ()), order.settings.continue_from, order.settings.source):
+                if clip is not None:
+                    existing(clip)
+            _adapters(order.settings)
+    _make(planned(orders, arguments, console), arguments, console)
+
+
+def _check_stdout(arguments: argparse.Namespace) -> None:
+    if sys.stdout is None or sys.stdout.isatty():
+        raise UserError(
+            "-o -: stdout is a terminal, expected a file or a program, as in ... -o - --format wav > song.wav"
+        )
+    if arguments.keep_latents:
+        raise UserError("--keep-latents: got -o -, expected a file, beside which the latents are kept")
+
+
+def _adapters(settings: GenerationSettings) -> list[Path]:
+    """Where the adapters of a song are. Raises UserError."""
+    return [find_adapter(Lora.parse(lora).adapter) for lora in settings.lora or ()]
+
+
+def _make(orders: list[Order], arguments: argparse.Namespace, console: Console):
+    cascade, models = None, None
+    for number, order in enumerate(orders, start=1):
+        if len(orders) > 1:
+            console.note(f"song {number} of {len(orders)}: {order.path}")
+        if models != order.settings.model_names:
+            models = order.settings.model_names
+            console.busy("loading models ...")
+            with named(order.place):
+                cascade = _load(order.settings, arguments)
+        digests = _digests(cascade, order, console)
+        clock = Clock()
+        made = _play(cascade, order, console)
+        _save(order, made, cascade, digests, arguments, console, clock)
+
+
+def _load(settings: GenerationSettings, arguments: argparse.Namespace):
+    from ..checkpoints.cascade_models import find_cascade
+
+    found = find_cascade(**settings.model_names)  # an absent model is an error before torch is loaded
+    from ..generation.cascade import Cascade
+
+    precision = {"dtype": settings.dtype, "vocoder_dtype": settings.vocoder_dtype, "quantise": settings.quantise}
+    memory = {"memory_gb": arguments.memory, "offload": arguments.offload}
+    cascade = Cascade.load(
+        found, device=arguments.device, **precision, **memory, text_cache=not arguments.no_text_cache
+    )
+    stages = cascade.plan(**settings.sampling)
+    if settings.edit_request is not None:
+        cascade.check_edit(settings.edit_request, stages)
+    return cascade
+
+
+def _digests(cascade, order: Order, console: Console) -> dict[str, str]:
+    """Digests of the models, the adapters and the source of a song; a note names those that were others when it was
+    made before.
+    """
+    from ..checkpoints.digest import files_digest
+
+    adapters = enumerate(_adapters(order.settings), start=1)
+    digests = cascade.models.digests() | {f"lora {number}": adapter_digest(place) for number, place in adapters}
+    if order.settings.source is not None:
+        digests[SOURCE] = files_digest([existing(order.settings.source)])
+    if others := [name for name, digest in order.digests.items() if digests.get(name) != digest]:
+        console.note(f"note: {', '.join(others)}: not the files that made this song before, so it will sound different")
+    return digests
+
+
+def _play(cascade, order: Order, console: Console) -> _Made:
+    settings, clock = order.settings, Clock()
+    song, reference = _prepared(cascade, order, console)
+    names = [model.name for model in cascade.models.stages]
+    sampling = {"lora": settings.lora or (), **settings.sampling}
+    for step in cascade.iterate(song, seed=settings.seed, reference=reference, **sampling):
+        name = names[min(step.stage, len(names) - 1)]
+        console.bar(name, step.step, step.of, clock.seconds)
+        if step.step == step.of:
+            clock = Clock()
+    wave = cascade.decode(step.latents, song, reference)
+    console.bar(cascade.models.vocoder.name, 1, 1, clock.seconds)
+    return _Made(wave, getattr(song, "song", song), cascade.result_latents(step.latents, wave, reference))
+
+
+def _prepared(cascade, order: Order, console: Console) -> "tuple[Song, Reference | None]":
+    """The song and the encoded clips of an order, as a cascade takes them."""
+    settings, edit = order.settings, order.settings.edit_request
+    clips = settings.reference or ()
+    if edit is None:
+        return order.planned_song, cascade.encode_reference(clips, settings.continue_from, order.song.seconds)
+    if edit.task == "retake":
+        varied = cascade.retake_reference(edit, clips, settings.continue_from, order.song.seconds)
+        return order.planned_song, varied
+    console.busy("encoding the source ...")
+    with named(settings.source):
+        return cascade.prepare_edit(edit, settings.source, order.song, clips, cascade.plan(**settings.sampling))
+
+
+def _save(order: Order, made: _Made, cascade, digests, arguments: argparse.Namespace, console: Console, clock: Clock):
+    from .. import audio
+
+    settings, names, wave = order.settings, cascade.models.names, made.wave
+    if settings.loudness is not None:
+        wave = audio.normalise_loudness(wave, settings.loudness)
+    tags = song_tags(made.song, settings.given(), names, arguments.title, arguments.artist, digests)
+    form = arguments.format, _bit_depth(order, arguments)
+    if order.path is None:
+        _stream(audio.encoded(wave, *choose_format(f"song.{arguments.format}", *form), tags))
+        say, file = console.note, STDOUT
+    else:
+        say, file = console.made, str(audio.write(order.path, wave, *form, tags, replace=order.replaces))
+    if arguments.keep_latents:
+        _keep_latents(file, made.latents, console)
+    if arguments.json:
+        shown = {"file": file, "seed": settings.seed, "seconds": wave.seconds, "rate_hz": wave.sample_rate_hz}
+        shown |= {"made_in_seconds": round(clock.seconds, 2), "models": names, "digests": digests}
+        say(json.dumps({**shown, "song": asdict(made.song), "settings": settings.given()}, ensure_ascii=False))
+    else:
+        say(f"{file}  {wave.seconds:.1f} s of music, seed {settings.seed}, made in {clock.seconds:.1f} s")
+
+
+def _bit_depth(order: Order, arguments: argparse.Namespace) -> str | None:
+    """The depth of the file to write: that asked for, else of an edit the source's, where the format holds it."""
+    from ..audio.files import bit_depth_of
+
+    if arguments.bit_depth or not order.settings.source or order.settings.edit_request.task == "retake":
+        return arguments.bit_depth
+    format = choose_format(order.path or f"song.{arguments.format}", arguments.format)[0]
+    return bit_depth_of(order.settings.source, format)
+
+
+def _keep_latents(file: str, latents: "torch.Tensor | None", console: Console) -> None:
+    from .. import audio
+    from ..editing.kept_latents import keep_latents
+
+    if latents is None:
+        console.note(f"note: {file}: its latents are not kept, as its sound does not begin with a whole frame of them")
+        return
+    keep_latents(file, latents, audio.read(file))
+
+
+def _stream(data: bytes):
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()

@@ -1,0 +1,29 @@
+"""Where the bars of a source lie: by its tempo, and from its first measured beat."""
+
+from pathlib import Path
+
+from ..audio import beat_and_key
+from ..errors import UserError
+from ..song import Song
+from .regions import BarTimes
+
+
+def bar_times(path: "str | Path", song: Song) -> tuple[BarTimes, str]:
+    """The bars of a file, and a note that says how they were found. `song`: what is known of its tempo and metre.
+
+    Raises UserError where the tempo is not known and cannot be measured.
+    """
+    measured = _measured(path, song.bpm) if beat_and_key.is_available() else None
+    bpm = song.bpm or (measured and measured.beat and 60 / measured.beat)
+    if not bpm:
+        hint = "its onsets follow no beat" if measured else "librosa, which measures it, is not installed"
+        raise UserError(f"{path}: its tempo is not known, and {hint}; give it, such as --bpm 120, or give seconds")
+    first = measured.first_beat if measured and measured.beat else 0.0
+    beats = f"at {bpm:.4g} bpm, from the beat at {first:.2f} s" if first else f"at {bpm:.4g} bpm, from its beginning"
+    return BarTimes.of(bpm, song.time_signature, first), f"bars are counted {beats}"
+
+
+def _measured(path: "str | Path", bpm: int | None) -> beat_and_key.BeatAndKey:
+    from ..audio.files import read
+
+    return beat_and_key.measure(read(path, beat_and_key.LONGEST_SECONDS), bpm)

@@ -1,0 +1,78 @@
+"""Latents kept beside a song's file: an edit begins with them instead of encoding the file again.
+
+They belong to the samples of the file: where those have changed since, the file is encoded.
+"""
+
+import hashlib
+import logging
+from pathlib import Path
+
+import torch
+
+from ..audio.waveform import Waveform
+from ..errors import UserError
+from ..spec import LatentSpec
+from ..system.files import write_whole
+from ..system.folders import user_path
+
+logger = logging.getLogger(__name__)
+
+ENDING = ".latents.safetensors"
+_NAME, _SOUND = "latents", "sound"  # the tensor; the key of the digest of the samples
+_STEPS = 1 << 15  # of a sample: what decoders of one file agree on
+
+
+def latents_path(song: "str | Path") -> Path:
+    """Where the latents of a song's file lie: song.flac.latents.safetensors."""
+    path = user_path(song)
+    return path.with_name(path.name + ENDING)
+
+
+def keep_latents(song: "str | Path", latents: torch.Tensor, sound: Waveform) -> Path:
+    """Writes latents [1, C, T] beside a song's file, of which `sound` was read. Raises AceStepError."""
+    from safetensors.torch import save
+
+    path = latents_path(song)
+    tensors = {_NAME: latents.detach().float().cpu().contiguous()}
+    write_whole(path, save(tensors, {_SOUND: _digest(sound)}))
+    return path
+
+
+def find_latents(song: "str | Path", sound: Waveform, spec: LatentSpec) -> torch.Tensor | None:
+    """The latents [1, C, T] that were kept with a file of which `sound` was read; None where there are none of it.
+
+    A note says so where they are those of other samples, or of another vocoder.
+    """
+    path = latents_path(song)
+    if not path.is_file():
+        return None
+    try:
+        latents, digest = _read(path)
+    except UserError as exc:
+        logger.warning("%s; the file itself is encoded", exc)
+        return None
+    frames = -(-sound.samples.shape[-1] * spec.sample_rate_hz // (sound.sample_rate_hz * spec.samples_per_frame))
+    if digest != _digest(sound) or latents.shape[1] != spec.channels or abs(latents.shape[-1] - frames) > 1:
+        logger.warning("%s: is not of this sound and this vocoder; the file itself is encoded", path.name)
+        return None
+    return latents
+
+
+def _read(path: Path) -> tuple[torch.Tensor, str]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            latents, digest = file.get_tensor(_NAME).float(), (file.metadata() or {}).get(_SOUND, "")
+    except (OSError, SafetensorError) as exc:
+        raise UserError(f"{path}: cannot be read ({exc})") from exc
+    if latents.ndim != 3 or len(latents) != 1 or not bool(latents.isfinite().all()):
+        raise UserError(f"{path}: got latents {list(latents.shape)}, expected finite ones of one song")
+    return latents, digest
+
+
+def _digest(sound: Waveform) -> str:
+    rounded = (sound.samples * _STEPS).round().to(torch.int32)
+    digest = hashlib.sha256(f"{sound.sample_rate_hz} {list(sound.samples.shape)}".encode())
+    digest.update(rounded.contiguous().numpy())
+    return digest.hexdigest()
