@@ -50,8 +50,11 @@ class Splice:
         made = convert(made, made.sample_rate_hz, self.source.samples.shape[1])
         samples = made.samples[..., self.skip : self.skip + self.end - self.begin]
         samples = functional.pad(samples, (0, self.end - self.begin - samples.shape[-1]))
-        levelled = Waveform(samples * self._gains(samples), made.sample_rate_hz)
-        return self._mixed(Waveform(self._spliced(limit(levelled, 0.0).samples), made.sample_rate_hz))
+        levelled = samples * self._gains(samples)
+        if self.outside != NEW:  # what is not used must not move the limiter
+            levelled = levelled * (self.shares() > 0)
+        new = limit(Waveform(levelled, made.sample_rate_hz), 0.0)
+        return self._mixed(Waveform(self._spliced(new.samples), made.sample_rate_hz))
 
     def _gains(self, samples: torch.Tensor) -> torch.Tensor:
         """The gain of each item [B, 1, 1]: by what was kept of the source, or by all of it."""

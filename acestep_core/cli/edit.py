@@ -8,15 +8,27 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..console import Console
+from ..editing.bars import bar_times
 from ..editing.edit import DEFAULT_AMOUNT, DEFAULT_STRENGTH, Edit
-from ..editing.source_song import result_song, source_song, words_of
+from ..editing.regions import BarTimes, is_in_bars, parse_region
+from ..editing.source_song import result_song, song_of_file, source_song, words_of
 from ..editing.tasks import TASKS, TRACKS
 from ..errors import UserError
 from ..generation.settings import GenerationSettings, read_song
 from ..system.files import existing
 from .generate import add_memory, add_model_choice, add_output, add_sampling, add_words
 from .make import make_orders
-from .orders import SEEDS_DRAWN_BELOW, Request, changed, check_count, named, of_tags, orders_from, overridden
+from .orders import (
+    SEEDS_DRAWN_BELOW,
+    Request,
+    changed,
+    check_count,
+    named,
+    of_tags,
+    orders_from,
+    overridden,
+    read_text,
+)
 
 _EPILOG = """\
 Music outside the regions stays as it is in the source, to the sample. An edit of a file that acestep-cascade made takes
@@ -119,36 +131,40 @@ def edit(arguments: argparse.Namespace, console: Console):
 
 def _requests(arguments: argparse.Namespace, console: Console) -> list[Request]:
     if arguments.from_file:
-        return [_again(arguments)]
+        return [_again(arguments, console)]
     if arguments.task is None or arguments.source is None:
         raise UserError(
             "edit: a task and a source are missing, such as acestep-cascade edit repaint song.flac --region 10-20"
         )
     existing(arguments.source)
     if arguments.task == "retake":
-        return _retakes(arguments)
-    return [_request(arguments, track, console) for track in _tracks(arguments)]
+        return _retakes(arguments, console)
+    return [_request(arguments, tracks, console) for tracks in _tracks(arguments)]
 
 
-def _again(arguments: argparse.Namespace) -> Request:
+def _again(arguments: argparse.Namespace, console: Console) -> Request:
     if arguments.task is not None:
         raise UserError("edit: got a task and --from; give a task and a source, or the file whose edit is made again")
     made = read_song(arguments.from_file)
     if made.settings.edit is None:
         raise UserError(f"{arguments.from_file}: was made from text; acestep-cascade generate --from makes it again")
-    given = {**made.settings.edit, **_settings(arguments)}
+    tracks = tuple(arguments.track or ()) or _several_tracks(arguments)
+    given = made.settings.edit | _settings(arguments, made.settings.source, tracks, console)
     again = dataclasses.replace(made.settings, edit=given)
     return of_tags(dataclasses.replace(made, settings=again), arguments)
 
 
-def _settings(arguments: argparse.Namespace) -> dict:
-    """The fields of Edit that options give, regions and tracks apart."""
+def _settings(arguments: argparse.Namespace, source: str, tracks: tuple[str, ...], console: Console) -> dict:
+    """The fields of Edit that options give."""
     given = {name: getattr(arguments, name) for name in (*_SETTINGS, "codes")}
     if (given["from_lyrics"] or "").startswith("@"):
-        from .orders import read_text
-
         given["from_lyrics"] = read_text(given["from_lyrics"][1:])
+    given |= {"tracks": tracks or None, "regions": _regions(arguments, source, console) or None}
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _several_tracks(arguments: argparse.Namespace) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (arguments.tracks or "").split(",") if name.strip())
 
 
 def _tracks(arguments: argparse.Namespace) -> list[tuple[str, ...]]:
@@ -156,55 +172,51 @@ def _tracks(arguments: argparse.Namespace) -> list[tuple[str, ...]]:
     if arguments.tracks and arguments.track:
         raise UserError("edit: got --track and --tracks; --track makes a file each, --tracks is for complete")
     if arguments.tracks:
-        return [tuple(name.strip() for name in arguments.tracks.split(",") if name.strip())]
+        return [_several_tracks(arguments)]
     tracks = list(dict.fromkeys(arguments.track or ()))
     return [tuple(tracks)] if TASKS[arguments.task].many_tracks or not tracks else [(track,) for track in tracks]
 
 
 def _request(arguments: argparse.Namespace, tracks: tuple[str, ...], console: Console) -> Request:
-    source, given = arguments.source, _settings(arguments) | ({"tracks": tracks} if tracks else {})
-    regions = _regions(arguments, console)
-    edit = Edit(arguments.task, **given, **({"regions": regions} if regions else {}))
+    source = arguments.source
+    edit = Edit(arguments.task, **_settings(arguments, source, tracks, console))
     words = source_song(source, edit)
     with named(source):
         song = result_song(edit, overridden(asdict(words_of(edit, words)), arguments, is_edit=True), words)
-    settings = dataclasses.replace(changed(GenerationSettings(), arguments), edit=edit.given())
-    several = len(arguments.track or ()) > 1
+    settings = changed(GenerationSettings(source=source, edit=edit.given()), arguments)
+    several = len(arguments.track or ()) > 1 and not edit.row.many_tracks
     name = "-".join((Path(source).stem, edit.task, *edit.tracks))
     return Request(song, settings, name=name, suffix=f"_{tracks[0]}" if several else None)
 
 
-def _regions(arguments: argparse.Namespace, console: Console) -> tuple:
-    from ..editing.regions import is_in_bars, parse_region
-
+def _regions(arguments: argparse.Namespace, source: str, console: Console) -> tuple:
     texts, bars = arguments.region or (), None
     if any(map(is_in_bars, texts)):
-        bars = _bars(arguments, console)
+        bars = _bars(arguments, source, console)
     return tuple(parse_region(text, bars) for text in texts)
 
 
-def _bars(arguments: argparse.Namespace, console: Console):
-    from ..editing.bars import bar_times
-
-    known = source_song(arguments.source, Edit("cover"))
+def _bars(arguments: argparse.Namespace, source: str, console: Console) -> BarTimes:
+    known = song_of_file(source)
     song = overridden(asdict(known) if known else {"caption": ""}, arguments, is_edit=True)
     console.busy("measuring the beat ...")
-    bars, note = bar_times(arguments.source, song)
+    bars, note = bar_times(source, song)
     console.note(note)
     return bars
 
 
-def _retakes(arguments: argparse.Namespace) -> list[Request]:
+def _retakes(arguments: argparse.Namespace, console: Console) -> list[Request]:
     """The song of the source's tags with other noise: one request a retake, of following seeds of that noise."""
-    made, seed = read_song(arguments.source), arguments.seed
+    source, seed = arguments.source, arguments.seed
+    Edit("retake", **_settings(arguments, source, tuple(arguments.track or ()), console))  # refuses what others take
+    made = read_song(source)
     if made.settings.seed is None:
         raise UserError(
-            f"{arguments.source}: its tags have no seed, of which a retake is a variation; a cover with --closeness "
-            "0.5 is near it"
+            f"{source}: its tags have no seed, of which a retake is a variation; a cover with --closeness 0.5 is near "
+            "it"
         )
     first = secrets.randbelow(SEEDS_DRAWN_BELOW) if seed is None else seed
-    arguments.seed, arguments.from_file, source = None, arguments.source, arguments.source
-    arguments.source = made.settings.source  # of the edit that made it, if it was one
+    arguments.seed, arguments.from_file, arguments.source = None, source, None
     request = of_tags(made, arguments)
     requests = [_retake(request, arguments, first + item, source) for item in range(arguments.count)]
     arguments.count = 1

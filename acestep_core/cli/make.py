@@ -91,7 +91,7 @@ def _load(settings: GenerationSettings, arguments: argparse.Namespace):
         found, device=arguments.device, **precision, **memory, text_cache=not arguments.no_text_cache
     )
     stages = cascade.plan(**settings.sampling)
-    if settings.edit_request is not None:
+    if settings.edit_request is not None and settings.edit_request.task != "retake":
         cascade.check_edit(settings.edit_request, stages)
     return cascade
 

@@ -1,11 +1,14 @@
 """Where the bars of a source lie: by its tempo, and from its first measured beat."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..audio import beat_and_key
 from ..errors import UserError
 from ..song import Song
 from .regions import BarTimes
+
+if TYPE_CHECKING:
+    from ..audio.beat_and_key import BeatAndKey
 
 
 def bar_times(path: "str | Path", song: Song) -> tuple[BarTimes, str]:
@@ -13,7 +16,9 @@ def bar_times(path: "str | Path", song: Song) -> tuple[BarTimes, str]:
 
     Raises UserError where the tempo is not known and cannot be measured.
     """
-    measured = _measured(path, song.bpm) if beat_and_key.is_available() else None
+    from ..audio.beat_and_key import is_available
+
+    measured = _measured(path, song.bpm) if is_available() else None
     bpm = song.bpm or (measured and measured.beat and 60 / measured.beat)
     if not bpm:
         hint = "its onsets follow no beat" if measured else "librosa, which measures it, is not installed"
@@ -23,7 +28,8 @@ def bar_times(path: "str | Path", song: Song) -> tuple[BarTimes, str]:
     return BarTimes.of(bpm, song.time_signature, first), f"bars are counted {beats}"
 
 
-def _measured(path: "str | Path", bpm: int | None) -> beat_and_key.BeatAndKey:
+def _measured(path: "str | Path", bpm: int | None) -> "BeatAndKey":
+    from ..audio.beat_and_key import LONGEST_SECONDS, measure
     from ..audio.files import read
 
-    return beat_and_key.measure(read(path, beat_and_key.LONGEST_SECONDS), bpm)
+    return measure(read(path, LONGEST_SECONDS), bpm)

@@ -1,11 +1,11 @@
 """Edit: the request for an edit of music. It checks its values, and is read from and written into tags. No torch."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 
 from ..errors import UserError, shown
 from ..song import check_seed, check_text
-from ..spec import EDIT_SECONDS_LEAST, MAX_SECONDS
+from ..spec import MAX_SECONDS
 from .regions import Region, check_regions
 from .tasks import TASKS, TRACKS, Task, instruction, known_as
 
@@ -93,10 +93,10 @@ class Edit:
             raise UserError("repaint: got no region, expected seconds such as 10-20, or bars such as bars 8-12")
         if self.task == "extend" and not (self.before or self.after):
             raise UserError("extend: got no length, expected seconds before or after the source, such as after 20")
-        if (self.morph_begin or 0.0) >= (1.0 if self.morph_end is None else self.morph_end):
+        begin, end = self.morph_begin or 0.0, 1.0 if self.morph_end is None else self.morph_end
+        if begin >= end:
             raise UserError(
-                f"morph: got the shares of the steps from {self.morph_begin:g} to {self.morph_end or 1.0:g}, expected "
-                "a begin below the end"
+                f"morph: got the shares of the steps from {begin:g} to {end:g}, expected a begin below the end"
             )
 
     @property
@@ -138,12 +138,7 @@ class Edit:
         return seconds
 
     def check_source(self, seconds: float) -> None:
-        """Raises UserError for a source of a length that cannot be edited, or without what the regions name."""
-        if not EDIT_SECONDS_LEAST <= seconds <= MAX_SECONDS:
-            raise UserError(
-                f"source: got {seconds:.2f} s of sound, expected {EDIT_SECONDS_LEAST:g} to {MAX_SECONDS:g} s; "
-                "cut the part that is to be edited"
-            )
+        """Raises UserError for a source that is too long for this edit, or does not have what the regions name."""
         self.seconds(seconds)
         for start, end in self.regions:
             if start >= seconds or (end is not None and end > seconds + 0.05):
@@ -156,10 +151,6 @@ class Edit:
     def given(self) -> dict:
         """The settings that were given, for tags and for JSON."""
         return {name: value for name, value in asdict(self).items() if value is not None and value != ()}
-
-    def only(self, track: str) -> "Edit":
-        """The same edit for one track."""
-        return replace(self, tracks=(track,))
 
     @classmethod
     def from_given(cls, given: object) -> "Edit":

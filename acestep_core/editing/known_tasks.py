@@ -19,6 +19,7 @@ def check_models(edit: Edit, stages: Sequence[tuple[str, str, VariantDefaults]])
     for name, family, defaults in stages:
         if edit.knows not in defaults.tasks:
             named = ", ".join(defaults.tasks)
+            family = family if defaults.variant in VARIANTS else None  # a small one of its own, on a small machine
             raise CheckpointError(
                 f"{edit.task}: {name} was not trained for it (it knows {named}); {where_to_get(edit.knows, family)}"
                 f"{_without_codes(edit)}"
@@ -39,8 +40,7 @@ def _without_codes(edit: Edit) -> str:
 
 
 def where_to_get(task: str, family: str | None) -> str:
-    """A published model that knows a task, and the command that gets it."""
-    prefix = _PREFIX.get(family or "", "acestep-v15-")
-    name = prefix + next(variant for variant in _VARIANTS if task in VARIANTS[variant].tasks)
-    assert name in KNOWN
+    """A published model that knows a task, of the same family where that is published, and the command that gets it."""
+    variant = next(variant for variant in _VARIANTS if task in VARIANTS[variant].tasks)
+    name = KNOWN[f"{_PREFIX.get(family or '', 'acestep-v15-')}{variant}"].name
     return f"take {name}: `acestep-cascade models download {name}`, then --models {name}"

@@ -9,10 +9,9 @@ from ..spec import EDIT_PADDED_SECONDS, LatentSpec
 from .edit import Edit
 from .music import SourceMusic
 
-# The original's repaint mode "balanced", at strength 0: all steps are injected; frames fade for a second.
-BLEND_FRAMES = 25  # at the published family's 25 frames a second
-CROSSFADE_SECONDS, CROSSFADE_SECONDS_LEAST = 0.05, 0.01
-MORPH_DEFAULTS = Morph()
+# The original's repaint mode "balanced" at strength 0, from which both fall to nothing at strength 1.
+BLEND_FRAMES, BLEND_FRAMES_PER_SECOND = 25, 25
+CROSSFADE_SECONDS, CROSSFADE_SECONDS_LEAST = 0.05, 0.01  # a shorter one clicks
 
 
 def prepare(edit: Edit, music: SourceMusic, spec: LatentSpec) -> EditSource:
@@ -41,11 +40,11 @@ def prepare(edit: Edit, music: SourceMusic, spec: LatentSpec) -> EditSource:
 
 def blend_frames(strength: float, spec: LatentSpec) -> int:
     """Frames that fade on each side of a window."""
-    return round(BLEND_FRAMES * (1 - strength) * spec.frames_per_second / 25)
+    return round(BLEND_FRAMES * (1 - strength) * spec.frames_per_second / BLEND_FRAMES_PER_SECOND)
 
 
 def crossfade_seconds(strength: float) -> float:
-    """The length of the crossfade of samples at a seam; never so short that it clicks."""
+    """The length of the crossfade of samples at a seam."""
     return max(CROSSFADE_SECONDS * (1 - strength), CROSSFADE_SECONDS_LEAST)
 
 
@@ -61,9 +60,8 @@ class _Grid:
         self.begin = -round((edit.before or 0.0) * self.rate)
         self.end = self.length + round((edit.after or 0.0) * self.rate)
         self.before = -(self.begin // self.hop)
-        behind = -(-(self.end - self.length) // self.hop) + (self.end > self.length)  # one more for odd ratios
-        least = spec.frames(EDIT_PADDED_SECONDS)
-        self.frames = max(self.before + music.latents.shape[-1] + behind, least)
+        spare = music.latents.shape[-1] - -(-self.length // self.hop)  # which a vocoder with odd ratios needs
+        self.frames = max(self.before + spare - (-self.end // self.hop), spec.frames(EDIT_PADDED_SECONDS))
         self.regions = merged([*map(self._samples, edit.regions), *self._extensions()])
 
     def _samples(self, region: tuple[float, float | None]) -> tuple[int, int]:

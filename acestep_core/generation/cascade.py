@@ -80,7 +80,8 @@ class Cascade(EditVerbs):
         self._lock = RLock()
         # Two songs that differ by their seeds alone need no encoder for the second.
         self._texts, self._conditions = LruCache(REMEMBERED_TEXTS), LruCache(REMEMBERED_CONDITIONS)
-        self._references = LruCache(1)
+        self._references, self._musics = LruCache(1), LruCache(1)
+        self._edit_sources, self._edit_references = LruCache(1), LruCache(1)
 
     @classmethod
     def load(

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,9 +11,10 @@ import torch
 from .. import audio
 from ..audio.waveform import Waveform
 from ..checkpoints.checkpoint import read_checkpoint
+from ..checkpoints.locate import state_of
 from ..editing.edit import DEFAULT_AMOUNT, Edit
 from ..editing.edited_song import EditedSong
-from ..editing.kept_latents import find_latents
+from ..editing.kept_latents import find_latents, latents_path
 from ..editing.known_tasks import check_models, check_tokens
 from ..editing.music import SourceMusic, check_length, encode_source, frames_of
 from ..editing.prepare import prepare
@@ -26,6 +28,7 @@ from ..models.source import CODES, EditSource, Source, Variation
 from ..planner.planned_song import check_codes, check_range
 from ..song import Song
 from ..spec import MAX_SECONDS
+from ..system.files import existing
 
 if TYPE_CHECKING:
     from .cascade import Clip, Clips, Stages
@@ -131,13 +134,17 @@ class EditVerbs:
         """
         self.check_edit(edit, stages)
         words = source_song(music, edit)
-        wave = self._read(edit, music)
-        seconds = edit.seconds(wave.seconds)
-        edited = EditedSong(result_song(edit, song, words, seconds), edit, seconds, words)
+        result_song(edit, song, words)  # a song without words is refused before its source is encoded
         with self._lock:
-            encoded = self.encode_reference(reference) or Reference()
-            source = prepare(edit, self._encode_music(music, wave), self.latents)
-        return PreparedEdit(edited, dataclasses.replace(encoded, source=source, variation=_variation(edit)))
+            encoded = self.encode_reference(reference)
+            known = self._music(edit, music)
+            make = partial(prepare, edit, known, self.latents)
+            source = self._edit_sources.get((edit, known), make)
+            seconds = edit.seconds(known.waveform.seconds)
+            edited = EditedSong(result_song(edit, song, words, seconds), edit, seconds, words)
+            key = source, encoded, edit.amount, edit.retake_seed
+            make = partial(dataclasses.replace, encoded or Reference(), source=source, variation=_variation(edit))
+            return PreparedEdit(edited, self._edit_references.get(key, make))
 
     def result_latents(
         self, latents: torch.Tensor, wave: Waveform, reference: Reference | None = None
@@ -152,7 +159,11 @@ class EditVerbs:
         return latents[:, :, first : first + frames_of(self.pool.vocoder, wave.samples.shape[-1])].cpu()
 
     def check_edit(self, edit: Edit, stages: "Stages | None" = None) -> None:
-        """Raises CheckpointError unless the models know the task of an edit."""
+        """Raises CheckpointError unless the models know the task of an edit, UserError for a retake, which has no
+        source but the song's own noise.
+        """
+        if edit.task == "retake":
+            raise UserError("retake: it is no edit of sound; Cascade.retake makes it of a Song and its seed")
         keys = self.stages if stages is None else [key for key, _ in stages]
         check_models(edit, [self._of_model(key) for key in dict.fromkeys(keys)])
         for key in dict.fromkeys(keys):
@@ -179,20 +190,25 @@ class EditVerbs:
         number = self.stages.index(key)
         return self.models.stages[number].name, read_checkpoint(key).family, self.defaults[number]
 
-    def _read(self, edit: Edit, music: Music) -> Waveform:
-        if isinstance(music, SourceMusic):
-            wave = music.waveform
-        else:
-            wave = music if isinstance(music, Waveform) else audio.read(music, READ_SECONDS)
-        check_length(wave.seconds)
-        edit.check_source(wave.seconds)
-        return wave
-
-    def _encode_music(self, music: Music, wave: Waveform) -> SourceMusic:
+    def _music(self, edit: Edit, music: Music) -> SourceMusic:
+        """Music as edits take it; that of the last file is remembered."""
         if isinstance(music, SourceMusic):
             return music
-        kept = None if isinstance(music, Waveform) else find_latents(music, wave, self.latents)
-        return self.pool.with_fallback(lambda: encode_source(self.pool.vocoder, wave, kept))
+        if isinstance(music, Waveform):
+            return self._encoded_music(edit, music, None)
+        latents = latents_path(music)
+        states = state_of(existing(music)), latents.is_file() and state_of(latents)
+        return self._musics.get(states, lambda: self._read_music(edit, music))
+
+    def _read_music(self, edit: Edit, path: str | Path) -> SourceMusic:
+        wave = audio.read(path, READ_SECONDS)
+        check_length(wave.seconds)
+        return self._encoded_music(edit, wave, find_latents(path, wave, self.latents))
+
+    def _encoded_music(self, edit: Edit, wave: Waveform, latents: torch.Tensor | None) -> SourceMusic:
+        check_length(wave.seconds)
+        edit.check_source(wave.seconds)
+        return self.pool.with_fallback(lambda: encode_source(self.pool.vocoder, wave, latents))
 
     def _hint_needs(self, source: Source | None, keys: Sequence) -> list[Layers]:
         if not isinstance(source, EditSource) or source.shows != CODES:

@@ -70,6 +70,11 @@ class GenerationSettings:
             raise UserError(f"--loudness: got {self.loudness:g}, expected LUFS from -70 to 0, such as -14")
         if self.edit is not None:
             object.__setattr__(self, "edit", Edit.from_given(self.edit).given())
+        if (self.edit is None) != (self.source is None):
+            got, missing = ("a source", "edit") if self.edit is None else ("an edit", "source")
+            raise UserError(f"edit: got {got}, and the {missing} is missing; give both, or neither")
+        if self.continue_from and self.edit and self.edit_request.task != "retake":
+            raise UserError(f"{self.edit['task']}: got a clip to continue too; extend makes music behind a source")
 
     def _check(self, name: str, fits: bool, expected: str) -> None:
         value = getattr(self, name)

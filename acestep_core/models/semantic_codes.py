@@ -39,7 +39,7 @@ def hints_of_codes(model: "StageModel", codes: torch.Tensor, silent: torch.Tenso
     """Codes [B, M, 1] -> hints as long as `silent` [1, C, T]: cropped, or continued with its first frames."""
     frames = silent.shape[-1]
     with torch.no_grad():
-        tokens = tokens_of_codes(model.audio_tokenizer, codes)
+        tokens = tokens_of_codes(model.audio_tokenizer, codes.to(silent.device))
         made = semantic_hints(model.audio_token_detokenizer, tokens, frames)
     missing = silent[..., : frames - made.shape[-1]].to(made)
     return torch.cat([made, missing.expand(len(made), -1, -1)], dim=-1)

@@ -78,6 +78,10 @@ def process(*arguments, folder=None, entry=MAIN, before="", **options):
         (["lora", "--help"], 0),
         (["lora", "show", "gone"], 2),
         (["generate", "x", "--lora", "gone:0.5"], 2),
+        (["edit", "--help"], 0),
+        (["edit"], 2),
+        (["edit", "repaint", "gone.flac"], 2),
+        (["edit", "extend", "gone.flac", "--after", "x"], 2),
     ],
 )
 def test_help_and_mistakes_are_answered_with_nothing_heavy_imported(arguments, code, tmp_path):
@@ -429,8 +433,8 @@ def test_loudness_is_met(generate):
 
 def test_a_song_spares_imports_until_they_are_needed(tiny_family, tmp_path):
     entry = (
-        "import sys\nfrom acestep_core import __main__\nfrom acestep_core.cli import generate\nplay = generate._play\n"
-        "generate._play = lambda *given: (play(*given), print(sys.modules['scipy'], sys.modules['sklearn']))[0]\n"
+        "import sys\nfrom acestep_core import __main__\nfrom acestep_core.cli import make\nplay = make._play\n"
+        "make._play = lambda *given: (play(*given), print(sys.modules['scipy'], sys.modules['sklearn']))[0]\n"
         "sys.exit(__main__.command())"
     )
     asked = ["generate", "x", "-o", "a.wav", "--seconds", "10", "--loudness", "-23", "--models", str(tiny_family)]

@@ -74,6 +74,11 @@ def test_an_edit_is_made_again_from_its_tags(run, edit):
     assert torch.equal(audio.read("again.flac").samples, expected)
     code, _, said = edit("--from", "new.flac", "--strength", 1, "-o", "free.flac", models=None)
     assert code == 0 and not torch.equal(audio.read("free.flac").samples, expected), said
+    code, _, said = edit("--from", "new.flac", "--region", "3-4", "-o", "there.flac", models=None)
+    assert code == 0 and not torch.equal(audio.read("there.flac").samples, expected), said
+    assert json.loads(audio.read_tags("there.flac")["settings"])["edit"]["regions"] == [[3.0, 4.0]]
+    code, _, said = run("generate", "--from", "new.flac", "--continue", "song.flac", "-o", "x.flac", models=None)
+    assert code == 2 and "repaint: got a clip to continue too" in said
     audio.write("song.flac", sound(5.0), tags=audio.read_tags("song.flac"))
     code, _, said = edit("--from", "new.flac", "-o", "other.flac", models=None)
     assert code == 0 and "source: not the files that made this song before" in said
@@ -156,6 +161,30 @@ def test_damaged_latents_are_left(edit):
     assert code == 0 and "cannot be read" in said and "the file itself is encoded" in said
 
 
+def write_film(path):
+    """Three seconds of a grey picture with sound."""
+    import av
+    import numpy as np
+
+    with av.open(path, "w") as film:
+        picture = film.add_stream("mpeg4", rate=5, width=64, height=64)
+        track = film.add_stream("aac", rate=48000, layout="stereo")
+        grey = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 99, np.uint8), format="rgb24")
+        samples = np.ascontiguousarray(sound(3.0, 48000).samples[0].numpy())
+        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="stereo")
+        frame.sample_rate = 48000
+        packets = [packet for _ in range(15) for packet in picture.encode(grey)] + picture.encode(None)
+        for packet in (*packets, *track.encode(frame), *track.encode(None)):
+            film.mux(packet)
+
+
+def test_the_sound_of_a_film(edit):
+    write_film("film.mp4")
+    code, _, said = edit("extend", "film.mp4", "folk", "--after", 2, "-o", "long.flac")
+    assert code == 0, said
+    assert audio.read("long.flac").seconds == pytest.approx(5.0, abs=0.1)
+
+
 def test_a_morph_takes_the_words_of_the_tags_as_its_source(edit):
     write_song(lyrics="la la")
     assert edit("morph", "song.flac", "soul ballad", "-o", "new.flac")[0] == 0
@@ -193,6 +222,9 @@ def test_show_names_the_edit(edit, run, capsys):
         (("cover", "silence.wav", "folk"), "silence.wav: the source is silent"),
         (("cover", "blip.wav", "folk"), "blip.wav: the source: got 0.30 s of sound, expected 1 to 600 s"),
         (("--from", "song.flac", "-o", "x.flac"), "song.flac: was made from text; acestep-cascade generate --from"),
+        (("retake", "song.flac", "--region", "1-2"), "retake: got regions, which it has no use for"),
+        (("retake", "song.flac", "--closeness", "1"), "retake: got closeness, which it has no use for"),
+        (("retake", "song.flac", "--track", "bass"), "retake: got tracks, which it has no use for"),
         (("cover", "--from", "song.flac"), "edit: got a task and --from"),
         (("cover", "song.flac", "--dcw"), "dcw: got it for models none of which is a turbo model"),
     ],

@@ -262,6 +262,26 @@ def test_an_adapter_counts_in_every_task(taught_family, cascade, tmp_path):
         assert (cascade.edit(edit, music(), SONG, seed=2, lora=file).samples - plain).abs().max() > 1e-5
 
 
+def test_a_file_is_encoded_once_for_all_takes_of_it(cascade, tmp_path, monkeypatch):
+    from acestep_pack.acestep_core import audio
+    from acestep_pack.acestep_core.generation import edit_verbs
+
+    encoded, encode = [], edit_verbs.encode_source
+    monkeypatch.setattr(edit_verbs, "encode_source", lambda *given: encoded.append(given) or encode(*given))
+    file = audio.write(tmp_path / "song.wav", music())
+    one, same = (cascade.prepare_edit(EDITS["cover"], file, SONG) for _ in range(2))
+    assert one.reference is same.reference  # so that stages keep their conditions and hints
+    other = cascade.prepare_edit(EDITS["repaint"], file, SONG)
+    assert len(encoded) == 1 and other.reference is not one.reference
+    audio.write(file, music(seed=8))
+    assert cascade.prepare_edit(EDITS["cover"], file, SONG).reference is not one.reference and len(encoded) == 2
+
+
+def test_a_retake_has_no_source(cascade):
+    with pytest.raises(UserError, match="retake: it is no edit of sound"):
+        cascade.edit(Edit("retake"), music(), SONG)
+
+
 def test_kept_latents_are_taken_as_they_are(cascade, tmp_path):
     from acestep_pack.acestep_core import audio
     from acestep_pack.acestep_core.editing.kept_latents import keep_latents

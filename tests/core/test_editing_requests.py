@@ -9,6 +9,7 @@ from acestep_pack.acestep_core.editing.edit import Edit
 from acestep_pack.acestep_core.editing.edited_song import EditedSong
 from acestep_pack.acestep_core.editing.regions import BarTimes, parse_region
 from acestep_pack.acestep_core.errors import CheckpointError, UserError
+from acestep_pack.acestep_core.generation.settings import GenerationSettings
 from acestep_pack.acestep_core.models.defaults import ALL_TASKS, ANY_TASKS, TURBO_TASKS
 from acestep_pack.acestep_core.song import Song
 
@@ -71,6 +72,7 @@ def test_bars_need_a_tempo():
         ({"task": "extend", "after": -1}, "after: got -1, expected seconds from 0 to 600"),
         ({"task": "extend", "after": 601}, "after: got 601"),
         ({"task": "morph", "morph_begin": 0.8, "morph_end": 0.2}, "morph: got the shares of the steps from 0.8 to 0.2"),
+        ({"task": "morph", "morph_end": 0}, "morph: got the shares of the steps from 0 to 0"),
         ({"task": "morph", "averages": 0}, "averages: got 0, expected a whole number from 1 to 16"),
         ({"task": "retake", "retake_seed": -1}, "seed: got -1"),
     ],
@@ -85,6 +87,17 @@ def test_requests_that_make_no_sense(given, said):
 def test_edits_in_tags_may_hold_anything(given):
     with pytest.raises(UserError, match="edit: "):
         Edit.from_given(given)
+
+
+COVER = {"task": "cover"}
+
+
+@pytest.mark.parametrize(
+    "given", [{"edit": COVER}, {"source": "x"}, {"edit": 3, "source": "x"}, {"edit": COVER, "source": 3}], ids=str
+)
+def test_settings_of_an_edit_have_both_its_source_and_its_task(given):
+    with pytest.raises(UserError, match="edit: |source: "):
+        GenerationSettings(**given)
 
 
 def test_an_edit_goes_through_tags():

@@ -94,7 +94,8 @@ def test_states_of_the_right_form_with_other_numbers_are_made_anew(tmp_path):
     zeros = {"text": torch.zeros(1, 3, 4, dtype=torch.bfloat16), "lyrics": torch.zeros(1, 5, 4)}
     no_tokens = {"text": torch.zeros(1, 0, 4, dtype=torch.bfloat16), "lyrics": torch.zeros(1, 0, 4)}
     reshaped = {"text": states().text.reshape(1, 4, 3), "lyrics": states().lyrics}
-    damaged = [(zeros, checksum), (no_tokens, checksum), (reshaped, checksum), (vars(states()), None)]
+    own = {"text": states().text, "lyrics": states().lyrics}
+    damaged = [(zeros, checksum), (no_tokens, checksum), (reshaped, checksum), (own, None)]
     for tensors, metadata in damaged:
         save_file(tensors, file, metadata)
         assert torch.equal(get().text, states().text) and get().lyrics.shape == (1, 5, 4)
