@@ -3,7 +3,7 @@
 from .errors import AceStepError, CheckpointError, UserError
 from .song import Song
 
-__all__ = ["AceStepError", "Cascade", "CheckpointError", "Song", "UserError", "Waveform"]
+__all__ = ["AceStepError", "Cascade", "CheckpointError", "Planner", "Song", "UserError", "Waveform"]
 
 
 def __getattr__(name: str):
@@ -12,4 +12,8 @@ def __getattr__(name: str):
         from .generation import cascade
 
         return getattr(cascade, name)
+    if name == "Planner":
+        from .planner import planner
+
+        return planner.Planner
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

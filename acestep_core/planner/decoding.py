@@ -37,8 +37,8 @@ class Prompt:
             self._ids, self._hidden = list(ids), self.model.prefill(ids, self._cache)
             if not bool(self._hidden.isfinite().all()):
                 raise CheckpointError(
-                    "the planner gave values that are not finite (NaN or infinite); its weights are damaged, or too "
-                    "large for its dtype: get the file again, or choose fp32"
+                    f"{self.model.place}: this planner gave values that are not finite (NaN or infinite); its weights "
+                    "are damaged, or too large for its dtype: get the file again, or choose fp32"
                 )
         self._cache.rewind(len(ids))
         return self._cache, self._hidden

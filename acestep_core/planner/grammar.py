@@ -167,9 +167,8 @@ def forced(tokens: Iterable[int]) -> Writer:
 def literal(words: Vocabulary, text: str) -> Writer:
     """A text that must come, always by the longest token that it begins with."""
     while text:
-        token = words.first_token(text)
+        token, text = words.first_token(text)
         yield Allowed((token,))
-        text = text[len(words.decode([token])) :]
 
 
 @lru_cache(32)

@@ -4,17 +4,21 @@ Rows of several caches go through the weights together: the conditional and the 
 their own, each as long as it is. The head is computed for the rows of the vocabulary that may come next alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional
 
 from ..errors import UserError
+from ..nn.few_rows import linear
+from .recorded_step import Recorder
 
 if TYPE_CHECKING:
     from transformers import Qwen3Model
 
+Tables = tuple[torch.Tensor, torch.Tensor]  # cosines and sines [N, 1, head_dim]
+Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 PREFILL_TOKENS = 512  # at once: a longer prompt goes through in parts, which bounds its memory
 
 
@@ -23,7 +27,7 @@ class Cache:
 
     def __init__(self, model: "LanguageModel", size: int):
         self.size, self.length = size, 0
-        shape = (model.layers, 2, model.key_heads, size, model.head_dim)
+        shape = (model.depth, 2, model.key_heads, size, model.head_dim)
         self.tensors = torch.zeros(shape, dtype=model.dtype, device=model.device)
 
     def rewind(self, length: int) -> None:
@@ -36,16 +40,17 @@ class Cache:
 
 
 class LanguageModel:
-    """A Qwen3Model as functions on caches. Hidden states are [N, D], one row a token."""
+    """A Qwen3Model as functions on caches. Hidden states are [N, D], one row a token. `place`: its file or folder."""
 
-    def __init__(self, network: "Qwen3Model"):
-        self.network = network
+    def __init__(self, network: "Qwen3Model", place: str = "the planner"):
+        self.network, self.place = network, place
         attention = network.layers[0].self_attn
-        self.layers, self.head_dim = len(network.layers), attention.head_dim
+        self.depth, self.head_dim = len(network.layers), attention.head_dim
         self.heads = network.config.num_attention_heads
         self.key_heads = network.config.num_key_value_heads
         self.eps = network.config.rms_norm_eps
         self._table = torch.empty(0)
+        self._recorder = Recorder()
 
     @property
     def embedding(self) -> torch.Tensor:
@@ -86,7 +91,27 @@ class LanguageModel:
 
     def step(self, tokens: torch.Tensor, caches: Sequence[Cache]) -> torch.Tensor:
         """Appends one token [R] to each of R caches; their hidden states [R, D]."""
-        return self.normed(self._forward(tokens, [(cache, 1) for cache in caches]))
+        recorded = self._recorder.step_for(self, caches)
+        hidden = self._forward(tokens, [(cache, 1) for cache in caches]) if recorded is None else recorded(tokens)
+        return self.normed(hidden)
+
+    def fixed_step(self, tokens: torch.Tensor, places: torch.Tensor, caches: Sequence[Cache]) -> torch.Tensor:
+        """The same before the last norm, with the tokens' places [R] in their caches as a tensor: the same operations
+        at every length, which a CUDA graph can record. The caches' lengths stay as they are.
+        """
+        table = self._rotary_table(max(cache.size for cache in caches))[:, places]
+
+        def attend(number: int, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+            made = []
+            for row, cache in enumerate(caches):
+                place, kept = places[row : row + 1], cache.tensors[number]
+                kept[0].index_copy_(1, place, keys[row].unsqueeze(1))
+                kept[1].index_copy_(1, place, values[row].unsqueeze(1))
+                filled = torch.arange(cache.size, device=self.device) <= place
+                made.append(_attended(queries[row].unsqueeze(1), kept[0], kept[1], filled))
+            return torch.cat(made)
+
+        return self._layers(tokens, (table[0].unsqueeze(1), table[1].unsqueeze(1)), attend)
 
     def normed(self, hidden: torch.Tensor) -> torch.Tensor:
         return _rms_norm(hidden, self.network.norm.weight, self.eps)
@@ -95,38 +120,46 @@ class LanguageModel:
         """Logits [N, rows] of some rows of the vocabulary; a range of them is not copied."""
         weight = self.embedding
         part = weight[rows.start : rows.stop] if isinstance(rows, range) else weight[rows]
-        return functional.linear(hidden, part)
+        return linear(hidden, part)
 
     def _forward(self, tokens: torch.Tensor, parts: Sequence[tuple[Cache, int]]) -> torch.Tensor:
-        hidden = functional.embedding(tokens, self.embedding)
-        tables = self._rotary(parts)
-        for number, layer in enumerate(self.network.layers):
-            inner = _rms_norm(hidden, layer.input_layernorm.weight, self.eps)
-            hidden = hidden + self._attention(number, layer.self_attn, inner, parts, tables)
-            inner = _rms_norm(hidden, layer.post_attention_layernorm.weight, self.eps)
-            mlp = layer.mlp
-            hidden = hidden + mlp.down_proj(functional.silu(mlp.gate_proj(inner)) * mlp.up_proj(inner))
+        def attend(number: int, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+            made, start = [], 0
+            for cache, count in parts:
+                rows = slice(start, start + count)
+                kept = cache.tensors[number, :, :, : cache.length + count]
+                kept[0, :, cache.length :] = keys[rows].transpose(0, 1)
+                kept[1, :, cache.length :] = values[rows].transpose(0, 1)
+                made.append(_attended(queries[rows].transpose(0, 1), kept[0], kept[1]))
+                start += count
+            return torch.cat(made) if len(made) > 1 else made[0]
+
+        hidden = self._layers(tokens, self._rotary(parts), attend)
         for cache, count in parts:
             cache.length += count
         return hidden
 
-    def _attention(self, number, layer, hidden, parts, tables) -> torch.Tensor:
-        queries = layer.q_proj(hidden).view(-1, self.heads, self.head_dim)
-        keys = layer.k_proj(hidden).view(-1, self.key_heads, self.head_dim)
-        values = layer.v_proj(hidden).view(-1, self.key_heads, self.head_dim)
-        queries = _rotated(_rms_norm(queries, layer.q_norm.weight, self.eps), tables)
-        keys = _rotated(_rms_norm(keys, layer.k_norm.weight, self.eps), tables)
-        made, start = [], 0
-        for cache, count in parts:
-            rows = slice(start, start + count)
-            kept = cache.tensors[number, :, :, : cache.length + count]
-            kept[0, :, cache.length :] = keys[rows].transpose(0, 1)
-            kept[1, :, cache.length :] = values[rows].transpose(0, 1)
-            made.append(_attended(queries[rows].transpose(0, 1), kept[0], kept[1]))
-            start += count
-        return layer.o_proj(torch.cat(made) if len(made) > 1 else made[0])
+    def _layers(self, tokens: torch.Tensor, tables: Tables, attend: Attend) -> torch.Tensor:
+        hidden = functional.embedding(tokens, self.embedding)
+        for number, layer in enumerate(self.network.layers):
+            own, mlp = layer.self_attn, layer.mlp
+            inner = _rms_norm(hidden, layer.input_layernorm.weight, self.eps)
+            made = attend(number, *self._projected(own, inner, tables))
+            hidden = hidden + linear(made, own.o_proj.weight)
+            inner = _rms_norm(hidden, layer.post_attention_layernorm.weight, self.eps)
+            inner = functional.silu(linear(inner, mlp.gate_proj.weight)) * linear(inner, mlp.up_proj.weight)
+            hidden = hidden + linear(inner, mlp.down_proj.weight)
+        return hidden
 
-    def _rotary(self, parts: Sequence[tuple[Cache, int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _projected(self, own, hidden: torch.Tensor, tables: Tables) -> tuple[torch.Tensor, ...]:
+        """Queries, keys and values [N, heads, head_dim] of one layer."""
+        queries = linear(hidden, own.q_proj.weight).view(-1, self.heads, self.head_dim)
+        keys = linear(hidden, own.k_proj.weight).view(-1, self.key_heads, self.head_dim)
+        values = linear(hidden, own.v_proj.weight).view(-1, self.key_heads, self.head_dim)
+        queries = _rotated(_rms_norm(queries, own.q_norm.weight, self.eps), tables)
+        return queries, _rotated(_rms_norm(keys, own.k_norm.weight, self.eps), tables), values
+
+    def _rotary(self, parts: Sequence[tuple[Cache, int]]) -> Tables:
         """Cosines and sines [N, 1, head_dim] at the tokens' positions in their own sequences."""
         table = self._rotary_table(max(cache.size for cache, _ in parts))
         rows = torch.cat([table[:, cache.length : cache.length + count] for cache, count in parts], dim=1)
@@ -145,19 +178,26 @@ def _rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor
     return functional.rms_norm(x, weight.shape, weight, eps)
 
 
-def _rotated(x: torch.Tensor, tables: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+def _rotated(x: torch.Tensor, tables: Tables) -> torch.Tensor:
     """x [N, heads, d] turned by its position (Su et al. 2021, the two halves as pairs)."""
     cosines, sines = tables
     first, second = x.chunk(2, dim=-1)
     return x * cosines + torch.cat([-second, first], dim=-1) * sines
 
 
-def _attended(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Queries [H, n, d] over keys and values [K, m, d], the last n of which are their own -> [n, H · d]."""
+def _attended(
+    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, filled: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Queries [H, n, d] over keys and values [K, m, d], the last n of which are their own -> [n, H · d].
+
+    `filled` [m]: of one query, the keys that count; None: all.
+    """
     count, length = queries.shape[1], keys.shape[1]
     if count == 1:  # all heads that share keys as one of several queries: no copy of the keys, and no mask
         shared = queries.reshape(1, len(keys), -1, queries.shape[-1])
-        return functional.scaled_dot_product_attention(shared, keys[None], values[None]).reshape(1, -1)
+        mask = None if filled is None else filled[None]
+        made = functional.scaled_dot_product_attention(shared, keys[None], values[None], attn_mask=mask)
+        return made.reshape(1, -1)
     mask = torch.ones(count, length, dtype=torch.bool, device=queries.device).tril(length - count)
     made = functional.scaled_dot_product_attention(
         queries[None], keys[None], values[None], attn_mask=mask, enable_gqa=len(queries) != len(keys)

@@ -56,7 +56,7 @@ class PlannerFiles:
                 f"{self.checkpoint.path} knows {self.rows:,} tokens, its tokenizer has {last_of_text + 1:,} of text; "
                 "put the tokenizer.json that belongs to the planner beside it"
             )
-        return Vocabulary(tokenizer, first, usable)
+        return Vocabulary(tokenizer, first, usable, str(file))
 
     def model(
         self, device: "torch.device | str" = "cpu", dtype: "torch.dtype | None" = None, quantised: str | None = None
@@ -69,7 +69,9 @@ class PlannerFiles:
         from .language_model import LanguageModel
 
         network = build(PART, self.checkpoint.part(PART), device, dtype)
-        return LanguageModel(quantise(network, quantised, torch.device(device)) if quantised else network)
+        if quantised:
+            network = quantise(network, quantised, torch.device(device))
+        return LanguageModel(network, str(self.checkpoint.path))
 
 
 def _take_codes(table: dict) -> dict[int, int]:

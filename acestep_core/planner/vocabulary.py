@@ -35,6 +35,7 @@ class Vocabulary:
     tokenizer: "Tokenizer"
     first_code: int
     codes: int
+    place: str = "the tokenizer"  # its file, for messages
     special: tuple[int, ...] = field(init=False)  # ids of the chat form and of other added tokens
 
     def __post_init__(self):
@@ -42,17 +43,20 @@ class Vocabulary:
         for token in (END, PAD, START, THINK, THINK_END):
             self.id_of(token)
         if len(self.encode("\n")) != 1:
-            raise CheckpointError("the tokenizer of the planner has no token for a new line; get the published one")
+            raise self._foreign("for a new line")
 
     def id_of(self, token: str) -> int:
         """The id of a token by its text."""
         number = self.tokenizer.token_to_id(token)
         if number is None:
-            raise CheckpointError(
-                f"the tokenizer has no token {token}, expected that of a planner; put the tokenizer.json that belongs "
-                "to the planner beside it"
-            )
+            raise self._foreign(token)
         return number
+
+    def _foreign(self, lacks: str) -> CheckpointError:
+        return CheckpointError(
+            f"{self.place} has no token {lacks}, expected the tokenizer of a planner; put the tokenizer.json that "
+            "belongs to the planner beside it"
+        )
 
     @property
     def end(self) -> int:
@@ -93,9 +97,13 @@ class Vocabulary:
                 start = place + 1
         yield self.tokenizer.decode(ids[start:], skip_special_tokens=False)
 
-    def first_token(self, text: str) -> int:
-        """The id of the longest beginning of a text that is a single token."""
-        return next(ids[0] for end in range(len(text), 0, -1) if len(ids := self.encode(text[:end])) == 1)
+    def first_token(self, text: str) -> tuple[int, str]:
+        """The longest beginning of a text that is a single token: its id, and the rest of the text."""
+        for end in range(len(text), 0, -1):
+            ids = self.encode(text[:end])
+            if len(ids) == 1:
+                return ids[0], text[end:]
+        raise self._foreign(f"with which {text!r} begins")
 
     # ---- sets of tokens, by their text ---------------------------------------------------------------------------
 

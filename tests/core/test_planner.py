@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import logging
+import random
 import shutil
 from pathlib import Path
 
@@ -402,3 +403,73 @@ def test_weights_that_give_no_numbers_are_named(tmp_path):
     save_file(tensors, folder / "model.safetensors")
     with pytest.raises(CheckpointError, match="not finite"):
         Planner.load(folder, cache=False).plan(OPEN, codes=False)
+
+
+# ---- the forward pass ------------------------------------------------------------------------------------------------
+
+
+def test_steps_are_the_pass_over_the_whole_text(planner):
+    from acestep_pack.acestep_core.planner.language_model import Cache
+
+    model, ids = planner.model, planner.words.encode(prompts.plan_prompt("dark techno", LYRICS))
+    with torch.no_grad():
+        whole, apart = Cache(model, 100), Cache(model, 100)
+        expected = model.prefill(ids, whole)
+        model.prefill(ids[:-3], apart)
+        for token in ids[-3:]:
+            got = model.step(torch.tensor([token]), [apart])
+    assert torch.allclose(got, expected, atol=1e-5)
+    assert torch.allclose(whole.tensors, apart.tensors, atol=1e-5)
+
+
+def test_a_prompt_is_read_in_parts_of_any_size(planner, monkeypatch):
+    from acestep_pack.acestep_core.planner import language_model
+
+    model, ids = planner.model, planner.words.encode(prompts.plan_prompt("dark techno", LYRICS))
+    with torch.no_grad():
+        whole = model.prefill(ids, language_model.Cache(model, 100))
+        monkeypatch.setattr(language_model, "PREFILL_TOKENS", 7)
+        parts = model.prefill(ids, language_model.Cache(model, 100))
+    assert torch.allclose(parts, whole, atol=1e-5)
+
+
+def test_the_step_that_a_graph_can_record_is_the_step(planner):
+    from acestep_pack.acestep_core.planner.language_model import Cache
+
+    model, ids = planner.model, planner.words.encode(prompts.plan_prompt("dark techno", LYRICS))
+    with torch.no_grad():
+        usual, fixed = ([Cache(model, 80), Cache(model, 96)] for _ in range(2))
+        for caches in (usual, fixed):
+            for number, cache in enumerate(caches):
+                model.prefill(ids[number * 5 :], cache)
+        tokens = torch.tensor([300, 310])
+        places = torch.tensor([cache.length for cache in fixed])
+        got = model.normed(model.fixed_step(tokens, places, fixed))
+        expected = model.step(tokens, usual)
+    assert torch.allclose(got, expected, atol=1e-5)
+    assert all(torch.allclose(a.tensors, b.tensors, atol=1e-5) for a, b in zip(fixed, usual))
+
+
+def test_a_prompt_that_does_not_fit_is_refused(planner):
+    from acestep_pack.acestep_core.planner.language_model import Cache
+
+    with pytest.raises(UserError, match="expected at most 10"):
+        planner.model.prefill([1] * 11, Cache(planner.model, 10))
+
+
+def test_mutated_answers_are_read_as_far_as_they_go():
+    from acestep_pack.acestep_core.planner.metadata import read_answer
+    from acestep_pack.acestep_core.planner.song_plan import filled
+
+    whole = "<think>\nbpm: 120\ncaption: 'A calm: song'\nduration: 30\nkeyscale: G major\nlanguage: en\n"
+    whole += "timesignature: 4\n</think>\n\n# Lyric\n[Verse]\nla\n<|im_end|>"
+    draw, pieces = random.Random(0), ["'", '"', ":", "\n", "\x00", "é", "&*{[", "9" * 50, ""]
+    for _ in range(200):
+        text = list(whole)
+        for _ in range(draw.randrange(1, 12)):
+            place = draw.randrange(len(text))
+            text[place : place + draw.randrange(3)] = draw.choice(pieces)
+        answer = read_answer("".join(text))
+        song, decided, _ = filled(OPEN, answer.metadata)
+        assert 10 <= song.seconds <= 600 and (song.bpm is None or 30 <= song.bpm <= 300)
+        assert set(decided) <= {"bpm", "key", "time_signature", "seconds", "language"}
