@@ -3,10 +3,14 @@
 from .errors import AceStepError, CheckpointError, UserError
 from .song import Song
 
-__all__ = ["AceStepError", "Cascade", "CheckpointError", "Planner", "Song", "UserError", "Waveform"]
+__all__ = ["AceStepError", "Cascade", "CheckpointError", "Edit", "Planner", "Song", "UserError", "Waveform"]
 
 
 def __getattr__(name: str):
+    if name == "Edit":
+        from .editing.edit import Edit
+
+        return Edit
     # torch is imported with the first of these names, not with the package.
     if name in ("Cascade", "Waveform"):
         from .generation import cascade

@@ -46,29 +46,30 @@ def find_latents(song: "str | Path", sound: Waveform, spec: LatentSpec) -> torch
     path = latents_path(song)
     if not path.is_file():
         return None
+    frames = -(-sound.samples.shape[-1] * spec.sample_rate_hz // (sound.sample_rate_hz * spec.samples_per_frame))
     try:
-        latents, digest = _read(path)
+        return _read(path, _digest(sound), spec.channels, frames)
     except UserError as exc:
         logger.warning("%s; the file itself is encoded", exc)
         return None
-    frames = -(-sound.samples.shape[-1] * spec.sample_rate_hz // (sound.sample_rate_hz * spec.samples_per_frame))
-    if digest != _digest(sound) or latents.shape[1] != spec.channels or abs(latents.shape[-1] - frames) > 1:
-        logger.warning("%s: is not of this sound and this vocoder; the file itself is encoded", path.name)
-        return None
-    return latents
 
 
-def _read(path: Path) -> tuple[torch.Tensor, str]:
+def _read(path: Path, digest: str, channels: int, frames: int) -> torch.Tensor:
+    """The latents in a file; nothing of it is read where they are not those of a sound with this digest."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
-            latents, digest = file.get_tensor(_NAME).float(), (file.metadata() or {}).get(_SOUND, "")
+            shape = file.get_slice(_NAME).get_shape()
+            fits = shape[:2] == [1, channels] and len(shape) == 3 and abs(shape[2] - frames) <= 1
+            if not fits or (file.metadata() or {}).get(_SOUND) != digest:
+                raise UserError(f"{path}: is not of this sound and this vocoder")
+            latents = file.get_tensor(_NAME).float()
     except (OSError, SafetensorError) as exc:
         raise UserError(f"{path}: cannot be read ({exc})") from exc
-    if latents.ndim != 3 or len(latents) != 1 or not bool(latents.isfinite().all()):
-        raise UserError(f"{path}: got latents {list(latents.shape)}, expected finite ones of one song")
-    return latents, digest
+    if not bool(latents.isfinite().all()):
+        raise UserError(f"{path}: has numbers that are not finite")
+    return latents
 
 
 def _digest(sound: Waveform) -> str:

@@ -94,7 +94,7 @@ class _Pair:
     def __init__(self, stage: Stage, condition: "Condition | ConditionMaker", at_once: int | None):
         condition = condition() if callable(condition) else condition
         self.target = Guided(velocity_of(stage, condition, at_once), stage.guidance)
-        self.source = Guided(velocity_of(stage, condition.other, at_once), stage.guidance)
+        self.source = Guided(velocity_of(stage, condition.second, at_once), stage.guidance)
         self.device = self.target.velocity.device
 
     def change(self, music: torch.Tensor, source: torch.Tensor, t: float, draw: Draw, averages: int) -> torch.Tensor:

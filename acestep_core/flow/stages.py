@@ -280,6 +280,6 @@ def _steps(
     first = schedule.steps_until(stage.times, switch)  # steps before the switch
     for index, (t, t_next) in enumerate(pairwise(stage.times)):
         if index == first:
-            yield t, t_next, condition.other
+            yield t, t_next, condition.second
         else:
             yield t, t_next, condition if index == 0 else None

@@ -39,6 +39,13 @@ class Condition:
     context: torch.Tensor  # [1 or B, 2C, T]
     other: "Condition | None" = None
 
+    @property
+    def second(self) -> "Condition":
+        """The second condition. Raises UserError where there is none."""
+        if self.other is None:
+            raise UserError("edit: its second text is missing; encode the text of the song together with its edit")
+        return self.other
+
 
 def encode_condition(
     model: "StageModel",

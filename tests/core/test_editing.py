@@ -277,6 +277,13 @@ def test_a_file_is_encoded_once_for_all_takes_of_it(cascade, tmp_path, monkeypat
     assert cascade.prepare_edit(EDITS["cover"], file, SONG).reference is not one.reference and len(encoded) == 2
 
 
+@pytest.mark.parametrize("name", ["cover with both strengths", "morph"])
+def test_a_text_without_its_second_one(cascade, name):
+    prepared = cascade.prepare_edit(EDITS[name], music(), SONG)
+    with pytest.raises(UserError, match="edit: its second text is missing"):
+        list(cascade.iterate(SONG, reference=prepared.reference))
+
+
 def test_a_retake_has_no_source(cascade):
     with pytest.raises(UserError, match="retake: it is no edit of sound"):
         cascade.edit(Edit("retake"), music(), SONG)
@@ -296,15 +303,26 @@ def test_kept_latents_are_taken_as_they_are(cascade, tmp_path):
     assert (made - sound.samples).abs().max() < 1e-4  # at the file's level, and where it was
 
 
-def test_kept_latents_of_another_sound_are_left(cascade, tmp_path, caplog):
+@pytest.mark.parametrize(
+    "latents, other, said",
+    [
+        (torch.zeros(1, 8, 334), True, "is not of this sound and this vocoder"),
+        (torch.zeros(1, 8, 99), False, "is not of this sound and this vocoder"),
+        (torch.zeros(1, 64, 334), False, "is not of this sound and this vocoder"),
+        (torch.zeros(8, 334), False, "is not of this sound and this vocoder"),
+        (torch.full((1, 8, 334), math.nan), False, "has numbers that are not finite"),
+    ],
+    ids=["another sound", "shorter", "other channels", "one axis less", "nan"],
+)
+def test_kept_latents_of_something_else_are_left(cascade, tmp_path, caplog, latents, other, said):
     from acestep_pack.acestep_core import audio
     from acestep_pack.acestep_core.editing.kept_latents import keep_latents
 
     file = audio.write(tmp_path / "song.flac", music(10))
-    keep_latents(file, torch.zeros(1, 8, 334), music(10, seed=4))
+    keep_latents(file, latents, music(10, seed=4) if other else audio.read(file))
     prepared = cascade.prepare_edit(Edit("cover"), file, SONG)
-    assert prepared.reference.source.latents.any()
-    assert "is not of this sound and this vocoder; the file itself is encoded" in caplog.text
+    assert prepared.reference.source.latents.std() > 0
+    assert f"{said}; the file itself is encoded" in caplog.text
 
 
 # ---- errors ----------------------------------------------------------------------------------------------------------
