@@ -3,7 +3,7 @@
 from .errors import AceStepError, CheckpointError, UserError
 from .song import Song
 
-__all__ = ["AceStepError", "Cascade", "CheckpointError", "Edit", "Song", "UserError", "Waveform"]
+__all__ = ["AceStepError", "Cascade", "CheckpointError", "Edit", "Planner", "Song", "UserError", "Waveform"]
 
 
 def __getattr__(name: str):
@@ -16,4 +16,8 @@ def __getattr__(name: str):
         from .generation import cascade
 
         return getattr(cascade, name)
+    if name == "Planner":
+        from .planner import planner
+
+        return planner.Planner
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

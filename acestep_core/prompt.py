@@ -2,7 +2,8 @@
 
 from types import MappingProxyType
 
-from .song import Song
+from .errors import UserError
+from .song import AUTO, Song
 
 TEXT_TO_MUSIC = "Fill the audio semantic mask based on the given conditions:"
 
@@ -32,9 +33,15 @@ def text_prompt(song: Song, instruction: str = TEXT_TO_MUSIC, seconds: float | N
         f"- bpm: {song.bpm or _MISSING}\n"
         f"- timesignature: {song.time_signature or _MISSING}\n"
         f"- keyscale: {song.key or _MISSING}\n"
-        f"- duration: {int(song.seconds if seconds is None else seconds)} seconds\n"
+        f"- duration: {int(_length(song) if seconds is None else seconds)} seconds\n"
     )
     return f"# Instruction\n{instruction}\n\n# Caption\n{song.caption}\n\n# Metas\n{metas}<|endoftext|>\n"
+
+
+def _length(song: Song) -> int:
+    if song.seconds == AUTO:
+        raise UserError('seconds: is "auto" still; plan the song first, or give its length in seconds')
+    return int(song.seconds)
 
 
 def lyrics_prompt(song: Song) -> str:

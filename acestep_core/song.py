@@ -19,6 +19,7 @@ from .spec import DEFAULT_SECONDS, MAX_BPM, MAX_SECONDS, MAX_SEED, MIN_BPM, MIN_
 logger = logging.getLogger(__name__)
 
 INSTRUMENTAL = "[Instrumental]"
+AUTO = "auto"  # a length that is left open
 UNKNOWN_LANGUAGE = "unknown"
 
 # The languages that the models were trained on, by their codes.
@@ -136,7 +137,8 @@ _OTHERS_FIELDS = re.compile(
 class Song:
     """A song to be made. bpm, key and time signature that are None are left to the model.
 
-    Raises UserError for a value outside the models' range. `seconds` is the length of the whole song.
+    Raises UserError for a value outside the models' range. `seconds` is the length of the whole song, or "auto": a
+    planner chooses it, or without one a rule over the lyrics.
     """
 
     caption: str
@@ -145,7 +147,7 @@ class Song:
     key: str | None = None
     time_signature: str | None = None
     language: str = UNKNOWN_LANGUAGE
-    seconds: float = DEFAULT_SECONDS
+    seconds: float | str = DEFAULT_SECONDS
 
     def __post_init__(self):
         for name in ("caption", "lyrics", "language"):
@@ -281,7 +283,9 @@ def _language(name: str) -> str | None:
     return name if name in LANGUAGES else _LANGUAGE_ALIASES.get(name)
 
 
-def check_seconds(value) -> float:
+def check_seconds(value) -> float | str:
+    if isinstance(value, str) and value.strip().lower() == AUTO:
+        return AUTO
     return _number("seconds", value, MIN_SECONDS, MAX_SECONDS, " seconds")
 
 

@@ -20,6 +20,9 @@ MAX_BPM = 300
 TEXT_TOKENS_MAX = 256
 LYRIC_TOKENS_MAX = 2048
 
+AUDIO_CODES = 64_000  # of the published quantiser, 8 · 8 · 8 · 5 · 5 · 5
+CODES_PER_SECOND = 5
+
 TIMBRE_SEGMENTS = 3
 TIMBRE_SECONDS = 30.0
 
@@ -45,6 +48,7 @@ SLOTS = ("l", "m", "s")  # names of the three stages of a cascade, in the order 
 DTYPE_NAMES = ("fp32", "bf16", "fp16")
 # Vocoders: half precision is audible in quiet passages, and the range of fp16 is too small.
 VOCODER_DTYPE_NAMES = ("fp32", "bf16")
+PLANNER_DTYPE_NAMES = ("fp32", "bf16")  # in fp16 the numbers of published planners overflow
 TRAINING_DTYPE_NAMES = ("fp32", "bf16")
 
 

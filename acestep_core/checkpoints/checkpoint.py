@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import CheckpointError
+from ..json_text import JSON_BYTES_MAX
 from ..models.defaults import VariantDefaults
 from .config_check import checked_arguments
 from .configs import (
@@ -21,7 +22,7 @@ from .configs import (
     text_config_from_shapes,
     vae_arguments_from_shapes,
 )
-from .layouts import AUDIO_TOKEN_PARTS, STAGE_PARTS, split_file, split_original, vae_to_diffusers
+from .layouts import AUDIO_TOKEN_PARTS, PLANNER, STAGE_PARTS, split_file, split_original, vae_to_diffusers
 from .shapes import shapes_of
 from .variants import family_in, variant_defaults
 from .weights import TensorInfo, read_folder, read_header, read_json
@@ -40,6 +41,7 @@ TOKENIZER_FOLDERS = ("", "tokenizer", "../tokenizer")
 _BUNDLED = ("transformer", "vae", *TEXT_ENCODER_FOLDERS)  # a folder with one of these holds several models
 _WEIGHTS = re.compile(r"(model|diffusion_pytorch_model)(-\d+-of-\d+)?\.safetensors")
 SILENCE_FILE = "silence_latent.pt"
+CODE_MARK = b"<|audio_code_0|>"  # in a planner's tokenizer.json
 
 
 @dataclass(frozen=True)
@@ -117,12 +119,12 @@ def _read_folder(path: Path) -> Checkpoint:
         part = next(part for part, name in COMPONENT_CLASSES.items() if name == kind)
         return Checkpoint(path, DIFFUSERS, {part: _component(path, part)})
     if config.get("model_type") == "qwen3":
-        return Checkpoint(path, ORIGINAL, {"text_encoder": _text_part(path)}, tokenizer_folder=_tokenizer_folder(path))
+        return Checkpoint(path, ORIGINAL, _language_part(path), tokenizer_folder=_tokenizer_folder(path))
     if kind is None and ("text_hidden_dim" in config or config.get("model_type") == "acestep"):
         return _stage(path, ORIGINAL, config, split_original(read_folder(path)), path)
     raise CheckpointError(
         f"{path} is a {kind or config.get('model_type') or 'model of an unknown kind'} by its config.json, expected an "
-        "ACE-Step 1.5 model, an Oobleck VAE or a Qwen3 text encoder; choose another folder"
+        "ACE-Step 1.5 model, an Oobleck VAE, a Qwen3 text encoder or a planner; choose another folder"
     )
 
 
@@ -169,6 +171,28 @@ def _text_part(folder: Path) -> Part:
     return _text_part_of(read_json(folder / "config.json"), tensors, folder / "config.json")
 
 
+def _language_part(folder: Path) -> dict[str, Part]:
+    """The text encoder or the planner of a folder: a small planner shows by the audio codes of its tokenizer."""
+    tensors = split_file(read_folder(folder))
+    config, place = read_json(folder / "config.json"), folder / "config.json"
+    if PLANNER not in tensors and not _has_codes(_tokenizer_folder(folder)):
+        return {"text_encoder": _text_part(folder)}
+    (own,) = tensors.values() if len(tensors) == 1 else ({},)
+    if config.get("tie_word_embeddings") is False:
+        raise CheckpointError(
+            f"{place}: tie_word_embeddings is false, expected a planner whose head is its embedding; "
+            "get the published model"
+        )
+    return {PLANNER: _text_part_of(config, own, place)}
+
+
+def _has_codes(tokenizer: Path | None) -> bool:
+    if tokenizer is None:
+        return False
+    with (tokenizer / "tokenizer.json").open("rb") as file:
+        return CODE_MARK in file.read(JSON_BYTES_MAX)
+
+
 def _text_part_of(config: Mapping, tensors: dict[str, TensorInfo], place: Path) -> Part:
     return Part(text_arguments(config, shapes_of(tensors), place), tensors)
 
@@ -193,10 +217,11 @@ def _read_file(path: Path) -> Checkpoint:
     found: dict[str, Part] = {}
     if "vae" in parts:
         found["vae"] = _part("vae", _vae_arguments(parts["vae"], path), parts["vae"], path)
-    if "text_encoder" in parts:
-        config = text_config_from_shapes(shapes_of(parts["text_encoder"]), path)
-        found["text_encoder"] = _text_part_of(config, parts["text_encoder"], path)
-    tokenizer = _tokenizer_folder(path.parent) if "text_encoder" in found else None
+    for name in ("text_encoder", PLANNER):
+        if name in parts:
+            config = text_config_from_shapes(shapes_of(parts[name]), path)
+            found[name] = _text_part_of(config, parts[name], path)
+    tokenizer = _tokenizer_folder(path.parent) if found.keys() & {"text_encoder", PLANNER} else None
     if "transformer" not in parts:
         return Checkpoint(path, COMFYUI, found, tokenizer_folder=tokenizer, unused=tuple(names))
     layout = COMFYUI if "decoder.condition_embedder.weight" in names else ALL_IN_ONE

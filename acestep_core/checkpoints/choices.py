@@ -18,7 +18,7 @@ from ..system.verdicts import Verdicts, WordsOf, last_of, now_of, package_files
 from .checkpoint import read_checkpoint
 from .layouts import split_file
 from .locate import LocalModel, find, is_complete, is_pipeline, local_models, state_of
-from .registry import KNOWN, STAGE, TEXT, VOCODER, KnownModel, known_model
+from .registry import KNOWN, PLANNER, STAGE, TEXT, VOCODER, KnownModel, known_model
 from .weights import read_header
 
 # Folders of a ComfyUI models folder in which models of each kind lie.
@@ -26,8 +26,9 @@ FOLDERS_OF_KIND = {
     STAGE: ("diffusion_models", "unet", "checkpoints"),
     TEXT: ("text_encoders", "clip", "checkpoints"),
     VOCODER: ("vae", "checkpoints"),
+    PLANNER: ("text_encoders", "clip", "checkpoints"),
 }
-_KIND_OF_PART = {"transformer": STAGE, "text_encoder": TEXT, "vae": VOCODER}
+_KIND_OF_PART = {"transformer": STAGE, "text_encoder": TEXT, "vae": VOCODER, "planner": PLANNER}
 
 
 _CONFIG, _WEIGHTS_SUFFIX = "config.json", ".safetensors"
@@ -151,7 +152,7 @@ def _fault_of(name: str, folders: Iterable[Path]) -> str:
     return ""
 
 
-_WORDS = {STAGE: "stage model", TEXT: "text encoder", VOCODER: "vocoder"}
+_WORDS = {STAGE: "stage model", TEXT: "text encoder", VOCODER: "vocoder", PLANNER: "planner"}
 
 
 def _kinds_in_file(path: str) -> str:

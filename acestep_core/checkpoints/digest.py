@@ -7,11 +7,11 @@ from pathlib import Path
 
 from .checkpoint import read_checkpoint
 from .layouts import STAGE_PARTS
-from .registry import STAGE, TEXT, VOCODER
+from .registry import PLANNER, STAGE, TEXT, VOCODER
 
 DIGITS = 12
 SAMPLES, SAMPLE_BYTES = 64, 1 << 14
-_PARTS = {STAGE: STAGE_PARTS, TEXT: ("text_encoder",), VOCODER: ("vae",)}
+_PARTS = {STAGE: STAGE_PARTS, TEXT: ("text_encoder",), VOCODER: ("vae",), PLANNER: (PLANNER,)}
 
 
 def sampled(files: Iterable[Path], sample_bytes: int = SAMPLE_BYTES) -> "hashlib._Hash":
@@ -40,11 +40,12 @@ def _files_digest(states: tuple[tuple[Path, int, int], ...]) -> str:
 def model_digest(path: Path, kind: str) -> str:
     """Twelve hex digits for a model's weights, config and tokenizer. Raises CheckpointError, OSError.
 
-    `kind` is the part it is loaded as: "stage", "text" or "vocoder". In another layout a model has another digest.
+    `kind` is the part it is loaded as: "stage", "text", "vocoder" or "planner". In another layout a model has another
+    digest.
     """
     checkpoint = read_checkpoint(path)
     weights = sorted({info.file for part in _PARTS[kind] for info in checkpoint.part(part).tensors.values()})
     beside = [file.parent / "config.json" for file in weights]
-    if kind == TEXT and checkpoint.tokenizer_folder:
+    if kind in (TEXT, PLANNER) and checkpoint.tokenizer_folder:
         beside.append(checkpoint.tokenizer_folder / "tokenizer.json")
     return files_digest([*weights, *dict.fromkeys(file for file in beside if file.is_file())])

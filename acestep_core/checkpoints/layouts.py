@@ -14,6 +14,7 @@ T = TypeVar("T")
 STAGE_PARTS = ("transformer", "condition_encoder")
 AUDIO_TOKEN_PARTS = ("audio_tokenizer", "audio_token_detokenizer")
 AUDIO_TOKENS = "audio_tokens"  # both of them
+PLANNER = "planner"
 
 PART_PREFIX = {  # in the original layout
     "transformer": "decoder.",
@@ -26,14 +27,19 @@ NULL_CONDITION = "null_condition_emb"  # has no prefix in the original layout, b
 # Prefixes that ComfyUI may put before the original names; an all-in-one file has one for each of its models.
 STAGE_PREFIXES = ("", "model.diffusion_model.", "diffusion_model.")
 VAE_PREFIXES = ("", "vae.", "first_stage_model.")
-TEXT_PREFIXES = (
+LANGUAGE_PREFIXES = (  # of text encoders and of planners; an all-in-one file may hold one of each
     "",
     "model.",
-    "text_encoders.qwen3_06b.transformer.model.",
-    "text_encoders.qwen3_06b.transformer.",
-    "qwen3_06b.transformer.model.",
-    "qwen3_06b.transformer.",
+    *(
+        f"{start}{size}.transformer.{inner}"
+        for size in ("qwen3_06b", "qwen3_2b", "qwen3_4b")
+        for start in ("text_encoders.", "")
+        for inner in ("model.", "")
+    ),
 )
+# Rows of a Qwen3 embedding from which on it has audio codes, which planners read and write: a text encoder's has
+# 151,669, a planner's 217,204.
+PLANNER_ROWS = 200_000
 
 # (original, diffusers): one element of a dotted name, in every part; then the start of a name, in the transformer.
 _ELEMENTS = (
@@ -164,7 +170,7 @@ def _below(names: Mapping[str, T], prefix: str) -> dict[str, T]:
 def split_file(names: Mapping[str, T]) -> dict[str, dict[str, T]]:
     """All parts that a single safetensors file holds, in any layout: part -> diffusers name -> value; {} if none.
 
-    Parts: the four of a stage model, "vae" and "text_encoder". Names of no part come back as part "".
+    Parts: the four of a stage model, "vae", "text_encoder" and "planner". Names of no part come back as part "".
     """
     parts: dict[str, dict[str, T]] = {}
     stage = _prefix_of(names, STAGE_PREFIXES, "decoder.condition_embedder.weight")
@@ -179,8 +185,18 @@ def split_file(names: Mapping[str, T]) -> dict[str, dict[str, T]]:
     )
     if vae is not None:
         parts["vae"] = vae_to_diffusers(_below(names, vae))
-    text = _prefix_of(names, TEXT_PREFIXES, "embed_tokens.weight")
-    if text is not None and _prefix_of(names, (text,), "layers.0.self_attn.q_norm.weight") is not None:
-        # An output head, where a file has one, is no part of the encoder.
-        parts["text_encoder"] = {n: v for n, v in _below(names, text).items() if not n.startswith("lm_head.")}
+    for prefix in LANGUAGE_PREFIXES:
+        if all(f"{prefix}{mark}" in names for mark in _LANGUAGE_MARKS):
+            # An output head, where a file has one, is that of the embedding.
+            own = {n: v for n, v in _below(names, prefix).items() if not n.startswith("lm_head.")}
+            parts.setdefault(_language_part(own), own)
     return parts
+
+
+_LANGUAGE_MARKS = ("embed_tokens.weight", "layers.0.self_attn.q_norm.weight")
+
+
+def _language_part(names: Mapping[str, T]) -> str:
+    """What a Qwen3 model is, by the shape of its embedding: names do not tell."""
+    shape = getattr(names["embed_tokens.weight"], "shape", (0,))
+    return PLANNER if len(shape) and shape[0] >= PLANNER_ROWS else "text_encoder"

@@ -16,14 +16,14 @@ from pathlib import Path
 from ..errors import CheckpointError, command_line, did_you_mean, how_to_get, shortened
 from ..system.folders import data_folder, user_path
 from ..system.listing import entries
-from .registry import KNOWN, STAGE, TEXT, VOCODER, KnownModel, known_model
+from .registry import KNOWN, PLANNER, STAGE, TEXT, VOCODER, KnownModel, known_model
 from .weights import WEIGHT_NAMES, partial_downloads, shards_of
 
 ENVIRONMENT = "ACESTEP_MODELS"
 TINY_FOLDER = Path(__file__).resolve().parents[1] / "tiny"
 _COMFYUI_FOLDERS = ("diffusion_models", "unet", "checkpoints", "text_encoders", "clip", "vae")
 COMFYUI_FOLDER = "acestep"  # of this pack, in ComfyUI's models folder
-_WORDS = {STAGE: "stage model", TEXT: "text encoder", VOCODER: "vocoder"}
+_WORDS = {STAGE: "stage model", TEXT: "text encoder", VOCODER: "vocoder", PLANNER: "planner"}
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from ..errors import CheckpointError
 from ..system.torchaudio_import import settle_torchaudio
 from .checkpoint import COMPONENT_CLASSES, Part
+from .layouts import PLANNER
 from .weights import DTYPES, TensorInfo
 
 SILENCE_BUFFER = "silence_latent"  # of the condition encoder; set by hand, its length is the file's own
@@ -91,7 +92,7 @@ def _parameters_on_meta() -> Iterator[None]:
 
 def _empty(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     settle_torchaudio()
-    if name == "text_encoder":
+    if name in ("text_encoder", PLANNER):
         from transformers import Qwen3Config, Qwen3Model
 
         return Qwen3Model(Qwen3Config.from_dict(dict(arguments)))

@@ -7,10 +7,11 @@ A new model is one more row.
 from dataclasses import dataclass
 
 from . import geometry
-from .geometry import STAGE_PARAMETERS, TEXT_ENCODER
+from .geometry import PLANNER_PARAMETERS, STAGE_PARAMETERS, TEXT_ENCODER
 
-STAGE, TEXT, VOCODER = "stage", "text", "vocoder"
+STAGE, TEXT, VOCODER, PLANNER = "stage", "text", "vocoder", "planner"
 
+DEFAULT_PLANNER_SIZE = "1.7B"
 _BUNDLE = "ACE-Step/Ace-Step1.5"
 _COMFY = "Comfy-Org/ace_step_1.5_ComfyUI_files"
 _STAGE_FILES = ("config.json", "model*.safetensors", "model.safetensors.index.json", "silence_latent.pt")
@@ -30,7 +31,7 @@ class KnownModel:
 
     name: str
     kinds: tuple[str, ...]  # what it can be loaded as
-    slot: str  # where it sits by default: "L", "M", "S", several of them, "text" or "vocoder"
+    slot: str  # where it sits by default: "L", "M", "S", several of them, or its kind
     repo: str  # hub id; "" is embedded in this package
     path: str
     files: tuple[str, ...]  # () if `path` is the file itself
@@ -72,6 +73,19 @@ def _comfy_stage(variant: str, family: str) -> KnownModel:
         family,
         variant,
     )
+
+
+def _planner(size: str) -> KnownModel:
+    name, parameters = f"acestep-5Hz-lm-{size}", PLANNER_PARAMETERS[size]
+    repo, path = (_BUNDLE, name) if size == DEFAULT_PLANNER_SIZE else (f"ACE-Step/{name}", "")
+    files = (*_TEXT_FILES, "model.safetensors.index.json")
+    return KnownModel(name, (PLANNER,), "planner", repo, path, files, 2 * parameters, parameters, "2b, xl", size)
+
+
+def _comfy_planner(size: str) -> KnownModel:
+    name, parameters = f"qwen_{size.lower()}_ace15", PLANNER_PARAMETERS[size]
+    path = f"split_files/text_encoders/{name}.safetensors"
+    return KnownModel(name, (PLANNER,), "planner", _COMFY, path, (), 2 * parameters, parameters, "2b, xl", size)
 
 
 def _pipeline(name: str, repo: str, family: str) -> KnownModel:
@@ -160,14 +174,18 @@ _MODELS = (
         "2b, xl",
         "",
     ),
+    *map(_planner, PLANNER_PARAMETERS),
+    *map(_comfy_planner, ("1.7B", "4B")),
 )
 
 KNOWN = {model.name: model for model in _MODELS}
 DEFAULT_TEXT, DEFAULT_VOCODER = "Qwen3-Embedding-0.6B", "acestep-v15-vae"
+DEFAULT_PLANNER = f"acestep-5Hz-lm-{DEFAULT_PLANNER_SIZE}"
 
 
 def known_model(name: str, kind: str | None = None) -> KnownModel | None:
-    """The row of a name, case aside: its own, with or without "acestep-v15-" or ".safetensors", or a hub id.
+    """The row of a name, case aside: its own, with or without "acestep-v15-", "acestep-5Hz-lm-" or ".safetensors",
+    or a hub id.
 
     With `kind`, only rows that can be loaded as such; a repository's bare id then means its first model of that kind.
     """
@@ -183,4 +201,5 @@ def known_model(name: str, kind: str | None = None) -> KnownModel | None:
 def _spellings(model: KnownModel) -> set[str]:
     name = model.name.lower()
     hub_id = f"{model.repo}/{model.path}".rstrip("/").lower()
-    return {name, name.removeprefix("acestep-v15-"), hub_id.removesuffix(".safetensors")}
+    short = name.removeprefix("acestep-v15-").removeprefix("acestep-5hz-lm-")
+    return {name, short, hub_id.removesuffix(".safetensors")}

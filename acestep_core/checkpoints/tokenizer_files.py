@@ -1,6 +1,7 @@
 """Reads tokenizer.json and tokenizer_config.json, checked before a tokenizer is built of them."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,14 +22,26 @@ def read_tokenizer(file: Path) -> "Tokenizer":
     """The tokenizer of a tokenizer.json, exactly as it stands there. Raises CheckpointError."""
     from tokenizers import Tokenizer
 
-    _check_ids(read_json(file), file)
+    check_tokenizer(read_json(file), file)
+    return _built(Tokenizer.from_file, str(file), file)
+
+
+def tokenizer_of(table: dict, file: Path) -> "Tokenizer":
+    """The tokenizer of a table that `check_tokenizer` passed; `file` is named in messages. Raises CheckpointError."""
+    from tokenizers import Tokenizer
+
+    return _built(Tokenizer.from_str, json.dumps(table, ensure_ascii=False), file)
+
+
+def _built(make: "Callable[[str], Tokenizer]", source: str, file: Path) -> "Tokenizer":
     try:
-        return Tokenizer.from_file(str(file))
+        return make(source)
     except Exception as exc:  # noqa: BLE001  tokenizers has no class of its own for a file that it cannot read
         raise CheckpointError(f"{file} cannot be read as a tokenizer ({exc}); download it again") from exc
 
 
-def _check_ids(tokenizer: dict, file: Path) -> None:
+def check_tokenizer(tokenizer: dict, file: Path) -> None:
+    """Checks what a tokenizer takes memory by, before it is built. Raises CheckpointError."""
     check_value(file, "model", tokenizer.get("model"), _OBJECT)
     for key, number in _ids(tokenizer):
         if not _ID.holds(number):

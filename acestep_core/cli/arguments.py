@@ -2,6 +2,8 @@
 
 import argparse
 
+from ..song import AUTO
+
 
 def numbers(kind: type):
     """A parser of "3" or "3,3,2": one number, or a tuple of them."""
@@ -14,6 +16,14 @@ def numbers(kind: type):
         return values[0] if len(values) == 1 else values
 
     return parse
+
+
+def length(text: str) -> float | str:
+    """A number of seconds, or "auto"."""
+    try:
+        return AUTO if text.strip().lower() == AUTO else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"invalid float value: {text!r}, expected seconds or auto") from None
 
 
 def texts(text: str) -> str | tuple[str, ...]:

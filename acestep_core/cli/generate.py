@@ -17,9 +17,10 @@ from ..spec import (
     SLOTS,
     VOCODER_DTYPE_NAMES,
 )
-from .arguments import numbers, several, texts
+from .arguments import length, numbers, several, texts
 from .make import make_orders
 from .orders import orders_of
+from .planned_orders import ANY_PLANNER
 
 _EPILOG = """\
 files: -o names the file, and replaces a file of that name. Without -o, or where -o is a folder, the file is named after
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
     parser.add_argument("-o", "--output", metavar="FILE", help="the file to write; its ending gives the format")
     _add_song(parser.add_argument_group("song"))
     add_sampling(parser.add_argument_group("sampling"))
+    _add_plan(parser.add_argument_group("plan"))
     add_model_choice(parser.add_argument_group("models"))
     add_memory(parser.add_argument_group("device and memory"))
     add_output(parser.add_argument_group("output"))
@@ -54,9 +56,10 @@ def _add_song(group):
     )
     group.add_argument(
         "--seconds",
-        type=float,
+        type=length,
         metavar="N",
-        help=f"length of the whole song, {MIN_SECONDS:g} to {MAX_SECONDS:g} (default {DEFAULT_SECONDS:g})",
+        help=f"length of the whole song, {MIN_SECONDS:g} to {MAX_SECONDS:g}, or auto: by its lyrics (default "
+        f"{DEFAULT_SECONDS:g})",
     )
     add_words(group)
     group.add_argument(
@@ -104,6 +107,23 @@ def add_sampling(group):
         action="store_const",
         const=True,
         help="correct the steps of turbo models in the wavelet domain, as the original does (default: off)",
+    )
+
+
+def _add_plan(group):
+    group.add_argument(
+        "--plan",
+        dest="planner",
+        nargs="?",
+        const=ANY_PLANNER,
+        metavar="NAME",
+        help="let a planner, one that is here or this one, fill in what the song leaves open and write audio codes",
+    )
+    group.add_argument(
+        "--plan-seed", dest="planner_seed", type=int, metavar="N", help="seed of the plan (default: that of the song)"
+    )
+    group.add_argument(
+        "--codes-strength", type=float, metavar="X", help="share of the steps that follow the codes, 0 to 1 (default 1)"
     )
 
 

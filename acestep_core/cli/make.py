@@ -15,6 +15,7 @@ from ..generation.settings import GenerationSettings
 from ..lora.find import Lora, adapter_digest, find_adapter
 from ..system.files import existing
 from .orders import STDOUT, Order, named
+from .planned_orders import planned
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +46,7 @@ def make_orders(orders: list[Order], arguments: argparse.Namespace, console: Con
                 if clip is not None:
                     existing(clip)
             _adapters(order.settings)
-    _make(orders, arguments, console)
+    _make(planned(orders, arguments, console), arguments, console)
 
 
 def _check_stdout(arguments: argparse.Namespace) -> None:
@@ -130,10 +131,10 @@ def _prepared(cascade, order: Order, console: Console) -> "tuple[Song, Reference
     settings, edit = order.settings, order.settings.edit_request
     clips = settings.reference or ()
     if edit is None:
-        return order.song, cascade.encode_reference(clips, settings.continue_from, order.song.seconds)
+        return order.planned_song, cascade.encode_reference(clips, settings.continue_from, order.song.seconds)
     if edit.task == "retake":
         varied = cascade.retake_reference(edit, clips, settings.continue_from, order.song.seconds)
-        return order.song, varied
+        return order.planned_song, varied
     console.busy("encoding the source ...")
     with named(settings.source):
         return cascade.prepare_edit(edit, settings.source, order.song, clips, cascade.plan(**settings.sampling))

@@ -15,6 +15,7 @@ from ..errors import UserError, shown, too_long_a_name
 from ..generation.settings import MODEL_OPTIONS, GenerationSettings, TaggedSong, read_song
 from ..json_text import parse_json_object
 from ..lora.find import Lora
+from ..planner.planned_song import PlannedSong
 from ..song import Song, check_seed, check_text
 from ..system.files import check_destination
 from ..system.folders import user_path
@@ -43,6 +44,12 @@ class Order:
     replaces: bool = True
     digests: Mapping[str, str] = field(default_factory=dict)
     place: str | None = None
+
+    @property
+    def planned_song(self) -> "Song | PlannedSong":
+        """The song, with the codes that its settings have."""
+        codes, strength = self.settings.codes, self.settings.codes_strength
+        return PlannedSong(self.song, codes, 1.0 if strength is None else strength) if codes else self.song
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,8 @@ def _numbered(request: Request, arguments: argparse.Namespace, suffix: str, take
         if replaces:
             _take(path, taken)
         settings = dataclasses.replace(request.settings, seed=seed)
+        if settings.planner_seed is not None and settings.codes is None:
+            settings = dataclasses.replace(settings, planner_seed=settings.planner_seed + item)
         orders.append(Order(request.song, settings, path, replaces, request.digests, request.place))
     return orders
 
@@ -143,12 +152,21 @@ def _of_lines(arguments: argparse.Namespace) -> list[Request]:
 def _of_json(text: str, place: str, arguments: argparse.Namespace) -> Request:
     given = parse_json_object(text, place, remedy='write an object such as {"caption": "lo-fi"}')
     with named(place):
+        if isinstance(given.get("song"), dict):
+            return _of_plan(given, place, arguments)
         seed, output = given.pop("seed", None), given.pop("output", None)
         if not isinstance(output, str | None):
             raise UserError(f"output: got {shown(output)}, expected the name of a file in quotes")
         song = overridden(asdict(Song.from_json(given)), arguments)
         settings = changed(GenerationSettings(seed=None if seed == -1 else seed), arguments)  # -1: any, in the original
         return Request(song, settings, output, place)
+
+
+def _of_plan(given: dict, place: str, arguments: argparse.Namespace) -> Request:
+    """The song of a file that `acestep-cascade plan -o` wrote, with its codes."""
+    song = overridden(asdict(Song.from_json(given["song"])), arguments)
+    made = {"planner": given.get("planner"), "planner_seed": given.get("seed"), "codes": given.get("codes") or None}
+    return Request(song, changed(GenerationSettings(**made), arguments), place=place)
 
 
 def of_tags(made: TaggedSong, arguments: argparse.Namespace) -> Request:
@@ -191,9 +209,13 @@ def changed(settings: GenerationSettings, arguments: argparse.Namespace) -> Gene
     options = {field.name: getattr(arguments, field.name, None) for field in fields(GenerationSettings)}
     if options["reference"] is not None:
         options["reference"] = tuple(map(whole, options["reference"]))
-    options |= {name: whole(options[name]) for name in (*MODEL_OPTIONS, "continue_from", "source") if options[name]}
+    options |= {
+        name: whole(options[name]) for name in (*MODEL_OPTIONS, "continue_from", "source", "planner") if options[name]
+    }
     if options["lora"] is not None:
         options["lora"] = _loras(options["lora"])
+    if options["planner"] is not None:  # planned anew
+        settings = dataclasses.replace(settings, codes=None, planner_seed=None)
     if any(options[name] for name in MODEL_OPTIONS):  # other models than those of a file that is made again
         settings = dataclasses.replace(settings, **dict.fromkeys(MODEL_OPTIONS))
     changed = dataclasses.replace(settings, **{name: value for name, value in options.items() if value is not None})

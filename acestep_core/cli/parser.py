@@ -1,4 +1,4 @@
-"""The command line: acestep-cascade generate · edit · play · show · models · lora · bench · train.
+"""The command line, acestep-cascade: the commands of COMMANDS, a file of this folder each.
 
 Exit codes: 0 done, 1 failed, 2 a user's mistake (one line on stderr), 130 stopped with Ctrl-C. A command imports only
 its own needs: help, versions and mistakes are answered without torch.
@@ -22,6 +22,10 @@ COMMANDS = {
     "generate": ("make songs", "generate"),
     "edit": ("cover, repaint, extend music, and more", "edit"),
     "play": ("play a MIDI file, as a guide for a song", "play"),
+    "plan": ("fill a song in, and write its audio codes", "plan"),
+    "write": ("write a song from one line", "write"),
+    "rewrite": ("write a song's words anew", "rewrite"),
+    "understand": ("describe music in words", "understand"),
     "show": ("show the song in a file's tags", "show"),
     "models": ("list models, or download them", "models"),
     "lora": ("describe or convert adapters", "lora"),

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from ..console import Console
 from ..generation.settings import TaggedSong, read_song
+from ..planner.song_plan import codes_digest
 
 _INDENT = 16
 
@@ -26,6 +27,8 @@ def show(arguments: argparse.Namespace, console: Console):
         console.result(json.dumps({**shown, "digests": made.digests}, ensure_ascii=False))
         return
     lyrics = song.pop("lyrics")
+    if made.settings.codes:
+        settings["codes"] = f"{len(made.settings.codes)} ({codes_digest(made.settings.codes)})"
     for name, value in {**song, **settings, "models": _models(made), "lyrics": lyrics}.items():
         if value is not None:
             text = _text(value)

@@ -1,6 +1,7 @@
 """EditedSong: a song with the edit that makes it, as the text encoder reads it. No torch."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from ..errors import UserError
 from ..prompt import TEXT_TO_MUSIC, lyrics_prompt, text_prompt
@@ -8,6 +9,12 @@ from ..song import Song
 from .edit import Edit
 
 Prompts = tuple[str, str]  # of the caption, and of the lyrics
+
+
+class HasPrompts(Protocol):
+    """A song that is read with instructions of its own."""
+
+    def prompts(self) -> tuple[Prompts, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,6 @@ class EditedSong:
         return text_prompt(song, instruction, self.seconds), lyrics_prompt(song)
 
 
-def prompts_of(song: Song | EditedSong) -> tuple[Prompts, ...]:
-    """The prompts of a song, with or without an edit: one pair, or two."""
-    return song.prompts() if isinstance(song, EditedSong) else ((text_prompt(song), lyrics_prompt(song)),)
+def prompts_of(song: "Song | HasPrompts") -> tuple[Prompts, ...]:
+    """The prompts of a song, or of one with an edit or with codes: one pair, or two."""
+    return ((text_prompt(song), lyrics_prompt(song)),) if isinstance(song, Song) else song.prompts()

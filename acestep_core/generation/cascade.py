@@ -48,6 +48,8 @@ from ..models.text_encoder import TextEncoder, TextStates
 from ..models.vocoder import Vocoder
 from ..nn.dtypes import pick_device, pick_dtype
 from ..nn.quantise import check_quantise
+from ..planner.planned_song import PlannedSong, settled
+from ..planner.song_plan import SongPlan
 from ..song import Song, check_seed
 from ..spec import CHANNELS, VOCODER_DTYPE_NAMES, LatentSpec
 from ..system.files import existing
@@ -58,6 +60,7 @@ logger = logging.getLogger(__name__)
 Clip = Waveform | str | Path
 Clips = Reference | Sequence[Clip] | Clip | None
 Loras = Sequence[Lora | str | Path] | Lora | str | Path
+AnySong = Song | EditedSong | PlannedSong | SongPlan
 Stages = list[tuple[Any, StagePlan]]  # (key of a model in the pool, what it runs)
 REMEMBERED_TEXTS, REMEMBERED_CONDITIONS = 4, 12
 
@@ -126,7 +129,7 @@ class Cascade(EditVerbs):
     @torch.no_grad()
     def generate(
         self,
-        song: Song | EditedSong,
+        song: AnySong,
         *,
         seed: int = 0,
         count: int = 1,
@@ -135,13 +138,14 @@ class Cascade(EditVerbs):
         lora: Loras = (),
         **settings,
     ) -> Waveform:
-        """`count` songs [count, 2, N] from seeds `seed`, `seed` + 1, ...
+        """`count` songs [count, 2, N] from seeds `seed`, `seed` + 1, ... A SongPlan is made with its audio codes.
 
         `settings`: steps, boundaries, solver, guidance: see SamplingSettings. `reference`: clips whose timbre it takes.
         `continue_from`: a clip that the song begins with. `lora`: adapters of the stages, such as
         "warm.safetensors:0.8", or "L=warm.safetensors" for one stage. Raises UserError before anything is made.
         """
         with self._lock:
+            song = settled(song)
             self.plan(**settings)  # settings that cannot be are refused before clips are encoded
             encoded = self.encode_reference(reference, continue_from, song.seconds)
             for step in self.iterate(song, seed=seed, count=count, reference=encoded, lora=lora, **settings):
@@ -151,7 +155,7 @@ class Cascade(EditVerbs):
     @torch.no_grad()
     def iterate(
         self,
-        song: Song | EditedSong,
+        song: AnySong,
         *,
         seed: int = 0,
         count: int = 1,
@@ -164,6 +168,7 @@ class Cascade(EditVerbs):
 
         Stop iterating to cancel.
         """
+        song = settled(song)
         stages = self.plan(**settings)
         if not isinstance(count, int) or count < 1:
             raise UserError(f"count: got {count!r}, expected a whole number of at least 1")
@@ -177,9 +182,9 @@ class Cascade(EditVerbs):
         with self._lock:
             return next(steps, None)
 
-    def _steps(self, song: Song | EditedSong, stages: Stages, seeds, reference, continue_from, lora) -> Iterator[Step]:
+    def _steps(self, song: AnySong, stages: Stages, seeds, reference, continue_from, lora) -> Iterator[Step]:
         adapters = self.stage_adapters(lora, [key for key, _ in stages])
-        encoded = self.encode_reference(reference, continue_from)
+        encoded = self._with_codes(song, self.encode_reference(reference, continue_from), stages)
         source = encoded and encoded.source
         frames = source.frames if isinstance(source, EditSource) else self.latents.frames(song.seconds)
         plans = [plan for _, plan in stages]
@@ -198,7 +203,17 @@ class Cascade(EditVerbs):
             latents = step.latents
             self._check_finite(key, latents, adapters=adapters[part.index])
 
-    def _text_states(self, song: Song | EditedSong) -> TextStates:
+    def _with_codes(self, song: AnySong, encoded: Reference | None, stages: Stages) -> Reference | None:
+        """Encoded clips with the codes of a PlannedSong, which every stage can read."""
+        if not isinstance(song, PlannedSong):
+            return encoded
+        if encoded is not None and encoded.source is not None:
+            raise UserError("codes: got a clip to continue too, expected one of them; leave one out")
+        for key in dict.fromkeys(key for key, _ in stages):
+            self._check_codes(key, song.codes)
+        return dataclasses.replace(encoded or Reference(), source=song.source(self.latents))
+
+    def _text_states(self, song: AnySong) -> TextStates:
         prompts = prompts_of(song)
 
         def encode() -> TextStates:
@@ -321,7 +336,7 @@ class Cascade(EditVerbs):
 
     @torch.no_grad()
     def decode(
-        self, latents: torch.Tensor, song: Song | EditedSong | None = None, reference: Reference | None = None
+        self, latents: torch.Tensor, song: AnySong | None = None, reference: Reference | None = None
     ) -> Waveform:
         """Latents [B, C, T] -> samples [B, 2, N], as long as the song; peaks at -1 dBFS.
 
@@ -351,7 +366,7 @@ def finished(wave: Waveform, seconds: float | None = None, reference: Reference 
     if reference is not None and reference.source is not None and reference.source.splice is not None:
         return reference.source.splice(wave)
     wave = wave.crop(seconds) if seconds else wave
-    continued = reference is not None and reference.source is not None
+    continued = reference is not None and isinstance(reference.source, ContinuationSource)
     wave = splice(reference, wave) if continued else wave
     wave = audio.convert(wave, wave.sample_rate_hz, CHANNELS)
     return audio.limit(wave, 0.0) if continued else audio.normalise_peak(wave)

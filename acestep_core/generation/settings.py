@@ -10,10 +10,12 @@ from ..editing.edit import Edit
 from ..errors import UserError, shown
 from ..flow import schedule
 from ..json_text import parse_json
+from ..planner.planned_song import check_strength
+from ..planner.song_plan import checked_codes
 from ..song import Song
 
 MODEL_OPTIONS = ("models", "l", "m", "s", "text_encoder", "vocoder")
-_NAMES = (*MODEL_OPTIONS, "continue_from", "source", "dtype", "vocoder_dtype", "quantise", "solver")
+_NAMES = (*MODEL_OPTIONS, "continue_from", "source", "planner", "dtype", "vocoder_dtype", "quantise", "solver")
 _NEWER, _DAMAGED = "a newer version may have made it", "the tag is damaged"
 
 
@@ -40,6 +42,10 @@ class GenerationSettings:
     vocoder_dtype: str | None = None
     quantise: str | None = None
     loudness: float | None = None
+    planner: str | None = None  # what filled the song in; "" is one that is here
+    planner_seed: int | None = None
+    codes: tuple[int, ...] | None = None
+    codes_strength: float | None = None
     source: str | None = None  # the music of an edit
     edit: Mapping | None = None  # what is made of it, as Edit.given() has it
 
@@ -49,6 +55,11 @@ class GenerationSettings:
         self._check("seed", isinstance(self.seed, int), "a whole number")
         for name in _NAMES:
             self._check(name, isinstance(getattr(self, name), str), "a name")
+        self._check("planner_seed", isinstance(self.planner_seed, int), "a whole number")
+        if self.codes is not None:
+            object.__setattr__(self, "codes", checked_codes(self.codes))
+        if self.codes_strength is not None:
+            check_strength(self.codes_strength)
         self._check("dcw", isinstance(self.dcw, bool), "true or false")
         for name in ("reference", "lora"):
             self._check(name, _is_tuple(getattr(self, name), str), "names")

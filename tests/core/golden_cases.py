@@ -32,7 +32,6 @@ FORWARD, RUN = 1e-4, 1e-3
 LAYOUTS = ("original", "sharded", "diffusers", "comfyui", "all-in-one")
 TOKENS = ("audio_tokenizer", "audio_token_detokenizer")
 NOT_BUILT = {
-    **dict.fromkeys(("planner_prompts", "planner_tables", "planner_trace", "planner_sampling", "merge"), "the planner"),
     **dict.fromkeys(("lm_score", "dtw", "alignment", "alignment_model"), "scoring"),
 }
 

@@ -145,7 +145,7 @@ def test_list(models):
 
 def test_every_row_is_whole():
     for model in KNOWN.values():
-        assert model.slot in ("L", "M", "S", "M, S", "text", "vocoder")
+        assert model.slot in ("L", "M", "S", "M, S", "text", "vocoder", "planner")
         assert model.kinds
         assert model.licence
         assert not model.repo or (model.size_bytes > 1e8 and model.parameters > 1e8)

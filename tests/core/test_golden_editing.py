@@ -40,6 +40,7 @@ RUNS = (
     "flow_edit_run",
 )
 OTHER_KINDS = {
+    *("planner_prompts", "planner_tables", "planner_trace", "planner_sampling", "merge"),
     *("condition_encoder", "decoder", "tokenizer", "context", "turbo_run", "turbo_run_extra", "base_run"),
     *("base_run_extra", "lora", "lora_extra", "lokr", "lokr_extra", "train_step", "cascade", "vae"),
 }

@@ -1,6 +1,7 @@
 """What only a GPU does: its own kernels and recordings give what plain torch gives, and songs are those of a CPU."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,10 +16,14 @@ from acestep_pack.acestep_core.models.velocity import prepare
 from acestep_pack.acestep_core.nn import attention
 from acestep_pack.acestep_core.nn import rms_norm as norms
 from acestep_pack.acestep_core.nn import triton_ops as fused
+from acestep_pack.acestep_core.planner.planner import Planner
+from acestep_pack.acestep_core.planner.recorded_step import Recorder
+from acestep_pack.acestep_core.planner.sampling import Sampling
 from acestep_pack.acestep_core.song import Song
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 GPU = torch.device("cuda", 0)
+GOLDEN_PLANNER = Path(__file__).resolve().parents[1] / "golden_tasks" / "lm_a"
 SONG = Song("lo-fi beat with warm pad", bpm=84, key="A minor", seconds=10)
 # Convolutions of a GPU in float32 are in TF32 unless torch is told otherwise.
 NEAR_SONG = {"atol": 5e-3}
@@ -238,3 +243,20 @@ def test_a_song_goes_on_where_memory_runs_out(caplog):
         torch.cuda.set_per_process_memory_fraction(1.0, GPU)
     assert made.shape[-1] == 120 * 48_000 and bool(made.isfinite().all())
     assert "out of memory" in caplog.text
+
+
+# ---- the planner -----------------------------------------------------------------------------------------------------
+
+
+def test_a_planner_records_its_steps_and_answers_as_without(monkeypatch):
+    song = Song("dark techno", "[Verse]\nhold on to me", 90, "A minor", "4", "en", 12)
+
+    def planned():
+        planner = Planner.load(GOLDEN_PLANNER, device=GPU, cache=False)
+        return planner.plan(song, sampling=Sampling(temperature=0)), planner.model._recorder._recorded
+
+    plan, recorded = planned()
+    assert recorded is not None and len(plan.codes) == 60
+    monkeypatch.setattr(Recorder, "step_for", lambda *given: None)
+    launched, recorded = planned()
+    assert recorded is None and launched.codes == plan.codes

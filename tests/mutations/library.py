@@ -13,6 +13,7 @@ from acestep_pack.acestep_core.lora.adapter import Adapter, read_adapter
 from acestep_pack.acestep_core.lora.deltas import Kronecker, tensors_of
 from acestep_pack.acestep_core.lora.find import list_adapters, why_not
 from acestep_pack.acestep_core.lora.save import save_adapter
+from acestep_pack.acestep_core.planner.planner import Planner
 from acestep_pack.acestep_core.training.captions import own_songs
 from acestep_pack.acestep_core.training.dataset import LeftOut, read_dataset
 from acestep_pack.acestep_core.training.loss_log import LossLog
@@ -32,6 +33,7 @@ __all__ = [
     "Kronecker",
     "LeftOut",
     "LossLog",
+    "Planner",
     "Preparation",
     "Shelf",
     "Song",

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from . import library as ours
 from .targets import Place, text_cached, training
 
+PLANNER = Path(__file__).resolve().parents[1] / "golden_tasks" / "lm_a"
 RATE_HZ, SECONDS = 16_000, 3.5
 SONG = {"caption": "a techno beat, été", "lyrics": "[verse]\nla la", "bpm": 120, "key": "A minor", "language": "en"}
 SONG |= {"time_signature": "4", "seconds": 12}
@@ -72,6 +73,20 @@ def bundle(folder: Path, family: Path) -> None:
 
 def text(folder: Path, family: Path) -> None:
     shutil.copytree(family / "text_encoder", folder / "mutant-text")
+
+
+def planner(folder: Path, family: Path) -> None:
+    shutil.copytree(PLANNER, folder / "mutant-planner")
+    for file in (folder / "mutant-planner").iterdir():
+        file.chmod(0o644)
+
+
+def plan(folder: Path, family: Path) -> None:
+    """As `acestep-cascade plan -o` writes it; without codes, which the family's models do not read."""
+    folder.mkdir()
+    made = {"song": SONG, "codes": [], "decided": {"bpm": 120}, "description": "été", "notes": ["x"]}
+    made |= {"planner": "lm", "seed": 7}
+    (folder / "mutant.json").write_text(json.dumps(made, ensure_ascii=False), encoding="utf-8")
 
 
 def vae(folder: Path, family: Path) -> None:
@@ -390,7 +405,22 @@ def cached(folder: Path, family: Path) -> None:
 # Each makes one folder of its own name, by the models of the first.
 FOLDERS: tuple[Callable[[Path, Path], None], ...] = (
     family,
-    *(original, sharded, pipeline, bundle, text, vae, split_stage, split_text, split_vae, all_in_one, models, known),
+    *(
+        original,
+        sharded,
+        pipeline,
+        bundle,
+        text,
+        planner,
+        plan,
+        vae,
+        split_stage,
+        split_text,
+        split_vae,
+        all_in_one,
+        models,
+        known,
+    ),
     *(peft, peft_lokr, comfyui, diffusers, dora, lokr, loha, kohya),
     *(_sound("wav", "16"), _sound("flac"), _sound("mp3"), _sound("ogg"), _sound("opus"), floats, m4a),
     *(song, songs, score, captions, clips, _tabled("csv"), _tabled("tsv"), _tabled("jsonl"), trained, cached),

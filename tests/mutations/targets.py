@@ -76,6 +76,19 @@ def text_encoder(place: Place) -> None:
     _play(place, _load(place.family, text=place.mutant()))
 
 
+def planner(place: Place) -> None:
+    """A song that is planned, with its codes."""
+    plan = ours.Planner.load(place.mutant(), device="cpu", cache=False).plan(Song("techno", "la la", seconds=SECONDS))
+    if len(plan.codes) != 5 * SECONDS or plan.song.bpm is None:
+        raise Wrong(f"the plan is not whole: {plan.lines()}")
+
+
+def plan_file(place: Place) -> None:
+    """`generate --song` of a plan, by models that read no codes."""
+    file = place.mutant()
+    command("generate", "--song", file, "-o", "song.flac", "--models", place.family, "--steps", 3, "--seed", 1)
+
+
 def vocoder(place: Place) -> None:
     _play(place, _load(place.family, vocoder=place.mutant()))
 
@@ -327,6 +340,7 @@ TARGETS: dict[str, Callable[[Place], None]] = {
     function.__name__: function
     for function in (
         *(stage, cascade, text_encoder, vocoder, split_files, lists, known_models, adapter, sound, continued),
+        *(planner, plan_file),
         *(song, song_file, score, captions, shown, tags, clips, losses, training, text_cached),
     )
 }

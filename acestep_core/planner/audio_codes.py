@@ -1,0 +1,45 @@
+"""Music -> its audio codes, 5 a second, by the audio tokenizer of a stage model."""
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..audio.clips import check_clip, in_range
+from ..audio.waveform import Waveform
+from ..checkpoints.checkpoint import read_checkpoint
+from ..checkpoints.load import load_vocoder
+from ..checkpoints.networks import build
+from ..checkpoints.silence import stage_silence
+from ..errors import UserError
+from ..models.semantic_codes import semantic_tokens
+from ..spec import MAX_SECONDS
+
+if TYPE_CHECKING:
+    from ..checkpoints.cascade_models import CascadeModels
+
+ENCODING_SEED = 0
+
+
+def codes_of_audio(
+    wave: Waveform, models: "CascadeModels", device: "torch.device | str" = "cpu", name: str = "the music"
+) -> tuple[int, ...]:
+    """The codes of one clip, by the vocoder of a cascade and the first of its models that has an audio tokenizer.
+
+    Raises UserError for silence, a batch, and music longer than the longest song; CheckpointError without a tokenizer.
+    """
+    checkpoints = [read_checkpoint(stage.path) for stage in models.stages]
+    checkpoint = next((one for one in checkpoints if "audio_tokenizer" in one.parts), checkpoints[0])
+    part = checkpoint.part("audio_tokenizer")
+    check_clip(wave, name)
+    if len(wave) != 1 or wave.seconds > MAX_SECONDS:
+        raise UserError(
+            f"{name}: got {len(wave)} clips of {wave.seconds:.1f} s, expected one of {MAX_SECONDS:g} s at most"
+        )
+    vocoder = load_vocoder(models.vocoder.path, device=device, dtype=torch.float32)
+    clip = in_range(wave, vocoder.latents.sample_rate_hz, vocoder.channels, name)
+    with torch.no_grad():
+        latents = vocoder.encode(clip, torch.Generator().manual_seed(ENCODING_SEED))
+        tokenizer = build("audio_tokenizer", part, device, torch.float32)
+        silence = stage_silence(checkpoint, latents.shape[1]).to(device)
+        _, codes = semantic_tokens(tokenizer, latents.to(device), silence)
+    return tuple(codes.flatten().tolist())
