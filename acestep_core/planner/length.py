@@ -7,6 +7,7 @@ tags such as [Verse] and at empty lines.
 import math
 import re
 import unicodedata
+from itertools import pairwise
 
 from ..song import Song
 from ..spec import DEFAULT_SECONDS, MAX_SECONDS, MIN_SECONDS
@@ -15,7 +16,7 @@ SYLLABLES_PER_SECOND = 3.0
 DEFAULT_BPM = 100
 BARS_A_LINE, BARS_A_TAG, BARS_AROUND = 2, 4, 4  # the last: before the first line and after the last
 TEXT_LENGTH_MAX = 100_000  # of lyrics that are counted: far more than fits the longest song
-_TAG = re.compile(r"\[[^\]\n]*\]")
+_TAG = re.compile(r"\[[^\[\]\n]*\]")  # no [ inside: a row of them would take quadratic time
 _VOWELS = re.compile(r"[aeiouyàáâãäåæèéêëìíîïòóôõöøùúûüýœаеёиоуыэюяієїαεηιουω]+")
 _WORD = re.compile(r"[^\W\d_]+")
 
@@ -37,7 +38,7 @@ def auto_seconds(song: Song) -> float:
 def _silent_sections(lines: list[str]) -> int:
     """Tags that no sung line follows before the next tag."""
     marks = ["tag" if _TAG.fullmatch(line) else "sung" for line in lines if line]
-    return sum(mark == "tag" and (marks[place + 1 :] or ["tag"])[0] == "tag" for place, mark in enumerate(marks))
+    return sum(mark == following == "tag" for mark, following in pairwise([*marks, "tag"]))
 
 
 def syllables(text: str) -> int:

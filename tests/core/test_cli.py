@@ -378,6 +378,7 @@ def test_songs_that_are_made_at_the_same_time_all_stay(tiny_family, tmp_path):
     assert said == names(tmp_path) == ["x-3.flac", "x-3_2.flac"]
 
 
+@pytest.mark.slow
 def test_a_song_goes_to_stdout(tiny_family, tmp_path):
     options = ["--seconds", "10", "--seed", "3", "--models", str(tiny_family), "--device", "cpu"]
     command = [sys.executable, "-c", MAIN, "generate", "x", "-o", "-", "--format", "ogg", "--json", *options]
@@ -437,6 +438,7 @@ def test_loudness_is_met(generate):
     assert audio.loudness_lufs(audio.read("a.wav"))[0] == pytest.approx(-23, abs=0.2)
 
 
+@pytest.mark.slow
 def test_a_song_spares_imports_until_they_are_needed(tiny_family, tmp_path):
     entry = (
         "import sys\nfrom acestep_core import __main__\nfrom acestep_core.cli import make\nplay = make._play\n"
@@ -493,6 +495,7 @@ def test_a_full_disk_is_a_failure(generate, monkeypatch):
     assert names() == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C cannot be sent to one process there")
 def test_ctrl_c_in_the_middle_of_a_stage_leaves_nothing_half_written(tiny_family, tmp_path):
     arguments = ["generate", "x", "-o", "a.flac", "--seconds", "600", "--steps", "1,900,1", "--seed", "1"]

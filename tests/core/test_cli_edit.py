@@ -65,6 +65,7 @@ def test_a_region_of_a_song_of_ours_needs_no_words(edit):
     assert json.loads(tags["song"])["caption"] == "lo-fi beat" and "source" in json.loads(tags["digests"])
 
 
+@pytest.mark.slow
 def test_an_edit_is_made_again_from_its_tags(run, edit):
     write_song()
     edit("repaint", "song.flac", "--region", "1-2", "--region", "bars 2-2", "--seed", 3, "-o", "new.flac")
@@ -107,6 +108,7 @@ def test_the_file_takes_the_depth_of_the_source(edit, source, target, depth):
     assert (made[..., : before.shape[-1]] - before).abs().max() <= (0 if depth == "FLOAT" else STEP)
 
 
+@pytest.mark.slow
 def test_one_file_for_each_stem(edit):
     write_song()
     assert edit("extract", "song.flac", "--track", "drums", "--track", "bass", "-o", "stem.flac")[0] == 0
@@ -117,6 +119,7 @@ def test_one_file_for_each_stem(edit):
     assert json.loads(audio.read_tags("band.flac")["settings"])["edit"]["tracks"] == ["drums", "bass"]
 
 
+@pytest.mark.slow
 def test_retakes_of_a_song(run, edit):
     run("generate", "folk", "--seconds", 10, "--seed", 4, "-o", "song.flac")
     code, _, said = edit(
@@ -144,6 +147,7 @@ def test_a_retake_of_an_edit(edit):
     assert (other - one).abs().max() > 1e-3 and (other - source).abs().max() > 1e-3
 
 
+@pytest.mark.slow
 def test_kept_latents_are_found(run, edit):
     run("generate", "folk", "--seconds", 10, "--seed", 4, "-o", "song.flac", "--keep-latents")
     assert names() == ["song.flac", "song.flac.latents.safetensors"]

@@ -77,6 +77,7 @@ def test_an_item_of_a_batch_is_its_single_run(cascade, edit):
     assert (batch[0].samples - single.samples).abs().max() > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plan", [Plan(PARTS), Plan(NETWORKS, splits=True), Plan(LAYERS, True, True)], ids=str)
 @pytest.mark.parametrize("name", ["cover with both strengths", "repaint", "morph"])
 def test_memory_plans_make_the_same(cascade, taught_family, monkeypatch, name, plan):
@@ -250,6 +251,7 @@ def test_a_retake_is_as_far_as_its_amount(cascade):
     assert (cascade.retake(SONG, seed=5, retake_seed=8, amount=1.0).samples - other).abs().max() < 1e-4
 
 
+@pytest.mark.slow
 def test_an_adapter_counts_in_every_task(taught_family, cascade, tmp_path):
     from safetensors.torch import save_file
 

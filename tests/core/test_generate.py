@@ -94,6 +94,7 @@ def test_a_run_stopped_after_stage_l_leaves_nothing_behind(cascade, made):
     assert torch.equal(cascade.generate(SONG, seed=5).samples, made.samples)
 
 
+@pytest.mark.slow
 def test_offload_holds_one_part_at_a_time_and_makes_the_same_song(tiny_family, made, monkeypatch):
     alive, most = weakref.WeakSet(), [0]
 

@@ -254,6 +254,7 @@ def test_split_files_are_loaded_one_by_one(files, run_node, said):
     assert vocoder.vocoder.latents == PUBLISHED_LATENTS
 
 
+@pytest.mark.slow
 def test_a_file_without_silence_gets_it_from_the_vocoder_in_comfyuis_folder(files, run_node, said):
     (stage,) = run_node(load.LoadStageModel, model=published.STAGE, dtype="auto").args
     (vocoder,) = run_node(load.LoadVocoder, vocoder=published.VOCODER).args

@@ -72,6 +72,7 @@ def steps_of(cascade, **given):
     return list(cascade.iterate(asked, seed=7, **given))
 
 
+@pytest.mark.slow
 def test_a_graph_makes_the_latents_of_the_command_line(graph, cascade):
     latent = graph.empty()
     for slot in range(3):
@@ -80,6 +81,7 @@ def test_a_graph_makes_the_latents_of_the_command_line(graph, cascade):
     assert torch.equal(latent["samples"], last.latents) and torch.equal(x0["samples"], last.x0)
 
 
+@pytest.mark.slow
 def test_and_so_it_does_with_clips_and_in_a_batch(graph, cascade):
     continued, beginning = graph.clip("continuation")
     heard, clip = graph.clip("timbre", continued)
@@ -337,6 +339,7 @@ def test_the_strip_says_whether_a_seed_counts(slot, query, counts, comfy_models)
     assert strip(slot, **query)["seed_counts"] is counts
 
 
+@pytest.mark.slow
 def test_a_seed_counts_where_the_strip_says_so(graph):
     first, x0 = graph.stage(0, graph.empty(), **QUICK)
     clip, _ = graph.clip("continuation")
