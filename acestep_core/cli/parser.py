@@ -26,6 +26,7 @@ COMMANDS = {
     "write": ("write a song from one line", "write"),
     "rewrite": ("write a song's words anew", "rewrite"),
     "understand": ("describe music in words", "understand"),
+    "lint": ("check lyrics before a song is made", "lint"),
     "show": ("show the song in a file's tags", "show"),
     "models": ("list models, or download them", "models"),
     "lora": ("describe or convert adapters", "lora"),
