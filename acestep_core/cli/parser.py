@@ -27,6 +27,8 @@ COMMANDS = {
     "rewrite": ("write a song's words anew", "rewrite"),
     "understand": ("describe music in words", "understand"),
     "lint": ("check lyrics before a song is made", "lint"),
+    "score": ("judge songs", "score"),
+    "lrc": ("find out when each line is sung", "lrc"),
     "show": ("show the song in a file's tags", "show"),
     "models": ("list models, or download them", "models"),
     "lora": ("describe or convert adapters", "lora"),

@@ -15,7 +15,7 @@ from ..errors import UserError
 from ..flow.stages import noise
 
 if TYPE_CHECKING:
-    from ..models.stage_model import StageModel
+    from ..models.defaults import VariantDefaults
     from ..models.velocity import Velocity
 
 logger = logging.getLogger(__name__)
@@ -31,25 +31,26 @@ PUBLISHED_DEPTH = MappingProxyType({"2b": 24, "xl": 32})  # layers of the models
 ALIGNMENT_SEED = 42  # of the noise, as in the original
 
 
-def lyric_heads(model: "StageModel") -> Heads:
-    """The heads of a model that follow the lyrics: those that its config names, else those of its published family.
+def known_heads(family: str, defaults: "VariantDefaults", config: Mapping, name: str) -> Heads | None:
+    """The heads that follow the lyrics: those that a model's config names, else those of its published family.
 
-    Of other models all heads of all layers, with a warning in the log. Raises UserError for heads that it lacks.
+    None where they are not known. `config`: of its transformer. Raises UserError for heads that it lacks.
     """
-    config = model.transformer.config
-    depth, width = config.num_hidden_layers, config.num_attention_heads
-    if model.defaults.lyric_heads:
-        return checked_heads(dict(model.defaults.lyric_heads), depth, width, model.name)
-    if depth == PUBLISHED_DEPTH.get(model.family):
-        return PUBLISHED_HEADS[model.family]
+    depth = config["num_hidden_layers"]
+    if defaults.lyric_heads:
+        return _checked(dict(defaults.lyric_heads), depth, config["num_attention_heads"], name)
+    return PUBLISHED_HEADS[family] if depth == PUBLISHED_DEPTH.get(family) else None
+
+
+def all_heads(config: Mapping, name: str) -> Heads:
+    """All heads of a model, for want of better ones: a warning in the log says so."""
     logger.warning(
-        "lyrics: it is not known which attention heads of %s follow them, so all are used; times are a guess",
-        model.name,
+        "lyrics: it is not known which attention heads of %s follow them, so all are used and times are a guess", name
     )
-    return {layer: range(width) for layer in range(depth)}
+    return {layer: range(config["num_attention_heads"]) for layer in range(config["num_hidden_layers"])}
 
 
-def checked_heads(heads: Heads, depth: int, width: int, name: str) -> Heads:
+def _checked(heads: Heads, depth: int, width: int, name: str) -> Heads:
     """The same heads. Raises UserError unless a model of so many layers, and heads in each, has them."""
     for layer, numbers in heads.items():
         if not 0 <= layer < depth or not all(0 <= number < width for number in numbers):

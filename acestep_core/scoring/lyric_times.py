@@ -18,8 +18,6 @@ from ..spec import LYRIC_TOKENS_MAX
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-UNFINISHED = "\ufffd"  # as a tokenizer writes the first bytes of a character
-PIECES_MOST = 8  # tokens of one character; more are no text
 END_OF_TEXT = "<|endoftext|>"
 
 
@@ -37,33 +35,37 @@ class Timed:
         return self.text.startswith("[") and self.text.endswith("]")
 
 
-def lyric_rows(tokenizer: "Tokenizer", song: Song) -> tuple[list[int], range]:
-    """The token ids of a song's lyrics, and their rows in the states of its lyrics prompt, which the models cut."""
+def lyric_tokens(tokenizer: "Tokenizer", song: Song) -> tuple[list[str], range]:
+    """The texts of a song's lyric tokens, and their rows in the states of its lyrics prompt, which the models cut.
+
+    Text that makes no token, such as spaces with some tokenizers, belongs to the token behind it, or to the last one.
+    """
     prompt = lyrics_prompt(song)
-    ids = tokenizer.encode(prompt).ids[:LYRIC_TOKENS_MAX]
-    first = len(tokenizer.encode(prompt[: len(prompt) - len(END_OF_TEXT) - len(song.lyrics)], add_special_tokens=False))
-    end = tokenizer.token_to_id(END_OF_TEXT)
-    last = ids.index(end) if end in ids else len(ids)
-    return ids[first:last], range(first, last)
+    spans = tokenizer.encode(prompt).offsets[:LYRIC_TOKENS_MAX]
+    end = len(prompt) - len(END_OF_TEXT)
+    begin = end - len(song.lyrics)
+    rows = [row for row, (first, last) in enumerate(spans) if last > begin and first < end and last > first]
+    own = [spans[row] for row in rows]
+    texts = _texts(prompt, own, begin)
+    if rows and rows[-1] + 1 < len(spans):  # not cut
+        texts[-1] += prompt[own[-1][1] : end]
+    return texts, range(rows[0], rows[-1] + 1) if rows else range(0)
 
 
-def token_texts(tokenizer: "Tokenizer", ids: Sequence[int]) -> list[str]:
-    """The text of each token; a character whose bytes lie in several tokens belongs to its last one."""
-    texts, pending = [], []
-    for number in ids:
-        pending.append(number)
-        text = tokenizer.decode(pending, skip_special_tokens=False)
-        if text.endswith(UNFINISHED) and len(pending) < PIECES_MOST:
-            texts.append("")
-        else:
-            texts.append(text)
-            pending = []
+def _texts(prompt: str, spans: Sequence[tuple[int, int]], begin: int) -> list[str]:
+    """The text of each token. Tokens of a part of a character have the same span: the last one has its text."""
+    texts, done = [], begin
+    for number, (_, last) in enumerate(spans):
+        shared = number + 1 < len(spans) and spans[number + 1][0] < last
+        texts.append("" if shared else prompt[done:last])
+        done = done if shared else last
     return texts
 
 
-def timed_tokens(
-    texts: Sequence[str], path: tuple[np.ndarray, np.ndarray], seconds: float, patches: int
-) -> list[Timed]:
+Path = tuple[np.ndarray, np.ndarray]  # token and patch indices
+
+
+def timed_tokens(texts: Sequence[str], path: Path, seconds: float, patches: int) -> list[Timed]:
     """Each token from its first to its last patch on the path."""
     tokens, at = path
     spread = (at[tokens == number] for number in range(len(texts)))

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..planner.language_model import Cache, LanguageModel
-from ..planner.metadata import FIELDS, think_block
+from ..planner.metadata import FIELDS, is_instrumental, think_block
 from ..planner.prompts import understand_prompt
+from ..planner.song_plan import given_of
+from ..song import Song
 
 if TYPE_CHECKING:
+    from ..planner.planner import Planner
     from ..planner.vocabulary import Vocabulary
 
 RANKS = 10  # a token that is not among so many likeliest ones scores 0
@@ -65,6 +68,13 @@ def planner_score(
         ranked = {name: given.recall(text) for name, text in values.items()}
     scores = {name: _logistic((own - none) / SCALE) for name, (own, none) in evidence.items()}
     return PlannerScore(ranked | scores, evidence)
+
+
+def score_of_song(planner: "Planner", codes: Sequence[int], song: Song) -> PlannerScore:
+    """The score of codes against the words that a song has."""
+    caption, lyrics = song.caption.strip() or None, None if is_instrumental(song.lyrics) else song.lyrics
+    metadata = {name: value for name, value in given_of(song).items() if name != "duration"}
+    return planner_score(planner.model, planner.words, codes, caption=caption, lyrics=lyrics, metadata=metadata)
 
 
 def _logistic(value: float) -> float:

@@ -9,6 +9,7 @@ from acestep_pack.acestep_core.models.velocity import prepare
 from acestep_pack.acestep_core.planner.metadata import think_block
 from acestep_pack.acestep_core.scoring import alignment, lyric_score, lyric_times, planner_score
 from acestep_pack.acestep_core.scoring.lyric_heads import lyric_attention, noised
+from acestep_pack.acestep_core.song import Song
 from core_tests.golden_cases import assert_near, cases, model_folder, states_of, tensors_of, time_last
 from core_tests.planner_cases import json_of, planner_of
 
@@ -30,9 +31,10 @@ def near(rows, expected):
     assert_near(torch.tensor(got), torch.tensor(wanted), TOLERANCE)
 
 
-def check_times(tokenizer, found, path, seconds, patches):
+def check_times(tokenizer, found, path, seconds, patches, language="en"):
     """The texts of tokens whose times, lines and LRC are the expected ones. The original keeps tags as lines."""
-    texts = lyric_times.token_texts(tokenizer, found["token_ids"])
+    texts, rows = lyric_times.lyric_tokens(tokenizer, Song("", found["lyrics"], language=language))
+    assert len(texts) == len(found["token_ids"])
     tokens = lyric_times.timed_tokens(texts, path, seconds, patches)
     near(tokens, found["tokens"])
     lines = lyric_times.timed_lines(tokens, tags=True)
@@ -40,7 +42,7 @@ def check_times(tokenizer, found, path, seconds, patches):
         near(lines, found["sentences"])
     assert lyric_times.lrc(lines) == found["lrc"]
     assert not any(line.text.startswith("[") for line in lyric_times.timed_lines(tokens))
-    return texts
+    return texts, rows
 
 
 @pytest.mark.parametrize("case", cases("alignment"))
@@ -51,7 +53,7 @@ def test_alignment(case):
     assert_near(matrix, tensors["out.calc"], TOLERANCE)
     path = alignment.path_of(-matrix.double())
     assert np.array_equal(np.stack(path), tensors["out.path"].numpy())
-    texts = check_times(planner_of(case).words.tokenizer, found, path, case["params"]["duration"], heads.shape[-1])
+    texts, _ = check_times(planner_of(case).words.tokenizer, found, path, case["params"]["duration"], heads.shape[-1])
     levels = alignment.energy(heads)
     assert_near(levels, tensors["out.energy"], TOLERANCE)
     assert np.array_equal(np.stack(alignment.path_of(-(levels.numpy() ** 2)), 1), tensors["out.score_path"].numpy())
@@ -78,7 +80,8 @@ def test_alignment_by_a_model(case):
     assert_near(heads, tensors["out.heads"], TOLERANCE)
     path = alignment.path_of(-alignment.aligned(heads).double())
     tokenizer = planner_of({**case, "model": "lm_a", "model_path": "lm_a"}).words.tokenizer
-    texts = check_times(tokenizer, found, path, params["seconds"], heads.shape[-1])
+    texts, own = check_times(tokenizer, found, path, params["seconds"], heads.shape[-1], params["language"])
+    assert own == rows
     assert lyric_score.lyric_score(heads, texts).score == pytest.approx(found["score_music"], abs=TOLERANCE)
     noise = lyric_attention(velocity, time_last(tensors["in.noise"]), 1.0, table, rows)
     assert_near(noise, tensors["out.heads_noise"], TOLERANCE)

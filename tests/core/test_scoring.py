@@ -1,10 +1,13 @@
 """Times and scores of lyrics: where they do better than the original, and which heads of a model they read."""
 
+import dataclasses
 import logging
 
 import pytest
 import torch
-from acestep_pack.acestep_core.checkpoints.variants import variant_defaults
+from acestep_pack.acestep_core.checkpoints.locate import TINY_FOLDER
+from acestep_pack.acestep_core.checkpoints.tokenizer_files import read_tokenizer
+from acestep_pack.acestep_core.checkpoints.variants import VARIANTS, variant_defaults
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.models.condition import encode_condition
 from acestep_pack.acestep_core.models.text_encoder import TextStates
@@ -13,9 +16,11 @@ from acestep_pack.acestep_core.planner.load import read_planner
 from acestep_pack.acestep_core.prompt import lyrics_prompt
 from acestep_pack.acestep_core.scoring import lyric_heads, lyric_times, planner_score
 from acestep_pack.acestep_core.scoring.alignment import path_of
-from acestep_pack.acestep_core.scoring.lyric_times import Timed, lrc, lyric_rows, timed_lines, token_texts
+from acestep_pack.acestep_core.scoring.lyric_times import Timed, lrc, lyric_tokens, timed_lines
 from acestep_pack.acestep_core.song import Song
 from core_tests.test_planner import MODEL
+
+TURBO, SIZE = VARIANTS["turbo"], {"num_hidden_layers": 8, "num_attention_heads": 6}
 
 
 @pytest.fixture(scope="module")
@@ -49,23 +54,27 @@ def test_lrc_carries_from_hundredths_to_minutes():
 
 
 def test_bytes_of_one_character_in_several_tokens_are_one_text(planner):
-    ids = planner.words.encode("né 🎵\n")
-    texts = token_texts(planner.words.tokenizer, ids)
-    assert len(texts) == len(ids) and "".join(texts) == "né 🎵\n" and "" in texts
+    texts, rows = lyric_tokens(planner.words.tokenizer, Song("x", "né 🎵\nla"))
+    assert len(texts) == len(rows) and "".join(texts) == "né 🎵\nla" and texts.index("é") == 2 and texts[1] == ""
 
 
-def test_rows_of_lyrics_begin_behind_their_heading_and_end_before_the_end_of_text(planner):
-    song, tokenizer = Song("x", "[Verse]\nneon rain", language="en"), planner.words.tokenizer
-    ids, rows = lyric_rows(tokenizer, song)
-    every = tokenizer.encode(lyrics_prompt(song)).ids
-    assert tokenizer.decode(ids, skip_special_tokens=False) == song.lyrics
-    assert every[rows.start : rows.stop] == ids and every[rows.stop] == tokenizer.token_to_id("<|endoftext|>")
+@pytest.mark.parametrize("family", ["planner", "embedded"])
+def test_rows_of_lyrics_begin_behind_their_heading_and_end_before_the_end_of_text(planner, family):
+    file = TINY_FOLDER / "text_encoder" / "tokenizer.json"
+    tokenizer = planner.words.tokenizer if family == "planner" else read_tokenizer(file)
+    song = Song("x", "[Verse]\nNeon  rain, café", language="en")
+    texts, rows = lyric_tokens(tokenizer, song)
+    every = tokenizer.encode(lyrics_prompt(song))
+    assert "".join(texts) == song.lyrics and len(texts) == len(rows)
+    assert every.tokens[rows.stop] == "<|endoftext|>" and every.offsets[rows.start][0] == lyrics_prompt(song).index("[")
 
 
 def test_lyrics_that_the_models_cut_end_where_they_are_cut(planner, monkeypatch):
     monkeypatch.setattr(lyric_times, "LYRIC_TOKENS_MAX", 14)
-    ids, rows = lyric_rows(planner.words.tokenizer, Song("x", "neon rain on the window " * 20, language="en"))
-    assert rows.stop == 14 and len(ids) == len(rows) > 0
+    texts, rows = lyric_tokens(planner.words.tokenizer, Song("x", "neon rain on the window " * 20, language="en"))
+    assert rows.stop == 14 and len(texts) == len(rows) > 0
+    monkeypatch.setattr(lyric_times, "LYRIC_TOKENS_MAX", 3)
+    assert lyric_tokens(planner.words.tokenizer, Song("x", "neon", language="en")) == ([], range(0))
 
 
 def test_a_long_song_is_aligned_in_seconds():
@@ -87,9 +96,16 @@ def test_a_config_names_its_own_heads(tmp_path, caplog):
 
 
 def test_published_families_have_tables_of_their_own():
-    assert lyric_heads.PUBLISHED_HEADS["2b"] != lyric_heads.PUBLISHED_HEADS["xl"]
-    with pytest.raises(UserError, match="got heads 9 of layer 7 for tiny, which has 8 layers of 6 heads"):
-        lyric_heads.checked_heads({7: (9,)}, 8, 6, "tiny")
+    known, of_two, of_xl = lyric_heads.known_heads, {**SIZE, "num_hidden_layers": 24}, {**SIZE, "num_hidden_layers": 32}
+    assert known("2b", TURBO, of_two, "x")[6] == (8,) and known("xl", TURBO, of_xl, "x")[6] == (2, 12, 13)
+    assert known("xl", TURBO, of_two, "x") is known("2b", TURBO, SIZE, "x") is None  # distilled, or the embedded ones
+
+
+def test_a_config_wins_and_its_heads_are_there():
+    own = dataclasses.replace(TURBO, lyric_heads=((1, (5,)),))
+    assert lyric_heads.known_heads("2b", own, {**SIZE, "num_hidden_layers": 24}, "x") == {1: (5,)}
+    with pytest.raises(UserError, match="got heads 6 of layer 1 for x, which has 8 layers of 6 heads"):
+        lyric_heads.known_heads("2b", dataclasses.replace(own, lyric_heads=((1, (6,)),)), SIZE, "x")
 
 
 def test_layers_behind_the_deepest_head_do_not_run(tiny_family, monkeypatch):
@@ -108,13 +124,11 @@ def test_layers_behind_the_deepest_head_do_not_run(tiny_family, monkeypatch):
     assert torch.equal(both[:2, 1:4].flip(0), found)
 
 
-def test_heads_that_are_not_known_are_all_of_them_and_the_log_says_so(tiny_family, caplog):
-    from acestep_pack.acestep_core.checkpoints.load import load_stage_model
-
+def test_heads_that_are_not_known_are_all_of_them_and_the_log_says_so(caplog):
     with caplog.at_level(logging.WARNING):
-        table = lyric_heads.lyric_heads(load_stage_model(tiny_family / "l"))
-    assert {layer: list(heads) for layer, heads in table.items()} == {0: [0, 1], 1: [0, 1]}
-    assert "not known which attention heads" in caplog.text
+        table = lyric_heads.all_heads({**SIZE, "num_hidden_layers": 2}, "x")
+    assert {layer: list(heads) for layer, heads in table.items()} == {0: [*range(6)], 1: [*range(6)]}
+    assert "not known which attention heads of x" in caplog.text
 
 
 # ---- planners --------------------------------------------------------------------------------------------------------
