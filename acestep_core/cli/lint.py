@@ -9,6 +9,7 @@ from dataclasses import asdict
 from ..audio.formats import FORMATS
 from ..console import Console
 from ..generation.settings import read_song
+from ..json_text import parse_json_object
 from ..scoring.lint import Lyrics, lint, tokens_of
 from ..song import AUTO, Song
 from .arguments import length
@@ -55,7 +56,8 @@ def _song(arguments: argparse.Namespace) -> Song:
     if ending in FORMATS:
         song = read_song(arguments.file).song
     elif ending == "json":
-        song = Song.from_json(read_text(arguments.file))
+        given = parse_json_object(read_text(arguments.file), arguments.file, remedy='write {"caption": "lo-fi"}')
+        song = Song.from_json(given["song"] if isinstance(given.get("song"), dict) else given)  # a plan holds a song
     else:
         song = Song(_TITLE, read_text(arguments.file), seconds=AUTO)
     given = {name: getattr(arguments, name) for name in ("language", "bpm", "time_signature", "seconds")}

@@ -111,6 +111,8 @@ def test_the_command_reads_texts_songs_and_tagged_files(own_folder, capsys):
         told["findings"] == [{"check": "tags", "text": "'Verse 1:' would be sung; write [Verse 1]", "line": 1}]
         and told["syllables"] == Lyrics(Song("x", "Verse 1:\nmy words")).syllables
     )
-    assert cli.main(["lint", "song.json"]) == 0
-    assert capsys.readouterr().out.startswith("4 lines, ")
+    Path("plan.json").write_text(json.dumps({"song": json.loads(Path("song.json").read_text()), "codes": []}))
+    for file in ("song.json", "plan.json"):
+        assert cli.main(["lint", file]) == 0
+        assert capsys.readouterr().out.startswith("4 lines, ")
     assert cli.main(["lint", "absent.txt"]) == 2

@@ -150,7 +150,10 @@ def test_generate_keeps_the_best_takes_and_says_why(taught_family, command):
     for one in made:
         scores = json.loads(read_tags(one["file"])["scores"])
         assert scores == one["scores"] and 0 <= scores["total"] <= 1 and {"tempo", "key", "level"} <= set(scores)
-        assert read_song(one["file"]).settings.seed == one["seed"]
+        made_again = read_song(one["file"])
+        assert made_again.settings.seed == one["seed"] and made_again.scores == scores
+    code, out, err = command("show", made[0]["file"])
+    assert any(line.split() == ["score", str(made[0]["scores"]["total"])] for line in out)
     code, out, err = command("generate", "--from", made[0]["file"], "-o", "again.flac")
     assert code == 0 and torch.equal(read("again.flac").samples, read(made[0]["file"]).samples)
     assert "scores" not in read_tags("again.flac")
