@@ -11,7 +11,7 @@ from ..acestep_core.memory.plan import STAGE_MEANS
 from ..acestep_core.models.condition import encode_condition
 from ..acestep_core.models.reference import Reference
 from ..acestep_core.models.velocity import prepare
-from ..acestep_core.scoring.judges import Heard, judged
+from ..acestep_core.scoring.judges import FinishedSong, judged
 from ..acestep_core.scoring.lyric_alignment import LyricAlignment, align, check_sung
 from ..acestep_core.scoring.lyric_heads import all_heads, known_heads
 from ..acestep_core.scoring.lyric_times import lrc
@@ -33,7 +33,7 @@ def takes_of(audio: dict, song: Song | None) -> list[tuple[int, Take]]:
     """(item, what the judges found of it) of a batch, the best first."""
     wave, stamp = waveform_of(audio), audio.get(STAMP) or {}
     seeds = [*stamp.get("seeds", ()), *[None] * len(wave)]
-    takes = [Take(seeds[item], judged(Heard(wave[item], song))) for item in range(len(wave))]
+    takes = [Take(seeds[item], judged(FinishedSong(wave[item], song))) for item in range(len(wave))]
     return [(next(item for item, own in enumerate(takes) if own is take), take) for take in ranked(takes)]
 
 

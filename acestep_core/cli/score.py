@@ -60,14 +60,14 @@ class _Judge:
 
     def take(self, file: str):
         from .. import audio
-        from ..scoring.judges import Heard, judged
+        from ..scoring.judges import FinishedSong, judged
         from ..scoring.ranking import Take
 
         made = tagged_song(file)
         song = self._asked(made.song)
         wave = audio.read(file, MAX_SECONDS)
         words, codes = self._words(made, file, song), self._codes(made, wave, file, song)
-        return Take(made.settings.seed, judged(Heard(wave, song, words, codes)))
+        return Take(made.settings.seed, judged(FinishedSong(wave, song, words, codes)))
 
     def _asked(self, tagged: Song) -> Song:
         arguments = self._arguments

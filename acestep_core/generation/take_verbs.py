@@ -18,7 +18,7 @@ from ..models.reference import Reference
 from ..models.semantic_codes import semantic_tokens
 from ..planner.metadata import is_instrumental
 from ..planner.planned_song import PlannedSong, settled
-from ..scoring.judges import Heard, Measured, judged
+from ..scoring.judges import FinishedSong, Measured, judged
 from ..scoring.planner_score import PlannerScore, score_of_song
 from ..scoring.ranking import Take, ranked
 from ..scoring.take_settings import TakeSettings
@@ -110,7 +110,7 @@ class TakeVerbs:
             sung = song if isinstance(song, PlannedSong) else words
             aligned = self.align_lyrics(latents, sung, reference=timbre).score
         codes = None if planner is None or latents is None else self._codes_score(planner, latents, words)
-        return judged(Heard(wave, words, aligned, codes))
+        return judged(FinishedSong(wave, words, aligned, codes))
 
     def _codes_score(self, planner: "Planner", latents: torch.Tensor, words: Song) -> PlannerScore:
         return score_of_song(planner, self.codes_of(latents), words)

@@ -29,7 +29,7 @@ SECTION_SECONDS, FAR_SECONDS = 4.0, 8.0
 
 
 @dataclass(frozen=True, eq=False)
-class Heard:
+class FinishedSong:
     """A finished song as judges take it: the sound, the song that was asked for, and scores that need models."""
 
     wave: Waveform
@@ -58,12 +58,12 @@ class Judge:
     unit: str
     better: str
     weight: float
-    measure: Callable[[Heard], Measured | None]
+    measure: Callable[[FinishedSong], Measured | None]
 
 
-def judged(heard: Heard) -> dict[str, Measured]:
+def judged(made: FinishedSong) -> dict[str, Measured]:
     """What every judge found that has something to judge by."""
-    found = {name: judge.measure(heard) for name, judge in JUDGES.items()}
+    found = {name: judge.measure(made) for name, judge in JUDGES.items()}
     return {name: one for name, one in found.items() if one is not None}
 
 
@@ -76,21 +76,21 @@ def total(found: Mapping[str, Measured]) -> float:
 # ---- music -----------------------------------------------------------------------------------------------------------
 
 
-def _tempo(heard: Heard) -> Measured | None:
-    asked = heard.song and heard.song.bpm
+def _tempo(made: FinishedSong) -> Measured | None:
+    asked = made.song and made.song.bpm
     if not asked:
         return None
-    found, fit = heard.sound.tempo(asked)
+    found, fit = made.sound.tempo(asked)
     if found is None:
         return Measured("none", 0.0, f"no beat, {asked} bpm asked")
     return Measured(round(found, 1), _between(fit, *TEMPO_FITS), f"{found:.0f} bpm, {asked} asked")
 
 
-def _key(heard: Heard) -> Measured | None:
-    asked = heard.song and heard.song.key
+def _key(made: FinishedSong) -> Measured | None:
+    asked = made.song and made.song.key
     if not asked:
         return None
-    fits = heard.sound.keys
+    fits = made.sound.keys
     if not fits:
         return Measured("none", 0.0, f"no notes, {asked} asked")
     best = max(fits, key=fits.get)
@@ -99,11 +99,11 @@ def _key(heard: Heard) -> Measured | None:
     return Measured(best, min(max(1 - missed, 0.0), 1.0), f"{best}, {asked} asked")
 
 
-def _structure(heard: Heard) -> Measured | None:
+def _structure(made: FinishedSong) -> Measured | None:
     """The share of parts of 4 s that come back at least 8 s away, in their sound."""
-    if heard.wave.seconds < STRUCTURE_SECONDS_LEAST:
+    if made.wave.seconds < STRUCTURE_SECONDS_LEAST:
         return None
-    mel = heard.sound.mel.numpy()
+    mel = made.sound.mel.numpy()
     size = round(SECTION_SECONDS * FLUX_HZ)
     count = mel.shape[1] // size
     parts = mel[:, : count * size].reshape(len(mel), count, size).mean(2).T
@@ -117,9 +117,9 @@ def _structure(heard: Heard) -> Measured | None:
 # ---- sound -----------------------------------------------------------------------------------------------------------
 
 
-def _level(heard: Heard) -> Measured | None:
+def _level(made: FinishedSong) -> Measured | None:
     try:
-        lufs = loudness_lufs(heard.wave)[0]
+        lufs = loudness_lufs(made.wave)[0]
     except UserError:  # too short, or of too many channels
         return None
     if math.isinf(lufs):
@@ -133,8 +133,8 @@ def _between(value: float, none: float, full: float) -> float:
     return min(max((value - none) / (full - none), 0.0), 1.0)
 
 
-def _clipping(heard: Heard) -> Measured:
-    samples = heard.wave.samples[0].float().cpu().abs()
+def _clipping(made: FinishedSong) -> Measured:
+    samples = made.wave.samples[0].float().cpu().abs()
     peak = samples.max()
     at_peak = (samples >= max(float(peak) * (1 - 1e-5), 1e-4)).double()
     runs = at_peak.unfold(-1, FLAT_SAMPLES, 1).amin(-1) if samples.shape[-1] >= FLAT_SAMPLES else at_peak
@@ -142,15 +142,15 @@ def _clipping(heard: Heard) -> Measured:
     return Measured(round(1000 * cut, 3), 1 - _between(cut, 0, 1e-3), f"{1000 * cut:.2g} of 1,000 samples are cut off")
 
 
-def _silence(heard: Heard) -> Measured:
-    levels = heard.sound.levels
+def _silence(made: FinishedSong) -> Measured:
+    levels = made.sound.levels
     quiet = float((levels < max(SILENCE_DB, np.quantile(levels, 0.9) + QUIET_DB)).mean())
     return Measured(round(100 * quiet, 1), 1 - _between(quiet, 0.03, 0.4), f"{100 * quiet:.0f} % silence")
 
 
-def _ending(heard: Heard) -> Measured:
+def _ending(made: FinishedSong) -> Measured:
     """The last 0.2 s against the song: a song that is cut off is as loud there as anywhere."""
-    levels = heard.sound.levels
+    levels = made.sound.levels
     last = float(levels[-max(1, round(0.2 / LEVEL_SECONDS)) :].max() - np.median(levels))
     ends = "ends" if last < -10 else "is cut off"
     return Measured(round(last, 1), _between(-last, 0, 20), f"{ends} at {last:.0f} dB")
@@ -159,17 +159,17 @@ def _ending(heard: Heard) -> Measured:
 # ---- by models -------------------------------------------------------------------------------------------------------
 
 
-def _lyrics(heard: Heard) -> Measured | None:
-    if heard.lyrics is None:
+def _lyrics(made: FinishedSong) -> Measured | None:
+    if made.lyrics is None:
         return None
-    score = heard.lyrics.score
-    return Measured(score, score, f"words found {score:.2f}, {100 * heard.lyrics.coverage:.0f} % of them")
+    score = made.lyrics.score
+    return Measured(score, score, f"words found {score:.2f}, {100 * made.lyrics.coverage:.0f} % of them")
 
 
-def _codes(heard: Heard) -> Measured | None:
-    if heard.codes is None:
+def _codes(made: FinishedSong) -> Measured | None:
+    if made.codes is None:
         return None
-    score = heard.codes.total
+    score = made.codes.total
     return Measured(round(score, 4), score, f"the planner finds the caption and words again {score:.2f}")
 
 

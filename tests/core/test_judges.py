@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from acestep_pack.acestep_core.audio.waveform import Waveform
-from acestep_pack.acestep_core.scoring.judges import JUDGES, Heard, Measured, judged, total
+from acestep_pack.acestep_core.scoring.judges import JUDGES, FinishedSong, Measured, judged, total
 from acestep_pack.acestep_core.scoring.lyric_score import LyricScore
 from acestep_pack.acestep_core.scoring.planner_score import PlannerScore
 from acestep_pack.acestep_core.scoring.ranking import Take, ranked, reasons
@@ -39,7 +39,7 @@ def chords(*roots, minor=False):
 
 
 def judge(name, samples, rate=RATE, **song):
-    return judged(Heard(wave(samples, rate), Song("x", seconds=12, **song))).get(name)
+    return judged(FinishedSong(wave(samples, rate), Song("x", seconds=12, **song))).get(name)
 
 
 # ---- music -----------------------------------------------------------------------------------------------------------
@@ -52,7 +52,7 @@ def test_the_asked_tempo_is_right_and_another_is_not(bpm):
     assert wrong.grade < 0.3
 
 
-def test_half_and_double_are_heard_as_the_asked_one():
+def test_half_and_double_count_as_the_asked_one():
     assert judge("tempo", beat(120), bpm=60).grade > 0.9
 
 
@@ -117,14 +117,14 @@ def test_silence_and_ending():
 @pytest.mark.parametrize("length", [1, 3, 100, 2000])
 @pytest.mark.parametrize("rate", [8000, 48_000])
 def test_the_shortest_sounds_are_judged(length, rate):
-    found = judged(Heard(wave(np.full(length, 0.1), rate), Song("x", bpm=90, key="A minor")))
+    found = judged(FinishedSong(wave(np.full(length, 0.1), rate), Song("x", bpm=90, key="A minor")))
     assert {"tempo", "key", "clipping", "silence", "ending"} <= set(found)
     assert all(0 <= one.grade <= 1 and np.isfinite(one.grade) for one in found.values())
 
 
 def test_scores_of_models_are_judges_too():
-    heard = Heard(wave(beat(100)), None, LyricScore(1, 1, 0.5), PlannerScore({"caption": 0.7}, {}))
-    found = judged(heard)
+    made = FinishedSong(wave(beat(100)), None, LyricScore(1, 1, 0.5), PlannerScore({"caption": 0.7}, {}))
+    found = judged(made)
     assert found["lyrics"].grade == 0.5 and found["codes"].grade == 0.7
     assert {"tempo", "key"}.isdisjoint(found) and set(found) <= set(JUDGES)
 

@@ -45,8 +45,8 @@ def likes(monkeypatch):
     def use(grade):
         given = []
 
-        def measure(heard):
-            given.append(grade(len(given), heard))
+        def measure(made):
+            given.append(grade(len(given), made))
             return Measured(len(given), given[-1], f"grade {given[-1]}")
 
         monkeypatch.setattr(judges, "JUDGES", {"taste": Judge("", HIGHER, 1.0, measure)})
@@ -90,7 +90,7 @@ def test_settings_that_make_no_sense(given, said):
 
 
 def test_the_best_take_is_made_whole_from_the_same_noise(cascade, likes):
-    likes(lambda number, heard: [0.2, 0.9, 0.5][number] if number < 3 else 0.7)
+    likes(lambda number, made: [0.2, 0.9, 0.5][number] if number < 3 else 0.7)
     ((first, best), (second, other)) = cascade.best_of(SONG, 3, keep=2, seed=10)
     assert (best.seed, other.seed) == (11, 12) and best.total == 0.7
     assert torch.equal(first.samples, cascade.generate(SONG, seed=11).samples)
@@ -98,14 +98,14 @@ def test_the_best_take_is_made_whole_from_the_same_noise(cascade, likes):
 
 
 def test_takes_are_made_again_until_one_is_good_enough(cascade, likes):
-    given = likes(lambda number, heard: 0.1 * number)
+    given = likes(lambda number, made: 0.1 * number)
     made = [*cascade.iterate_takes(SONG, TakeSettings(2, retry_below=0.25), seed=3)]
     assert len(given) == 4 and made[-1].kept[0].seed == 6
     assert [one.take.seed for one in made if one.take] == [3, 4, 5, 6] and [one.of for one in made if one.take][-1] == 4
 
 
 def test_takes_that_are_never_good_enough_end(cascade, likes):
-    given = likes(lambda number, heard: 0.1)
+    given = likes(lambda number, made: 0.1)
     made = [*cascade.iterate_takes(SONG, TakeSettings(1, retry_below=0.9), seed=0)]
     assert len(given) == ROUNDS == len(made[-1].every) and made[-1].kept[0].seed == 0
 
