@@ -21,6 +21,8 @@ from .sound import FLUX_HZ, LEVEL_SECONDS, Sound, scale_of
 
 NEARER, HIGHER, LOWER = "nearer to the asked", "higher", "lower"
 TEMPO_FITS = 0.5, 0.95  # of the best tempo's fit: not at all, and fully
+BEAT_CLEAR = 0.1, 0.4  # correlation after a beat: hardly a beat, and a clear one
+BEAT_DOUBLE = 0.9, 1.05  # correlation after half a beat, of that after whole ones: the tempo may be the double one
 KEY_UNSURE = 0.2  # by which another key may fit better until the asked one counts as missed
 SILENCE_DB, QUIET_DB = -60.0, -45.0  # of full scale; below the song's loudest tenth
 FULL_SCALE, FLAT_SAMPLES = 0.999, 3  # so many equal samples at the peak are cut off
@@ -80,10 +82,12 @@ def _tempo(made: FinishedSong) -> Measured | None:
     asked = made.song and made.song.bpm
     if not asked:
         return None
-    found, fit = made.sound.tempo(asked)
-    if found is None:
+    beat = made.sound.beat(asked)
+    if beat is None:
         return Measured("none", 0.0, f"no beat, {asked} bpm asked")
-    return Measured(round(found, 1), _between(fit, *TEMPO_FITS), f"{found:.0f} bpm, {asked} asked")
+    grade = _between(beat.fit, *TEMPO_FITS)
+    grade *= (1 + _between(beat.strength, *BEAT_CLEAR)) / 2 * (1 - _between(beat.early, *BEAT_DOUBLE) / 2)
+    return Measured(round(beat.bpm, 1), grade, f"{beat.bpm:.0f} bpm, {asked} asked")
 
 
 def _key(made: FinishedSong) -> Measured | None:

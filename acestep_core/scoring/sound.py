@@ -30,6 +30,20 @@ _ACCIDENTALS = {"#": 1, "♯": 1, "b": -1, "♭": -1}
 SILENT = 1e-9  # power
 
 
+@dataclass(frozen=True)
+class Beat:
+    """A tempo in bpm, and how the asked one fits: its share of the best tempo's fit; how much the onsets come back
+    after one of its beats; and how much already after half of one, against whole beats.
+
+    Half and double of a tempo fit nearly as well: of these the one near to the asked tempo is given.
+    """
+
+    bpm: float
+    fit: float
+    strength: float
+    early: float
+
+
 @dataclass(frozen=True, eq=False)
 class Sound:
     """One item [1, channels, N], and what is measured of it when it is first needed."""
@@ -59,26 +73,26 @@ class Sound:
         found = np.fft.irfft(np.abs(np.fft.rfft(bands, 2 * count)) ** 2, axis=1)[:, :count].sum(0)
         return found / (found[0] + SILENT) * count / np.maximum(count - np.arange(count), count / 4)
 
+    def after(self, beats: float, bpm: np.ndarray) -> np.ndarray:
+        """How much the onsets come back after so many beats of each tempo."""
+        return np.interp(60 * FLUX_HZ / bpm * beats, np.arange(len(self.repeats)), self.repeats, right=0)
+
     @cached_property
     def fits(self) -> np.ndarray:
         """How much the onsets come back after one, two and four beats, for each of `tempi()`."""
-        lags = 60 * FLUX_HZ / tempi()
-        after = [np.interp(lags * beats, np.arange(len(self.repeats)), self.repeats, right=0) for beats in (1, 2, 4)]
-        return np.mean(after, axis=0)
+        return np.mean([self.after(beats, tempi()) for beats in (1, 2, 4)], axis=0)
 
-    def tempo(self, asked: float | None = None) -> tuple[float | None, float]:
-        """(the tempo in bpm that fits best, 0..1 how well the asked tempo fits beside it).
-
-        Half and double fit nearly as well as the tempo itself: of these the one near to `asked` is meant. None: nothing
-        comes back.
-        """
+    def beat(self, asked: float) -> "Beat | None":
+        """The tempo, beside the asked one; None where nothing comes back."""
         best = float(self.fits.max())
         if best < BEAT_LEAST:
-            return None, 0.0
-        near = np.abs(np.log(tempi() / (asked or 1))) <= TEMPO_UNSURE
-        own = float(self.fits[near].max()) if near.any() else 0.0
-        place = np.where(near, self.fits, -1).argmax() if own >= ALSO_FITS * best else self.fits.argmax()
-        return float(tempi()[place]), min(max(own / best, 0.0), 1.0)
+            return None
+        near = np.abs(np.log(tempi() / asked)) <= TEMPO_UNSURE
+        own = int(np.where(near, self.fits, -1).argmax())
+        fit = float(self.fits[own]) / best if near.any() else 0.0
+        half, *whole = (float(self.after(beats, tempi()[own])) for beats in (0.5, 1, 2, 4))
+        place = own if fit >= ALSO_FITS else int(self.fits.argmax())
+        return Beat(float(tempi()[place]), max(fit, 0.0), whole[0], half / max(*whole, BEAT_LEAST))
 
     @cached_property
     def notes(self) -> np.ndarray:

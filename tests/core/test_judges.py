@@ -52,8 +52,16 @@ def test_the_asked_tempo_is_right_and_another_is_not(bpm):
     assert wrong.grade < 0.3
 
 
-def test_half_and_double_count_as_the_asked_one():
-    assert judge("tempo", beat(120), bpm=60).grade > 0.9
+def test_half_and_double_count_for_less():
+    for asked in (60, 240):
+        found = judge("tempo", beat(120), bpm=asked)
+        assert 0.2 < found.grade < 0.7
+
+
+def test_a_clear_beat_is_better_than_a_faint_one():
+    noise = 0.2 * np.random.default_rng(3).standard_normal(len(TIME))
+    grades = [judge("tempo", beat(100, strength) + noise, bpm=100).grade for strength in (1.0, 0.25, 0.0)]
+    assert grades == sorted(grades, reverse=True) and grades[0] > grades[1] + 0.05 > grades[2]
 
 
 def test_no_beat_and_no_tempo_asked():
