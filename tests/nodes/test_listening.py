@@ -44,7 +44,7 @@ def test_scores_go_into_the_tags(run_node, said, comfy_models):
 
 def test_lines_have_times(run_node, said, comfy_models):
     model, encoder = (
-        run_node(node, **{name: which}).args[0]
+        run_node(node, **{name: which, "dtype": "auto"}).args[0]
         for node, name, which in (
             (load.LoadStageModel, "model", "tiny-s"),
             (load.LoadTextEncoder, "text_encoder", "tiny-text"),
