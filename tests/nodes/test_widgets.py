@@ -26,6 +26,7 @@ from acestep_pack.nodes import (
     dataset,
     example_clip,
     latents,
+    listening,
     load,
     lora,
     reference,
@@ -95,6 +96,9 @@ TRAINING = {
 
 # Node -> (what its widgets are at first, widget -> another value). A widget of a DynamicCombo is named combo.widget and
 # given with the whole combo: before and after.
+SUNG = Song("calm lo-fi beat", "[Verse]\nneon rain", seconds=10)
+TONE = 0.3 * torch.sin(torch.arange(22_050) / 20)
+TAKES = {"waveform": torch.stack([0 * TONE, TONE])[:, None], "sample_rate": 22_050}
 CHANGES = {
     load.LoadCascade: (
         CASCADE,
@@ -135,6 +139,8 @@ CHANGES = {
     latents.EmptyLatent: ({"batch_size": 1}, {"batch_size": 2}),
     latents.EncodeAudio: ({}, {}),
     vocoder.Vocode: ({}, {}),
+    listening.ScoreTakes: ({"audio": TAKES, "keep": 1}, {"keep": 2}),
+    listening.LyricTimestamps: ({"song": SUNG, "words": False}, {"words": True}),
     lora.ApplyLora: (
         {"adapter": "style0.safetensors", "strength": 1.0},
         {"adapter": "style1.safetensors", "strength": 0.5},
