@@ -88,14 +88,18 @@ class SongRun:
         latents: torch.Tensor,
         condition: "Condition",
         at_once: int | None = None,
+        seeds: Sequence[int] = (),
     ) -> Iterator[Step]:
-        """The steps of one part, from latents [B, C, T] at its first time, under its own model's condition."""
+        """The steps of one part, from latents [B, C, T] at its first time, under its own model's condition.
+
+        `seeds`: of the noise that a solver draws on the way, where they are not those of the songs.
+        """
         if self.source.morph:
             music = self.source.music(self.frames)
             given = {"shift": self.shift, "draws": part.draws, "at_once": at_once}
             return run_morph([stage], latents, [condition], self.seeds, music, self.source.morph, **given)
         given = {"kept": part.kept, "at_once": at_once, "first_noise": self.first_noise, "switch": self.switch}
-        return run([stage], latents, [condition], self.seeds, **given)
+        return run([stage], latents, [condition], seeds or self.seeds, **given)
 
     @property
     def state(self) -> RunState:

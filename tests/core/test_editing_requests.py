@@ -44,7 +44,7 @@ def test_malformed_regions(text):
 
 
 def test_bars_need_a_tempo():
-    with pytest.raises(UserError, match="its tempo is not known|tempo is not known; give it, such as --bpm 120"):
+    with pytest.raises(UserError, match="its tempo is not known|tempo is not known; give its bpm, such as 120"):
         parse_region("bars 8-12")
 
 
