@@ -11,7 +11,7 @@ from acestep_pack.acestep_core.checkpoints.locate import LocalModel
 from acestep_pack.acestep_core.checkpoints.variants import VARIANTS
 from acestep_pack.acestep_core.errors import CheckpointError, UserError
 from acestep_pack.acestep_core.models.defaults import ALL_TASKS
-from acestep_pack.nodes import edit_nodes, edits, latents, load, reference, song, stages, vocoder
+from acestep_pack.nodes import edit_nodes, edits, latents, load, play_score, reference, song, stages, stems, vocoder
 from acestep_pack.nodes.sound import to_audio
 from core_tests.conftest import save_tiny_stage, save_tiny_text_encoder, save_tiny_vocoder
 
@@ -53,6 +53,16 @@ EDITS = {
         edit_nodes.Extend,
         {"before": 2.02, "after": 3.0, "strength": 0.0},
         Edit("extend", before=2.02, after=3),
+    ),
+    "one more stem": (
+        stems.AddStem,
+        {"track": "bass", "regions": "1-3", "mix": True},
+        Edit("lego", tracks=("bass",), regions=((1.0, 3.0),), mix=True),
+    ),
+    "accompaniment": (
+        stems.Complete,
+        {"tracks": "drums, Backing vocals"},
+        Edit("complete", tracks=("drums", "backing_vocals")),
     ),
     "morph": (
         edit_nodes.Morph,
@@ -154,6 +164,15 @@ def test_a_stage_before_the_beginning_hands_on_the_source(graph):
     assert torch.equal(x0["samples"], source.source.music(source.source.frames))
 
 
+def test_stems_come_one_after_the_other(graph, cascade):
+    asked, sources, empty, names = graph.edit(stems.ExtractStem, tracks="drums, vocals", song=None)
+    assert names == ["drums", "vocals"] and len(asked) == len(sources) == len(empty) == 2
+    expected = cascade.extract(music(), "vocals", seed=SEED).samples
+    assert torch.equal(graph.sound(asked[1], sources[1], empty[1]), expected)
+    with pytest.raises(UserError, match="the text and the reference are not of one edit"):
+        graph.sound(asked[0], sources[1], empty[0])
+
+
 @pytest.mark.parametrize("edited", [False, True])
 def test_retakes_are_those_of_the_command_line(graph, cascade, edited):
     if edited:
@@ -215,6 +234,36 @@ def test_bars_are_counted_at_the_songs_tempo(graph, said):
     assert any("bars are counted at 120 bpm" in line for line in said)
 
 
+# ---- scores ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_score_is_played_and_fills_a_song_in(run_node, said, comfy_folders):
+    sound, filled = run_node(play_score.PlayScore, score="example", instrument="as written").args
+    assert sound["sample_rate"] == 48_000 and sound["waveform"].abs().max() > 0.1
+    assert (filled.bpm, filled.key, filled.time_signature) == (100, "G major", "4")
+    assert filled.caption == "upright bass, acoustic guitar, flute"
+    assert filled.seconds == pytest.approx(sound["waveform"].shape[-1] / 48_000)
+    assert said[-1].endswith("s, 100 bpm, G major, 4 beats in a bar")
+    own = Song("soul ballad", bpm=90, seconds=60)
+    kept = run_node(play_score.PlayScore, score="example", instrument="piano", song=own).args[1]
+    assert (kept.caption, kept.bpm, kept.key, kept.seconds) == ("soul ballad", 90, "G major", filled.seconds)
+
+
+def test_scores_are_those_of_the_input_folder(run_node, comfy_folders):
+    (comfy_folders / "input" / "broken.MID").write_bytes(b"MThd")
+    (comfy_folders / "secret.mid").write_bytes(b"")
+    assert play_score.choices() == ["example", "broken.MID"]
+    assert play_score.PlayScore.validate_inputs(score="broken.MID") is True
+    for name in ("../secret.mid", str(comfy_folders / "secret.mid"), "none.mid"):
+        assert "which is no MIDI file in" in play_score.PlayScore.validate_inputs(score=name)
+        with pytest.raises(UserError, match="which is no MIDI file in"):
+            run_node(play_score.PlayScore, score=name, instrument="as written")
+    with pytest.raises(UserError, match="broken.MID: is no MIDI file"):
+        run_node(play_score.PlayScore, score="broken.MID", instrument="as written")
+    with pytest.raises(UserError, match="instrument: got 'kazoo', expected one of as written"):
+        run_node(play_score.PlayScore, score="example", instrument="kazoo")
+
+
 # ---- wrong wires -----------------------------------------------------------------------------------------------------
 
 
@@ -258,6 +307,15 @@ def test_a_model_that_does_not_know_the_task_names_one_that_does(graph):
 
 
 @pytest.mark.parametrize(
+    "tracks, error",
+    [("kazoo", "tracks: got .*kazoo.*, expected names of woodwinds"), (" ", "extract: got 0 tracks, expected one")],
+)
+def test_stems_that_there_are_not(graph, tracks, error):
+    with pytest.raises(UserError, match=error):
+        graph.edit(stems.ExtractStem, tracks=tracks)
+
+
+@pytest.mark.parametrize(
     "given, error",
     [
         ({"regions": ""}, "repaint: got no region"),
@@ -286,4 +344,5 @@ def test_sources_that_do_not_fit(graph):
 def test_tags_hold_the_edit(graph):
     asked, *_ = graph.named("repaint")
     kept, settings = edits.tags_of_edit(asked)
-    assert kept == asked.song and Edit.from_given(settings["edit"]) == EDITS["repaint"][2]
+    expected = dataclasses.replace(EDITS["repaint"][2], strength=0.5)
+    assert kept == asked.song and Edit.from_given(settings["edit"]) == expected
