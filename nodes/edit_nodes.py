@@ -46,7 +46,7 @@ class EditNode(io.ComfyNode):
     DISPLAY: str
     DESCRIPTION: str
     ALIASES: list[str]
-    SONG = "What the whole result is, in caption and lyrics. Its length is that of the result."
+    SONG = "The whole result, in caption and lyrics."
     NEEDS_SONG = True
 
     @classmethod
@@ -131,12 +131,12 @@ class Repaint(EditNode):
     TASK, NODE_ID, DISPLAY = "repaint", "AceStepRepaint", "Repaint"
     DESCRIPTION = "Makes regions of a song anew, such as a line of the lyrics; the rest stays to the sample."
     ALIASES = ["inpaint", "fix lyrics", "replace part", "edit music", "regions"]
-    SONG = "What the whole song is, with all of its lyrics, the changed lines in their place."
+    SONG = "The whole song, with all of its lyrics, the changed lines in their place."
 
     @classmethod
     def widgets(cls) -> list:
         strength = "How far a region may leave the source. 0: near it, in soft transitions. 1: free, in short ones."
-        return [*region_inputs("What is made anew"), share("strength", DEFAULT_STRENGTH["repaint"], strength)]
+        return [*region_inputs("The parts to make anew"), share("strength", DEFAULT_STRENGTH["repaint"], strength)]
 
     @classmethod
     def edit(cls, given: Sources, node_id: str, *, regions, strength, drawn=None) -> Edit:
@@ -147,7 +147,7 @@ class Extend(EditNode):
     TASK, NODE_ID, DISPLAY = "extend", "AceStepExtend", "Extend"
     DESCRIPTION = "Makes music before and after a song, such as an intro or an ending; the song itself stays."
     ALIASES = ["outpaint", "intro", "outro", "ending", "longer", "continue"]
-    SONG = "What the whole result is, the new music included."
+    SONG = "The whole result, the new music included."
 
     @classmethod
     def widgets(cls) -> list:
@@ -163,7 +163,7 @@ class Cover(EditNode):
     TASK, NODE_ID, DISPLAY = "cover", "AceStepCover", "Cover"
     DESCRIPTION = "Makes a song in another style: its melody, chords and form stay, caption and lyrics decide the rest."
     ALIASES = ["remix", "style transfer", "audio to audio", "restyle", "melody"]
-    SONG = "What the result is: style, instruments, lyrics."
+    SONG = "Style, instruments and lyrics of the result."
 
     @classmethod
     def widgets(cls) -> list:

@@ -6,7 +6,7 @@ import torch
 from comfy_api.latest import io
 
 from ..acestep_core.audio.waveform import Waveform
-from ..acestep_core.band import EXAMPLE_SCORE
+from ..acestep_core.band import EXAMPLE_MELODY, EXAMPLE_SCORE
 from ..acestep_core.checkpoints.locate import state_of
 from ..acestep_core.errors import UserError
 from ..acestep_core.song import Song
@@ -17,11 +17,12 @@ from .sound import to_audio
 from .types import SongSocket
 
 EXAMPLE = "example"
+EXAMPLES = {EXAMPLE: EXAMPLE_SCORE, "example melody": EXAMPLE_MELODY}
 AS_WRITTEN = "as written"
 
 
 def choices() -> list[str]:
-    return [EXAMPLE, *locations.scores()]
+    return [*EXAMPLES, *locations.scores()]
 
 
 def instruments() -> list[str]:
@@ -32,7 +33,7 @@ def instruments() -> list[str]:
 
 def file_of(name: str) -> Path:
     """Raises UserError for a file that is not in ComfyUI's input folder."""
-    return EXAMPLE_SCORE if name == EXAMPLE else locations.score(name)
+    return EXAMPLES[name] if name in EXAMPLES else locations.score(name)
 
 
 def played(name: str, instrument: str, song: Song) -> tuple[Waveform, Song]:
@@ -72,7 +73,7 @@ class PlayScore(io.ComfyNode):
                     options=choices(),
                     default=EXAMPLE,
                     tooltip="A MIDI file (.mid) in ComfyUI's input folder; press R for files that are new there. "
-                    "example: a short tune that comes with the pack.",
+                    "example: a short tune with chords that comes with the pack. example melody: the tune alone.",
                 ),
                 io.Combo.Input(
                     "instrument",

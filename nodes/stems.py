@@ -57,9 +57,9 @@ def edits_of(tracks: str) -> list[Edit]:
 
 class AddStem(EditNode):
     TASK, NODE_ID, DISPLAY = "lego", "AceStepAddStem", "Add Stem"
-    DESCRIPTION = "Plays one more stem for a mix, such as a bass line, that fits what is there."
+    DESCRIPTION = "Plays one more stem for a mix, such as a bass line, that fits the rest."
     ALIASES = ["lego", "add instrument", "add bass", "add drums", "accompany"]
-    SONG = "What the whole is with the new stem in it."
+    SONG = "The whole music, with the new stem in it."
 
     @classmethod
     def widgets(cls) -> list:
@@ -81,7 +81,7 @@ class Complete(EditNode):
     TASK, NODE_ID, DISPLAY = "complete", "AceStepComplete", "Complete"
     DESCRIPTION = "Plays an accompaniment for a voice or another lone stem; the result is the whole mix."
     ALIASES = ["accompany", "backing track", "voice to song", "arrange", "band"]
-    SONG = "What the whole is: style, instruments, the lyrics that are sung."
+    SONG = "The whole music: style, instruments, and the lyrics that are sung."
 
     @classmethod
     def widgets(cls) -> list:

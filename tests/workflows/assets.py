@@ -1,13 +1,13 @@
-"""Makes what the workflows play and apply: the clip of Example Clip, the score of Play Score, and the adapter of the
+"""Makes what the workflows play and apply: the clip of Example Clip, the scores of Play Score, and the adapter of the
 embedded tiny-l.
 
     python tests/workflows/assets.py clip
     python tests/workflows/assets.py score
     python tests/workflows/assets.py adapter [--work FOLDER]
 
-The band plays the clip and the clips of the training, and writes the score, so all are this project's own. The adapter
-fits the weights of tiny-l that it was trained on: make it anew whenever the embedded family changes. That takes some ten
-minutes of one core; with --work it continues after an interruption.
+The band plays the clip and the clips of the training, and writes the scores, so all are this project's own. The
+adapter fits the weights of tiny-l that it was trained on: make it anew whenever the embedded family changes. That takes
+some ten minutes of one core; with --work it continues after an interruption.
 """
 
 import argparse
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 runpy.run_path(str(ROOT / "tests" / "conftest.py"))  # the names under which tests import
 
 import soundfile  # noqa: E402
-from acestep_pack.acestep_core.band import EXAMPLE_CLIP, EXAMPLE_SCORE, Sketch, play  # noqa: E402
+from acestep_pack.acestep_core.band import EXAMPLE_CLIP, EXAMPLE_MELODY, EXAMPLE_SCORE, Sketch, play  # noqa: E402
 from acestep_pack.acestep_core.band.folder import write_clips  # noqa: E402
 from acestep_pack.acestep_core.band.instruments import KNOWN_VOICES  # noqa: E402
 from acestep_pack.acestep_core.band.score import UNTUNED, Event, write  # noqa: E402
@@ -54,8 +54,8 @@ SKETCH = Sketch(
 )
 
 
-# Six bars of melody, chords and bass in G major.
-TICKS, CHANNELS = 480, {"lead": 0, "keys": 1, "bass": 2}
+# Six bars of melody and chords in G major.
+TICKS, CHANNELS = 480, {"lead": 0, "keys": 1}
 SCORE = Sketch(
     seed=11,
     genre="folk",
@@ -64,7 +64,7 @@ SCORE = Sketch(
     tonic=7,
     minor=False,
     metre=4,
-    voices={"bass": "upright bass", "keys": "acoustic guitar", "lead": "flute"},
+    voices={"keys": "acoustic guitar", "lead": "flute"},
     seconds=14.4,
 )
 G_MAJOR, FOUR_FOUR = b"\xff\x59\x02\x01\x00", b"\xff\x58\x04\x04\x02\x18\x08"
@@ -76,17 +76,23 @@ def make_clip() -> Path:
     return EXAMPLE_CLIP
 
 
-def make_score() -> Path:
+def make_scores() -> Path:
+    _write_score(EXAMPLE_MELODY, ["lead"])
+    return _write_score(EXAMPLE_SCORE, [*CHANNELS])
+
+
+def _write_score(target: Path, roles: list[str]) -> Path:
     tempo = b"\xff\x51\x03" + round(60e6 / SCORE.bpm).to_bytes(3)
     tracks = [_track([(0, tempo), (0, FOUR_FOUR), (0, G_MAJOR)])]
     events = [event for event in write(SCORE) if event.role not in UNTUNED]
-    for role, channel in CHANNELS.items():
+    for role in roles:
+        channel = CHANNELS[role]
         program = KNOWN_VOICES[SCORE.voices[role]].program
         notes = [note for event in events if event.role == role for note in _note(event, channel)]
         tracks.append(_track([(0, bytes([0xC0 | channel, program])), *sorted(notes)]))
     head = b"MThd" + (6).to_bytes(4) + b"".join(number.to_bytes(2) for number in (1, len(tracks), TICKS))
-    EXAMPLE_SCORE.write_bytes(head + b"".join(tracks))
-    return EXAMPLE_SCORE
+    target.write_bytes(head + b"".join(tracks))
+    return target
 
 
 def _note(event: Event, channel: int) -> list[tuple[int, bytes]]:
@@ -137,5 +143,5 @@ if __name__ == "__main__":
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         work = given.work or Path(temporary)
-        made = {"clip": make_clip, "score": make_score, "adapter": lambda: make_adapter(work)}[given.what]()
+        made = {"clip": make_clip, "score": make_scores, "adapter": lambda: make_adapter(work)}[given.what]()
     sys.stdout.write(f"{made}  {made.stat().st_size} bytes\n")
