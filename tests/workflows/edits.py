@@ -211,8 +211,8 @@ def cover_a_clip() -> Definition:
         "Its structure for 60 % of the steps",
         {
             2: "**structure**: 1 keeps melody and form to the end, less lets them go. **closeness** above 0 begins "
-            "with the clip's own sound. **codes** leaves timbre free; it needs models with an audio tokenizer, such as the "
-            f"published ones. {THREE_WIRES}",
+            "with the clip's own sound. **codes** leaves timbre free; it needs models with an audio tokenizer, such "
+            f"as the published ones. {THREE_WIRES}",
         },
     )
 
