@@ -101,7 +101,7 @@ class GenerationSettings:
         """Raises UserError for an edit whose source is not known: ComfyUI knows the sound, not its file."""
         if self.source is None and self.edit is not None:
             raise UserError(
-                "edit: its source is not known, it was made in ComfyUI; drop it there to get its graph again"
+                "edit: its source is not known, for it was made in ComfyUI; drop it there to get its graph again"
             )
 
     def given(self) -> dict:
