@@ -103,8 +103,8 @@ def own_latents(latent: dict | None) -> torch.Tensor | None:
 
 def _encoded(given: Sources, node_id: str) -> SourceMusic:
     """The music encoded; that of the last edits is remembered, for another strength needs no encoder."""
-    digest = hashlib.blake2b(given.music.samples.numpy().tobytes(), digest_size=16)
-    digest.update(b"" if given.latents is None else given.latents.numpy().tobytes())
+    digest = hashlib.blake2b(given.music.samples.contiguous().numpy(), digest_size=16)
+    digest.update(b"" if given.latents is None else given.latents.contiguous().numpy())
     key = digest.digest(), given.music.samples.shape, given.music.sample_rate_hz
     return given.vocoder.musics.get(
         key, lambda: devices.NodeOomFallback().with_fallback(partial(_encode, given, node_id))

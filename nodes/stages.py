@@ -118,7 +118,9 @@ class _StageNode(io.ComfyNode):
                     tooltip="An empty latent becomes noise. A latent of a stage continues from its t. Finished "
                     "music is noised to the start of this stage and denoised again from there.",
                 ),
-                ReferenceSocket.Input("reference", optional=True, tooltip="Clips from Reference Encode."),
+                ReferenceSocket.Input(
+                    "reference", optional=True, tooltip="Clips from Reference Encode, or the source of an editing node."
+                ),
                 io.Int.Input(
                     "seed",
                     default=0,

@@ -86,7 +86,7 @@ async function openFrontEnd() {
   listen(page)
   await keepApart(page)
   await page.goto(url)
-  await page.waitForFunction(isReady, null, { timeout: 120_000 })
+  await page.waitForFunction(isReady, null, { timeout: 590_000 })
   await page.waitForTimeout(1000) // extensions of packs are set up last
   return page
 }
