@@ -58,6 +58,7 @@ def make_orders(orders: list[Order], arguments: argparse.Namespace, console: Con
         _check_stdout(arguments)
     for order in orders:
         with named(order.place):
+            order.settings.check_source()
             for clip in (*(order.settings.reference or ()), order.settings.continue_from, order.settings.source):
                 if clip is not None:
                     existing(clip)

@@ -40,6 +40,11 @@ def is_in_bars(text: str) -> bool:
     return _BARS.fullmatch(text) is not None
 
 
+def split_regions(text: str) -> tuple[str, ...]:
+    """The texts of single regions in one text, which commas, semicolons or line ends separate."""
+    return tuple(part for part in map(str.strip, re.split(r"[,;\n]", text)) if part)
+
+
 def parse_region(text: str, bars: BarTimes | None = None) -> Region:
     """ "10-20", "1:05-1:20", "40-end" or "bars 8-12" in seconds. Raises UserError; bars need `bars`."""
     if found := _BARS.fullmatch(text):
@@ -54,7 +59,7 @@ def _of_bars(first: int, last: int, text: str, bars: BarTimes | None) -> Region:
     if not 1 <= first <= last:
         raise UserError(f"region: got {shown(text)}, expected bars from 1 on that do not fall, such as bars 8-12")
     if bars is None:
-        raise UserError(f"region: got {shown(text)}, but the source's tempo is not known; give it, such as --bpm 120")
+        raise UserError(f"region: got {shown(text)}, but the source's tempo is not known; give its bpm, such as 120")
     return bars.region(first, last)
 
 

@@ -70,9 +70,8 @@ class GenerationSettings:
             raise UserError(f"--loudness: got {self.loudness:g}, expected LUFS from -70 to 0, such as -14")
         if self.edit is not None:
             object.__setattr__(self, "edit", Edit.from_given(self.edit).given())
-        if (self.edit is None) != (self.source is None):
-            got, missing = ("a source", "edit") if self.edit is None else ("an edit", "source")
-            raise UserError(f"edit: got {got}, and the {missing} is missing; give both, or neither")
+        if self.edit is None and self.source is not None:
+            raise UserError("edit: got a source, and the edit is missing; give both, or neither")
         if self.continue_from and self.edit and self.edit_request.task != "retake":
             raise UserError(f"{self.edit['task']}: got a clip to continue too; extend makes music behind a source")
 
@@ -97,6 +96,13 @@ class GenerationSettings:
     def edit_request(self) -> Edit | None:
         """The edit that made a song; None of one that was made from text."""
         return None if self.edit is None else Edit.from_given(self.edit)
+
+    def check_source(self) -> None:
+        """Raises UserError for an edit whose source is not known: ComfyUI knows the sound, not its file."""
+        if self.source is None and self.edit is not None:
+            raise UserError(
+                "edit: its source is not known, for it was made in ComfyUI; drop it there to get its graph again"
+            )
 
     def given(self) -> dict:
         """The settings that the user gave, for tags and for JSON."""
