@@ -6,6 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import (
     audio,
+    audio_region,
     dataset,
     example_clip,
     latents,
@@ -13,6 +14,7 @@ from . import (
     lora,
     model_choice,
     reference,
+    region_routes,
     song,
     song_files,
     stage_times,
@@ -41,6 +43,7 @@ NODES = (
     stages.StageS,
     vocoder.Vocode,
     example_clip.ExampleClip,
+    audio_region.AudioRegion,
     audio.SaveAudio,
     audio.Spectrogram,
     audio.Envelope,
@@ -56,6 +59,8 @@ class AceStepExtension(ComfyExtension):
         routes.serve("/acestep-cascade/download", model_choice.answer_downloads)
         routes.serve("/acestep-cascade/download", model_choice.answer_allow, "POST")
         routes.serve("/acestep-cascade/keep", song_files.answer_keep, "POST")
+        routes.serve("/acestep-cascade/peaks", region_routes.answer_peaks)
+        routes.serve("/acestep-cascade/beats", region_routes.answer_beats)
         routes.serve("/acestep-cascade/tokens", song.answer_tokens, "POST")
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:

@@ -27,6 +27,7 @@ Text = io.Custom("ACESTEP_TEXT")
 ReferenceSocket = io.Custom("ACESTEP_REFERENCE")
 AdapterSocket = io.Custom("ACESTEP_ADAPTER")
 DatasetSocket = io.Custom("ACESTEP_DATASET")
+RegionsSocket = io.Custom("ACE_REGIONS")  # a tuple of acestep_core.editing.regions.Region
 
 REMEMBERED_TEXTS, REMEMBERED_CONDITIONS = 4, 4
 

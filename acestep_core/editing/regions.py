@@ -13,15 +13,19 @@ from ..spec import MAX_SECONDS, REGION_SECONDS_LEAST
 
 Region = tuple[float, float | None]
 REGIONS_MOST = 100
+ROUNDING_SECONDS = 0.05  # by which a region may end behind its source
 _TIME = r"(?:(\d{1,3}):)?(\d{1,5}(?:\.\d{1,6})?)"
 _SECONDS = re.compile(rf"\s*{_TIME}\s*-\s*(?:{_TIME}|end)?\s*(?:s|seconds)?\s*", re.ASCII)
 _BARS = re.compile(r"\s*bars?\s*(\d{1,5})(?:\s*-\s*(\d{1,5}))?\s*", re.ASCII | re.IGNORECASE)
+_SEPARATOR = re.compile(r"[,;\n]")
 _EXPECTED = "expected seconds such as 10-20, 1:05-1:20 or 40-end, or bars such as bars 8-12"
 
 
 @dataclass(frozen=True)
 class BarTimes:
-    """Where bars lie: the first one begins at `first` seconds, each is `length` seconds long."""
+    """Where bars lie: the first one begins at `first` seconds, which may be a little before the sound; each is `length`
+    seconds long.
+    """
 
     length: float
     first: float = 0.0
@@ -32,12 +36,22 @@ class BarTimes:
 
     def region(self, first: int, last: int) -> Region:
         """Bars `first` to `last`, from 1, the last included, in seconds."""
-        return self.first + (first - 1) * self.length, self.first + last * self.length
+        return max(0.0, self.first + (first - 1) * self.length), self.first + last * self.length
 
 
 def is_in_bars(text: str) -> bool:
     """Whether a region's text counts bars."""
     return _BARS.fullmatch(text) is not None
+
+
+def region_texts(text: str) -> list[str]:
+    """The text of each region: "10-20, bars 8-12" is two. Commas, semicolons and line breaks separate them."""
+    return [part.strip() for part in _SEPARATOR.split(text) if part.strip()]
+
+
+def parse_regions(text: str, bars: BarTimes | None = None) -> tuple[Region, ...]:
+    """The regions of a text such as "10-20, 31.5-40", in its order; none of an empty one. Raises UserError."""
+    return check_regions([parse_region(part, bars) for part in region_texts(text)])
 
 
 def parse_region(text: str, bars: BarTimes | None = None) -> Region:
@@ -79,6 +93,17 @@ def _checked(region: object) -> Region:
             f"region: got {start:g} to {end:g} s, expected an end at least {REGION_SECONDS_LEAST:g} s behind the start"
         )
     return start, end
+
+
+def check_within(regions: Sequence[Region], seconds: float) -> None:
+    """Raises UserError for regions that a source of so many seconds does not have."""
+    for start, end in regions:
+        if start >= seconds or (end is not None and end > seconds + ROUNDING_SECONDS):
+            until = "" if end is None else f"{end:g}"
+            raise UserError(
+                f"region: got {start:g}-{until} s, but the source ends at {seconds:.2f} s; name a part of it, or "
+                "let extend make music behind it"
+            )
 
 
 def _is_second(value: object) -> bool:

@@ -23,6 +23,7 @@ from acestep_pack.acestep_core.song import Song
 from acestep_pack.acestep_core.training.dataset import read_dataset
 from acestep_pack.nodes import (
     audio,
+    audio_region,
     dataset,
     example_clip,
     latents,
@@ -195,6 +196,10 @@ CHANGES = {
         for stage in (stages.StageL, stages.StageM, stages.StageS)
     },
     example_clip.ExampleClip: ({}, {}),
+    audio_region.AudioRegion: (
+        {"audio": None, "regions": "bars 1", "bpm": 120.0, "time_signature": "auto", "file": "clips/1.flac"},
+        {"regions": "1-2", "bpm": 100.0, "time_signature": "3/4", "file": "louder.flac"},
+    ),
     audio.SaveAudio: (
         SAVE,
         {
@@ -260,6 +265,7 @@ def other_parts(comfy_models, comfy_folders, monkeypatch):
     monkeypatch.setattr(training, "PREPARED", str(comfy_folders / "prepared"))  # once for all runs of a test
     for name in ("clips", "other"):
         some_clips(comfy_folders / "input" / name, torch.sin(torch.arange(48000) / 20), 1)
+    write(comfy_folders / "input" / "louder.flac", Waveform(torch.rand(1, 1, 200_000) - 0.5, 48000))
     tiny = Path(load.__file__).parents[1] / "acestep_core" / "tiny"
     for source, name in (("text_encoder", "other-text"), ("vae", "other-vocoder")):
         folder = shutil.copytree(tiny / source, comfy_models / "acestep" / name)
