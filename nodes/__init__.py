@@ -61,6 +61,7 @@ class AceStepExtension(ComfyExtension):
         routes.serve("/acestep-cascade/keep", song_files.answer_keep, "POST")
         routes.serve("/acestep-cascade/peaks", region_routes.answer_peaks)
         routes.serve("/acestep-cascade/beats", region_routes.answer_beats)
+        routes.serve("/acestep-cascade/clips", dataset.answer_clips)
         routes.serve("/acestep-cascade/tokens", song.answer_tokens, "POST")
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:

@@ -12,8 +12,8 @@ from ..acestep_core.audio.loudness import limit
 from ..acestep_core.audio.peaks import LONGEST_SECONDS
 from ..acestep_core.audio.waveform import Waveform
 from ..acestep_core.checkpoints.locate import state_of
-from ..acestep_core.editing.bars import Beats, beats_of
-from ..acestep_core.editing.regions import Region, check_within, is_in_bars, parse_regions, region_texts
+from ..acestep_core.editing.beats import Beats, beats_of
+from ..acestep_core.editing.regions import Region, check_within, is_in_bars, parse_regions, split_regions
 from ..acestep_core.errors import UserError
 from ..acestep_core.memory.lru import LruCache
 from ..acestep_core.spec import MAX_BPM
@@ -22,7 +22,7 @@ from .host import locations, messages
 from .region_routes import file_beats, known_beats
 from .song import AUTO, SIGNATURES
 from .sound import to_audio, waveform_of
-from .types import RegionsSocket
+from .types import Regions
 
 NO_FILE = "none"
 RESULT = "acestep_region"  # of a run: the file that the editor draws and plays
@@ -76,7 +76,7 @@ def playable(wave: Waveform) -> Path:
 
 def regions_of(text: str, source: Source, beats: Beats | None) -> tuple[Region, ...]:
     """The regions of a widget's text, all within the sound. Raises UserError."""
-    if beats is None and any(map(is_in_bars, region_texts(text))):
+    if beats is None and any(map(is_in_bars, split_regions(text))):
         raise UserError("regions: are in bars, but the tempo is neither known nor could it be measured; set bpm")
     regions = parse_regions(text, beats and beats.bars)
     check_within(regions, source.wave.seconds)
@@ -141,7 +141,7 @@ class AudioRegion(io.ComfyNode):
             ],
             outputs=[
                 io.Audio.Output("audio", display_name="audio", tooltip="The whole sound, unchanged."),
-                RegionsSocket.Output("regions", display_name="regions", tooltip="For Repaint and other edits."),
+                Regions.Output("regions", display_name="regions", tooltip="For Repaint and other edits."),
                 io.Audio.Output(
                     "selected",
                     display_name="selected",

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..acestep_core.audio.peaks import peaks_of
 from ..acestep_core.checkpoints.locate import state_of
-from ..acestep_core.editing.bars import Beats, beats_of_file
+from ..acestep_core.editing.beats import Beats, beats_of_file
 from ..acestep_core.editing.source_song import song_of_file
 from ..acestep_core.errors import UserError, shown
 from ..acestep_core.memory.lru import LruCache

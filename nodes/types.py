@@ -27,7 +27,7 @@ Text = io.Custom("ACESTEP_TEXT")
 ReferenceSocket = io.Custom("ACESTEP_REFERENCE")
 AdapterSocket = io.Custom("ACESTEP_ADAPTER")
 DatasetSocket = io.Custom("ACESTEP_DATASET")
-RegionsSocket = io.Custom("ACE_REGIONS")  # a tuple of acestep_core.editing.regions.Region
+Regions = io.Custom("ACE_REGIONS")  # (start, end) in seconds each, as Edit.regions has them; an end of None is the end
 
 REMEMBERED_TEXTS, REMEMBERED_CONDITIONS = 4, 4
 

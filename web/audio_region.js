@@ -8,8 +8,7 @@ import { asleep, inputIndex, isFed, source } from "./graph_links.js";
 import { addFixedWidget, after, grow, onSet, resultHooks, setHidden, setHeight } from "./node_hooks.js";
 import { EDITOR_HEIGHT, RegionEditor } from "./region_editor.js";
 import { SNAPS } from "./region_controls.js";
-import { ask } from "./server.js";
-import { fileUrl } from "./sound_row.js";
+import { beatsOf, query, setWidget, soundOfFile } from "./region_sound.js";
 import { valueOf, widgetOf } from "./stage_graph.js";
 
 const NODE = "AceStepAudioRegion";
@@ -62,17 +61,9 @@ class Panel {
     });
     editor.setText(String(valueOf(node, "regions") ?? ""));
     const { file, hint } = soundOf(node);
-    editor.setSound(file && this.sound(file), hint);
+    editor.setSound(file && soundOfFile(file), hint);
     this.askBeats(file);
     showFileWidget(node, !isLinked);
-  }
-
-  sound(file) {
-    const key = JSON.stringify(file);
-    if (this.editor.sound?.key === key) return this.editor.sound;
-    const name = file.type === "temp" ? "the sound that came in" : file.filename;
-    const peaks = (start, end, columns, signal) => ask(`peaks?${query({ ...file, start, end, columns })}`, { signal });
-    return { key, name, url: fileUrl(file), peaks };
   }
 
   async askBeats(file) {
@@ -83,8 +74,8 @@ class Panel {
     const asked = file ? query({ ...file, ...known }) : "";
     if (asked === this.askedBeats) return;
     this.askedBeats = asked;
-    const beats = asked ? await ask(`beats?${asked}`).catch(() => null) : null;
-    if (asked === this.askedBeats) this.editor.setBeats(beats?.beat ? beats : null);
+    const beats = file ? await beatsOf(file, known) : null;
+    if (asked === this.askedBeats) this.editor.setBeats(beats);
   }
 
   async upload(file) {
@@ -127,10 +118,6 @@ function giverOf(node) {
   return end ? `${end.node.id}/${end.slot}` : "";
 }
 
-function query(values) {
-  return new URLSearchParams(values).toString();
-}
-
 // ---- files ----
 
 function chooseFile(then) {
@@ -162,16 +149,6 @@ function takeDrops(node) {
 }
 
 // ---- widgets ----
-
-/** Sets a widget as a user does: ComfyUI's own undo and "unsaved" know of it. */
-function setWidget(node, name, value) {
-  const widget = widgetOf(node, name);
-  app.canvas.emitBeforeChange?.();
-  widget.value = value;
-  widget.callback?.(value);
-  node.setDirtyCanvas?.(true, true);
-  app.canvas.emitAfterChange?.();
-}
 
 /** The widget `file` where it has a use. */
 function showFileWidget(node, isShown) {

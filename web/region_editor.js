@@ -83,6 +83,12 @@ export class RegionEditor {
     this.take(text);
   }
 
+  /** Leaves the text and what was done to it, for those of another sound. */
+  forget() {
+    this.history = null;
+    this.take("");
+  }
+
   /** The sound, or null and why there is none. The same one again changes nothing. */
   setSound(sound, hint = "") {
     const isSame = sound?.key === this.sound?.key && (!sound || !this.failed); // what failed is tried again

@@ -67,6 +67,20 @@ export function timeText(value, decimals = 0) {
   return `${minutes}:${(rounded - 60 * minutes).toFixed(decimals).padStart(decimals ? decimals + 3 : 2, "0")}`;
 }
 
+/** "a.wav: 10-20 | b.wav: 3-5" -> a Map from names of clips to the text of their regions. */
+export function clipRegions(text) {
+  const parts = text.split(/[|\n]/).map((part) => /^\s*(.+?):\s+(.*?)\s*$/.exec(part));
+  return new Map(parts.filter(Boolean).map(([, name, regions]) => [name, regions]));
+}
+
+/** The same text with other regions of one clip; none of them leave it out. */
+export function withClipRegions(text, name, regions) {
+  const all = clipRegions(text);
+  if (regions) all.set(name, regions);
+  else all.delete(name);
+  return [...all].map((pair) => pair.join(": ")).join(" | ");
+}
+
 // ---- edits; each gives new regions and leaves the given ones ----
 
 /** The free room around a time: the end of the region before it, the start of the one behind it. */

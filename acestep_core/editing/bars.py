@@ -1,62 +1,15 @@
 """Where the bars of a source lie: by its tempo, and from its first measured beat."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
-from ..song import BEATS, Song
+from ..song import Song
+from .beats import first_beat
 from .regions import BarTimes
 
 if TYPE_CHECKING:
     from ..audio.beat_and_key import BeatAndKey
-    from ..audio.waveform import Waveform
-
-EARLY_SHARE = 0.15  # of a beat, by which a sound may begin behind its first beat: cut so, or measured so
-
-
-@dataclass(frozen=True)
-class Beats:
-    """Where beats lie: at `first` + n `beat` seconds; `in_bar` of them are one bar."""
-
-    beat: float
-    first: float = 0.0
-    in_bar: int = BEATS[None]
-
-    @property
-    def bpm(self) -> float:
-        return 60 / self.beat
-
-    @property
-    def bars(self) -> BarTimes:
-        return BarTimes(self.in_bar * self.beat, self.first)
-
-
-def beats_of(wave: "Waveform", bpm: float | None = None, time_signature: str | None = None) -> Beats | None:
-    """The beats of one item [1, channels, N], whose tempo and metre may be known. None where no tempo is given and none
-    can be measured: the onsets follow no beat, or librosa is not installed.
-    """
-    from ..audio.beat_and_key import BeatAndKey, is_available, measure
-
-    measured = measure(wave, bpm) if is_available() else BeatAndKey()
-    beat = 60 / bpm if bpm else measured.beat
-    return Beats(beat, _first_beat(measured), BEATS[time_signature]) if beat else None
-
-
-def _first_beat(measured: "BeatAndKey") -> float:
-    """0 where nothing was measured; a beat just before the sound is its first one, and not the next."""
-    is_before = measured.beat and measured.beat - measured.first_beat < EARLY_SHARE * measured.beat
-    return measured.first_beat - measured.beat if is_before else measured.first_beat
-
-
-def beats_of_file(path: "str | Path", bpm: float | None = None, time_signature: str | None = None) -> Beats | None:
-    """The same of a file, whose sound is read only if it can be measured. Raises UserError."""
-    from ..audio.beat_and_key import LONGEST_SECONDS, is_available
-    from ..audio.files import read
-
-    if is_available():
-        return beats_of(read(path, LONGEST_SECONDS), bpm, time_signature)
-    return Beats(60 / bpm, 0.0, BEATS[time_signature]) if bpm else None
 
 
 def bar_times(path: "str | Path", song: Song) -> tuple[BarTimes, str]:
@@ -66,9 +19,18 @@ def bar_times(path: "str | Path", song: Song) -> tuple[BarTimes, str]:
     """
     from ..audio.beat_and_key import is_available
 
-    beats = beats_of_file(path, song.bpm, song.time_signature)
-    if beats is None:
-        hint = "its onsets follow no beat" if is_available() else "librosa, which measures it, is not installed"
+    measured = _measured(path, song.bpm) if is_available() else None
+    bpm = song.bpm or (measured and measured.beat and 60 / measured.beat)
+    if not bpm:
+        hint = "its onsets follow no beat" if measured else "librosa, which measures it, is not installed"
         raise UserError(f"{path}: its tempo is not known, and {hint}; give it, such as --bpm 120, or give seconds")
-    found = f"from the beat at {beats.first:.2f} s" if beats.first > 0 else "from its beginning"
-    return beats.bars, f"bars are counted at {beats.bpm:.4g} bpm, {found}"
+    first = first_beat(measured) if measured else 0.0
+    origin = f"from the beat at {first:.2f} s" if first > 0 else "from its beginning"
+    return BarTimes.of(bpm, song.time_signature, first), f"bars are counted at {bpm:.4g} bpm, {origin}"
+
+
+def _measured(path: "str | Path", bpm: int | None) -> "BeatAndKey":
+    from ..audio.beat_and_key import LONGEST_SECONDS, measure
+    from ..audio.files import read
+
+    return measure(read(path, LONGEST_SECONDS), bpm)

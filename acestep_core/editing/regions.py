@@ -17,7 +17,6 @@ ROUNDING_SECONDS = 0.05  # by which a region may end behind its source
 _TIME = r"(?:(\d{1,3}):)?(\d{1,5}(?:\.\d{1,6})?)"
 _SECONDS = re.compile(rf"\s*{_TIME}\s*-\s*(?:{_TIME}|end)?\s*(?:s|seconds)?\s*", re.ASCII)
 _BARS = re.compile(r"\s*bars?\s*(\d{1,5})(?:\s*-\s*(\d{1,5}))?\s*", re.ASCII | re.IGNORECASE)
-_SEPARATOR = re.compile(r"[,;\n]")
 _EXPECTED = "expected seconds such as 10-20, 1:05-1:20 or 40-end, or bars such as bars 8-12"
 
 
@@ -44,14 +43,14 @@ def is_in_bars(text: str) -> bool:
     return _BARS.fullmatch(text) is not None
 
 
-def region_texts(text: str) -> list[str]:
-    """The text of each region: "10-20, bars 8-12" is two. Commas, semicolons and line breaks separate them."""
-    return [part.strip() for part in _SEPARATOR.split(text) if part.strip()]
+def split_regions(text: str) -> tuple[str, ...]:
+    """The texts of single regions in one text, which commas, semicolons or line ends separate."""
+    return tuple(part for part in map(str.strip, re.split(r"[,;\n]", text)) if part)
 
 
 def parse_regions(text: str, bars: BarTimes | None = None) -> tuple[Region, ...]:
     """The regions of a text such as "10-20, 31.5-40", in its order; none of an empty one. Raises UserError."""
-    return check_regions([parse_region(part, bars) for part in region_texts(text)])
+    return check_regions([parse_region(part, bars) for part in split_regions(text)])
 
 
 def parse_region(text: str, bars: BarTimes | None = None) -> Region:

@@ -142,8 +142,9 @@ CHANGES = {
     ),
     lora.LoraInfo: ({"adapter": "style0.safetensors"}, {"adapter": "style1.safetensors"}),
     dataset.LoraDataset: (
-        {"clips": {"clips": "folder", "folder": "clips"}, "trigger": "zap"},
+        {"clips": {"clips": "folder", "folder": "clips"}, "trigger": "zap", "regions": ""},
         {
+            "regions": "1.flac: 0-3.5",
             "clips": {"clips": "demo clips"},
             "clips.folder": tuple({"clips": "folder", "folder": name} for name in ("clips", "other")),
             "trigger": "zip",

@@ -26,6 +26,20 @@ test("a text keeps the words of regions that were not changed, and what is no re
   assert.equal(regions.writeRegions(regions.moved(read, 0, 12.5, 70), others), "12.5-22.5, 1:05-end, what");
 });
 
+test("regions of several clips in one text", () => {
+  const text = "a b.wav: 10-20, 1:05-end | sub/c.wav: 3-5";
+  assert.deepEqual(
+    [...regions.clipRegions(text)],
+    [
+      ["a b.wav", "10-20, 1:05-end"],
+      ["sub/c.wav", "3-5"],
+    ],
+  );
+  assert.equal(regions.withClipRegions(text, "sub/c.wav", "4-5"), "a b.wav: 10-20, 1:05-end | sub/c.wav: 4-5");
+  assert.equal(regions.withClipRegions(text, "a b.wav", ""), "sub/c.wav: 3-5");
+  assert.equal(regions.withClipRegions("", "d.wav", "1-2"), "d.wav: 1-2");
+});
+
 test("bars are drawn once the tempo is known, and lost by nobody until then", () => {
   const { regions: read, others } = regions.readRegions("bars 2-3", { duration: 60 });
   assert.deepEqual([read, regions.writeRegions(read, others)], [[], "bars 2-3"]);
