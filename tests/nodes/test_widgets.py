@@ -25,6 +25,7 @@ from acestep_pack.acestep_core.song import Song
 from acestep_pack.acestep_core.training.dataset import read_dataset
 from acestep_pack.nodes import (
     audio,
+    audio_region,
     dataset,
     edit_nodes,
     example_clip,
@@ -152,8 +153,9 @@ CHANGES = {
     ),
     lora.LoraInfo: ({"adapter": "style0.safetensors"}, {"adapter": "style1.safetensors"}),
     dataset.LoraDataset: (
-        {"clips": {"clips": "folder", "folder": "clips"}, "trigger": "zap"},
+        {"clips": {"clips": "folder", "folder": "clips"}, "trigger": "zap", "regions": ""},
         {
+            "regions": "1.flac: 0-3.5",
             "clips": {"clips": "demo clips"},
             "clips.folder": tuple({"clips": "folder", "folder": name} for name in ("clips", "other")),
             "trigger": "zip",
@@ -233,6 +235,10 @@ CHANGES = {
         {"score": "other.mid", "instrument": "piano"},
     ),
     example_clip.ExampleClip: ({}, {}),
+    audio_region.AudioRegion: (
+        {"audio": None, "regions": "bars 1", "bpm": 120.0, "time_signature": "auto", "file": "clips/1.flac"},
+        {"regions": "1-2", "bpm": 100.0, "time_signature": "3/4", "file": "louder.flac"},
+    ),
     audio.SaveAudio: (
         SAVE,
         {
@@ -302,6 +308,7 @@ def other_parts(comfy_models, comfy_folders, monkeypatch):
     (comfy_folders / "input" / "other.mid").write_bytes(faster)
     for name in ("clips", "other"):
         some_clips(comfy_folders / "input" / name, torch.sin(torch.arange(48000) / 20), 1)
+    write(comfy_folders / "input" / "louder.flac", Waveform(torch.rand(1, 1, 200_000) - 0.5, 48000))
     tiny = Path(load.__file__).parents[1] / "acestep_core" / "tiny"
     for source, name in (("text_encoder", "other-text"), ("vae", "other-vocoder")):
         folder = shutil.copytree(tiny / source, comfy_models / "acestep" / name)
