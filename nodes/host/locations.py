@@ -70,6 +70,11 @@ def clips_folder(name: str) -> Path:
     return inputs / path
 
 
+def is_input(path: Path) -> bool:
+    """Whether a path lies below ComfyUI's input folder."""
+    return path.is_relative_to(folder_paths.get_input_directory())
+
+
 def scores() -> list[str]:
     """Names of the MIDI files in ComfyUI's input folder."""
     folder = Path(folder_paths.get_input_directory())
