@@ -63,12 +63,11 @@ def answer_clips(query: dict) -> dict:
     """
     name = query.get("folder") or ""
     folder = locations.clips_folder(DEMO_FOLDER if query.get("clips") == DEMO else name)
+    if not locations.is_input(folder):
+        raise UserError(f"folder: {name} is not below ComfyUI's input folder, so its clips are not drawn")
     _state(folder)
-    paths = clip_paths(folder)
-    try:
-        return {"clips": [{"name": path.relative_to(folder).as_posix(), **locations.saved(path)} for path in paths]}
-    except ValueError:
-        raise UserError(f"folder: {name} is not below ComfyUI's input folder, so its clips are not drawn") from None
+    files = [(path.relative_to(folder).as_posix(), locations.saved(path)) for path in clip_paths(folder)]
+    return {"clips": [{"name": name, **file} for name, file in files]}
 
 
 def _state(folder: Path) -> tuple:

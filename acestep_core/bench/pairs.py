@@ -1,33 +1,25 @@
-"""Ours against diffusers: a step of a transformer, a decode of the vocoder, a whole song of its pipeline.
+"""Ours against diffusers: a step of a transformer, a step of training, a pass of the vocoder. Songs: see songs.py.
 
 Each function builds one side, OURS or THEIRS, of the same computation.
 """
 
-import itertools
 import sys
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from ..checkpoints.variants import VARIANTS
-from ..generation.cascade import Cascade
+from ..audio.waveform import Waveform
 from ..models.condition import Condition
 from ..models.cuda_graph import with_cuda_graph
-from ..models.stage_model import StageModel
-from ..models.text_encoder import TextEncoder
 from ..models.velocity import prepare
 from ..models.vocoder import Vocoder
-from ..song import Song
 from ..spec import PUBLISHED_LATENTS
 from . import published
 from .contender import OURS, Run
 
 CONDITION_TOKENS = 320  # lyrics, timbre and text of an ordinary song
 T = 0.5  # diffusers rounds 1000 T to bfloat16, which changes nothing at this value
-STEPS = {1: (8,), 2: (5, 3), 3: (3, 3, 2)}  # number of stages -> steps of each
 SETTLED_AFTER = 3  # forward passes; a GPU may record the last one as a CUDA graph
-WHOLE_SECONDS = 60.0  # above it diffusers decodes in tiles; untiled it takes half a gigabyte for each second
 
 
 @dataclass(frozen=True)
@@ -120,84 +112,10 @@ def decode(seconds: float, device: torch.device, dtype: torch.dtype, their_dtype
     return lambda: vocoder.decode(latents).samples
 
 
-def song(
-    widths: tuple[str, ...],
-    seconds: float,
-    layers: int | None,
-    device: torch.device,
-    dtype: torch.dtype,
-    changed: bool = True,
-    *,
-    side: str,
-) -> Run:
-    """A whole song, [1, 2, N]: text, condition, eight steps, vocoder. Their side always runs the 2B alone.
-
-    `changed`: each song has a new caption; otherwise it has only a new seed. The embedded tokenizer takes the place
-    of the published one, which cannot be had without a download; it is the same for both.
-    """
-    from ..checkpoints.load import load_text_encoder
-    from ..checkpoints.locate import TINY_FOLDER
-
-    tokenizer = load_text_encoder(TINY_FOLDER / "text_encoder").tokenizer
-    networks = (
-        published.text_encoder(layers, len(tokenizer), device, dtype),
-        published.condition_encoder(device, dtype),
-        published.vae(device, dtype),
-    )
-    numbers = itertools.count()
-
-    def request() -> tuple[str, int]:
-        number = next(numbers)
-        return f"calm piano and strings, take {number if changed else 0}", number
-
-    if side == OURS:
-        transformers = [(width, published.transformer(width, layers, device, dtype)) for width in widths]
-        return _our_song(transformers, tokenizer, *networks, seconds, request)
-    return _their_song(published.transformer("2B", layers, device, dtype), tokenizer, *networks, seconds, request)
-
-
-Request = Callable[[], tuple[str, int]]  # the next song's caption and seed
-
-
-def _our_song(transformers: Sequence[tuple], tokenizer, qwen, encoder, vae, seconds: float, request: Request) -> Run:
-    silence = torch.zeros(1, PUBLISHED_LATENTS.channels, 1)
-    models = [
-        StageModel(width, network, encoder, silence, width.lower(), VARIANTS["turbo"], PUBLISHED_LATENTS.channels)
-        for width, network in transformers
-    ]
-    cascade = Cascade(models, TextEncoder(qwen, tokenizer), Vocoder(vae))
-
-    def run() -> torch.Tensor:
-        caption, seed = request()
-        return cascade.generate(Song(caption, seconds=seconds), seed=seed, steps=STEPS[len(models)]).samples
-
-    return run
-
-
-def _their_song(transformer, tokenizer, qwen, encoder, vae, seconds: float, request: Request) -> Run:
-    pipeline = _pipeline(vae, qwen, tokenizer, transformer, encoder)
-    if seconds > WHOLE_SECONDS:
-        vae.enable_tiling()
-
-    def run() -> torch.Tensor:
-        caption, seed = request()
-        made = pipeline(
-            caption,
-            lyrics="[Instrumental]",
-            audio_duration=seconds,
-            num_inference_steps=sum(STEPS[1]),
-            guidance_scale=1.0,
-            generator=torch.Generator().manual_seed(seed),
-        )
-        return made.audios.float().cpu()
-
-    return run
-
-
-def _pipeline(vae, qwen, tokenizer, transformer, encoder):
-    from diffusers import AceStepPipeline, FlowMatchEulerDiscreteScheduler
-
-    scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1, shift=1.0)
-    pipeline = AceStepPipeline(vae, qwen, tokenizer, transformer, encoder, scheduler)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+def encode(seconds: float, device: torch.device, dtype: torch.dtype, *, side: str) -> Run:
+    """The vocoder's encoder, [1, 2, N] -> [1, C, T]: what an edit does first with its source."""
+    vae, wave = published.vae(device, dtype), published.music(seconds)
+    if side != OURS:
+        return lambda: vae.encode(wave.to(device, dtype)).latent_dist.mode()
+    vocoder = Vocoder(vae)
+    return lambda: vocoder.encode(Waveform(wave, PUBLISHED_LATENTS.sample_rate_hz))

@@ -34,6 +34,16 @@ def condition_encoder(device: torch.device, dtype: torch.dtype):
     return _made(AceStepConditionEncoder, SEED + 1, device, dtype).requires_grad_(False)
 
 
+def audio_tokenizers(device: torch.device, dtype: torch.dtype) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """The audio tokenizer and detokenizer of a stage model."""
+    from diffusers.pipelines.ace_step import AceStepAudioTokenDetokenizer, AceStepAudioTokenizer
+
+    return (
+        _made(AceStepAudioTokenizer, SEED + 3, device, dtype),
+        _made(AceStepAudioTokenDetokenizer, SEED + 4, device, dtype),
+    )
+
+
 def text_encoder(layers: int | None, vocabulary: int, device: torch.device, dtype: torch.dtype):
     from transformers import Qwen3Config, Qwen3Model
 
@@ -55,6 +65,12 @@ def vae(device: torch.device, dtype: torch.dtype):
             device,
             dtype,
         )
+
+
+def music(seconds: float) -> torch.Tensor:
+    """Quiet noise [1, 2, N] in place of music: it is encoded as fast."""
+    samples = round(seconds * PUBLISHED_LATENTS.sample_rate_hz)
+    return 0.1 * torch.randn(1, 2, samples, generator=torch.Generator().manual_seed(SEED))
 
 
 def _made(make: Callable[[], torch.nn.Module], seed: int, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:

@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 STEP_SECONDS = {"2B": ((30.0, 240.0), (600.0,)), "XL": ((), (30.0, 240.0)), "S": ((), (30.0, 240.0))}
 VOCODER_SECONDS = ((10.0,), (60.0,))
 SONG_SECONDS = ((30.0,), (120.0, 240.0, 600.0))
+EDIT_SECONDS = ((30.0,), ())
 NATIVE_SECONDS = ((30.0,), (240.0,))
 LEARN_SECONDS = {"2B": (60.0,), "XL": (60.0,)}
 LAYERS, SONG_LAYERS = 2, 4  # on a CPU
 # Models of the songs: each song takes eight steps in all; diffusers' songs are made by the 2B alone.
 CASCADES = {"M": ("2B",), "M → S": ("2B", "S"), "L → M → S": ("XL", "2B", "S")}
-KINDS = ("steps", "vocoder", "songs", "cascades", "training")
+KINDS = ("steps", "vocoder", "songs", "edits", "cascades", "training")
 USUAL = KINDS[:3]
 COMMANDS = {
     "tiny": ("measure the quality of the embedded cascade", "bench_tiny"),
@@ -135,7 +136,7 @@ def _measure(arguments, device, dtype_name: str, mode: str, layers: int | None, 
     """A Ratio for each thing measured."""
     import torch
 
-    from ..bench import pairs
+    from ..bench import pairs, songs
     from ..bench.contender import Apart, Here
     from ..bench.ratio import compare
     from ..nn.dtypes import DTYPES
@@ -161,8 +162,13 @@ def _measure(arguments, device, dtype_name: str, mode: str, layers: int | None, 
         kind = "songs" if len(widths) == 1 else "cascades"
         for seconds in lengths(SONG_SECONDS) if kind in kinds else ():
             for changed in (True, False):
-                make = partial(pairs.song, widths, seconds, song_layers, device, dtype, changed)
+                make = partial(songs.song, widths, seconds, song_layers, device, dtype, changed)
                 yield row(f"{name} {'song' if changed else 'next seed'}, {seconds:g} s", make, same=False)
+    for seconds in lengths(EDIT_SECONDS) if "edits" in kinds else ():
+        yield row(f"encoding, {seconds:g} s", partial(pairs.encode, seconds, device, dtype))
+        for task in songs.EDITS:
+            make = partial(songs.edit, task, seconds, song_layers, device, dtype)
+            yield row(f"{task}, {seconds:g} s", make, same=False)
     for width, of in LEARN_SECONDS.items() if "training" in kinds else ():
         for seconds in arguments.seconds or of:
             yield row(f"{width} LoRA, {seconds:g} s", partial(pairs.learn, width, layers, seconds, device, dtype))

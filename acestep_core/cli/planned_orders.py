@@ -19,12 +19,14 @@ ANY_PLANNER = "auto"
 def planned(orders: list[Order], arguments: argparse.Namespace, console: Console) -> list[Order]:
     """The orders with their songs filled in, and with audio codes where the models read them. Raises UserError.
 
+    A song whose file names a planner is planned already.
+
     A length that is still open afterwards is chosen by a rule over the lyrics.
     """
     planners, made = {}, []
     for number, order in enumerate(orders, start=1):
         with named(order.place):
-            if _wants_plan(order.settings):
+            if getattr(arguments, "planner", None) and _wants_plan(order.settings):
                 title = f"plan {number} of {len(orders)}" if len(orders) > 1 else "plan"
                 order = _planned(order, _planner(order.settings, planners, arguments), title, console)
             made.append(dataclasses.replace(order, song=settled_length(order.song)))
@@ -34,7 +36,7 @@ def planned(orders: list[Order], arguments: argparse.Namespace, console: Console
 
 
 def _wants_plan(settings: GenerationSettings) -> bool:
-    if settings.planner is None or settings.codes is not None:
+    if settings.codes is not None:
         return False
     if settings.continue_from is not None or settings.edit is not None:
         raise UserError("--plan: got a clip to go on from too, which leaves no place for a plan; leave one out")

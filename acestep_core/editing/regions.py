@@ -67,7 +67,7 @@ def _of_bars(first: int, last: int, text: str, bars: BarTimes | None) -> Region:
     if not 1 <= first <= last:
         raise UserError(f"region: got {shown(text)}, expected bars from 1 on that do not fall, such as bars 8-12")
     if bars is None:
-        raise UserError(f"region: got {shown(text)}, but the source's tempo is not known; give it, such as --bpm 120")
+        raise UserError(f"region: got {shown(text)}, but the source's tempo is not known; give its bpm, such as 120")
     return bars.region(first, last)
 
 

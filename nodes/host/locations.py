@@ -12,6 +12,7 @@ from ...acestep_core.errors import UserError, shown
 from ...acestep_core.system.folders import user_path
 from . import names
 
+SCORE_ENDINGS = (".mid", ".midi")
 FOLDER_KINDS = ("input", "output", "temp")
 TRAININGS = "acestep-training"  # below the output folder, from where the front end plays previews
 
@@ -67,6 +68,27 @@ def clips_folder(name: str) -> Path:
     if path.anchor or ".." in path.parts:
         raise UserError(f"folder: got {name!r}, which is outside {inputs}; give a folder below it, or an absolute path")
     return inputs / path
+
+
+def is_input(path: Path) -> bool:
+    """Whether a path lies below ComfyUI's input folder."""
+    return path.is_relative_to(folder_paths.get_input_directory())
+
+
+def scores() -> list[str]:
+    """Names of the MIDI files in ComfyUI's input folder."""
+    folder = Path(folder_paths.get_input_directory())
+    return sorted(path.name for path in folder.glob("*") if path.suffix.lower() in SCORE_ENDINGS and path.is_file())
+
+
+def score(name: str) -> Path:
+    """A MIDI file of the input folder by its name. Raises UserError for another file."""
+    if name not in scores():
+        raise UserError(
+            f"score: got {name!r}, which is no MIDI file in {folder_paths.get_input_directory()}; put it there, and "
+            f"press R on the page (the names of such files end in {' or '.join(SCORE_ENDINGS)})"
+        )
+    return Path(folder_paths.get_input_directory()) / name
 
 
 def without_paths(text: str) -> str:

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from acestep_pack.acestep_core.bench import contender, native, pairs, published, ratio, resident
+from acestep_pack.acestep_core.bench import contender, native, pairs, published, ratio, resident, songs
 from acestep_pack.acestep_core.checkpoints import geometry
 from acestep_pack.acestep_core.checkpoints.geometry import Geometry
 from acestep_pack.acestep_core.cli import bench as command
 from acestep_pack.acestep_core.cli import parser as cli
 from acestep_pack.acestep_core.models import cuda_graph as replay
+from acestep_pack.acestep_core.models.vocoder import Vocoder
+from acestep_pack.acestep_core.spec import PUBLISHED_LATENTS
 from diffusers import AutoencoderOobleck
-from diffusers.pipelines.ace_step import AceStepConditionEncoder
+from diffusers.pipelines.ace_step import AceStepAudioTokenDetokenizer, AceStepAudioTokenizer, AceStepConditionEncoder
 from torch.utils.flop_counter import FlopCounterMode
 
 SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16}
@@ -34,6 +36,13 @@ def small(monkeypatch):
         layers = {"num_lyric_encoder_hidden_layers": 1, "num_timbre_encoder_hidden_layers": 1}
         return AceStepConditionEncoder(**SMALL, **layers, text_hidden_dim=24).to(device, dtype).eval()
 
+    def small_audio_tokenizers(device, dtype):
+        torch.manual_seed(2)
+        makers = AceStepAudioTokenizer, AceStepAudioTokenDetokenizer
+        return tuple(
+            make(**SMALL, **more).to(device, dtype).eval() for make, more in zip(makers, ({"fsq_dim": 32}, {}))
+        )
+
     text = {"hidden_size": 24, "intermediate_size": 32, "num_attention_heads": 2, "num_key_value_heads": 1}
     monkeypatch.setattr(contender, "MATRIX", 64)
     sizes = {"2b": SMALL, "xl": OTHER, "s": OTHER}
@@ -41,6 +50,7 @@ def small(monkeypatch):
     monkeypatch.setattr(geometry, "TRANSFORMERS", published_sizes)
     monkeypatch.setattr(geometry, "TEXT_ENCODER", Geometry(0, {**text, "head_dim": 12, "num_hidden_layers": 28}))
     monkeypatch.setattr(published, "condition_encoder", small_condition_encoder)
+    monkeypatch.setattr(published, "audio_tokenizers", small_audio_tokenizers)
     monkeypatch.setattr("diffusers.AutoencoderOobleck", small_vocoder)
     monkeypatch.setattr(command, "STEP_SECONDS", {"2B": ((1.0, 30.0), (31.0,)), "XL": ((), (1.0,)), "S": ((), ())})
     monkeypatch.setattr(command, "VOCODER_SECONDS", ((0.2,), (0.3,)))
@@ -81,16 +91,32 @@ def test_a_step_of_training_is_timed_too(small, monkeypatch, capsys):
 @pytest.mark.slow
 def test_cascades_are_timed_against_the_pipeline_and_lengths_are_the_users(small, capsys):
     rows = rows_of(capsys, "--dtype", "fp32", "--only", "cascades", "--seconds", "11", "--layers", "1")
-    songs = [f"{models} {what}, 11 s" for models in ("M → S", "L → M → S") for what in ("song", "next seed")]
-    assert [row["name"] for row in rows] == songs
+    names = [f"{models} {what}, 11 s" for models in ("M → S", "L → M → S") for what in ("song", "next seed")]
+    assert [row["name"] for row in rows] == names
+
+
+@pytest.mark.slow
+def test_edits_are_timed_against_the_pipeline_and_the_encoding_of_their_source_apart(small, monkeypatch, capsys):
+    short = pairs.encode(0.08, CPU, torch.float32, side="ours"), pairs.encode(0.08, CPU, torch.float32, side="theirs")
+    with torch.inference_mode():
+        assert (short[0]() - short[1]()).abs().max() < 1e-5
+
+    def frames(network, samples, *_, **__):  # the encoder has no small size
+        return torch.ones(1, 128, samples.shape[-1] // PUBLISHED_LATENTS.samples_per_frame)
+
+    monkeypatch.setattr(AutoencoderOobleck, "_encode", frames)
+    monkeypatch.setattr(Vocoder, "encode", lambda vocoder, wave, *_, **__: frames(vocoder, wave.samples)[:, :64])
+    rows = rows_of(capsys, "--dtype", "fp32", "--only", "edits", "--seconds", "1.5", "--layers", "1")
+    assert [row["name"] for row in rows] == ["encoding, 1.5 s", "cover, 1.5 s", "repaint, 1.5 s"]
+    assert all(row["ratio"] > 0 for row in rows)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [10.0, 12.0])
 def test_songs_of_both_sides_are_as_long_and_differ_from_one_to_the_next(small, monkeypatch, seconds):
-    monkeypatch.setattr(pairs, "WHOLE_SECONDS", 11.0)
+    monkeypatch.setattr(songs, "WHOLE_SECONDS", 11.0)
     with torch.inference_mode():
-        ours, theirs = (pairs.song(("2B",), seconds, 1, CPU, torch.float32, side=side) for side in ("ours", "theirs"))
+        ours, theirs = (songs.song(("2B",), seconds, 1, CPU, torch.float32, side=side) for side in ("ours", "theirs"))
         first, second = ours(), ours()
         assert first.shape == second.shape == theirs().shape == (1, 2, seconds * 48_000)
         assert not torch.equal(first, second)

@@ -72,7 +72,7 @@ def test_a_hundred_regions_are_read_and_no_more():
 
 
 def test_bars_need_a_tempo():
-    with pytest.raises(UserError, match="its tempo is not known|tempo is not known; give it, such as --bpm 120"):
+    with pytest.raises(UserError, match="its tempo is not known|tempo is not known; give its bpm, such as 120"):
         parse_region("bars 8-12")
 
 
@@ -120,9 +120,7 @@ def test_edits_in_tags_may_hold_anything(given):
 COVER = {"task": "cover"}
 
 
-@pytest.mark.parametrize(
-    "given", [{"edit": COVER}, {"source": "x"}, {"edit": 3, "source": "x"}, {"edit": COVER, "source": 3}], ids=str
-)
+@pytest.mark.parametrize("given", [{"source": "x"}, {"edit": 3, "source": "x"}, {"edit": COVER, "source": 3}], ids=str)
 def test_settings_of_an_edit_have_both_its_source_and_its_task(given):
     with pytest.raises(UserError, match="edit: |source: "):
         GenerationSettings(**given)
@@ -158,3 +156,12 @@ def test_a_config_names_the_tasks_of_its_checkpoint(tmp_path):
     own["acestep_cascade"]["tasks"] = ["juggle"]
     with pytest.raises(CheckpointError, match="tasks"):
         variant_defaults(own, tmp_path)
+
+
+def test_an_edit_that_was_made_in_comfyui_cannot_be_made_again_here():
+    edit = {"task": "repaint", "regions": [[1, 2]]}
+    with pytest.raises(UserError, match="edit: its source is not known, for it was made in ComfyUI; drop it there"):
+        GenerationSettings(edit=edit).check_source()
+    GenerationSettings(edit=edit, source="song.flac").check_source()
+    with pytest.raises(UserError, match="edit: got a source, and the edit is missing"):
+        GenerationSettings(source="song.flac")

@@ -161,6 +161,9 @@ def test_models_without_an_audio_tokenizer_are_planned_without_codes(command, ti
     assert code == 0 and "without codes" in err
     seeds = [read_song(f"song_{number}.flac").settings.planner_seed for number in (1, 2)]
     assert seeds == [7, 8] and read_song("song_1.flac").settings.codes is None
+    code, _, err = command("generate", "--from", "song_1.flac", "-o", "again.flac")  # planned already
+    assert code == 0 and "loading the planner" not in err and not any(line.startswith("plan:") for line in err)
+    assert read_song("again.flac").song == read_song("song_1.flac").song
 
 
 def test_a_length_that_is_left_open_is_a_number_in_the_tags(command, tiny_family):
