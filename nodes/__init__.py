@@ -6,15 +6,18 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import (
     audio,
+    audio_region,
     dataset,
     edit_nodes,
     example_clip,
     latents,
+    listening,
     load,
     lora,
     model_choice,
     play_score,
     reference,
+    region_routes,
     song,
     song_files,
     stage_times,
@@ -53,6 +56,9 @@ NODES = (
     stems.Complete,
     play_score.PlayScore,
     example_clip.ExampleClip,
+    listening.ScoreTakes,
+    listening.LyricTimestamps,
+    audio_region.AudioRegion,
     audio.SaveAudio,
     audio.Spectrogram,
     audio.Envelope,
@@ -68,6 +74,9 @@ class AceStepExtension(ComfyExtension):
         routes.serve("/acestep-cascade/download", model_choice.answer_downloads)
         routes.serve("/acestep-cascade/download", model_choice.answer_allow, "POST")
         routes.serve("/acestep-cascade/keep", song_files.answer_keep, "POST")
+        routes.serve("/acestep-cascade/peaks", region_routes.answer_peaks)
+        routes.serve("/acestep-cascade/beats", region_routes.answer_beats)
+        routes.serve("/acestep-cascade/clips", dataset.answer_clips)
         routes.serve("/acestep-cascade/tokens", song.answer_tokens, "POST")
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:

@@ -10,6 +10,7 @@ from ..acestep_core.editing.edited_song import EditedSong, prompts_of
 from ..acestep_core.errors import UserError
 from ..acestep_core.memory.plan import STAGE_MEANS
 from ..acestep_core.models.text_encoder import TextStates
+from ..acestep_core.scoring.lint import notes
 from ..acestep_core.song import INSTRUMENTAL, LANGUAGE_NAMES, Song, check_language
 from ..acestep_core.spec import (
     DEFAULT_SECONDS,
@@ -136,6 +137,8 @@ class SongNode(io.ComfyNode):
                 ),
             ],
             outputs=[SongSocket.Output("song", display_name="song", tooltip="For Text Encode and Empty Latent.")],
+            hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -152,7 +155,10 @@ class SongNode(io.ComfyNode):
     def execute(cls, caption, lyrics, seconds, bpm, key, time_signature, language) -> io.NodeOutput:
         if not caption.strip():
             raise UserError("caption: is empty; describe the song, such as calm lo-fi beat")
-        return io.NodeOutput(song_of(caption, lyrics, bpm, key, time_signature, language, seconds))
+        song = song_of(caption, lyrics, bpm, key, time_signature, language, seconds)
+        with messages.notes_on(cls.hidden.unique_id) as shown:
+            messages.keep(notes(song), cls.hidden.unique_id)
+            return io.NodeOutput(song, ui=shown.ui)
 
 
 class TextEncode(io.ComfyNode):

@@ -27,7 +27,9 @@ Text = io.Custom("ACESTEP_TEXT")
 ReferenceSocket = io.Custom("ACESTEP_REFERENCE")
 AdapterSocket = io.Custom("ACESTEP_ADAPTER")
 DatasetSocket = io.Custom("ACESTEP_DATASET")
-Regions = io.Custom("ACE_REGIONS")  # (start, end) in seconds each, as Edit.regions has them; an end of None is the end
+Regions = io.Custom(
+    "ACESTEP_REGIONS"
+)  # (start, end) in seconds each, as Edit.regions has them; an end of None is the end
 
 REMEMBERED_TEXTS, REMEMBERED_CONDITIONS, REMEMBERED_MUSICS = 4, 4, 2
 

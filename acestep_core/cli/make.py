@@ -1,6 +1,7 @@
 """Orders -> files of songs: models are loaded once for all songs that they make. torch is imported only here."""
 
 import argparse
+import dataclasses
 import json
 import sys
 from dataclasses import asdict, dataclass
@@ -8,36 +9,51 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..audio.formats import choose_format
-from ..audio.song_tags import song_tags
+from ..audio.song_tags import SCORES_TAG, TIMED_TAG, song_tags
 from ..console import Clock, Console
 from ..errors import UserError
 from ..generation.settings import GenerationSettings
 from ..lora.find import Lora, adapter_digest, find_adapter
-from ..system.files import existing
+from ..system.files import existing, write_whole
+from .lyric_files import timed_lyrics
 from .orders import STDOUT, Order, named
 from .planned_orders import planned
+from .takes import chosen_orders, wants_takes
 
 if TYPE_CHECKING:
     import torch
 
     from ..audio.waveform import Waveform
+    from ..editing.edited_song import EditedSong
     from ..models.reference import Reference
+    from ..planner.planned_song import PlannedSong
     from ..song import Song
+
+    Prepared = tuple[Song | EditedSong | PlannedSong, Reference | None]
 
 SOURCE = "source"  # of the digests of an edit
 
 
 @dataclass(frozen=True)
 class _Made:
-    """A song that was made: its sound, its words, and latents [1, C, T] of that sound, where there are such."""
+    """A song that was made: its sound, the song with its codes, latents [1, C, T] of that sound, where there are such,
+    and the clips that it was made with.
+    """
 
     wave: "Waveform"
-    song: "Song"
+    song: "Song | EditedSong | PlannedSong"
     latents: "torch.Tensor | None"
+    reference: "Reference | None"
+    scores: dict | None = None  # of a song that was chosen among takes
+
+    @property
+    def words(self) -> "Song":
+        return getattr(self.song, "song", self.song)
 
 
 def make_orders(orders: list[Order], arguments: argparse.Namespace, console: Console) -> None:
     """Makes the songs and their files, once all that they name is there. Raises UserError."""
+    takes = wants_takes(arguments)
     if any(order.path is None for order in orders):
         _check_stdout(arguments)
     for order in orders:
@@ -47,7 +63,7 @@ def make_orders(orders: list[Order], arguments: argparse.Namespace, console: Con
                 if clip is not None:
                     existing(clip)
             _adapters(order.settings)
-    _make(planned(orders, arguments, console), arguments, console)
+    _make(planned(orders, arguments, console), takes, arguments, console)
 
 
 def _check_stdout(arguments: argparse.Namespace) -> None:
@@ -64,7 +80,7 @@ def _adapters(settings: GenerationSettings) -> list[Path]:
     return [find_adapter(Lora.parse(lora).adapter) for lora in settings.lora or ()]
 
 
-def _make(orders: list[Order], arguments: argparse.Namespace, console: Console):
+def _make(orders: list[Order], takes: bool, arguments: argparse.Namespace, console: Console):
     cascade, models = None, None
     for number, order in enumerate(orders, start=1):
         if len(orders) > 1:
@@ -75,9 +91,12 @@ def _make(orders: list[Order], arguments: argparse.Namespace, console: Console):
             with named(order.place):
                 cascade = _load(order.settings, arguments)
         digests = _digests(cascade, order, console)
-        clock = Clock()
-        made = _play(cascade, order, console)
-        _save(order, made, cascade, digests, arguments, console, clock)
+        clock, prepared = Clock(), _prepared(cascade, order, console)
+        chosen = chosen_orders(cascade, order, prepared, arguments, console) if takes else [order]
+        for own in chosen:
+            made = _play(cascade, own, prepared, console)
+            made = dataclasses.replace(made, scores=_scores(cascade, made, own, console)) if takes else made
+            _save(own, made, cascade, digests, arguments, console, clock)
 
 
 def _load(settings: GenerationSettings, arguments: argparse.Namespace):
@@ -112,9 +131,9 @@ def _digests(cascade, order: Order, console: Console) -> dict[str, str]:
     return digests
 
 
-def _play(cascade, order: Order, console: Console) -> _Made:
+def _play(cascade, order: Order, prepared: "Prepared", console: Console) -> _Made:
     settings, clock = order.settings, Clock()
-    song, reference = _prepared(cascade, order, console)
+    song, reference = prepared
     names = [model.name for model in cascade.models.stages]
     sampling = {"lora": settings.lora or (), **settings.sampling}
     for step in cascade.iterate(song, seed=settings.seed, reference=reference, **sampling):
@@ -124,10 +143,19 @@ def _play(cascade, order: Order, console: Console) -> _Made:
             clock = Clock()
     wave = cascade.decode(step.latents, song, reference)
     console.bar(cascade.models.vocoder.name, 1, 1, clock.seconds)
-    return _Made(wave, getattr(song, "song", song), cascade.result_latents(step.latents, wave, reference))
+    return _Made(wave, song, cascade.result_latents(step.latents, wave, reference), reference)
 
 
-def _prepared(cascade, order: Order, console: Console) -> "tuple[Song, Reference | None]":
+def _scores(cascade, made: _Made, order: Order, console: Console) -> dict:
+    """What the judges find of a song that was chosen among takes, for its tags."""
+    from ..scoring.ranking import Take
+
+    take = Take(order.settings.seed, cascade.judge(made.wave, made.song, made.latents, made.reference))
+    console.note(f"made whole: {take.line()}")
+    return take.scores()
+
+
+def _prepared(cascade, order: Order, console: Console) -> "Prepared":
     """The song and the encoded clips of an order, as a cascade takes them."""
     settings, edit = order.settings, order.settings.edit_request
     clips = settings.reference or ()
@@ -147,7 +175,10 @@ def _save(order: Order, made: _Made, cascade, digests, arguments: argparse.Names
     settings, names, wave = order.settings, cascade.models.names, made.wave
     if settings.loudness is not None:
         wave = audio.normalise_loudness(wave, settings.loudness)
-    tags = song_tags(made.song, settings.given(), names, arguments.title, arguments.artist, digests)
+    tags = song_tags(made.words, settings.given(), names, arguments.title, arguments.artist, digests)
+    timed = timed_lyrics(cascade, made, console) if arguments.lrc else None
+    tags |= {TIMED_TAG: timed} if timed else {}
+    tags |= {SCORES_TAG: json.dumps(made.scores)} if made.scores else {}
     form = arguments.format, _bit_depth(order, arguments)
     if order.path is None:
         _stream(audio.encoded(wave, *choose_format(f"song.{arguments.format}", *form), tags))
@@ -156,10 +187,13 @@ def _save(order: Order, made: _Made, cascade, digests, arguments: argparse.Names
         say, file = console.made, str(audio.write(order.path, wave, *form, tags, replace=order.replaces))
     if arguments.keep_latents:
         _keep_latents(file, made.latents, console)
+    if timed and order.path is not None:
+        write_whole(Path(file).with_suffix(".lrc"), f"{timed}\n".encode())
     if arguments.json:
         shown = {"file": file, "seed": settings.seed, "seconds": wave.seconds, "rate_hz": wave.sample_rate_hz}
+        shown |= {"scores": made.scores} if made.scores else {}
         shown |= {"made_in_seconds": round(clock.seconds, 2), "models": names, "digests": digests}
-        say(json.dumps({**shown, "song": asdict(made.song), "settings": settings.given()}, ensure_ascii=False))
+        say(json.dumps({**shown, "song": asdict(made.words), "settings": settings.given()}, ensure_ascii=False))
     else:
         say(f"{file}  {wave.seconds:.1f} s of music, seed {settings.seed}, made in {clock.seconds:.1f} s")
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from ..song import Song
+from .beats import first_beat
 from .regions import BarTimes
 
 if TYPE_CHECKING:
@@ -32,6 +33,6 @@ def bars_of(read: "Callable[[], Waveform]", song: Song, name: str) -> tuple[BarT
     if not bpm:
         hint = "its onsets follow no beat" if measured else "librosa, which measures it, is not installed"
         raise UserError(f"{name}: its tempo is not known, and {hint}; give its bpm, such as 120, or give seconds")
-    first = measured.first_beat if measured and measured.beat else 0.0
-    beats = f"at {bpm:.4g} bpm, from the beat at {first:.2f} s" if first else f"at {bpm:.4g} bpm, from its beginning"
-    return BarTimes.of(bpm, song.time_signature, first), f"bars are counted {beats}"
+    first = first_beat(measured) if measured and measured.beat else 0.0
+    origin = f"from the beat at {first:.2f} s" if first > 0 else "from its beginning"
+    return BarTimes.of(bpm, song.time_signature, first), f"bars are counted at {bpm:.4g} bpm, {origin}"

@@ -1,15 +1,15 @@
 """How a song was made: the settings that its tags keep beside the song, and both read from a file again. No torch."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
-from ..audio.song_tags import DIGESTS_TAG, MODELS_TAG, SETTINGS_TAG, SONG_TAG
+from ..audio.song_tags import DIGESTS_TAG, MODELS_TAG, SCORES_TAG, SETTINGS_TAG, SONG_TAG
 from ..audio.tags import read_tags
 from ..checkpoints.cascade_models import embedded_name
 from ..editing.edit import Edit
 from ..errors import UserError, shown
 from ..flow import schedule
-from ..json_text import parse_json
+from ..json_text import parse_json, parse_json_object
 from ..planner.planned_song import check_strength
 from ..planner.song_plan import checked_codes
 from ..song import Song
@@ -112,13 +112,15 @@ class GenerationSettings:
 @dataclass(frozen=True)
 class TaggedSong:
     """A song file's tags. `models` are the names of the models that made it: by slot if `generate` made it, else in
-    order. `digests` identify their files, by the same names; empty in files of version 0.1.0.
+    order. `digests` identify their files, by the same names; empty in files of version 0.1.0. `scores`: of a song that
+    was chosen among takes, its total and what each judge found.
     """
 
     song: Song
     settings: GenerationSettings
     models: dict[str, str] | list[str]
     digests: dict[str, str]
+    scores: Mapping[str, object] = field(default_factory=dict)
 
 
 def read_song(path: str) -> TaggedSong:
@@ -132,7 +134,9 @@ def read_song(path: str) -> TaggedSong:
             raise UserError(f"settings: got {shown(settings)}, expected an object")
         settings = GenerationSettings(**{name: _setting(name, value) for name, value in settings.items()})
         song = Song.from_json(tags[SONG_TAG])
-        return TaggedSong(song, settings, _models(tags.get(MODELS_TAG, "[]")), _digests(tags.get(DIGESTS_TAG, "{}")))
+        models, digests = _models(tags.get(MODELS_TAG, "[]")), _digests(tags.get(DIGESTS_TAG, "{}"))
+        scores = parse_json_object(tags.get(SCORES_TAG, "{}"), "scores", remedy=_DAMAGED)
+        return TaggedSong(song, settings, models, digests, scores)
     except UserError as exc:
         raise UserError(f"{path}: its tags cannot be read ({exc}); {_NEWER}") from exc
 

@@ -25,10 +25,12 @@ from acestep_pack.acestep_core.song import Song
 from acestep_pack.acestep_core.training.dataset import read_dataset
 from acestep_pack.nodes import (
     audio,
+    audio_region,
     dataset,
     edit_nodes,
     example_clip,
     latents,
+    listening,
     load,
     lora,
     play_score,
@@ -100,6 +102,9 @@ TRAINING = {
 
 # Node -> (what its widgets are at first, widget -> another value). A widget of a DynamicCombo is named combo.widget and
 # given with the whole combo: before and after.
+SUNG = Song("calm lo-fi beat", "[Verse]\nneon rain", seconds=10)
+TONE = 0.3 * torch.sin(torch.arange(22_050) / 20)
+TAKES = {"waveform": torch.stack([0 * TONE, TONE])[:, None], "sample_rate": 22_050}
 CHANGES = {
     load.LoadCascade: (
         CASCADE,
@@ -140,14 +145,17 @@ CHANGES = {
     latents.EmptyLatent: ({"batch_size": 1}, {"batch_size": 2}),
     latents.EncodeAudio: ({}, {}),
     vocoder.Vocode: ({}, {}),
+    listening.ScoreTakes: ({"audio": TAKES, "keep": 1}, {"keep": 2}),
+    listening.LyricTimestamps: ({"song": SUNG, "words": False}, {"words": True}),
     lora.ApplyLora: (
         {"adapter": "style0.safetensors", "strength": 1.0},
         {"adapter": "style1.safetensors", "strength": 0.5},
     ),
     lora.LoraInfo: ({"adapter": "style0.safetensors"}, {"adapter": "style1.safetensors"}),
     dataset.LoraDataset: (
-        {"clips": {"clips": "folder", "folder": "clips"}, "trigger": "zap"},
+        {"clips": {"clips": "folder", "folder": "clips"}, "trigger": "zap", "regions": ""},
         {
+            "regions": "1.flac: 0-3.5",
             "clips": {"clips": "demo clips"},
             "clips.folder": tuple({"clips": "folder", "folder": name} for name in ("clips", "other")),
             "trigger": "zip",
@@ -227,6 +235,10 @@ CHANGES = {
         {"score": "other.mid", "instrument": "piano"},
     ),
     example_clip.ExampleClip: ({}, {}),
+    audio_region.AudioRegion: (
+        {"audio": None, "regions": "bars 1", "bpm": 120.0, "time_signature": "auto", "file": "clips/1.flac"},
+        {"regions": "1-2", "bpm": 100.0, "time_signature": "3/4", "file": "louder.flac"},
+    ),
     audio.SaveAudio: (
         SAVE,
         {
@@ -296,6 +308,7 @@ def other_parts(comfy_models, comfy_folders, monkeypatch):
     (comfy_folders / "input" / "other.mid").write_bytes(faster)
     for name in ("clips", "other"):
         some_clips(comfy_folders / "input" / name, torch.sin(torch.arange(48000) / 20), 1)
+    write(comfy_folders / "input" / "louder.flac", Waveform(torch.rand(1, 1, 200_000) - 0.5, 48000))
     tiny = Path(load.__file__).parents[1] / "acestep_core" / "tiny"
     for source, name in (("text_encoder", "other-text"), ("vae", "other-vocoder")):
         folder = shutil.copytree(tiny / source, comfy_models / "acestep" / name)
