@@ -571,6 +571,7 @@ def test_the_recipe_writes_a_cascade_that_plays(trained):
     assert not torch.equal(cascade.generate(song, seed=2, steps=(1, 1, 1)).samples, made)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_family_holds_what_was_learnt_in_half_precision(trained):
     work, family, _ = trained
@@ -591,16 +592,19 @@ def test_the_family_holds_what_was_learnt_in_half_precision(trained):
     assert cascade.pool[cascade.stages[0]].silence.shape == (1, CHANNELS, export.SILENCE_SECONDS * PER_SECOND)
 
 
+@pytest.mark.slow
 def test_latents_have_a_deviation_of_one(trained):
     mixes = [np.load(file).astype(np.float32) for file in (trained[0] / "latents").glob("*.mix.npy")]
     assert len(mixes) == SONGS and 0.5 < np.concatenate(mixes, 1).std() < 2
 
 
+@pytest.mark.slow
 def test_every_stage_has_a_curve_of_its_losses(trained):
     curves = boundaries.known_curves(trained[0], "lms")
     assert [len(curve) for curve in curves] == [boundaries.BINS] * 3 and np.isfinite(curves).all()
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_an_exported_stage_makes_the_hints_it_was_trained_with(trained):
     work, family, _ = trained
@@ -610,6 +614,7 @@ def test_an_exported_stage_makes_the_hints_it_was_trained_with(trained):
     close(hints_of_latents(model, music), rounded.hints(music, model.silence))
 
 
+@pytest.mark.slow
 def test_the_same_command_has_nothing_left_to_do(trained, monkeypatch, capsys):
     work, family, command = trained
     kept = {file: file.stat().st_mtime_ns for file in work.rglob("*") if file.is_file()}
@@ -624,6 +629,7 @@ def test_the_same_command_has_nothing_left_to_do(trained, monkeypatch, capsys):
     assert [line.split()[0] for line in told] == ["songs", "export"] and f"MB in {family}" in told[-1]
 
 
+@pytest.mark.slow
 def test_a_family_can_be_trained_further(trained, tmp_path, encoded):
     _, family, _ = trained
     warm.warm_start(tmp_path, family)
@@ -636,6 +642,7 @@ def test_a_family_can_be_trained_further(trained, tmp_path, encoded):
         warm.warm_start(tmp_path, family)
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_from_a_state(trained, tmp_path, encoded, monkeypatch):
     """A state holds steps and averages in half precision, in small files, without the optimisers."""
     work, family, command = trained
