@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
     parser.add_argument("--device", metavar="NAME", default="cpu", help="cpu (default) or cuda")
     parser.add_argument("--only", metavar="PHASE", action="append", choices=(*_ONLY_ASKED, *_PHASES), help=_ONLY)
     parser.add_argument("--soundfont", metavar="FILE", nargs="?", const="auto", help=_SOUNDFONT)
-    parser.add_argument("--songs", type=int, metavar="N", default=2_000, help="of the phase songs (default 2000)")
+    parser.add_argument("--songs", type=int, metavar="N", default=600, help="of the phase songs (default 600)")
     parser.add_argument("--disk", type=float, metavar="GB", default=20.0, help="that songs may take (default 20)")
     parser.add_argument("--forget-sounds", action="store_true", help=_FORGET)
     parser.add_argument("--time-budget", type=float, metavar="MINUTES", help=_BUDGET)

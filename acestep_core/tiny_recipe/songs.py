@@ -42,7 +42,7 @@ UNPLAYABLE = (ArithmeticError, LookupError, TypeError, ValueError)  # a mistake 
 class Order:
     """Which songs are made: how many, from which seed, by how many processes, within how many bytes."""
 
-    count: int = 2_000
+    count: int = 600
     first: int = FIRST_SEED
     workers: int | None = None  # None: one a core
     most_bytes: float = 20e9

@@ -45,7 +45,7 @@ ADVERSARIAL_FROM = 0.4  # share of the decoder's own phase after which the discr
 ADVERSARIAL_WEIGHT, FEATURES_WEIGHT = 0.05, 0.1
 SAVE_EVERY_STEPS = 100
 REFRESH_EVERY_STEPS = 100  # songs that came, or made room, meanwhile
-STEPS, DECODER_STEPS = 4_500, 8_000
+STEPS, DECODER_STEPS = 4_500, 6_000
 
 
 def new_vocoder():
