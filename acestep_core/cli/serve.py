@@ -28,8 +28,8 @@ _MODELS = {
     "vocoder": "default: the one of the first stage's family",
 }
 _EPILOG = f"""\
-On this machine alone (127.0.0.1) no key is needed. For another address give a key: {KEY_ENVIRONMENT} in the environment,
-or a file with --key-file; --no-key serves everybody who reaches the address. Guide: web/docs/guides/serving.md.
+On this machine alone (127.0.0.1) no key is needed. Another address needs one: {KEY_ENVIRONMENT} in the environment, or
+a file with --key-file; --no-key serves everybody who reaches the address. Guide: web/docs/guides/serving.md.
 """
 
 
