@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -47,7 +48,7 @@ def post(
     async def route(request: Request):
         return await run_in_threadpool(act, await json_body(request))
 
-    route.__name__ = path.strip("/").replace("/", "_")
+    route.__name__ = act.__name__
     extra = body_docs({"application/json": example})
     router.add_api_route(
         path, route, methods=["POST"], summary=summary, status_code=status, response_model=None, openapi_extra=extra
@@ -91,7 +92,7 @@ def add_error_handlers(app: FastAPI, own_folders: Mapping[Path, str]) -> None:
 
 def own_folders(*named: tuple[Path, str]) -> dict[Path, str]:
     """Folders of this machine that messages do not show, each with what stands in its place; inner ones first."""
-    usual = [(Path.cwd(), ""), (Path.home(), "~/"), (Path(tempfile.gettempdir()), ""), _package()]
+    usual = [(Path.cwd(), ""), (Path(os.path.expanduser("~")), "~/"), (Path(tempfile.gettempdir()), ""), _package()]
     folders = dict([*usual, *named])
     return dict(sorted(folders.items(), key=lambda pair: len(str(pair[0])), reverse=True))
 

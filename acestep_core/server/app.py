@@ -1,7 +1,6 @@
 """The web application: all routes, behind the guard."""
 
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from fastapi import FastAPI
 
@@ -28,7 +27,7 @@ def create_app(server: Server, access: Access, version: str = "") -> FastAPI:
         server.close()
 
     app = FastAPI(title=TITLE, description=_DESCRIPTION, version=version or "0", lifespan=lifespan)
-    folders = own_folders((server.uploads.folder, ""), (server.library.folder, ""), (Path.home(), "~/"))
+    folders = own_folders((server.uploads.folder, ""), (server.library.folder, ""))
     add_error_handlers(app, folders)
     for router in (
         job_routes(server, folders),

@@ -1,6 +1,6 @@
 """Our own job API: jobs and their events, songs of the library, uploads."""
 
-import io
+import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 
@@ -20,6 +20,7 @@ _EXAMPLE = {
     "format": "flac",
     "preview_seconds": 5,
 }
+SPOOLED_BYTES = 1 << 20  # of an upload in memory; the rest goes to disk
 MEDIA_TYPES = {
     "flac": "audio/flac",
     "mp3": "audio/mpeg",
@@ -108,7 +109,11 @@ def song_routes(server: Server) -> APIRouter:
     async def upload(request: Request) -> dict:
         kind = request.headers.get("content-type", "")
         if not kind.startswith("multipart/form-data"):
-            return await run_in_threadpool(kept, server, io.BytesIO(await request.body()))
+            with tempfile.SpooledTemporaryFile(SPOOLED_BYTES) as file:
+                async for part in request.stream():
+                    file.write(part)
+                file.seek(0)
+                return await run_in_threadpool(kept, server, file)
         async with request.form(max_files=1, max_fields=8) as form:
             return await run_in_threadpool(kept, server, file_of(form, "file"))
 

@@ -10,7 +10,8 @@ import json
 import socket
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ JSON_BYTES_MOST = 4 * MEGABYTE
 CHAT_BYTES_MOST = 30 * MEGABYTE  # a sound in base64 may lie in it
 REQUESTS_A_MINUTE = 600
 BODY_SECONDS_MOST = 300.0
+BODIES_BYTES_MOST, UPLOADS_BYTES_MOST = 256 * MEGABYTE, 2000 * MEGABYTE  # of all requests at once; uploads lie on disk
 _ADDRESSES_MOST = 10_000
 _FORM_ROOM = MEGABYTE  # of a form around its file
 OPEN_PATHS = ("/health",)
@@ -103,6 +105,7 @@ class Guard:
 
     def __init__(self, app, access: Access):
         self.app, self.access, self.rate = app, access, Rate(access.requests_a_minute)
+        self._bodies, self._uploads = _Held(BODIES_BYTES_MOST), _Held(UPLOADS_BYTES_MOST)
 
     async def __call__(self, scope: dict, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -114,7 +117,9 @@ class Guard:
         sent = _Sent(send)
         try:
             self.check(scope)
-            await self.app(scope, _Bounded(receive, self._bytes_most(scope)), sent)
+            held = self._uploads if scope["path"] in _UPLOAD_PATHS else self._bodies
+            with held.of_one() as take:
+                await self.app(scope, _Bounded(receive, self._bytes_most(scope), take), sent)
         except Refused as refused:
             if not sent.began:
                 await _answer(send, scope["path"], refused)
@@ -174,11 +179,35 @@ class Rate:
             raise Refused(429, f"rate: more than {self.a_minute} requests a minute; ask less often", 1)
 
 
+class _Held:
+    """Bytes of bodies that are in memory at once."""
+
+    def __init__(self, most: int):
+        self._left = most
+
+    @contextmanager
+    def of_one(self) -> Iterator[Callable[[int], None]]:
+        """A function that takes bytes, which are given back at the end of a request. It raises Refused."""
+        held = 0
+
+        def take(size: int) -> None:
+            nonlocal held
+            held += size
+            self._left -= size
+            if self._left < 0:
+                raise Refused(429, "request: too many large ones are under way; try again later", 5)
+
+        try:
+            yield take
+        finally:
+            self._left += held
+
+
 class _Bounded:
     """Receives a body that may have so many bytes, and so much time."""
 
-    def __init__(self, receive: Receive, bytes_most: int):
-        self._receive, self._left = receive, bytes_most
+    def __init__(self, receive: Receive, bytes_most: int, take: Callable[[int], None]):
+        self._receive, self._left, self._take = receive, bytes_most, take
         self._until, self._ended = time.monotonic() + BODY_SECONDS_MOST, False
 
     async def __call__(self) -> dict:
@@ -188,10 +217,12 @@ class _Bounded:
             message = await asyncio.wait_for(self._receive(), max(self._until - time.monotonic(), 0.01))
         except TimeoutError as exc:
             raise Refused(408, f"request: did not come within {BODY_SECONDS_MOST:g} s") from exc
-        self._left -= len(message.get("body", b""))
+        size = len(message.get("body", b""))
+        self._left -= size
         self._ended = not message.get("more_body", False)
         if self._left < 0:
             raise Refused(413, "request: is larger than this route takes")
+        self._take(size)
         return message
 
 

@@ -1,8 +1,9 @@
 """The parts of a running server, and their beginning and end."""
 
-import logging
+import sqlite3
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +18,6 @@ from .library import Library
 from .making import Machine, SongMaker
 from .requests import RequestReader, bare
 from .uploads import BYTES_MOST, Uploads
-
-logger = logging.getLogger(__name__)
 
 JOURNAL = "jobs.sqlite"
 
@@ -52,7 +51,7 @@ class Server:
         makers = tuple(SongMaker(requests, machine) for machine in machines)
         journal = Journal(library.own_folder / JOURNAL)
         queue = JobQueue(makers, journal, waiting_most, keep_seconds)
-        threading.Thread(target=library.refresh, daemon=True).start()
+        threading.Thread(target=_refresh, args=(library,), daemon=True).start()
         return cls(library, uploads, requests, makers, journal, queue)
 
     def close(self) -> None:
@@ -76,3 +75,8 @@ class Server:
         planners = [model.name for model in local_models(PLANNER)]
         loaded = [maker.models for maker in self.makers]
         return {"models": self.models(), "planners": planners, "adapters": sorted(list_adapters()), "loaded": loaded}
+
+
+def _refresh(library: Library) -> None:
+    with suppress(sqlite3.ProgrammingError):  # the server was closed meanwhile
+        library.refresh()

@@ -2,8 +2,10 @@
 
 import base64
 import json
+import re
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -338,3 +340,19 @@ def test_the_key_is_in_no_log(server, connect, caplog):
     client.post("/release_task", json={"prompt": "x", "ai_token": KEY})
     client.get("/v1/jobs", headers={"authorization": f"Bearer {KEY}"})
     assert KEY not in caplog.text
+
+
+def test_the_guides_client_makes_songs(client, wav, tmp_path):
+    guide = Path(__file__).resolve().parents[2] / "web" / "docs" / "guides" / "serving.md"
+    code = re.search(r"^```python\n(.*?)^```$", guide.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)[1]
+    assert len(code.splitlines()) <= 60
+    names = {"__name__": "guide"}
+    exec(compile(code, str(guide), "exec"), names)
+    clip = tmp_path / "clip.wav"
+    clip.write_bytes(wav)
+    reference = names["upload"](client, str(clip))
+    given = {**SONG, "settings": {"seed": 7, "reference": [reference]}, "count": 2}
+    paths = names["make"](client, tmp_path, **given)
+    assert len(paths) == 2 and all(path.read_bytes()[:4] == b"RIFF" for path in paths)
+    with pytest.raises(SystemExit, match="caption: is empty"):
+        names["make"](client, tmp_path, song={"caption": ""})

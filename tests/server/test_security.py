@@ -145,6 +145,16 @@ def test_a_body_without_a_length_is_bounded_too():
     assert answer_of([part(1_000_000, True)] * 5) == (413, False)
 
 
+def test_all_bodies_together_are_bounded_and_given_back():
+    held = security._Held(100)
+    with held.of_one() as first, held.of_one() as second:
+        first(60)
+        with pytest.raises(Refused):
+            second(60)
+    with held.of_one() as take:
+        take(100)
+
+
 def test_a_body_that_does_not_come_ends_the_request(monkeypatch):
     monkeypatch.setattr(security, "BODY_SECONDS_MOST", 0.05)
     assert answer_of([part(10, True)]) == (408, False)
