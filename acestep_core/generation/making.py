@@ -60,6 +60,16 @@ def adapters_of(settings: GenerationSettings) -> list[Path]:
     return [find_adapter(Lora.parse(lora).adapter) for lora in settings.lora or ()]
 
 
+def check_sampling(settings: GenerationSettings) -> None:
+    """Raises CheckpointError or UserError unless a song's models are here, and fit its steps and the like."""
+    from ..checkpoints.cascade_models import find_cascade
+
+    defaults = find_cascade(**settings.model_names).defaults
+    from ..flow.stage_plan import SamplingSettings, plan_for_models
+
+    plan_for_models(defaults, SamplingSettings(**settings.sampling))
+
+
 def load_cascade(settings: GenerationSettings, **machine) -> "Cascade":
     """The cascade of a song's models, once it is known that they can make it. Raises CheckpointError, UserError.
 

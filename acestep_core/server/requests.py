@@ -16,7 +16,7 @@ from ..editing.edit import DEFAULT_AMOUNT, Edit
 from ..editing.regions import BarTimes, is_in_bars, parse_region
 from ..editing.source_song import result_song, song_of_file, source_song, words_of
 from ..errors import UserError, did_you_mean, shown
-from ..generation.making import DEFAULT_FORMAT, SEEDS_DRAWN_BELOW, check_files
+from ..generation.making import DEFAULT_FORMAT, SEEDS_DRAWN_BELOW, check_files, check_sampling
 from ..generation.planning import read_codes, wants_plan
 from ..generation.settings import MODEL_OPTIONS, GenerationSettings, TaggedSong
 from ..lora.find import Lora, list_adapters
@@ -75,7 +75,7 @@ class RequestReader:
         count = _whole(given, "count", 1, COUNT_MOST, 1)
         first = secrets.randbelow(SEEDS_DRAWN_BELOW) if settings.seed is None else check_seed(settings.seed, count)
         check_files(settings)
-        find_cascade(**settings.model_names)
+        check_sampling(settings)
         by_noise = _object(given, "edit").get("task") == "retake"
         several = tuple(_numbered(settings, first, item, by_noise) for item in range(count))
         preview = _number(given, "preview_seconds", 0, PREVIEW_SECONDS_MOST, 0)

@@ -3,15 +3,15 @@
 import io
 import json
 import threading
+from functools import lru_cache
 
 import numpy as np
 import pytest
 
-CORE = "acestep_pack.acestep_core"
 SECONDS, RATE_HZ = 10, 16_000
-HERE = {"host": "127.0.0.1"}
 
 
+@lru_cache
 def sound(seconds=SECONDS, channels=2, format="WAV", rate_hz=RATE_HZ) -> bytes:
     import soundfile
 
@@ -33,7 +33,7 @@ def song_file(folder, name, song, settings=None, data=None, models=None):
 
     ending = name.rpartition(".")[2]
     data = data or sound(1, format=ending.upper())
-    tags = song_tags(song, settings or {"seed": 7}, models or {"L": "tiny-l", "M": "tiny-m", "S": "tiny-s"})
+    tags = song_tags(song, settings or {"seed": 7}, models or {"l": "tiny-l", "m": "tiny-m", "s": "tiny-s"})
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(tagged(data, ending, tags))
@@ -43,7 +43,7 @@ def song_file(folder, name, song, settings=None, data=None, models=None):
 class FileMaker:
     """Makes files of noise with the right tags. With `gate`, each step waits for a permit."""
 
-    models = {"L": "tiny-l"}
+    models = {"l": "tiny-l"}
 
     def __init__(self, requests, wav):
         self.requests, self.library, self.wav = requests, requests.library, wav
@@ -84,7 +84,7 @@ class FileMaker:
         data = self.wav if order.file.format == "wav" else sound(1, format=order.file.format.upper())
         row = self.library.add(song_file(self.library.folder, name, order.song, given, data))
         shown = {"id": row.id, "file": row.path, "seconds": row.seconds, "rate_hz": RATE_HZ, "seed": settings.seed}
-        shown |= {"made_in_seconds": 0.1, "models": {"L": "tiny-l", "text": "tiny-text"}}
+        shown |= {"made_in_seconds": 0.1, "models": {"l": "tiny-l", "text": "tiny-text"}}
         return Made({**shown, "song": asdict(order.song), "settings": self.requests.shown_settings(settings)})
 
 

@@ -25,6 +25,7 @@ def done(server, given):
     return job
 
 
+@pytest.mark.slow
 def test_a_song_is_the_command_lines_to_the_sample(server, tmp_path, capsys):
     import soundfile
 
@@ -35,13 +36,13 @@ def test_a_song_is_the_command_lines_to_the_sample(server, tmp_path, capsys):
     assert (soundfile.read(made)[0] == soundfile.read(tmp_path / "line.wav")[0]).all()
     tags = server.library.tagged(job.made[0]["id"])
     assert tags.settings == GenerationSettings(models="tiny", seed=3, steps=3)
-    assert tags.digests and job.made[0]["models"]["L"] == "tiny-l"
+    assert tags.digests and job.made[0]["models"]["l"] == "tiny-l"
     assert job.preview.data and job.preview.media_type == "audio/mpeg"
     assert job.progress == Progress("decoding", share=0.95)
 
     cascade = server.makers[0]._cascade
     edit = {"task": "repaint", "source": job.made[0]["id"], "regions": [[2, 4]]}
-    edited = done(server, {"edit": edit, "settings": {"steps": 2, "seed": 1}, "keep_latents": True, "format": "wav"})
+    edited = done(server, {"edit": edit, "settings": {"steps": 3, "seed": 1}, "keep_latents": True, "format": "wav"})
     assert server.makers[0]._cascade is cascade  # models are loaded once
     assert edited.made[0]["settings"]["source"] == job.made[0]["id"]
     assert len(list(server.library.folder.glob("*.latents.safetensors"))) == 1
@@ -57,7 +58,7 @@ def test_other_models_are_loaded_on_request_and_a_step_ends_a_cancelled_song(ser
     seen = [next(steps) for _ in range(3)]
     steps.close()
     assert [event.phase for event in seen] == ["loading models", "tiny-s", "tiny-s"]
-    assert maker.models["L"] == "tiny-s"
+    assert maker.models == {"stage 1": "tiny-s", "text": "tiny-text", "vocoder": "tiny-vocoder"}
     assert not any(isinstance(event, Preview) for event in seen)
     assert server.library.songs().total == 0
 
@@ -67,6 +68,6 @@ def test_a_task_that_the_models_do_not_know_fails_as_it_fails_on_the_command_lin
 
     song = server.library.add(write_song(server.library.folder, "a.wav", Song("x", seconds=10)))
     edit = {"task": "extract", "source": song.id, "tracks": ["drums"]}
-    [job] = server.queue.submit(server.requests.order({"edit": edit, "settings": {"steps": 2}}))
+    [job] = server.queue.submit(server.requests.order({"edit": edit, "settings": {"steps": 3}}))
     assert server.queue.wait(job, 300)
     assert job.state == "failed" and "extract" in job.error and job.made == []

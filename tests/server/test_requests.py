@@ -30,12 +30,12 @@ def by_command(*arguments):
         (
             {
                 "song": {"caption": "x", "lyrics": "la", "bpm": 90, "key": "Am", "seconds": 20, "language": "English"},
-                "settings": {"seed": 1, "steps": [2, 1, 1], "guidance": ["3", "3", "1"], "models": "tiny", "dcw": True},
+                "settings": {"seed": 1, "steps": [2, 1, 1], "guidance": ["3", "3", "1"], "models": "tiny"},
                 "count": 2,
             },
             [
                 *("x", "--lyrics", "la", "--bpm", "90", "--key", "Am", "--seconds", "20", "--language", "English"),
-                *("--seed", "1", "--steps", "2,1,1", "--guidance", "3,3,1", "--models", "tiny", "--dcw"),
+                *("--seed", "1", "--steps", "2,1,1", "--guidance", "3,3,1", "--models", "tiny"),
                 *("--count", "2"),
             ],
         ),
@@ -63,6 +63,8 @@ def test_a_request_is_the_order_of_the_same_options(read, monkeypatch, tmp_path,
         ({"song": [SONG]}, "song: got [{'caption': 'lo-fi beat'}], expected an object"),
         ({"song": SONG, "settings": {"steps": "many"}}, "steps"),
         ({"song": SONG, "settings": {"seed": -2}}, "seed: got -2"),
+        ({"song": SONG, "settings": {"steps": 2}}, "steps: got 2, expected at least one for each of the 3 stages"),
+        ({"song": SONG, "settings": {"solver": "magic"}}, "solver: got 'magic'"),
         ({"song": SONG, "settings": {"models": "/etc/passwd"}}, "models: got '/etc/passwd'"),
         ({"song": SONG, "settings": {"l": "../tiny"}}, "l: got '../tiny'"),
         ({"song": SONG, "settings": {"models": "tinny"}}, "did you mean tiny?"),
@@ -117,9 +119,9 @@ def song(server, write_song):
 
 
 def test_a_song_is_made_again_with_other_words_and_settings(read, song):
-    order = read({"again": song, "song": {"caption": "loud piano"}, "settings": {"steps": 2}})
+    order = read({"again": song, "song": {"caption": "loud piano"}, "settings": {"steps": 4}})
     assert order.song == Song("loud piano", "la la", bpm=80, seconds=10)
-    assert order.settings[0] == GenerationSettings(seed=5, models="tiny", steps=2)
+    assert order.settings[0] == GenerationSettings(seed=5, models="tiny", steps=4)
 
 
 def test_an_edit_takes_the_words_of_its_source(server, read, song):
