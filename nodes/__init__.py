@@ -6,17 +6,23 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import (
     audio,
+    audio_region,
     dataset,
+    edit_nodes,
     example_clip,
     latents,
+    listening,
     load,
     lora,
     model_choice,
+    play_score,
     reference,
+    region_routes,
     song,
     song_files,
     stage_times,
     stages,
+    stems,
     training,
     vocoder,
 )
@@ -40,7 +46,19 @@ NODES = (
     stages.StageM,
     stages.StageS,
     vocoder.Vocode,
+    edit_nodes.Cover,
+    edit_nodes.Repaint,
+    edit_nodes.Extend,
+    edit_nodes.Retake,
+    edit_nodes.Morph,
+    stems.ExtractStem,
+    stems.AddStem,
+    stems.Complete,
+    play_score.PlayScore,
     example_clip.ExampleClip,
+    listening.ScoreTakes,
+    listening.LyricTimestamps,
+    audio_region.AudioRegion,
     audio.SaveAudio,
     audio.Spectrogram,
     audio.Envelope,
@@ -56,6 +74,9 @@ class AceStepExtension(ComfyExtension):
         routes.serve("/acestep-cascade/download", model_choice.answer_downloads)
         routes.serve("/acestep-cascade/download", model_choice.answer_allow, "POST")
         routes.serve("/acestep-cascade/keep", song_files.answer_keep, "POST")
+        routes.serve("/acestep-cascade/peaks", region_routes.answer_peaks)
+        routes.serve("/acestep-cascade/beats", region_routes.answer_beats)
+        routes.serve("/acestep-cascade/clips", dataset.answer_clips)
         routes.serve("/acestep-cascade/tokens", song.answer_tokens, "POST")
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:

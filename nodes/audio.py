@@ -1,6 +1,7 @@
 """Nodes for finished sound: files, spectrograms, and values for the frames of a video."""
 
 import contextlib
+import json
 
 import numpy as np
 import torch
@@ -8,12 +9,13 @@ from comfy_api.latest import io
 
 from ..acestep_core.audio.envelope import FPS, FRAMES_MOST, MEASURES, envelope
 from ..acestep_core.audio.formats import FORMATS, LOSSY
-from ..acestep_core.audio.song_tags import ARTIST, song_tags
+from ..acestep_core.audio.song_tags import ARTIST, SCORES_TAG, song_tags
 from ..acestep_core.audio.spectrogram import SIZE_PX, spectrogram
 from ..acestep_core.checkpoints.digest import model_digest
 from ..acestep_core.checkpoints.registry import STAGE
 from ..acestep_core.errors import AceStepError
 from ..acestep_core.spec import LOUDNESS_LUFS
+from .edits import tags_of_edit
 from .host import locations, messages, names, widgets
 from .host.workflow import workflow_tags
 from .song_files import AS_IT_IS, LOUDNESSES, TARGET, SongFile, file_settings, save
@@ -32,9 +34,14 @@ def tags_of(audio: dict, song, title: str, artist: str) -> list[dict[str, str]]:
     """Tags for each item of a batch; seeds and models are known only for sound that comes straight from Vocode."""
     stamp = audio.get(STAMP) or {"seeds": [], "models": []}
     seeds = seeds_of(audio)
-    settings = [{} if seed is None else {"seed": seed} for seed in seeds]
+    song, edit = tags_of_edit(song)
+    settings = [edit if seed is None else {"seed": seed, **edit} for seed in seeds]
     about = stamp["models"], title.strip(), artist.strip(), _digests(stamp["models"])
-    return [song_tags(song, own, *about) for own in settings]
+    scores = [*stamp.get("scores", ()), *[None] * len(seeds)]
+    return [
+        song_tags(song, own, *about) | ({SCORES_TAG: json.dumps(scored)} if scored else {})
+        for own, scored in zip(settings, scores)
+    ]
 
 
 def _digests(models: list[str]) -> dict[str, str]:

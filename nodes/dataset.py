@@ -8,8 +8,8 @@ from comfy_api.latest import io
 
 from ..acestep_core.checkpoints.locate import state_of
 from ..acestep_core.errors import UserError
-from ..acestep_core.training.dataset import Dataset, read_dataset
-from ..acestep_core.training.sound_check import seconds_of
+from ..acestep_core.training.dataset import Dataset, clip_paths, read_clip_regions, read_dataset
+from ..acestep_core.training.sound_check import clip_seconds
 from .host import locations, messages, widgets
 from .lora import CATEGORY
 from .types import DatasetSocket, LabelledDataset
@@ -50,10 +50,24 @@ def demo_clips(node_id: str) -> Path:
     return folder
 
 
-def read_clips(folder: Path, trigger: str | None) -> Dataset:
+def read_clips(folder: Path, trigger: str | None, regions: str = "") -> Dataset:
     """The clips of a folder. Raises UserError for a folder without clips, or with more than FILES_MOST files."""
     _state(folder)
-    return read_dataset(folder, trigger)
+    return read_dataset(folder, trigger, read_clip_regions(regions))
+
+
+def answer_clips(query: dict) -> dict:
+    """The clips of a node's folder, as names in the folder and as files that the editor of regions can ask for.
+
+    Raises UserError for a folder that cannot be read, or that is not below ComfyUI's input folder.
+    """
+    name = query.get("folder") or ""
+    folder = locations.clips_folder(DEMO_FOLDER if query.get("clips") == DEMO else name)
+    if not locations.is_input(folder):
+        raise UserError(f"folder: {name} is not below ComfyUI's input folder, so its clips are not drawn")
+    _state(folder)
+    files = [(path.relative_to(folder).as_posix(), locations.saved(path)) for path in clip_paths(folder)]
+    return {"clips": [{"name": name, **file} for name, file in files]}
 
 
 def _state(folder: Path) -> tuple:
@@ -67,9 +81,10 @@ def _state(folder: Path) -> tuple:
 
 def described(dataset: Dataset) -> Iterator[str]:
     """Lines on clips and minutes, clips left out and why, and which files were read as what."""
-    seconds = [seconds_of(clip.path) for clip in dataset.clips]
+    seconds = [clip_seconds(clip.path, clip.part) for clip in dataset.clips]
     known = sum(filter(None, seconds)) / 60
-    yield f"{len(dataset.clips)} clips, {known:.1f} minutes"
+    parts = sum(clip.part is not None for clip in dataset.clips)
+    yield f"{len(dataset.clips)} clips, {known:.1f} minutes" + f"; {parts} of them are regions of a file" * bool(parts)
     if unknown := seconds.count(None):
         yield f"{unknown} of them have no length in their headers"
     yield from map(str, dataset.left_out)
@@ -107,6 +122,13 @@ class LoraDataset(io.ComfyNode):
                     tooltip="A word that every caption begins with, and that gives its style in a prompt later. Empty: "
                     "none, and every clip needs a caption.",
                 ),
+                io.String.Input(
+                    "regions",
+                    default="",
+                    optional=True,
+                    tooltip="The parts of clips to train on, each as a clip of its own: song.wav: 10-20, 40-end | "
+                    "other.wav: 5-30. Files that are not named are used as a whole. Crop clips draws them.",
+                ),
             ],
             outputs=[
                 DatasetSocket.Output("dataset", display_name="dataset", tooltip="For Train LoRA."),
@@ -124,7 +146,7 @@ class LoraDataset(io.ComfyNode):
         return widgets.check_choice("clips", clips, SOURCES) or True
 
     @classmethod
-    def fingerprint_inputs(cls, clips, trigger):
+    def fingerprint_inputs(cls, clips, trigger, regions=""):
         if not isinstance(clips, dict) or (clips["clips"] == FOLDER and clips["folder"] is None):
             return FOLDER  # through a link, whose own changes ComfyUI knows
         try:
@@ -133,12 +155,12 @@ class LoraDataset(io.ComfyNode):
             return str(exc)
 
     @classmethod
-    def execute(cls, clips, trigger) -> io.NodeOutput:
+    def execute(cls, clips, trigger, regions="") -> io.NodeOutput:
         trigger, clips = trigger.strip() or None, widgets.chosen("clips", clips, SOURCES)
         node_id = cls.hidden.unique_id
         with messages.notes_on(node_id) as notes:
             folder = demo_clips(node_id) if clips["clips"] == DEMO else locations.clips_folder(clips["folder"])
-            labelled = LabelledDataset(read_clips(folder, trigger), trigger)
+            labelled = LabelledDataset(read_clips(folder, trigger, regions), trigger)
             report = tuple(described(labelled.dataset))
             messages.keep(report, node_id)
             return io.NodeOutput(labelled, "\n".join(report), ui=notes.ui)

@@ -12,9 +12,11 @@ import torch
 from comfy_api.latest import io
 
 from ..acestep_core.audio.waveform import Waveform
+from ..acestep_core.editing.edited_song import EditedSong
 from ..acestep_core.errors import UserError
+from ..acestep_core.flow.song_run import RunState
 from .host import devices, messages
-from .latent_stamp import ItemStamp, frames_of, read_stamp, stamped
+from .latent_stamp import ItemStamp, read_stamp, stamped
 from .sound import waveform_of
 from .types import SongSocket, VocoderHandle, VocoderSocket
 
@@ -23,13 +25,16 @@ STAMP = "acestep"
 
 @dataclass(frozen=True)
 class Latents:
-    """Latents [B, C, T] float32 at flow time `t`; None where they are finished, or empty: all zero."""
+    """Latents [B, C, T] float32 at flow time `t`; None where they are finished, or empty: all zero. `run`: how far the
+    run of an edit is.
+    """
 
     samples: torch.Tensor
     t: float | None = None
     seconds: float | None = None
     seeds: tuple[int, ...] = ()
     models: tuple[str, ...] = ()
+    run: RunState | None = None
 
     @property
     def empty(self) -> bool:
@@ -47,6 +52,7 @@ class _Stamp:
     seeds: tuple[int, ...]
     models: tuple[str, ...]
     hashes: tuple[str, ...]  # one an item
+    run: RunState | None = None
 
 
 def to_latent(latents: Latents) -> dict:
@@ -54,9 +60,10 @@ def to_latent(latents: Latents) -> dict:
     samples = latents.samples.detach().float().cpu()
     if latents.t:
         seeds = latents.seeds or (None,) * len(samples)
-        stamps = [ItemStamp(latents.t, latents.seconds, seed) for seed in seeds]
+        stamps = [ItemStamp(latents.t, latents.seconds, seed, latents.run) for seed in seeds]
         samples = torch.stack([stamped(item, stamp) for item, stamp in zip(samples, stamps, strict=True)])
-    stamp = _Stamp(latents.t, latents.seconds, latents.seeds, latents.models, tuple(map(_hash, samples)))
+    hashes = tuple(map(_hash, samples))
+    stamp = _Stamp(latents.t, latents.seconds, latents.seeds, latents.models, hashes, latents.run)
     return {"samples": samples, "type": "audio", STAMP: asdict(stamp)}
 
 
@@ -81,9 +88,12 @@ def _half_made(samples: torch.Tensor, stamps: list[ItemStamp | None], models: tu
     if len(times) > 1:
         shown = ", ".join("finished" if t is None else f"t = {t:.4g}" for t in sorted(times, key=lambda t: t or 0))
         raise UserError(f"latent: got a batch of several times ({shown}), expected one; batch latents of one stage")
+    runs = {stamp.run for stamp in stamps}
+    if len(runs) > 1:
+        raise UserError("latent: got a batch of several edits, or of edits and songs, expected those of one node")
     seconds, seeds = {stamp.seconds for stamp in stamps}, tuple(stamp.seed for stamp in stamps)
-    music = samples[..., : -frames_of(samples.shape[1])]
-    return Latents(music, times.pop(), max(seconds, key=lambda s: s or 0), () if None in seeds else seeds, models)
+    music, longest = samples[..., : -stamps[0].frames(samples.shape[1])], max(seconds, key=lambda s: s or 0)
+    return Latents(music, times.pop(), longest, () if None in seeds else seeds, models, runs.pop())
 
 
 def _finished(samples: torch.Tensor, stamp: dict) -> Latents:
@@ -97,11 +107,21 @@ def _finished(samples: torch.Tensor, stamp: dict) -> Latents:
     if None in items:
         return Latents(samples)
     seeds = tuple(stamp["seeds"][item] for item in items) if stamp["seeds"] else ()
-    return Latents(samples, stamp["t"], stamp["seconds"], seeds, stamp["models"])
+    run = stamp.get("run") and RunState(**stamp["run"])
+    return Latents(samples, stamp["t"], stamp["seconds"], seeds, stamp["models"], run)
 
 
 def _hash(item: torch.Tensor) -> str:
     return hashlib.blake2b(item.contiguous().numpy().tobytes(), digest_size=16).hexdigest()
+
+
+def check_is_no_edit(song: object) -> None:
+    """Raises UserError for the song of an edit, whose latent has a length of its own."""
+    if isinstance(song, EditedSong):
+        raise UserError(
+            f"song: got that of an edit ({song.edit.task}); connect `latent` of the editing node to the first stage, "
+            "in place of Empty Latent"
+        )
 
 
 class EmptyLatent(io.ComfyNode):
@@ -131,6 +151,7 @@ class EmptyLatent(io.ComfyNode):
     def execute(cls, vocoder: VocoderHandle, song, batch_size) -> io.NodeOutput:
         if batch_size < 1:
             raise UserError(f"batch_size: got {batch_size}, expected at least 1")
+        check_is_no_edit(song)
         spec = vocoder.vocoder.latents
         empty = torch.zeros(batch_size, spec.channels, spec.frames(song.seconds))
         return io.NodeOutput(to_latent(Latents(empty, seconds=song.seconds)))

@@ -53,7 +53,7 @@ def load_model(
             quantise(model.transformer, kind, torch.device("cpu"))
     model = dataclasses.replace(model, name=local.name)
     parts = (devices.manage(network, "stage") for network in (model.transformer, model.condition_encoder))
-    return ModelHandle(model, *parts, preview)
+    return ModelHandle(model, *parts, preview, place=local.path)
 
 
 def load_encoder(local: LocalModel, dtype: str) -> EncoderHandle:

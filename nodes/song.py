@@ -1,13 +1,16 @@
 """The song to be made, and its text as the text encoder encodes it."""
 
+import dataclasses
+
 from comfy_api.latest import io
 
 from ..acestep_core.checkpoints.locate import LocalModel
 from ..acestep_core.checkpoints.registry import TEXT
+from ..acestep_core.editing.edited_song import EditedSong, prompts_of
 from ..acestep_core.errors import UserError
 from ..acestep_core.memory.plan import STAGE_MEANS
 from ..acestep_core.models.text_encoder import TextStates
-from ..acestep_core.prompt import lyrics_prompt, text_prompt
+from ..acestep_core.scoring.lint import notes
 from ..acestep_core.song import INSTRUMENTAL, LANGUAGE_NAMES, Song, check_language
 from ..acestep_core.spec import (
     DEFAULT_SECONDS,
@@ -19,6 +22,7 @@ from ..acestep_core.spec import (
     TEXT_TOKENS_MAX,
 )
 from . import model_choice
+from .edits import with_edit
 from .host import devices, locations, messages
 from .types import Encoder, EncoderHandle, SongSocket, Text
 
@@ -29,22 +33,26 @@ KEYS = tuple(f"{note} {mode}" for mode in ("major", "minor") for note in NOTES)
 SIGNATURES = ("2/4", "3/4", "4/4", "6/8")
 
 
-def states_of(handle: EncoderHandle, song: Song) -> TextStates:
+def states_of(handle: EncoderHandle, song: Song | EditedSong) -> TextStates:
     """A song's text states: from memory, from the disk, or by the text encoder, which is loaded only then."""
-
-    prompts = text_prompt(song), lyrics_prompt(song)
-
-    def encode() -> TextStates:
-        handle.network.load(handle.activation_bytes)
-        return handle.encoder.encode(song).to("cpu")
+    prompts = prompts_of(song)
 
     def read() -> TextStates:
-        cache = handle.cache
-        return devices.NodeOomFallback().with_fallback(
-            lambda: cache.get(prompts, encode) if cache else encode(), STAGE_MEANS
-        )
+        states = [_states_of(handle, pair) for pair in prompts]
+        return states[0] if len(states) == 1 else dataclasses.replace(states[0], other=states[1])
 
-    return handle.texts.get(prompts, read)
+    return with_edit(handle.texts.get(prompts, read), song)
+
+
+def _states_of(handle: EncoderHandle, prompts: tuple[str, str]) -> TextStates:
+    def encode() -> TextStates:
+        handle.network.load(handle.activation_bytes)
+        return handle.encoder.encode_prompts(*prompts).to("cpu")
+
+    cache = handle.cache
+    return devices.NodeOomFallback().with_fallback(
+        lambda: cache.get(prompts, encode) if cache else encode(), STAGE_MEANS
+    )
 
 
 def song_of(caption: str, lyrics: str, bpm: int, key: str, time_signature: str, language: str, seconds: float) -> Song:
@@ -129,6 +137,8 @@ class SongNode(io.ComfyNode):
                 ),
             ],
             outputs=[SongSocket.Output("song", display_name="song", tooltip="For Text Encode and Empty Latent.")],
+            hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -145,7 +155,10 @@ class SongNode(io.ComfyNode):
     def execute(cls, caption, lyrics, seconds, bpm, key, time_signature, language) -> io.NodeOutput:
         if not caption.strip():
             raise UserError("caption: is empty; describe the song, such as calm lo-fi beat")
-        return io.NodeOutput(song_of(caption, lyrics, bpm, key, time_signature, language, seconds))
+        song = song_of(caption, lyrics, bpm, key, time_signature, language, seconds)
+        with messages.notes_on(cls.hidden.unique_id) as shown:
+            messages.keep(notes(song), cls.hidden.unique_id)
+            return io.NodeOutput(song, ui=shown.ui)
 
 
 class TextEncode(io.ComfyNode):
@@ -159,7 +172,7 @@ class TextEncode(io.ComfyNode):
             search_aliases=["prompt", "conditioning", "clip text encode"],
             inputs=[
                 Encoder.Input("text_encoder", tooltip="Of the same family as the models."),
-                SongSocket.Input("song", tooltip="The song to be made."),
+                SongSocket.Input("song", tooltip="The song to be made; of an edit, that of the editing node."),
             ],
             outputs=[Text.Output("text", display_name="text", tooltip="For every stage.")],
             hidden=[io.Hidden.unique_id],

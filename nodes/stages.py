@@ -1,18 +1,17 @@
 """The three stages: one class of node, at three places of the cascade."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from comfy_api.latest import io
 
-from ..acestep_core.errors import UserError, is_out_of_memory
+from ..acestep_core.errors import is_out_of_memory
 from ..acestep_core.flow.guidance import GUIDANCE, Guidance
 from ..acestep_core.flow.solvers import SOLVERS
-from ..acestep_core.flow.stages import Stage, Step, item_seeds, run
-from ..acestep_core.models.condition import Condition, encode_condition
-from ..acestep_core.models.reference import Reference
+from ..acestep_core.flow.stages import Stage, Step
 from ..acestep_core.spec import MAX_SEED
-from .host import devices, messages, widgets
+from .host import messages, widgets
 from .latents import Latents, of_latent, to_latent
+from .stage_run import play
 from .stage_times import AS_AUTO, MOST_SHIFT, MOST_STEPS, SLOTS, StageTimes
 from .types import Model, ModelHandle, ReferenceSocket, Text
 
@@ -21,7 +20,7 @@ TIMES, GUIDANCES = (AUTO, CUSTOM), (AUTO, *GUIDANCE)
 PREVIEW_SECONDS = 3.0
 
 
-# ---- the stage and its run -------------------------------------------------------------------------------------------
+# ---- the stage -------------------------------------------------------------------------------------------------------
 
 
 def plan(handle: ModelHandle, slot: int, latents: Latents, settings: dict) -> tuple[Stage, tuple[str, ...]]:
@@ -44,59 +43,6 @@ def plan(handle: ModelHandle, slot: int, latents: Latents, settings: dict) -> tu
 def _guidance(choice: dict) -> Guidance | None:
     kind = widgets.chosen("guidance", choice, GUIDANCES)["guidance"]
     return None if kind == AUTO else Guidance(kind, choice.get("scale", 1.0))
-
-
-def play(handle: ModelHandle, stage: Stage, latents: Latents, text, reference, seed: int, report) -> tuple:
-    """Latents at the stage's last time, and its estimate of the finished music."""
-    _check_channels(handle, latents)
-    _check_family(handle, reference)
-    seeds = item_seeds(seed, len(latents.samples))
-    frames = latents.samples.shape[-1]
-    kept = reference.source.kept(frames) if reference and reference.source else None
-    passes = len(latents.samples) * stage.guidance.forward_passes
-    room = devices.NodeOomFallback(passes)
-
-    def steps() -> Iterator[Step]:
-        condition, at_once = _condition(handle, text, frames, reference), 1 if room.plan.splits else None
-        handle.load_transformer(handle.activation_bytes(frames, at_once or passes))
-        yield from run([stage], latents.samples, [condition], seeds, kept=kept, at=latents.t or 0.0, at_once=at_once)
-
-    for step in room.steps_with_fallback(steps):
-        report(step)
-    models = tuple(dict.fromkeys((*latents.models, handle.model.name)))
-    made_from = latents.seeds if latents.t and latents.seeds else seeds  # of the stage that began the song
-    return tuple(
-        Latents(samples.cpu(), t or None, latents.seconds, made_from, models)
-        for samples, t in ((step.latents, stage.end), (step.x0, 0.0))
-    )
-
-
-def _condition(handle: ModelHandle, text, frames: int, reference) -> Condition:
-    def encode() -> Condition:
-        handle.condition_encoder.load(handle.encoding_bytes)
-        return encode_condition(handle.model, text, frames, reference)
-
-    return handle.conditions.get((text, frames, reference), encode)
-
-
-def _check_channels(handle: ModelHandle, latents: Latents) -> None:
-    wanted, given = handle.model.latents_channels, latents.samples.shape[1]
-    if wanted != given:
-        raise UserError(
-            f"{handle.model.name} makes latents of {wanted} channels, got {given}; make empty latents with ACE-Step's "
-            "Empty Latent and the vocoder of the model's own family"
-        )
-
-
-def _check_family(handle: ModelHandle, reference: Reference | None) -> None:
-    source = reference and reference.source
-    clips = (*reference.timbre, *([source.latents] if source else [])) if reference else ()
-    wanted, given = handle.model.latents_channels, {latents.shape[1] for latents in clips}
-    if given - {wanted}:
-        raise UserError(
-            f"reference: {handle.model.name} takes latents of {wanted} channels, got {max(given - {wanted})}; encode "
-            "the clip with the vocoder of the model's own family"
-        )
 
 
 # ---- progress and pictures -------------------------------------------------------------------------------------------
@@ -172,7 +118,9 @@ class _StageNode(io.ComfyNode):
                     tooltip="An empty latent becomes noise. A latent of a stage continues from its t. Finished "
                     "music is noised to the start of this stage and denoised again from there.",
                 ),
-                ReferenceSocket.Input("reference", optional=True, tooltip="Clips from Reference Encode."),
+                ReferenceSocket.Input(
+                    "reference", optional=True, tooltip="Clips from Reference Encode, or the source of an editing node."
+                ),
                 io.Int.Input(
                     "seed",
                     default=0,

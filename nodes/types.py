@@ -27,8 +27,11 @@ Text = io.Custom("ACESTEP_TEXT")
 ReferenceSocket = io.Custom("ACESTEP_REFERENCE")
 AdapterSocket = io.Custom("ACESTEP_ADAPTER")
 DatasetSocket = io.Custom("ACESTEP_DATASET")
+Regions = io.Custom(
+    "ACESTEP_REGIONS"
+)  # (start, end) in seconds each, as Edit.regions has them; an end of None is the end
 
-REMEMBERED_TEXTS, REMEMBERED_CONDITIONS = 4, 4
+REMEMBERED_TEXTS, REMEMBERED_CONDITIONS, REMEMBERED_MUSICS = 4, 4, 2
 
 
 class Handle:
@@ -42,8 +45,11 @@ class Handle:
 
 @dataclass(frozen=True)
 class VocoderHandle(Handle):
+    """`musics` keeps the last music that edits encoded."""
+
     vocoder: "Vocoder"
     network: "Managed"
+    musics: LruCache = field(default_factory=lambda: LruCache(REMEMBERED_MUSICS))
 
     @property
     def networks(self):
@@ -77,7 +83,7 @@ class EncoderHandle(Handle):
 @dataclass(frozen=True)
 class ModelHandle(Handle):
     """A stage model; `preview` is the vocoder that lets a stage show the song while it is made. `adapters` are those
-    on its transformer, whose own weights it shares with the model without adapters.
+    on its transformer, whose own weights it shares with the model without adapters. `place`: its file or folder.
     """
 
     model: "StageModel"
@@ -88,6 +94,7 @@ class ModelHandle(Handle):
     conditions: LruCache = field(
         default_factory=lambda: LruCache(REMEMBERED_CONDITIONS)
     )  # of texts, lengths, references
+    place: Path | None = None
 
     @property
     def networks(self):

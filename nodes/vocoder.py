@@ -1,16 +1,31 @@
 """Latents -> sound."""
 
+from collections.abc import Iterator
+
 import torch
 from comfy_api.latest import io
 
 from ..acestep_core.audio.waveform import Waveform
 from ..acestep_core.generation.cascade import finished
+from ..acestep_core.models.reference import Reference
+from .edits import edit_of
 from .host import devices, messages
-from .latents import of_latent
+from .latents import Latents, of_latent
 from .sound import to_audio
 from .types import ReferenceSocket, VocoderHandle, VocoderSocket
 
 TO_FINISH = "let a last stage finish it (end 0), or take the stage's x0"
+
+
+def warnings(latents: Latents, reference: Reference | None) -> Iterator[str]:
+    """What is wrong with latents that can be decoded all the same."""
+    if latents.t:
+        yield f"the latent is at t = {latents.t:.4g}, half made: {TO_FINISH}"
+    if latents.run and edit_of(reference) is None:
+        yield (
+            "the latent is of an edit: connect the reference of the editing node here too, else the source is decoded "
+            "anew, and length and level are not its own"
+        )
 
 
 def decode(handle: VocoderHandle, latents: torch.Tensor, node_id: str) -> Waveform:
@@ -32,7 +47,7 @@ class Vocode(io.ComfyNode):
             node_id="AceStepVocode",
             display_name="Vocode",
             category="ACE-Step/audio",
-            description="Makes stereo sound of finished latents, with peaks at -1 dBFS.",
+            description="Makes stereo sound of finished latents, with peaks at -1 dBFS, and puts edits together.",
             search_aliases=["vae decode audio", "decode", "latent to audio"],
             inputs=[
                 VocoderSocket.Input("vocoder", tooltip="Of the family that made the latents."),
@@ -40,7 +55,8 @@ class Vocode(io.ComfyNode):
                 ReferenceSocket.Input(
                     "reference",
                     optional=True,
-                    tooltip="For a continuation: the clip's own samples replace the decoded ones at the beginning.",
+                    tooltip="For a continuation: the clip's own samples replace the decoded ones at the beginning. For "
+                    "an edit: length and level are those of the source, and its own samples stay outside the regions.",
                 ),
             ],
             outputs=[io.Audio.Output("audio", display_name="audio", tooltip="For any node that takes sound.")],
@@ -52,7 +68,6 @@ class Vocode(io.ComfyNode):
     def execute(cls, vocoder: VocoderHandle, latent, reference=None) -> io.NodeOutput:
         latents = of_latent(latent)
         with messages.notes_on(cls.hidden.unique_id) as notes:
-            if latents.t:
-                messages.note((f"the latent is at t = {latents.t:.4g}, half made: {TO_FINISH}",), cls.hidden.unique_id)
+            messages.note(warnings(latents, reference), cls.hidden.unique_id)
             wave = finished(decode(vocoder, latents.samples, cls.hidden.unique_id), latents.seconds, reference)
         return io.NodeOutput(to_audio(wave, latents.seeds, latents.models), ui=notes.ui)

@@ -35,15 +35,17 @@ for folder in ("comfyui", "core", "mutations", "workflows"):
 def pytest_xdist_make_scheduler(config, log):
     """A file stays in one process with `-n`, and those that talk to a running ComfyUI share one.
 
-    The workflows, which take as long as all others of these together, have servers of their own.
+    The workflows, which take longer than all others of these together, have servers of their own: one where all are
+    run, one where some are.
     """
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid):
             file = nodeid.split("::")[0]
-            shared = file.startswith("tests/comfyui/") and not file.endswith("/test_workflows.py")
-            return "tests/comfyui" if shared else file
+            if file.endswith("/test_workflows.py"):
+                return f"{file} pinned, classic" if "[pinned, classic" in nodeid else file
+            return "tests/comfyui" if file.startswith("tests/comfyui/") else file
 
     config.option.loadscopereorder = False  # by numbers of tests: slow files have few, and would come last
     return ByFile(config, log)

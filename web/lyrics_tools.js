@@ -8,7 +8,7 @@ import { inputIndex, isFed, targets } from "./graph_links.js";
 import { counterText, SECTIONS, sectionInsertion } from "./lyrics_text.js";
 import { addFixedWidget, after, onSet } from "./node_hooks.js";
 import { ask } from "./server.js";
-import { loaderOf, valueOf, widgetOf } from "./stage_graph.js";
+import { isEdit, loaderOf, valueOf, widgetOf } from "./stage_graph.js";
 
 const NODE = "AceStepSong";
 const HEIGHT = 40;
@@ -76,10 +76,12 @@ class LyricsTools {
   }
 }
 
+const handsSongOn = (node) => isEdit(node) || node.comfyClass === "AceStepPlayScore";
+
 /** The song as far as its widgets say, and the text encoder that reads it as far as the graph says. */
 function questionOf(node) {
   const song = Object.fromEntries(COUNTED.map((name) => [name, valueOf(node, name)]));
-  const [reader] = targets(node, 0).filter((end) => end.node.comfyClass === "AceStepTextEncode");
+  const [reader] = targets(node, 0, handsSongOn).filter((end) => end.node.comfyClass === "AceStepTextEncode");
   const loader = reader && loaderOf(reader.node, "text_encoder", (one) => LOADERS.includes(one.comfyClass));
   if (!loader) return song;
   return { ...song, text_encoder: valueOf(loader.node, "text_encoder"), model: valueOf(loader.node, "l") };

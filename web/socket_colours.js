@@ -15,6 +15,7 @@ const COLOURS = {
   ACESTEP_REFERENCE: "#4f8df5",
   ACESTEP_ADAPTER: "#67a83a",
   ACESTEP_DATASET: "#d35fa3",
+  ACESTEP_REGIONS: "#3aa6b9",
 };
 
 /** `colours[type]` is ours unless a palette sets one. Palettes set every type, those that they do not know to "". */

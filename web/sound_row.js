@@ -22,7 +22,7 @@ const KEEP_CSS = `${BUTTON_CSS}flex:0 0 auto;padding:0 7px;border-radius:8px;`;
 let rowNumber = 0;
 let decoding = Promise.resolve(); // one file after another: a long song takes much memory while it is decoded
 
-function fileUrl({ filename, subfolder, type }) {
+export function fileUrl({ filename, subfolder, type }) {
   // A name may be given again once its file was deleted; the stamp keeps the browser from playing the old file.
   const query = new URLSearchParams({
     filename,

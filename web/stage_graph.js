@@ -9,6 +9,10 @@ const HANDED_ON = 0; // the stage's output for the next stage; the other one, x0
 // Nodes whose latents hold music as it is; other nodes may give anything, a half-made song out of a file as well.
 const FINISHED = ["AceStepEncodeAudio", "VAEEncodeAudio", "KSampler", "KSamplerAdvanced", "SamplerCustomAdvanced"];
 
+// Nodes that edit music: their latents are empty, and the stages take their noise from the seed of the first one.
+const EDITS = ["Cover", "Repaint", "Extend", "Morph", "ExtractStem", "AddStem", "Complete"].map((one) => `AceStep${one}`);
+const RETAKE = "AceStepRetake";
+
 /** "L", "M" or "S"; undefined for other nodes. */
 export function slotOf(node) {
   return SLOTS[node?.comfyClass ?? node?.type];
@@ -75,7 +79,7 @@ export function latentKind(node) {
   if (!end || asleep(end.node)) return undefined;
   if (slotOf(end.node)) return end.slot === HANDED_ON ? "stage" : "finished";
   const kind = end.node.comfyClass ?? end.node.type;
-  if (kind === "AceStepEmptyLatent" || /^Empty.*Latent/.test(kind)) return "empty";
+  if (kind === "AceStepEmptyLatent" || EDITS.includes(kind) || /^Empty.*Latent/.test(kind)) return "empty";
   return FINISHED.includes(kind) ? "finished" : undefined;
 }
 
@@ -105,12 +109,21 @@ export function goesToVocoder(node) {
   return targets(node, HANDED_ON, handsLatentsOn).some((end) => end.node.comfyClass === "AceStepVocode");
 }
 
-/** Whether a clip to go on from reaches a stage; undefined where the graph does not say. */
+/** Whether a node edits music, and hands a song on. */
+export function isEdit(node) {
+  return EDITS.includes(node?.comfyClass ?? node?.type);
+}
+
+/**
+ * Whether a clip to go on from reaches a stage, for which later stages draw noise of their own; undefined where the graph
+ * does not say.
+ */
 export function hasClip(node) {
   const seen = new Set();
   let end = source(node, inputIndex(node, "reference"));
   if (!end) return isFed(node, inputIndex(node, "reference")) ? undefined : false;
   for (; end && !seen.has(end.node); end = source(end.node, inputIndex(end.node, "reference"))) {
+    if ((isEdit(end.node) || end.node.comfyClass === RETAKE) && !asleep(end.node)) return false;
     if (end.node.comfyClass !== "AceStepReferenceEncode" || asleep(end.node)) return undefined;
     seen.add(end.node);
     const use = valueOf(end.node, "use");

@@ -117,6 +117,11 @@ def _key(sound: np.ndarray) -> str | None:
     classes = librosa.feature.chroma_stft(S=level, sr=RATE_HZ, n_fft=CHROMA_WINDOW, tuning=tuning, norm=1).mean(axis=1)
     if not np.isfinite(classes).all() or classes.std() == 0:
         return None
+    return fitting_key(classes)
+
+
+def fitting_key(classes: np.ndarray) -> str:
+    """The key whose profile the weights of the twelve pitch classes fit best."""
     fits = {
         f"{NOTES[tonic]} {mode}": np.corrcoef(np.roll(profile, tonic), classes)[0, 1]
         for mode, profile in PROFILES.items()

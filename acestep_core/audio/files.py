@@ -162,6 +162,33 @@ def _samples(file: "SoundFile", path: Path, most_seconds: float) -> tuple[Wavefo
 
 def _decode(file: "SoundFile | None", path: Path, most_seconds: float) -> tuple[Waveform, bool]:
     """The same as `_samples`, by PyAV. Packets that cannot be decoded are left out."""
+    with _opened(path) as (container, stream):
+        frames = _until(_frames(container, stream), most_seconds)
+        waves = [Waveform(_planar(run), rate_hz) for run, rate_hz in _alike(frames)]
+        expected = _expected_seconds(stream)
+    if not waves:
+        raise UserError(f"{path}: holds no sound")
+    rate_hz, channels = waves[0].sample_rate_hz, waves[0].samples.shape[1]
+    wave = Waveform(torch.cat([convert(one, rate_hz, channels).samples for one in waves], dim=-1), rate_hz)
+    if expected is not None and round((min(expected, most_seconds) - wave.seconds) * rate_hz) > 0:
+        logger.warning("%s: is damaged: %.2f of its %.2f seconds could be read", path.name, wave.seconds, expected)
+    return wave.crop(min(wave.seconds, most_seconds)), wave.seconds > most_seconds
+
+
+def blocks(path: "str | os.PathLike") -> Iterator[tuple[np.ndarray, int]]:
+    """A file's sound piece by piece, for whoever does not need all of it in memory: [channels, N] and its rate, which
+    may change midway. Packets that cannot be decoded are left out. Raises UserError as `read` does.
+    """
+    path = existing(path)
+    with _opened(path) as (container, stream):
+        for run, rate_hz in _alike(_frames(container, stream)):
+            for block in _blocks(run):
+                yield block, rate_hz
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> "Iterator[tuple[InputContainer, AudioStream]]":
+    """A container and its first stream of sound that can be decoded. Raises UserError."""
     import av
 
     try:
@@ -172,20 +199,15 @@ def _decode(file: "SoundFile | None", path: Path, most_seconds: float) -> tuple[
             stream = next((one for one in container.streams.audio if one.codec_context is not None), None)
             if stream is None:
                 raise UserError(f"{path}: is not sound that can be read (its codec is not known); {CONVERT}")
-            frames = _until(_frames(container, stream), most_seconds)
-            # Layout and rate of a stream may change midway, as where two files were joined.
-            alike = groupby(frames, lambda frame: (frame.format.name, frame.layout.name, frame.sample_rate))
-            waves = [Waveform(_planar(run), rate_hz) for (*_, rate_hz), run in alike]
-            expected = _expected_seconds(stream)
+            yield container, stream
     except av.FFmpegError as exc:
         raise UserError(f"{path}: is not sound that can be read ({exc.strerror}); {CONVERT}") from exc
-    if not waves:
-        raise UserError(f"{path}: holds no sound")
-    rate_hz, channels = waves[0].sample_rate_hz, waves[0].samples.shape[1]
-    wave = Waveform(torch.cat([convert(one, rate_hz, channels).samples for one in waves], dim=-1), rate_hz)
-    if expected is not None and round((min(expected, most_seconds) - wave.seconds) * rate_hz) > 0:
-        logger.warning("%s: is damaged: %.2f of its %.2f seconds could be read", path.name, wave.seconds, expected)
-    return wave.crop(min(wave.seconds, most_seconds)), wave.seconds > most_seconds
+
+
+def _alike(frames: "Iterable[AudioFrame]") -> "Iterator[tuple[Iterator[AudioFrame], int]]":
+    """Runs of frames of one layout and rate, which may change midway, as where two files were joined."""
+    alike = groupby(frames, lambda frame: (frame.format.name, frame.layout.name, frame.sample_rate))
+    return ((run, rate_hz) for (*_, rate_hz), run in alike)
 
 
 def _frames(container: "InputContainer", stream: "AudioStream") -> "Iterator[AudioFrame]":
@@ -214,10 +236,15 @@ def _expected_seconds(stream: "AudioStream") -> float | None:
 
 
 def _planar(frames: "Iterable[AudioFrame]") -> torch.Tensor:
-    """Frames of one layout and rate, whatever form their samples have, as [1, channels, N]."""
+    """Frames of one layout and rate as [1, channels, N]."""
+    return torch.from_numpy(np.concatenate(list(_blocks(frames)), axis=1))[None]
+
+
+def _blocks(frames: "Iterable[AudioFrame]") -> Iterator[np.ndarray]:
+    """The samples [channels, N] of frames of one layout and rate, whatever form they have."""
     from av import AudioResampler
 
     planar = AudioResampler(format="fltp")
-    made = (part for frame in frames for part in planar.resample(frame))
-    blocks = [np.array(part.to_ndarray(), dtype=np.float32) for part in made]
-    return torch.from_numpy(np.concatenate(blocks, axis=1))[None]
+    for frame in frames:
+        for part in planar.resample(frame):
+            yield np.array(part.to_ndarray(), dtype=np.float32)

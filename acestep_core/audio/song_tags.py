@@ -1,13 +1,17 @@
 """The tags of a song's file: for players under the names they know, and as JSON to make the song again."""
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from ..song import INSTRUMENTAL, Song, check_text
 
 ARTIST = "acestep-cascade"
 SONG_TAG, SETTINGS_TAG, MODELS_TAG, DIGESTS_TAG = "song", "settings", "models", "digests"
+TIMED_TAG = "syncedlyrics"  # lyrics as LRC
+SCORES_TAG = "scores"  # of a song that was chosen among takes, by judge
+_TIMED_LINE = re.compile(r"\[(\d+):(\d\d\.\d\d)\](.*)")
 TITLE_LENGTH = 80
 UNTITLED = "Untitled"
 
@@ -43,3 +47,10 @@ def song_tags(
     if digests:
         tags[DIGESTS_TAG] = json.dumps(dict(digests), ensure_ascii=False)
     return {name: str(value) for name, value in tags.items() if value not in (None, "")}
+
+
+def timed_lines(lrc: str) -> Iterator[tuple[float, str]]:
+    """(seconds, text) of the lines of LRC, as `scoring.lyric_times.lrc` writes them."""
+    for line in lrc.split("\n"):
+        if found := _TIMED_LINE.fullmatch(line):
+            yield 60 * int(found[1]) + float(found[2]), re.sub(r"<[\d:.]+>", "", found[3])

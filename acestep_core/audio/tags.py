@@ -10,6 +10,8 @@ from ..errors import UserError
 from ..json_text import parse_json
 from ..system.files import existing
 from .formats import FORMATS
+from .id3 import with_lyrics
+from .song_tags import TIMED_TAG, timed_lines
 
 logger = logging.getLogger(__name__)
 
@@ -28,13 +30,19 @@ def tagged(data: bytes, name: str, tags: Mapping[str, str]) -> bytes:
     left = dict(tags)
     while True:
         try:
-            return _remuxed(data, name, left)
+            return _with_frames(_remuxed(data, name, left), name, left)
         except (av.FFmpegError, ValueError):
             if not left:
                 raise
         largest = max(left, key=lambda key: len(left[key]))
         size = len(left.pop(largest)) / 1e6
         logger.warning("%s: the tag %s is left out, its %.1f MB do not fit into the file", name, largest, size)
+
+
+def _with_frames(data: bytes, name: str, tags: Mapping[str, str]) -> bytes:
+    if name != "mp3" or TIMED_TAG not in tags:
+        return data
+    return with_lyrics(data, tags.get("lyrics", ""), timed_lines(tags[TIMED_TAG]))
 
 
 def _remuxed(data: bytes, name: str, tags: Mapping[str, str]) -> bytes:
@@ -75,6 +83,27 @@ def read_tags(path: "str | os.PathLike") -> dict[str, str]:
     ours = {theirs: name for kind in FORMATS.values() for name, theirs in kind.tag_names.items()}
     tags = {ours.get(key, key).lower(): value for key, value in found.items() if key.lower() != "encoder"}
     return _from_riff(tags)
+
+
+def with_tags(path: "str | os.PathLike", changed: Mapping[str, str]) -> bytes:
+    """The bytes of a sound file with some tags changed; its sound stays as it is. Raises UserError.
+
+    A file with a picture is refused, as the picture would be lost.
+    """
+    import av
+
+    path = existing(path)
+    name = path.suffix.lower().removeprefix(".")
+    if name not in FORMATS:
+        raise UserError(f"{path}: tags can be written into {', '.join(FORMATS)} files; write a file beside it instead")
+    tags = {**read_tags(path), **changed}
+    with av.open(str(path), metadata_errors="replace") as container:
+        if container.streams.video:
+            raise UserError(f"{path}: holds a picture, which would be lost; write a file beside it instead")
+    try:
+        return tagged(path.read_bytes(), name, tags)
+    except (av.FFmpegError, ValueError) as exc:
+        raise UserError(f"{path}: cannot be written again with other tags ({exc}); write a file beside it") from exc
 
 
 def _from_riff(tags: dict[str, str]) -> dict[str, str]:

@@ -37,6 +37,9 @@ class Waveform:
         """One item of a batch, as a batch of one."""
         return Waveform(self.samples[range(len(self))[item]][None], self.sample_rate_hz)
 
+    def skip(self, seconds: float) -> "Waveform":
+        return Waveform(self.samples[..., round(seconds * self.sample_rate_hz) :], self.sample_rate_hz)
+
     def crop(self, seconds: float) -> "Waveform":
         return Waveform(self.samples[..., : round(seconds * self.sample_rate_hz)], self.sample_rate_hz)
 

@@ -12,6 +12,20 @@ from .mix import play, stems
 from .score import pitch_classes
 from .sketch import FIRST_EDITION, SHIPPED, WHOLE, Sketch
 
+EXAMPLE_SCORE = Path(__file__).with_name("example_score.mid")  # a folk tune in G major at 100 bpm, with chords
+EXAMPLE_MELODY = Path(__file__).with_name("example_melody.mid")  # the tune alone
 EXAMPLE_CLIP = Path(__file__).with_name("example_clip.opus")  # 12 s of calm lo-fi in D minor, 80 bpm
 
-__all__ = ["EXAMPLE_CLIP", "FIRST_EDITION", "SHIPPED", "WHOLE", "Sketch", "pitch_classes", "play", "song_of", "stems"]
+__all__ = [
+    "EXAMPLE_CLIP",
+    "EXAMPLE_MELODY",
+    "EXAMPLE_SCORE",
+    "FIRST_EDITION",
+    "SHIPPED",
+    "WHOLE",
+    "Sketch",
+    "pitch_classes",
+    "play",
+    "song_of",
+    "stems",
+]

@@ -1,4 +1,4 @@
-"""Standard MIDI files of type 0 and 1 → notes in seconds.
+"""Standard MIDI files of type 0 and 1 → notes in seconds, with the tempo, metre and key that they name.
 
 A parser of our own: the format is small and has not changed since 1988 (Standard MIDI Files 1.0), a command that
 anybody may run needs no further package for it, and files of strangers stay within bounds that are stated here.
@@ -18,6 +18,9 @@ SOUNDING_S_MOST = 36_000.0  # of all notes together
 DRUM_CHANNEL = 9
 QUARTER_US = 500_000  # until a tempo is set
 VOLUME, EXPRESSION = 7, 11
+TEMPO, METRE, KEY, END = 0x51, 0x58, 0x59, 0x2F  # meta events, and the bytes of those that are kept
+META_BYTES = {TEMPO: 3, METRE: 4, KEY: 2}
+SHARPS_MOST = 7
 DATA_BYTES = {0x80: 2, 0x90: 2, 0xA0: 2, 0xB0: 2, 0xC0: 1, 0xD0: 1, 0xE0: 2}
 WANTED = "expected a standard MIDI file of type 0 or 1; export it anew"
 
@@ -37,10 +40,23 @@ class MidiNote:
 
 
 @dataclass(frozen=True)
+class MidiScore:
+    """The notes of a file by their beginning, and what its events say of it; None where they say nothing. `bpm`: the
+    tempo that holds longest. `metre`: beats of a bar and their part of a whole note. `signature`: sharps (flats below
+    0) of the key, and whether it is minor.
+    """
+
+    notes: list[MidiNote]
+    bpm: float | None = None
+    metre: tuple[int, int] | None = None
+    signature: tuple[int, bool] | None = None
+
+
+@dataclass(frozen=True)
 class _Event:
     tick: int
-    status: int
-    data: bytes  # of a tempo: its three bytes
+    status: int  # of a meta event: its kind
+    data: bytes
 
 
 @dataclass
@@ -77,9 +93,12 @@ class _Channel:
 
 
 def read_midi(path: "str | Path") -> list[MidiNote]:
-    """The notes of a file by their beginning. Raises UserError for a file that is not one, has no notes, or is longer
-    than the models' longest song.
-    """
+    """The notes of a file. Raises UserError as `read_score` does."""
+    return read_score(path).notes
+
+
+def read_score(path: "str | Path") -> MidiScore:
+    """Raises UserError for a file that is no MIDI file, has no notes, or is longer than the models' longest song."""
     path = user_path(path)
     try:
         size = path.stat().st_size
@@ -89,11 +108,30 @@ def read_midi(path: "str | Path") -> list[MidiNote]:
     if size > BYTES_MOST:
         raise UserError(f"{path}: has {size} bytes, expected a MIDI file of at most {BYTES_MOST}")
     division, tracks = _tracks(_Bytes(data, str(path)))
-    notes = sorted(_notes(tracks, _Clock(tracks, division), str(path)), key=lambda note: (note.start_s, note.midi))
+    clock = _Clock(tracks, division)
+    notes = sorted(_notes(tracks, clock, str(path)), key=lambda note: (note.start_s, note.midi))
     if not notes:
         raise UserError(f"{path}: holds no notes")
     _check_size(notes, str(path))
-    return notes
+    end = max(note.start_s + note.seconds for note in notes)
+    return MidiScore(notes, clock.bpm(end), _metre(tracks), _signature(tracks))
+
+
+def _first(tracks: list[list[_Event]], kind: int) -> bytes | None:
+    """The data of the first event of a kind."""
+    found = [(event.tick, event.data) for track in tracks for event in track if event.status == kind]
+    return min(found)[1] if found else None
+
+
+def _metre(tracks: list[list[_Event]]) -> tuple[int, int] | None:
+    data = _first(tracks, METRE)
+    return (data[0], 1 << min(data[1], 8)) if data else None
+
+
+def _signature(tracks: list[list[_Event]]) -> tuple[int, bool] | None:
+    data = _first(tracks, KEY)
+    sharps = int.from_bytes(data[:1], signed=True) if data else 0
+    return (sharps, bool(data[1])) if data and abs(sharps) <= SHARPS_MOST else None
 
 
 def _check_size(notes: list[MidiNote], name: str) -> None:
@@ -129,7 +167,7 @@ def _events(track: _Bytes) -> Iterator[_Event]:
         first = track.take(1)[0]
         if first >= 0xF0:
             event = _system(track, first, tick)
-            if event and event.status == 0x2F:
+            if event and event.status == END:
                 return
             if event:
                 yield event
@@ -144,35 +182,44 @@ def _events(track: _Bytes) -> Iterator[_Event]:
 
 
 def _system(track: _Bytes, first: int, tick: int) -> _Event | None:
-    """A tempo (0x51), the end of the track (0x2F), or None for what does not sound."""
+    """An event of META_BYTES, the end of the track, or None for others."""
     if first in (0xF0, 0xF7):
         track.take(track.number())
         return None
     if first != 0xFF:
         raise UserError(f"{track.name}: holds a byte {first:#x} that files never have, {WANTED}")
     kind, data = track.take(1)[0], track.take(track.number())
-    return _Event(tick, kind, data) if kind == 0x2F or (kind == 0x51 and len(data) == 3) else None
+    return _Event(tick, kind, data) if kind == END or META_BYTES.get(kind) == len(data) else None
 
 
 class _Clock:
     """Seconds of a tick, by the tempi of all tracks."""
 
     def __init__(self, tracks: list[list[_Event]], division: int):
-        self.ticks, self.seconds, self.rates = [0], [0.0], [0.0]
+        self.ticks, self.seconds, self.rates, self.quarters_us = [0], [0.0], [0.0], [0]
         if division & 0x8000:  # frames a second, counted negative, and ticks of a frame: no tempo changes it
             frames = 256 - (division >> 8)
             self.rates[0] = 1 / ((29.97 if frames == 29 else frames) * (division & 0xFF))
             return
-        self.rates[0] = QUARTER_US / 1e6 / division
-        changes = {e.tick: int.from_bytes(e.data) for track in tracks for e in track if e.status == 0x51}
+        self.rates[0], self.quarters_us[0] = QUARTER_US / 1e6 / division, QUARTER_US
+        changes = {e.tick: int.from_bytes(e.data) for track in tracks for e in track if e.status == TEMPO}
         for tick, quarter_us in sorted(changes.items()):
             self.seconds.append(self.at(tick))
             self.ticks.append(tick)
             self.rates.append(max(1, quarter_us) / 1e6 / division)
+            self.quarters_us.append(max(1, quarter_us))
 
     def at(self, tick: int) -> float:
         last = bisect_right(self.ticks, tick) - 1
         return self.seconds[last] + (tick - self.ticks[last]) * self.rates[last]
+
+    def bpm(self, end_s: float) -> float | None:
+        """The tempo that holds longest until then; None where time is counted in frames."""
+        held = {}
+        for start, after, quarter_us in zip(self.seconds, [*self.seconds[1:], end_s], self.quarters_us):
+            held[quarter_us] = held.get(quarter_us, 0.0) + max(0.0, min(after, end_s) - start)
+        longest = max(held, key=held.get)
+        return 60e6 / longest if longest else None
 
 
 def _notes(tracks: list[list[_Event]], clock: _Clock, name: str) -> list[MidiNote]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..errors import UserError
 from .instruments import KNOWN_VOICES, VOICES
-from .midi import MidiNote, read_midi
+from .midi import MidiNote, MidiScore, read_score
 from .mix import RATE_HZ, Desk, Sound, mixed, render
 from .soundfont import DRUM_KEYS
 
@@ -32,25 +32,39 @@ HAND = ("shaker", "conga", "slap", "cowbell", "clave", "tambourine", "timbale")
 
 def play_midi(path: "str | Path", font: Path | None = None) -> np.ndarray:
     """The file as sound, [2, N] float32. Raises UserError where it is no MIDI file that can be played."""
-    notes = read_midi(path)
-    played = sounds_of(notes)
+    return play_score(read_score(path), str(path), font)
+
+
+def play_score(score: MidiScore, name: str, font: Path | None = None, voice: str | None = None) -> np.ndarray:
+    """A score as sound, [2, N] float32. `voice`: an instrument that plays all notes but those of drums.
+
+    Raises UserError, with the file's name, where no instrument can play it.
+    """
+    played = sounds_of(score.notes, voice)
     if not played:
-        raise UserError(f"{path}: holds only drum notes that no drum of the band comes near")
-    count = round((max(note.start_s + note.seconds for note in notes) + RING_S) * RATE_HZ)
+        raise UserError(f"{name}: holds only drum notes that no drum of the band comes near")
+    count = round((max(note.start_s + note.seconds for note in score.notes) + RING_S) * RATE_HZ)
     return mixed(render(played, count, Desk(font=font), by_track=False), count)
 
 
-def sounds_of(notes: Iterable[MidiNote]) -> list[Sound]:
-    """The band's sounds for notes; drum keys that no drum of the band comes near are left out."""
-    return [sound for note in notes if (sound := _sound(note))]
+def sounds_of(notes: Iterable[MidiNote], voice: str | None = None) -> list[Sound]:
+    """The band's sounds for notes, all by one voice where it is given; drum keys that no drum of the band comes near
+    are left out.
+    """
+    return [sound for note in notes if (sound := _sound(note, voice))]
 
 
-def _sound(note: MidiNote) -> Sound | None:
+def voice_of(program: int) -> str:
+    """The band's instrument for a program of General MIDI, from 0."""
+    return OWN.get(program, FAMILIES[program // 8])
+
+
+def _sound(note: MidiNote, voice: str | None = None) -> Sound | None:
     start, level = round(note.start_s * RATE_HZ), LOUDEST * note.velocity
     seconds = min(note.seconds, LONGEST_NOTE_S)
     if not note.is_drum:
-        voice = OWN.get(note.program, FAMILIES[note.program // 8])
-        midi = max(1, note.midi)
-        return Sound(KNOWN_VOICES[voice].role, voice, start, seconds, midi, level, program=note.program)
+        program = KNOWN_VOICES[voice].program if voice else note.program
+        own = KNOWN_VOICES[name := voice or voice_of(note.program)]
+        return Sound(own.role, name, start, seconds, max(1, note.midi), level, program=program)
     stroke = STROKES.get(note.midi)
     return Sound("percussion" if stroke in HAND else "drums", stroke, start, seconds, 0, level) if stroke else None

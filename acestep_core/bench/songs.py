@@ -140,7 +140,12 @@ class _Networks:
 
     def _stage(self, width: str) -> StageModel:
         return StageModel(
-            *(width, self._transformer(width), self.encoder, torch.zeros(1, PUBLISHED_LATENTS.channels, SILENCE_FRAMES)),
+            *(
+                width,
+                self._transformer(width),
+                self.encoder,
+                torch.zeros(1, PUBLISHED_LATENTS.channels, SILENCE_FRAMES),
+            ),
             *(width.lower(), VARIANTS["turbo"], PUBLISHED_LATENTS.channels),
             audio_tokenizer=self.audio_tokenizer,
             audio_token_detokenizer=self.detokenizer,

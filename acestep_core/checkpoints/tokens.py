@@ -21,9 +21,14 @@ TOKENIZERS_KEPT = 2
 
 def count_tokens(song: Song, name_or_path: str | Path = DEFAULT_TEXT, folders: Sequence[Path] = ()) -> tuple[int, int]:
     """Tokens of a song's caption and of its lyrics, each with its headings. Raises CheckpointError."""
-    file = tokenizer_folder(read_checkpoint(find(name_or_path, TEXT, folders).path), folders) / "tokenizer.json"
-    tokenizer = _tokenizer(file, state_of(file))
+    tokenizer = tokenizer_of_encoder(find(name_or_path, TEXT, folders).path, folders)
     return len(tokenizer.encode(text_prompt(song)).ids), len(tokenizer.encode(lyrics_prompt(song)).ids)
+
+
+def tokenizer_of_encoder(path: Path, folders: Sequence[Path] = ()) -> "Tokenizer":
+    """The tokenizer of a text encoder's file or folder. Raises CheckpointError."""
+    file = tokenizer_folder(read_checkpoint(path), folders) / "tokenizer.json"
+    return _tokenizer(file, state_of(file))
 
 
 @lru_cache(TOKENIZERS_KEPT)

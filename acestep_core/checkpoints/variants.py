@@ -5,6 +5,7 @@ checkpoint was trained for. A single file has no config, so its name decides, an
 """
 
 import dataclasses
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,11 @@ from ..models.defaults import ALL_TASKS, ANY_TASKS, TURBO_TASKS, VariantDefaults
 from ..spec import BASE_GUIDANCE, BASE_SHIFT, BASE_STEPS, TURBO_SHIFT, TURBO_STEPS
 from .config_check import TEXT, Rule, check_value, number, one_of, several, whole
 
+logger = logging.getLogger(__name__)
+
 OVERRIDES = "acestep_cascade"
+HEADS_KEY = "lyric_alignment_layers_config"  # the original's: layer -> heads that follow the lyrics
+_HEADS = several(whole(0, 1023), 1024)
 _OBJECT = Rule("an object", lambda value: isinstance(value, dict))
 
 
@@ -83,11 +88,24 @@ def variant_defaults(config: Mapping, path: Path) -> VariantDefaults:
     source = "config.json" if stated else "file name" if named else "assumed"
     # A lone file without a variant in its name: turbo is what nearly all published files are.
     defaults = dataclasses.replace(VARIANTS[stated or named or "turbo"], source=source)
+    defaults = dataclasses.replace(defaults, lyric_heads=_lyric_heads(config, path))
     overrides = {key: value for key, value in _overrides(config, path).items() if key != "family"}
     given = {key: tuple(value) if isinstance(value, list) else value for key, value in overrides.items()}
     if given.get("variant", defaults.variant) not in VARIANTS:
         given.setdefault("tasks", ANY_TASKS)  # a family of its own, which says what else it was trained for
     return dataclasses.replace(defaults, **given, source="config.json") if given else defaults
+
+
+def _lyric_heads(config: Mapping, path: Path) -> tuple[tuple[int, tuple[int, ...]], ...]:
+    """The table of HEADS_KEY in a config; none, with a warning, where it is no such table: songs do not need it."""
+    table = config.get(HEADS_KEY)
+    if table is None:
+        return ()
+    rows = table.items() if isinstance(table, dict) else [("", None)]
+    if not all(str(layer).isdecimal() and len(str(layer)) < 5 and _HEADS.holds(heads) for layer, heads in rows):
+        logger.warning("%s: %s is no table of layers and heads, and is not used", path, HEADS_KEY)
+        return ()
+    return tuple(sorted((int(layer), tuple(heads)) for layer, heads in rows))
 
 
 def _name_of(path: Path) -> str:

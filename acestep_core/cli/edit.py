@@ -147,6 +147,8 @@ def _again(arguments: argparse.Namespace, console: Console) -> Request:
     made = read_song(arguments.from_file)
     if made.settings.edit is None:
         raise UserError(f"{arguments.from_file}: was made from text; acestep-cascade generate --from makes it again")
+    with named(arguments.from_file):
+        made.settings.check_source()
     tracks = tuple(arguments.track or ()) or _several_tracks(arguments)
     given = made.settings.edit | _settings(arguments, made.settings.source, tracks, console)
     again = dataclasses.replace(made.settings, edit=given)

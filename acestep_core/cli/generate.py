@@ -21,6 +21,7 @@ from ..spec import (
 from .arguments import length, numbers, several, texts
 from .make import make_orders
 from .orders import orders_of
+from .takes import add_takes
 
 _EPILOG = """\
 files: -o names the file, and replaces a file of that name. Without -o, or where -o is a folder, the file is named after
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
     _add_song(parser.add_argument_group("song"))
     add_sampling(parser.add_argument_group("sampling"))
     _add_plan(parser.add_argument_group("plan"))
+    add_takes(parser.add_argument_group("takes"))
     add_model_choice(parser.add_argument_group("models"))
     add_memory(parser.add_argument_group("device and memory"))
     add_output(parser.add_argument_group("output"))
@@ -181,6 +183,9 @@ def add_output(group):
         "--keep-latents",
         action="store_true",
         help="keep the song's latents in a file beside it, with which `edit` begins instead of encoding the song",
+    )
+    group.add_argument(
+        "--lrc", action="store_true", help="write the times of the lyrics into the tags and into a file.lrc beside"
     )
     group.add_argument("--title", metavar="TEXT", help="title tag (default: the caption)")
     group.add_argument("--artist", metavar="TEXT", help="artist tag")

@@ -14,6 +14,7 @@ from ..generation.making import DEFAULT_FORMAT, SEEDS_DRAWN_BELOW, named, slug
 from ..generation.settings import MODEL_OPTIONS, GenerationSettings, TaggedSong, read_song
 from ..json_text import parse_json_object
 from ..lora.find import Lora
+from ..scoring.take_settings import TakeSettings
 from ..song import Song, check_seed, check_text
 from ..system.files import check_destination
 from ..system.folders import user_path
@@ -88,7 +89,7 @@ def _numbered(request: Request, arguments: argparse.Namespace, suffix: str, take
     orders = []
     for item in range(arguments.count):
         end = suffix + (f"_{item + 1}" if arguments.count > 1 else "")
-        seed = drawn + item
+        seed = drawn + item * takes_of(arguments).seeds
         path, replaces = _path(arguments, request, seed, end)
         if replaces:
             _take(path, taken)
@@ -97,6 +98,13 @@ def _numbered(request: Request, arguments: argparse.Namespace, suffix: str, take
             settings = dataclasses.replace(settings, planner_seed=settings.planner_seed + item)
         orders.append(Order(request.song, settings, path, replaces, request.digests, request.place))
     return orders
+
+
+def takes_of(arguments: argparse.Namespace, planner=None) -> TakeSettings:
+    """The TakeSettings of the options; those of commands without takes are one take. Raises UserError."""
+    given = {"count": "best_of", "keep": "keep", "retry_below": "retry_below", "draft": "draft"}
+    chosen = {name: getattr(arguments, option, None) for name, option in given.items()}
+    return TakeSettings(planner=planner, **{name: value for name, value in chosen.items() if value is not None})
 
 
 # ---- songs and their settings ----------------------------------------------------------------------------------------
@@ -196,7 +204,7 @@ def changed(settings: GenerationSettings, arguments: argparse.Namespace) -> Gene
         settings = dataclasses.replace(settings, **dict.fromkeys(MODEL_OPTIONS))
     changed = dataclasses.replace(settings, **{name: value for name, value in options.items() if value is not None})
     if changed.seed is not None:
-        check_seed(changed.seed, arguments.count)
+        check_seed(changed.seed, arguments.count * takes_of(arguments).seeds)
     return changed
 
 

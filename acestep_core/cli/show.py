@@ -24,12 +24,14 @@ def show(arguments: argparse.Namespace, console: Console):
     song, settings = asdict(made.song), made.settings.given()
     if arguments.json:
         shown = {"file": arguments.file, "song": song, "settings": settings, "models": made.models}
+        shown |= {"scores": made.scores} if made.scores else {}
         console.result(json.dumps({**shown, "digests": made.digests}, ensure_ascii=False))
         return
     lyrics = song.pop("lyrics")
     if made.settings.codes:
         settings["codes"] = f"{len(made.settings.codes)} ({codes_digest(made.settings.codes)})"
-    for name, value in {**song, **settings, "models": _models(made), "lyrics": lyrics}.items():
+    about = {"score": made.scores.get("total"), "models": _models(made), "lyrics": lyrics}
+    for name, value in {**song, **settings, **about}.items():
         if value is not None:
             text = _text(value)
             console.result(f"{name.replace('_', ' '):<{_INDENT}}" + text.replace("\n", "\n" + " " * _INDENT))

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from ..errors import UserError, shown
 from ..song import check_seed, check_text
 from ..spec import MAX_SECONDS
-from .regions import Region, check_regions
+from .regions import Region, check_regions, check_within
 from .tasks import TASKS, TRACKS, Task, instruction, known_as
 
 DEFAULT_STRENGTH = {"repaint": 0.5, "extend": 0.0}
@@ -140,13 +140,7 @@ class Edit:
     def check_source(self, seconds: float) -> None:
         """Raises UserError for a source that is too long for this edit, or does not have what the regions name."""
         self.seconds(seconds)
-        for start, end in self.regions:
-            if start >= seconds or (end is not None and end > seconds + 0.05):
-                until = "" if end is None else f"{end:g}"
-                raise UserError(
-                    f"region: got {start:g}-{until} s, but the source ends at {seconds:.2f} s; name a part of it, or "
-                    "let extend make music behind it"
-                )
+        check_within(self.regions, seconds)
 
     def given(self) -> dict:
         """The settings that were given, for tags and for JSON."""

@@ -13,6 +13,7 @@ from ..spec import MAX_SECONDS, REGION_SECONDS_LEAST
 
 Region = tuple[float, float | None]
 REGIONS_MOST = 100
+ROUNDING_SECONDS = 0.05  # by which a region may end behind its source
 _TIME = r"(?:(\d{1,3}):)?(\d{1,5}(?:\.\d{1,6})?)"
 _SECONDS = re.compile(rf"\s*{_TIME}\s*-\s*(?:{_TIME}|end)?\s*(?:s|seconds)?\s*", re.ASCII)
 _BARS = re.compile(r"\s*bars?\s*(\d{1,5})(?:\s*-\s*(\d{1,5}))?\s*", re.ASCII | re.IGNORECASE)
@@ -21,7 +22,9 @@ _EXPECTED = "expected seconds such as 10-20, 1:05-1:20 or 40-end, or bars such a
 
 @dataclass(frozen=True)
 class BarTimes:
-    """Where bars lie: the first one begins at `first` seconds, each is `length` seconds long."""
+    """Where bars lie: the first one begins at `first` seconds, which may be a little before the sound; each is `length`
+    seconds long.
+    """
 
     length: float
     first: float = 0.0
@@ -32,12 +35,22 @@ class BarTimes:
 
     def region(self, first: int, last: int) -> Region:
         """Bars `first` to `last`, from 1, the last included, in seconds."""
-        return self.first + (first - 1) * self.length, self.first + last * self.length
+        return max(0.0, self.first + (first - 1) * self.length), self.first + last * self.length
 
 
 def is_in_bars(text: str) -> bool:
     """Whether a region's text counts bars."""
     return _BARS.fullmatch(text) is not None
+
+
+def split_regions(text: str) -> tuple[str, ...]:
+    """The texts of single regions in one text, which commas, semicolons or line ends separate."""
+    return tuple(part for part in map(str.strip, re.split(r"[,;\n]", text)) if part)
+
+
+def parse_regions(text: str, bars: BarTimes | None = None) -> tuple[Region, ...]:
+    """The regions of a text such as "10-20, 31.5-40", in its order; none of an empty one. Raises UserError."""
+    return check_regions([parse_region(part, bars) for part in split_regions(text)])
 
 
 def parse_region(text: str, bars: BarTimes | None = None) -> Region:
@@ -54,7 +67,7 @@ def _of_bars(first: int, last: int, text: str, bars: BarTimes | None) -> Region:
     if not 1 <= first <= last:
         raise UserError(f"region: got {shown(text)}, expected bars from 1 on that do not fall, such as bars 8-12")
     if bars is None:
-        raise UserError(f"region: got {shown(text)}, but the source's tempo is not known; give it, such as --bpm 120")
+        raise UserError(f"region: got {shown(text)}, but the source's tempo is not known; give its bpm, such as 120")
     return bars.region(first, last)
 
 
@@ -79,6 +92,17 @@ def _checked(region: object) -> Region:
             f"region: got {start:g} to {end:g} s, expected an end at least {REGION_SECONDS_LEAST:g} s behind the start"
         )
     return start, end
+
+
+def check_within(regions: Sequence[Region], seconds: float) -> None:
+    """Raises UserError for regions that a source of so many seconds does not have."""
+    for start, end in regions:
+        if start >= seconds or (end is not None and end > seconds + ROUNDING_SECONDS):
+            until = "" if end is None else f"{end:g}"
+            raise UserError(
+                f"region: got {start:g}-{until} s, but the source ends at {seconds:.2f} s; name a part of it, or "
+                "let extend make music behind it"
+            )
 
 
 def _is_second(value: object) -> bool:

@@ -69,14 +69,28 @@ def steps_until(table: Sequence[float], t: float) -> int:
     return sum(end >= t - SAME_TIME for end in table[1:])
 
 
+def steps_within(table: Sequence[float], share: float, shift: float, start: float = 1.0) -> int:
+    """The number of a table's steps that lie in the first `share` of a run, which begins at `start` and ends at 0.
+
+    Of n steps even in u these are round(n * share). A step belongs to it by its own times, so that a stage need not
+    know the steps of the others.
+    """
+    whole = unshifted(start, shift)
+    done = [1 - unshifted(t, shift) / whole for t in table]
+    # As many steps as a run of steps of this one's width has in that share, and this one's number among them.
+    widths = ((b, max(b - a, SAME_TIME**2)) for a, b in pairwise(done))  # two times may be one
+    counts = [(round(round(share / width, 6)), round(end / width)) for end, width in widths]
+    return sum(number <= most for most, number in counts)
+
+
 def start_time(tables: Sequence[Sequence[float]], closeness: float) -> float:
     """The flow time of a run's stages at which a run begins with music noised to t = 1 - `closeness`.
 
-    The nearest time at which a model is evaluated; of two that are as near, the larger.
+    The nearest time at which a model is evaluated, be it of a stage behind these; of two that are as near, the larger.
     """
     if not 0 <= closeness <= 1:
         raise UserError(f"closeness: got {closeness:g}, expected 0 (from noise alone) to 1 (close to the source)")
-    known = [t for table in tables for t in table[:-1]]
+    known = [t for table in tables for t in table if t > 0]
     return min(known, key=lambda t: (round(abs(t - (1 - closeness)), 6), -t)) if closeness > 0 else tables[0][0]
 
 

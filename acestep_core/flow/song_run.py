@@ -34,11 +34,23 @@ class StagePart:
     draws: int = 0
 
 
+@dataclass(frozen=True)
+class RunState:
+    """What a stage that runs alone must know of the stages before it. `shift`: of the first one's model. `start`: the
+    flow time at which the run began, None where no step of it has been made. `draws`: of a morph, those so far.
+    """
+
+    shift: float
+    start: float | None = None
+    draws: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class SongRun:
     """A run of a batch of songs, of `frames` frames each, one for each of `seeds`, through the stages of `plans`.
 
-    `shift` is that of the first stage's model: shares of the run are counted on its schedule. Raises UserError.
+    `shift` is that of the first stage's model: shares of the run are counted on its schedule. `started` and `draws`:
+    as in the RunState of stages that ran before. Raises UserError.
     """
 
     plans: Sequence[StagePlan]
@@ -47,6 +59,8 @@ class SongRun:
     channels: int
     frames: int
     shift: float
+    started: float | None = None
+    draws: int = 0
     source: Source = field(init=False)
     first_noise: torch.Tensor = field(init=False)  # [B, C, T]
     start: float = field(init=False)  # the flow time at which the run begins
@@ -56,7 +70,8 @@ class SongRun:
         fill = object.__setattr__  # the dataclass is frozen
         fill(self, "source", self.reference and self.reference.source or _TextToMusic())
         fill(self, "first_noise", self._noise())
-        fill(self, "start", schedule.start_time([plan.times for plan in self.plans], self.source.closeness))
+        own = schedule.start_time([plan.times for plan in self.plans], self.source.closeness)
+        fill(self, "start", own if self.started is None else self.started)
         fill(self, "parts", tuple(self._parts()))
 
     def latents(self) -> torch.Tensor:
@@ -73,14 +88,26 @@ class SongRun:
         latents: torch.Tensor,
         condition: "Condition",
         at_once: int | None = None,
+        seeds: Sequence[int] = (),
     ) -> Iterator[Step]:
-        """The steps of one part, from latents [B, C, T] at its first time, under its own model's condition."""
+        """The steps of one part, from latents [B, C, T] at its first time, under its own model's condition.
+
+        `seeds`: of the noise that a solver draws on the way, where they are not those of the songs.
+        """
         if self.source.morph:
             music = self.source.music(self.frames)
             given = {"shift": self.shift, "draws": part.draws, "at_once": at_once}
             return run_morph([stage], latents, [condition], self.seeds, music, self.source.morph, **given)
         given = {"kept": part.kept, "at_once": at_once, "first_noise": self.first_noise, "switch": self.switch}
-        return run([stage], latents, [condition], self.seeds, **given)
+        return run([stage], latents, [condition], seeds or self.seeds, **given)
+
+    @property
+    def state(self) -> RunState:
+        """The state behind these stages. Where `closeness` lets a later stage begin, nothing has started."""
+        if not self.parts:
+            return RunState(self.shift, self.started, self.draws)
+        last = self.parts[-1]
+        return RunState(self.shift, self.start, last.draws + self._draws(last.plan))
 
     @property
     def passes(self) -> int:
@@ -101,12 +128,20 @@ class SongRun:
         return mixed_noise(own, noise(others, self.channels, self.frames), variation.amount)
 
     def _parts(self) -> Iterator[StagePart]:
-        cut = [(index, _from(plan, self.start)) for index, plan in enumerate(self.plans)]
-        left = [(index, plan) for index, plan in cut if plan.steps > 0]
-        shares, draws = _kept(self.source.kept(self.frames), [plan.steps for _, plan in left]), 0
-        for (index, plan), kept in zip(left, shares):
-            yield StagePart(index, plan, kept, draws)
-            draws += draws_of(plan.times, self.source.morph, self.shift) if self.source.morph else 0
+        kept, draws = self.source.kept(self.frames), self.draws
+        for index, whole in enumerate(self.plans):
+            plan = _from(whole, self.start)
+            if plan.steps > 0:
+                yield StagePart(index, plan, kept and self._kept(kept, plan), draws)
+                draws += self._draws(plan)
+
+    def _kept(self, kept: Kept, plan: StagePlan) -> Kept:
+        """The music that a stage keeps, injected in those of its steps that are among the first of the run."""
+        held = schedule.steps_within(plan.times, kept.injection_ratio, self.shift, self.start)
+        return dataclasses.replace(kept, injection_ratio=held / plan.steps)
+
+    def _draws(self, plan: StagePlan) -> int:
+        return draws_of(plan.times, self.source.morph, self.shift) if self.source.morph else 0
 
 
 class _TextToMusic(Source):
@@ -117,15 +152,3 @@ class _TextToMusic(Source):
 def _from(plan: StagePlan, start: float) -> StagePlan:
     """A stage from flow time `start` on; without steps where it ends there or before."""
     return dataclasses.replace(plan, times=tuple(t for t in plan.times if t <= start))
-
-
-def _kept(kept: Kept | None, steps: Sequence[int]) -> list[Kept | None]:
-    """The music that each stage keeps, injected in the first steps of the whole run."""
-    if kept is None:
-        return [None] * len(steps)
-    left, each = round(kept.injection_ratio * sum(steps)), []
-    for count in steps:
-        held = min(left, count)
-        each.append(dataclasses.replace(kept, injection_ratio=held / count))
-        left -= held
-    return each

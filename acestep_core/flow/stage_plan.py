@@ -24,7 +24,8 @@ class SamplingSettings:
 
     `steps` is the total or one number a stage, `boundaries` are the flow times of the hand-overs. `guidance` is one
     value for all stages trained for guidance (for all stages where none is) or one a stage: a scale (7), a kind and a
-    scale ("cfg:7"), or a Guidance. `dcw` corrects the steps of turbo models.
+    scale ("cfg:7"), or a Guidance. `dcw` corrects the steps of turbo models. `every` makes a draft of the run: of each
+    stage's steps as many are joined into one, at times that the whole run has too.
     """
 
     steps: int | Sequence[int] | None = None
@@ -32,8 +33,11 @@ class SamplingSettings:
     solver: str = "euler"
     guidance: Guidances = None
     dcw: bool = False
+    every: int = 1
 
     def __post_init__(self):
+        if not isinstance(self.every, int) or self.every < 1:
+            raise UserError(f"every: got {self.every!r}, expected a whole number of at least 1")
         if self.solver not in SOLVERS:
             raise UserError(f"solver: got {self.solver!r}, expected one of {', '.join(SOLVERS)}")
         schedule.check_kinds(self.steps, self.boundaries)
@@ -78,6 +82,7 @@ def plan(defaults: Sequence[VariantDefaults], settings: SamplingSettings) -> tup
     tables = [schedule.snap(table, own.valid_times or ()) for table, own in zip(tables, defaults, strict=True)]
     # Where models have different valid times, the hand-over takes the time at which the next stage begins.
     tables = [(*own[:-1], following[0]) for own, following in pairwise(tables)] + tables[-1:]
+    tables = [(*table[:-1][:: settings.every], table[-1]) for table in tables]
     guidances = _guidances(defaults, settings.guidance)
     each = zip(tables, guidances, _dcw(defaults, settings), strict=True)
     return tuple(StagePlan(table, settings.solver, guidance, dcw) for table, guidance, dcw in each)

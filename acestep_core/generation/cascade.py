@@ -54,6 +54,8 @@ from ..song import Song, check_seed
 from ..spec import CHANNELS, VOCODER_DTYPE_NAMES, LatentSpec
 from ..system.files import existing
 from .edit_verbs import EditVerbs
+from .lyric_verbs import LyricVerbs
+from .take_verbs import TakeVerbs
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +67,7 @@ Stages = list[tuple[Any, StagePlan]]  # (key of a model in the pool, what it run
 REMEMBERED_TEXTS, REMEMBERED_CONDITIONS = 4, 12
 
 
-class Cascade(EditVerbs):
+class Cascade(EditVerbs, LyricVerbs, TakeVerbs):
     """Models of a cascade, ready to make songs. `Cascade.load` finds and loads them by name or path.
 
     Threads may share one: a call of `generate`, and each step of `iterate`, runs while the others wait.

@@ -49,6 +49,7 @@ def slug(caption: str) -> str:
 
 def check_files(settings: GenerationSettings) -> None:
     """Raises UserError unless the clips and adapters of a song are there."""
+    settings.check_source()
     for clip in (*(settings.reference or ()), settings.continue_from, settings.source):
         if clip is not None:
             existing(clip)

@@ -1,15 +1,15 @@
 """How a song was made: the settings that its tags keep beside the song, and both read from a file again. No torch."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
-from ..audio.song_tags import DIGESTS_TAG, MODELS_TAG, SETTINGS_TAG, SONG_TAG
+from ..audio.song_tags import DIGESTS_TAG, MODELS_TAG, SCORES_TAG, SETTINGS_TAG, SONG_TAG
 from ..audio.tags import read_tags
 from ..checkpoints.cascade_models import embedded_name
 from ..editing.edit import Edit
 from ..errors import UserError, shown
 from ..flow import schedule
-from ..json_text import parse_json
+from ..json_text import parse_json, parse_json_object
 from ..planner.planned_song import check_strength
 from ..planner.song_plan import checked_codes
 from ..song import Song
@@ -70,9 +70,8 @@ class GenerationSettings:
             raise UserError(f"--loudness: got {self.loudness:g}, expected LUFS from -70 to 0, such as -14")
         if self.edit is not None:
             object.__setattr__(self, "edit", Edit.from_given(self.edit).given())
-        if (self.edit is None) != (self.source is None):
-            got, missing = ("a source", "edit") if self.edit is None else ("an edit", "source")
-            raise UserError(f"edit: got {got}, and the {missing} is missing; give both, or neither")
+        if self.edit is None and self.source is not None:
+            raise UserError("edit: got a source, and the edit is missing; give both, or neither")
         if self.continue_from and self.edit and self.edit_request.task != "retake":
             raise UserError(f"{self.edit['task']}: got a clip to continue too; extend makes music behind a source")
 
@@ -103,6 +102,13 @@ class GenerationSettings:
         """The edit that made a song; None of one that was made from text."""
         return None if self.edit is None else Edit.from_given(self.edit)
 
+    def check_source(self) -> None:
+        """Raises UserError for an edit whose source is not known: ComfyUI knows the sound, not its file."""
+        if self.source is None and self.edit is not None:
+            raise UserError(
+                "edit: its source is not known, for it was made in ComfyUI; drop it there to get its graph again"
+            )
+
     def given(self) -> dict:
         """The settings that the user gave, for tags and for JSON."""
         return {name: value for name, value in asdict(self).items() if value not in (None, ())}
@@ -118,13 +124,15 @@ class GenerationSettings:
 @dataclass(frozen=True)
 class TaggedSong:
     """A song file's tags. `models` are the names of the models that made it: by slot if `generate` made it, else in
-    order. `digests` identify their files, by the same names; empty in files of version 0.1.0.
+    order. `digests` identify their files, by the same names; empty in files of version 0.1.0. `scores`: of a song that
+    was chosen among takes, its total and what each judge found.
     """
 
     song: Song
     settings: GenerationSettings
     models: dict[str, str] | list[str]
     digests: dict[str, str]
+    scores: Mapping[str, object] = field(default_factory=dict)
 
 
 def read_song(path: str) -> TaggedSong:
@@ -136,7 +144,9 @@ def read_song(path: str) -> TaggedSong:
         settings = parse_json(tags.get(SETTINGS_TAG, "{}"), "settings", remedy=_DAMAGED)
         settings = GenerationSettings.from_given(settings)
         song = Song.from_json(tags[SONG_TAG])
-        return TaggedSong(song, settings, _models(tags.get(MODELS_TAG, "[]")), _digests(tags.get(DIGESTS_TAG, "{}")))
+        models, digests = _models(tags.get(MODELS_TAG, "[]")), _digests(tags.get(DIGESTS_TAG, "{}"))
+        scores = parse_json_object(tags.get(SCORES_TAG, "{}"), "scores", remedy=_DAMAGED)
+        return TaggedSong(song, settings, models, digests, scores)
     except UserError as exc:
         raise UserError(f"{path}: its tags cannot be read ({exc}); {_NEWER}") from exc
 

@@ -25,4 +25,6 @@ class VariantDefaults:
     valid_times: tuple[float, ...] | None = None  # the only times that a distilled model was trained on, largest first
     cascade_steps: tuple[int, ...] | None = None  # steps of each stage of that cascade
     tasks: tuple[str, ...] = ANY_TASKS
+    # (layer, its cross-attention heads that follow the lyrics), where the config names them
+    lyric_heads: tuple[tuple[int, tuple[int, ...]], ...] = ()
     source: str = "config.json"  # where the variant is from: "config.json", "file name" or "assumed"

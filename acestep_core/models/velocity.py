@@ -6,7 +6,7 @@ so that adapters around a layer, and layers whose weights are on another device,
 constants of a run: the cross-attention's keys and values, rotary tables, masks, and the embedding of t - r = 0.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -133,18 +133,39 @@ class Velocity:
         state = embedding.linear_2(embedding.act1(embedding.linear_1(frequencies)))
         return state, embedding.time_proj(embedding.act2(state)).unflatten(1, (6, -1))
 
+    def cross_weights(self, latents: torch.Tensor, t: float, wanted: Mapping[int, Sequence[int]]) -> list[torch.Tensor]:
+        """Softmax weights of the cross-attention heads of `wanted`, by layer: for each layer [B, heads, N, L] float32.
+
+        Layers behind the deepest wanted one do not run.
+        """
+        found = []
+
+        def cross(stream: torch.Tensor, number: int) -> torch.Tensor:
+            if number in wanted:
+                found.append(self._weights(stream, number, wanted[number]))
+            return self._cross(stream, number)
+
+        stream, _, shifts = self._begun(latents, t, None)
+        for number in range(max(wanted) + 1):
+            stream = self._block(stream, number, shifts, cross)
+        return found
+
     def _forward(self, latents: torch.Tensor, t, r, cross: Cross) -> torch.Tensor:
+        stream, state, shifts = self._begun(latents, t, r)
+        for number in range(len(self._layers)):
+            stream = self._block(stream, number, shifts, cross)
+        shift, scale = (self.transformer.scale_shift_table.to(stream) + state[:, None]).chunk(2, dim=1)
+        stream = modulated(self.transformer.norm_out, stream, shift, scale).to(self.dtype)
+        return self.transformer.proj_out_conv(stream.transpose(1, 2))[..., : self.frames].to(latents)
+
+    def _begun(self, latents: torch.Tensor, t, r) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The stream [B, N, hidden] before the first layer, and the state and the shifts of its time."""
         if latents.shape[-1] != self.frames:
             raise UserError(f"latents: got {latents.shape[-1]} frames, expected {self.frames} as in their condition")
         t = torch.as_tensor(t, dtype=torch.float32, device=self.device).reshape(-1)
         state, shifts = self._embed(self.transformer.time_embed, t)
         jump, jump_shifts = self._no_jump if r is None else self._embed(self.transformer.time_embed_r, t - r.to(t))
-        stream = self._patches(latents)
-        for number in range(len(self._layers)):
-            stream = self._block(stream, number, shifts + jump_shifts, cross)
-        shift, scale = (self.transformer.scale_shift_table.to(stream) + (state + jump)[:, None]).chunk(2, dim=1)
-        stream = modulated(self.transformer.norm_out, stream, shift, scale).to(self.dtype)
-        return self.transformer.proj_out_conv(stream.transpose(1, 2))[..., : self.frames].to(latents)
+        return self._patches(latents), state + jump, shifts + jump_shifts
 
     def _patches(self, latents: torch.Tensor) -> torch.Tensor:
         latents = functional.pad(self._own(latents), (0, self._padding))
@@ -164,11 +185,21 @@ class Velocity:
 
     def _cross(self, stream: torch.Tensor, number: int) -> torch.Tensor:
         layer = self._layers[number]
-        attn = layer.block.cross_attn
-        projected = attn.to_q(normed(layer.block.cross_attn_norm, stream).to(self.dtype))
-        queries = normed(attn.norm_q, heads(projected, attn.head_dim)).transpose(1, 2)
         keys, values = (part.expand(len(stream), -1, -1, -1) for part in (layer.keys, layer.values))
-        return out(attn, attend(queries, keys, values))
+        return out(layer.block.cross_attn, attend(self._queries(stream, number), keys, values))
+
+    def _queries(self, stream: torch.Tensor, number: int) -> torch.Tensor:
+        """Queries [B, H, N, D] of a layer's cross-attention."""
+        block = self._layers[number].block
+        projected = block.cross_attn.to_q(normed(block.cross_attn_norm, stream).to(self.dtype))
+        return normed(block.cross_attn.norm_q, heads(projected, block.cross_attn.head_dim)).transpose(1, 2)
+
+    def _weights(self, stream: torch.Tensor, number: int, wanted: Sequence[int]) -> torch.Tensor:
+        queries, keys = self._queries(stream, number), self._layers[number].keys
+        groups = queries.shape[1] // keys.shape[1]
+        own, shared = list(wanted), [head // groups for head in wanted]
+        scores = queries[:, own].float() @ keys[:, shared].float().transpose(-1, -2)
+        return (scores / queries.shape[-1] ** 0.5).softmax(-1)
 
 
 def _layer(block: torch.nn.Module, window: Window | None, states: torch.Tensor) -> _Layer:

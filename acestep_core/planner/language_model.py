@@ -89,6 +89,10 @@ class LanguageModel:
             hidden = self._forward(part, ((cache, len(part)),))
         return self.normed(hidden[-1:])
 
+    def states(self, tokens: torch.Tensor, cache: Cache) -> torch.Tensor:
+        """Appends tokens [N] to a cache that has room for them; the hidden states [N, D] of all."""
+        return self.normed(self._forward(tokens, ((cache, len(tokens)),)))
+
     def step(self, tokens: torch.Tensor, caches: Sequence[Cache]) -> torch.Tensor:
         """Appends one token [R] to each of R caches; their hidden states [R, D]."""
         recorded = self._recorder.step_for(self, caches)

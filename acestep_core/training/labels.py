@@ -4,14 +4,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from ..editing.regions import Region, check_regions, parse_regions
 from ..errors import UserError, shown
 from ..json_text import parse_json_object
 from ..song import INSTRUMENTAL, field_name
 
 FIELDS = ("caption", "lyrics", "bpm", "key", "time_signature", "language")  # of a song
-CUSTOM_TAG, TAG_POSITION, GENRE, REPEAT, IS_INSTRUMENTAL = OWN_FIELDS = (
+CUSTOM_TAG, TAG_POSITION, GENRE, REPEAT, IS_INSTRUMENTAL, REGIONS = OWN_FIELDS = (
     *("custom_tag", "tag_position", "genre", "repeat"),
-    "instrumental",
+    *("instrumental", "regions"),
 )
 FILE = "file"
 # Without "_", "-" and spaces, as in song.FIELD_ALIASES.
@@ -89,6 +90,14 @@ def repeat_of(labels: Mapping) -> int:
     if not 1 <= number <= REPEAT_MOST:
         raise UserError(f"repeat: got {shown(value)}, expected a whole number from 1 to {REPEAT_MOST}")
     return number
+
+
+def regions_of(labels: Mapping) -> tuple[Region, ...]:
+    """The parts of a clip that are trained on, as text such as "10-20, 31.5-end" or as a list of pairs; none where all
+    of it is. Raises UserError.
+    """
+    given = labels.get(REGIONS, ())
+    return parse_regions(given) if isinstance(given, str) else check_regions(given)
 
 
 def listed(names: Iterable[str]) -> str:

@@ -93,8 +93,9 @@ class Preparation:
             sound = digest(clip.path.read_bytes())
         except OSError as exc:
             raise UserError(f"{clip.path}: could not be read ({exc.strerror})") from exc
+        sound = digest(sound, repr(clip.part)) if clip.part else sound
         encoded = digest(self._vocoder_hash, sound)
-        latents = self._cached("latents", encoded, lambda: self._encode(clip.path, encoded))
+        latents = self._cached("latents", encoded, lambda: self._encode(clip, encoded))
         seconds = self.vocoder.latents.seconds(latents.shape[-1])
         measured = self._measured(clip, sound, seconds)
         song = clip.song(min(seconds, self.crop_seconds), trigger, measured.labels)
@@ -115,15 +116,15 @@ class Preparation:
         try:
             return BeatAndKey(**read_json_object(file))
         except (UserError, TypeError, ValueError):  # missing or damaged
-            measured = beat_and_key.measure(audio.read(clip.path, LONGEST_SECONDS), bpm)
+            measured = beat_and_key.measure(clip.cut(audio.read(clip.path, LONGEST_SECONDS)), bpm)
             file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(file, json.dumps(asdict(measured)).encode())
             return measured
 
     @torch.no_grad()
-    def _encode(self, path: Path, key: str) -> torch.Tensor:
-        check_header(path)
-        wave = audio.read(path, LONGEST_SECONDS + 1)
+    def _encode(self, clip: Clip, key: str) -> torch.Tensor:
+        check_header(clip.path)
+        wave = clip.cut(audio.read(clip.path, LONGEST_SECONDS + 1))
         check_sound(wave)
         rng = torch.Generator().manual_seed(int(key[:15], 16))  # depends on the sound alone
         return self.vocoder.encode(audio.normalise_peak(wave), rng)

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .labels import FIELDS, IS_INSTRUMENTAL, OWN_FIELDS, json_labels, label_name, read_text
+from .labels import FIELDS, IS_INSTRUMENTAL, OWN_FIELDS, REGIONS, json_labels, label_name, read_text
 
 _FIELD_LINE = re.compile(r"\s*([A-Za-z][A-Za-z_ ]*?)\s*:\s*(.*)")
 _ONE_WORD = re.compile(r"\s*[A-Za-z][A-Za-z_]*\s*:.*")  # more than one word before a colon may be a sentence
 _SECTION_TAG = re.compile(r"^\s*\[[^\[\]\n]+\]\s*$", re.MULTILINE)
 _COMMENT = "#"
-_AFTER_LYRICS = frozenset(("custom_tag", "tag_position", "repeat", IS_INSTRUMENTAL))  # never a line of lyrics
+_AFTER_LYRICS = frozenset(("custom_tag", "tag_position", "repeat", IS_INSTRUMENTAL, REGIONS))  # never a line of lyrics
 
 
 @dataclass(frozen=True)

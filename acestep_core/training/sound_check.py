@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ..audio.clips import RATES_HZ, SILENT_PEAK_DBFS, peak_dbfs
 from ..audio.waveform import Waveform
+from ..editing.regions import Region
 from ..errors import UserError
 
 SHORTEST_SECONDS, LONGEST_SECONDS = 3.0, 3600.0
@@ -21,6 +22,14 @@ def check_header(path: Path) -> None:
 def seconds_of(path: Path) -> float | None:
     """The length that a file's header gives; None where it gives none."""
     return _header(path)[1]
+
+
+def clip_seconds(path: Path, part: Region | None) -> float | None:
+    """The length of a part of a file, by its header; of all of it without a part. None where it is not known."""
+    seconds = seconds_of(path)
+    if part is None or (part[1] is None and seconds is None):
+        return seconds
+    return max(0.0, (seconds if part[1] is None else part[1]) - part[0])
 
 
 def check_sound(wave: Waveform) -> None:

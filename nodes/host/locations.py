@@ -8,10 +8,12 @@ from comfy.cli_args import args
 
 from ...acestep_core.checkpoints.choices import FOLDERS_OF_KIND, Shelf
 from ...acestep_core.checkpoints.locate import COMFYUI_FOLDER as MODELS_FOLDER
-from ...acestep_core.errors import UserError
+from ...acestep_core.errors import UserError, shown
 from ...acestep_core.system.folders import user_path
 from . import names
 
+SCORE_ENDINGS = (".mid", ".midi")
+FOLDER_KINDS = ("input", "output", "temp")
 TRAININGS = "acestep-training"  # below the output folder, from where the front end plays previews
 
 
@@ -66,6 +68,27 @@ def clips_folder(name: str) -> Path:
     if path.anchor or ".." in path.parts:
         raise UserError(f"folder: got {name!r}, which is outside {inputs}; give a folder below it, or an absolute path")
     return inputs / path
+
+
+def is_input(path: Path) -> bool:
+    """Whether a path lies below ComfyUI's input folder."""
+    return path.is_relative_to(folder_paths.get_input_directory())
+
+
+def scores() -> list[str]:
+    """Names of the MIDI files in ComfyUI's input folder."""
+    folder = Path(folder_paths.get_input_directory())
+    return sorted(path.name for path in folder.glob("*") if path.suffix.lower() in SCORE_ENDINGS and path.is_file())
+
+
+def score(name: str) -> Path:
+    """A MIDI file of the input folder by its name. Raises UserError for another file."""
+    if name not in scores():
+        raise UserError(
+            f"score: got {name!r}, which is no MIDI file in {folder_paths.get_input_directory()}; put it there, and "
+            f"press R on the page (the names of such files end in {' or '.join(SCORE_ENDINGS)})"
+        )
+    return Path(folder_paths.get_input_directory()) / name
 
 
 def without_paths(text: str) -> str:
@@ -133,11 +156,52 @@ def _next(prefix: str, extension: str, folder: str) -> Path:
     return Path(where) / f"{name}_{count:05}.{extension}"
 
 
+def temp_file(name: str) -> Path:
+    """The file of this very name in the temp folder, whether it is there or not."""
+    return Path(folder_paths.get_temp_directory()) / name
+
+
+def input_files() -> list[str]:
+    """Names of the sound and video files of the input folder, as core's Load Audio lists them."""
+    folder = folder_paths.get_input_directory()
+    names = [entry.name for entry in os.scandir(folder) if entry.is_file()] if os.path.isdir(folder) else []
+    return sorted(folder_paths.filter_files_content_types(names, ["audio", "video"]))
+
+
+def input_file(name: str) -> Path:
+    """A file below the input folder, or as core writes names of others, "song.flac [output]". Raises UserError."""
+    below, folder = folder_paths.annotated_filepath(name)
+    return _file_below(folder or folder_paths.get_input_directory(), below, name)
+
+
+def file_of_query(query: dict) -> Path:
+    """A file below ComfyUI's input, output or temp folder, as results name it: filename, subfolder, type.
+
+    Raises UserError.
+    """
+    name, kind = str(query.get("filename") or ""), str(query.get("type") or "output")
+    if kind not in FOLDER_KINDS:
+        raise UserError(f"type: got {shown(kind)}, expected one of {', '.join(FOLDER_KINDS)}")
+    folder = folder_paths.get_directory_by_type(kind)
+    return _file_below(folder, os.path.join(str(query.get("subfolder") or ""), name), name)
+
+
+def _file_below(folder: str, below: str, name: str) -> Path:
+    # The text is checked first: Windows would log in to another machine only to see whether its file is there.
+    plain = below.replace("\\", "/")
+    is_inside = not plain.startswith("/") and folder_paths.is_within_directory(folder, os.path.join(folder, below))
+    path = Path(folder, below) if is_inside else None
+    if path is None or not path.is_file():
+        raise UserError(f"file: got {shown(name)}, expected a sound file that is in ComfyUI's folders; choose it again")
+    return path
+
+
 def saved(path: Path) -> dict[str, str]:
-    """A file below the output or the temp folder, as results of nodes name it."""
-    for kind, folder in (("output", folder_paths.get_output_directory()), ("temp", folder_paths.get_temp_directory())):
+    """A file below one of ComfyUI's folders, as results of nodes name it."""
+    for kind in FOLDER_KINDS:
+        folder = folder_paths.get_directory_by_type(kind)
         if path.is_relative_to(folder):
             below = path.relative_to(folder)
             subfolder = "" if below.parent == Path() else below.parent.as_posix()
             return {"filename": below.name, "subfolder": subfolder, "type": kind}
-    raise ValueError(f"{path} is below neither of ComfyUI's folders")
+    raise ValueError(f"{path} is below none of ComfyUI's folders")

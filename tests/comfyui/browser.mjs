@@ -200,25 +200,26 @@ function changeWidgets(changes) {
 }
 
 async function run(page) {
+  await page.evaluate(watchWidgets)
   const asked = page.waitForResponse((answer) => answer.request().method() === "POST" && answer.url().endsWith("/prompt"))
   await page.locator(RUN_BUTTONS).first().click()
   const answer = await asked
   const body = await answer.json()
   if (!answer.ok()) return { status: "refused", error: body.error, nodeErrors: body.node_errors }
   const deadline = Date.now() + RUN_MS
-  const seen = []
   const overlaps = new Set()
   while (Date.now() < deadline) {
     const history = await (await page.request.get(`${url}/history/${body.prompt_id}`)).json()
     const entry = history[body.prompt_id]
     if (entry) await page.waitForTimeout(500) // the page hears of it a little later
-    await look(page, seen)
     for (const pair of await page.evaluate(overlapping)) overlaps.add(pair)
-    const shown = { seen, overlaps: [...overlaps] }
-    if (entry) return { status: entry.status.status_str, outputs: entry.outputs, messages: entry.status.messages, ...shown }
+    if (entry) {
+      const shown = { seen: await page.evaluate(() => window.acestepSeen), overlaps: [...overlaps] }
+      return { status: entry.status.status_str, outputs: entry.outputs, messages: entry.status.messages, ...shown }
+    }
     await page.waitForTimeout(250)
   }
-  return { status: "unfinished", seen, overlaps: [...overlaps] }
+  return { status: "unfinished", overlaps: [...overlaps] }
 }
 
 // "Song 2 over Note 12", of nodes as they are drawn: in Nodes 2.0 they are elements, whose size may be another.
@@ -235,24 +236,28 @@ function overlapping() {
   return boxes.flatMap((a, i) => boxes.slice(i + 1).filter((b) => cover(a, b)).map((b) => `${a.name} over ${b.name}`))
 }
 
-// Adds what the pack's own widgets show now, where it has changed.
-async function look(page, seen) {
-  for (const now of await page.evaluate(drawnWidgets)) {
+// From now on notes in window.acestepSeen what the pack's own widgets show, whenever that changes: a page that has little
+// of the processor is asked too seldom.
+function watchWidgets() {
+  const seen = (window.acestepSeen = [])
+  const note = (node, { name, element }) => {
+    const now = {
+      node: String(node.id),
+      widget: name,
+      text: element.innerText,
+      buttons: element.querySelectorAll("button").length,
+      drawn: [...element.querySelectorAll("path")].reduce((sum, path) => sum + (path.getAttribute("d")?.length ?? 0), 0)
+    }
     const before = seen.findLast((one) => one.node === now.node && one.widget === now.widget)
     if (JSON.stringify(before) !== JSON.stringify(now)) seen.push(now)
   }
-}
-
-function drawnWidgets() {
-  const pairs = window.app.graph._nodes.flatMap((node) => (node.widgets ?? []).map((widget) => ({ node, widget })))
-  const ours = pairs.filter(({ widget }) => widget.element && widget.type.startsWith("acestep_"))
-  return ours.map(({ node, widget: { name, element } }) => ({
-    node: String(node.id),
-    widget: name,
-    text: element.innerText,
-    buttons: element.querySelectorAll("button").length,
-    drawn: [...element.querySelectorAll("path")].reduce((sum, path) => sum + (path.getAttribute("d")?.length ?? 0), 0)
-  }))
+  const what = { subtree: true, childList: true, characterData: true, attributes: true }
+  for (const node of window.app.graph._nodes)
+    for (const widget of node.widgets ?? []) {
+      if (!widget.element || !widget.type.startsWith("acestep_")) continue
+      note(node, widget)
+      new MutationObserver(() => note(node, widget)).observe(widget.element, what)
+    }
 }
 
 async function picture(page, file, hasRun) {

@@ -31,9 +31,6 @@ CASES = [
 FORWARD, RUN = 1e-4, 1e-3
 LAYOUTS = ("original", "sharded", "diffusers", "comfyui", "all-in-one")
 TOKENS = ("audio_tokenizer", "audio_token_detokenizer")
-NOT_BUILT = {
-    **dict.fromkeys(("lm_score", "dtw", "alignment", "alignment_model"), "scoring"),
-}
 
 
 def cases(*kinds):

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 from acestep_pack.acestep_core.audio import beat_and_key
+from acestep_pack.acestep_core.audio.beat_and_key import BeatAndKey
 from acestep_pack.acestep_core.audio.waveform import Waveform
 from acestep_pack.acestep_core.band import Sketch, play
+from acestep_pack.acestep_core.editing.beats import first_beat
 from acestep_pack.acestep_core.song import check_key
 
 
@@ -45,3 +47,9 @@ def test_a_chord_has_its_key_and_noise_no_tempo():
     hiss = 0.1 * torch.randn(1, 1, 48_000 * 10, generator=torch.Generator().manual_seed(0))
     assert beat_and_key.measure(Waveform(hiss, 48_000)).bpm is None
     assert beat_and_key.measure(Waveform(torch.zeros(1, 1, 48_000 * 4), 48_000)) == beat_and_key.BeatAndKey()
+
+
+def test_a_beat_just_before_the_sound_is_its_first_one():
+    assert first_beat(BeatAndKey(beat=0.75, first_beat=0.734)) == pytest.approx(-0.016)
+    assert first_beat(BeatAndKey(beat=0.75, first_beat=0.3)) == 0.3
+    assert first_beat(BeatAndKey()) == 0

@@ -1,13 +1,14 @@
 """Requests for edits: regions, tracks and strengths, checked before anything is loaded."""
 
 import json
+from pathlib import Path
 
 import pytest
 from acestep_pack.acestep_core.audio.splice import merged
 from acestep_pack.acestep_core.checkpoints.variants import variant_defaults
 from acestep_pack.acestep_core.editing.edit import Edit
 from acestep_pack.acestep_core.editing.edited_song import EditedSong
-from acestep_pack.acestep_core.editing.regions import BarTimes, parse_region
+from acestep_pack.acestep_core.editing.regions import BarTimes, parse_region, parse_regions
 from acestep_pack.acestep_core.errors import CheckpointError, UserError
 from acestep_pack.acestep_core.generation.settings import GenerationSettings
 from acestep_pack.acestep_core.models.defaults import ALL_TASKS, ANY_TASKS, TURBO_TASKS
@@ -43,8 +44,35 @@ def test_malformed_regions(text):
         parse_region(text, BarTimes.of(120, None))
 
 
+WRITTEN = json.loads(
+    (Path(__file__).parents[1] / "web" / "regions.json").read_text()
+)  # the waveform reads them as well
+
+
+@pytest.mark.parametrize("case", WRITTEN, ids=lambda case: case["text"])
+def test_the_text_of_several_regions(case):
+    beats, duration = case.get("beats"), case.get("duration")
+    bars = beats and BarTimes(beats["beat"] * beats["in_bar"], beats["first"])
+    if "regions" not in case:
+        with pytest.raises(UserError, match="region: got"):
+            parse_regions(case["text"], bars)
+        return
+    read = [(start, duration if end is None else end) for start, end in parse_regions(case["text"], bars)]
+    assert sorted(read) == [tuple(region) for region in case["regions"]]
+
+
+def test_a_first_bar_that_began_before_the_sound_begins_with_it():
+    assert parse_region("bars 1-2", BarTimes(2.0, -0.02)) == (0, 3.98)
+
+
+def test_a_hundred_regions_are_read_and_no_more():
+    assert len(parse_regions(", ".join(["1-2"] * 100))) == 100
+    with pytest.raises(UserError, match="expected at most 100"):
+        parse_regions(", ".join(["1-2"] * 101))
+
+
 def test_bars_need_a_tempo():
-    with pytest.raises(UserError, match="its tempo is not known|tempo is not known; give it, such as --bpm 120"):
+    with pytest.raises(UserError, match="its tempo is not known|tempo is not known; give its bpm, such as 120"):
         parse_region("bars 8-12")
 
 
@@ -92,9 +120,7 @@ def test_edits_in_tags_may_hold_anything(given):
 COVER = {"task": "cover"}
 
 
-@pytest.mark.parametrize(
-    "given", [{"edit": COVER}, {"source": "x"}, {"edit": 3, "source": "x"}, {"edit": COVER, "source": 3}], ids=str
-)
+@pytest.mark.parametrize("given", [{"source": "x"}, {"edit": 3, "source": "x"}, {"edit": COVER, "source": 3}], ids=str)
 def test_settings_of_an_edit_have_both_its_source_and_its_task(given):
     with pytest.raises(UserError, match="edit: |source: "):
         GenerationSettings(**given)
@@ -130,3 +156,12 @@ def test_a_config_names_the_tasks_of_its_checkpoint(tmp_path):
     own["acestep_cascade"]["tasks"] = ["juggle"]
     with pytest.raises(CheckpointError, match="tasks"):
         variant_defaults(own, tmp_path)
+
+
+def test_an_edit_that_was_made_in_comfyui_cannot_be_made_again_here():
+    edit = {"task": "repaint", "regions": [[1, 2]]}
+    with pytest.raises(UserError, match="edit: its source is not known, for it was made in ComfyUI; drop it there"):
+        GenerationSettings(edit=edit).check_source()
+    GenerationSettings(edit=edit, source="song.flac").check_source()
+    with pytest.raises(UserError, match="edit: got a source, and the edit is missing"):
+        GenerationSettings(source="song.flac")

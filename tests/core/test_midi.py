@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import soundfile
 from acestep_pack.acestep_core.band import midi, midi_player, soundfont, voices
+from acestep_pack.acestep_core.band.midi_song import song_of_score
 from acestep_pack.acestep_core.cli import parser as cli
 from acestep_pack.acestep_core.errors import UserError
+from acestep_pack.acestep_core.song import Song
 
 RATE_HZ = 48_000
 
@@ -58,6 +60,39 @@ def test_notes_are_read_with_their_tempi_and_programs(tmp_path):
     tune = [(n.program, n.midi, n.start_s, n.seconds) for n in notes if not n.is_drum]
     assert tune == [(73, 69, 0.5, 0.25), (73, 69, 1.0, 0.25)]  # twice as fast after the second beat
     assert [(n.midi, n.start_s) for n in notes if n.is_drum] == [(36, 0.0), (38, 0.5)]
+
+
+def test_a_score_says_what_its_events_say(tmp_path):
+    path = tmp_path / "score.mid"
+
+    def told(*events, notes=MELODY):
+        path.write_bytes(file(track(*events), notes))
+        score = midi.read_score(path)
+        song = song_of_score(score, Song(""), 12.0)
+        return score.bpm, song.bpm, song.key, song.time_signature
+
+    slow_at_first = (0, tempo(1_000_000)), (120, tempo(400_000))
+    waltz, flats = (0, b"\xff\x58\x04\x03\x02\x18\x08"), (0, b"\xff\x59\x02\xfd\x01")
+    assert told(*slow_at_first, waltz, flats) == (150.0, 150, "C minor", "3")
+    assert told() == (120.0, 120, "A major", None)  # one note: the key that it fits best
+    odd = (0, b"\xff\x58\x04\x07\x03\x18\x08"), (0, b"\xff\x59\x02\x09\x00"), (0, tempo(40_000))
+    assert told(*odd)[1:] == (None, "A major", None)
+    c_major = (0, b"\xff\x59\x02\x00\x00")
+    assert told(c_major)[2] == "A major"  # written by programs that know no key
+    assert told(c_major, notes=DRUMS)[2] is None
+
+
+def test_the_names_of_keys_go_by_fifths():
+    def key(sharps, minor):
+        note = midi.MidiNote(0, 0, 60, 1.0, 0.0, 1.0)
+        return song_of_score(midi.MidiScore([note], signature=(sharps, minor)), Song(""), 12.0).key
+
+    assert [key(sharps, False) for sharps in (-7, -1, 1, 6, 7)] == [
+        *("Cb major", "F major", "G major", "F# major", "C# major")
+    ]
+    assert [key(sharps, True) for sharps in (-7, -1, 0, 4, 7)] == [
+        *("Ab minor", "D minor", "A minor", "C# minor", "A# minor")
+    ]
 
 
 def test_a_single_track_and_frames_of_film_are_read_too(tmp_path):

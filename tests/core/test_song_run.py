@@ -5,8 +5,8 @@ import torch
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.flow.guidance import Guidance
 from acestep_pack.acestep_core.flow.morph import draws_of
-from acestep_pack.acestep_core.flow.schedule import share_time, split, start_time, steps_until, times
-from acestep_pack.acestep_core.flow.song_run import SongRun
+from acestep_pack.acestep_core.flow.schedule import share_time, split, start_time, steps_until, steps_within, times
+from acestep_pack.acestep_core.flow.song_run import RunState, SongRun
 from acestep_pack.acestep_core.flow.stage_plan import StagePlan
 from acestep_pack.acestep_core.models.reference import Reference
 from acestep_pack.acestep_core.models.source import EditSource, Morph, Variation
@@ -29,6 +29,46 @@ def test_shares_are_counted_as_in_the_original(share, shift):
         for first in range(steps):
             left = steps - first
             assert steps_until(table[first:], share_time(share, shift, table[first])) == int(left * share + 1e-9)
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+@pytest.mark.parametrize("share", SHARES)
+def test_first_steps_are_counted_as_in_the_original_whatever_stage_they_are_in(share, shift):
+    for steps in range(1, 61):
+        table = times(steps, shift)
+        assert steps_within(table, share, shift) == round(steps * share)
+        cut = steps // 3
+        both = steps_within(table[: cut + 1], share, shift) + steps_within(table[cut:], share, shift)
+        assert both == round(steps * share)
+    assert steps_within((1.0, 0.5, 0.5, 0.0), share, shift) in range(4)  # times of two models may be one
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"closeness": 0.0, "structure": 0.6},
+        {"closeness": 0.3, "structure": 0.6},
+        {"closeness": 0.5},
+        {"closeness": 0.97},
+        {"morph": Morph(0.2, 0.7, 2)},
+        {"window": torch.arange(10)[None] > 4, "keeps": True, "injection_ratio": 0.5},
+    ],
+    ids=str,
+)
+def test_stages_that_run_alone_are_parts_of_the_same_run(source):
+    reference = Reference(source=EditSource(torch.ones(1, 4, 10), 10, **source))
+    whole, state, begun = song_run(reference=reference), RunState(3.0), None
+    for index, plan in enumerate(whole.plans):
+        alone = SongRun([plan], reference, (1, 2), 4, 10, state.shift, state.start, state.draws)
+        here = [part for part in whole.parts if part.index == index]
+        for part, own in zip(here, alone.parts, strict=True):
+            assert (part.plan, part.draws) == (own.plan, own.draws)
+            assert not part.kept or part.kept.injection_ratio == own.kept.injection_ratio
+        if here:
+            assert alone.switch == whole.switch and alone.start == whole.start
+            begun = alone if begun is None else begun
+        state = alone.state
+    assert torch.equal(begun.latents(), whole.latents())
 
 
 @pytest.mark.parametrize("closeness, start", [(0.0, 1.0), (0.3, 0.75), (0.5, 0.5), (0.6, 0.5), (1.0, 0.3)])

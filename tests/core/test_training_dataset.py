@@ -1,10 +1,13 @@
 """Folders of clips in every form that users have, and what becomes of clips that cannot be learnt from."""
 
 import json
+from pathlib import Path
 
 import pytest
+import torch
+from acestep_pack.acestep_core.audio.waveform import Waveform
 from acestep_pack.acestep_core.errors import UserError
-from acestep_pack.acestep_core.training.dataset import read_dataset
+from acestep_pack.acestep_core.training.dataset import Clip, read_clip_regions, read_dataset
 
 
 def folder_of(tmp_path, **files):
@@ -86,6 +89,36 @@ def test_what_was_heard_never_replaces_what_a_user_says(tmp_path):
     clip = read_dataset(folder_of(tmp_path, a__wav="", a__txt="caption: x\nbpm: 90")).clips[0]
     song = clip.song(20, measured={"bpm": 120, "key": "A minor"})
     assert (song.bpm, song.key, song.seconds) == (90, "A minor", 20)
+
+
+def test_regions_make_clips_of_parts_of_a_file(tmp_path):
+    folder_of(tmp_path, a__wav="", a__txt="caption: x\nregions: 10-20, 1:00-end", b__wav="", b__txt="y")
+    folder_of(tmp_path, c__wav="", c__json={"caption": "z", "regions": [[1, 5]], "repeat": 3})
+    found = read_dataset(tmp_path)
+    parts = [(clip.path.name, clip.part) for clip in found.clips]
+    assert parts == [("a.wav", (10, 20)), ("a.wav", (60, None)), ("b.wav", None), ("c.wav", (1, 5))]
+    assert [clip.repeat for clip in found.clips] == [1, 1, 1, 3]
+    given = read_clip_regions("a.wav: 2-3 | b.wav: 1:05-1:20, 90-end\ngone.wav: 1-2")
+    again = read_dataset(tmp_path, regions=given)
+    assert [clip.part for clip in again.clips] == [(2, 3), (65, 80), (90, None), (1, 5)]
+    assert "regions: no clip in the folder is called gone.wav" in again.notes
+
+
+def test_regions_that_are_none_leave_their_clip_out(tmp_path):
+    found = read_dataset(folder_of(tmp_path, a__wav="", a__txt="x", b__wav="", b__txt="y"), regions={"a.wav": "20-10"})
+    assert list(words(found)) == ["b"] and found.left_out[0].reason.startswith("region: got 20 to 10 s")
+    for text in ("10-20", "a.wav 10-20", "a.wav:10-20"):
+        with pytest.raises(UserError, match="expected a clip's name and its regions"):
+            read_clip_regions(text)
+
+
+def test_a_part_is_cut_out_of_its_files_sound():
+    wave = Waveform(torch.arange(100.0)[None, None], 10)
+    assert Clip(Path("a"), {}, part=(2, 4.5)).cut(wave).samples.flatten().tolist() == list(range(20, 45))
+    assert Clip(Path("a"), {}, part=(9, None)).cut(wave).samples.flatten().tolist() == list(range(90, 100))
+    assert Clip(Path("a"), {}).cut(wave) is wave
+    with pytest.raises(UserError, match=r"the source ends at 10.00 s"):
+        Clip(Path("a"), {}, part=(5, 12)).cut(wave)
 
 
 def test_a_folder_that_is_none_or_holds_nothing_is_told(tmp_path):

@@ -82,6 +82,20 @@ def test_what_was_made_is_read_again_and_what_changed_is_made_anew(preparation, 
     assert torch.equal(preparation.example(read_dataset(folder).clips[0]).latents, first.latents)
 
 
+def test_each_region_is_an_example_of_its_own(preparation, folder):
+    audio.write(folder / "good.wav", Waveform(torch.cat([tone(4), 0.1 * tone(6).flip(-1)], dim=-1), RATE_HZ))
+    whole = preparation.example(read_dataset(folder).clips[0])
+    (folder / "good.txt").write_text("caption: good house\nregions: 0-4, 4-9")
+    first, second = [preparation.example(clip) for clip in read_dataset(folder).clips[:2]]
+    spec = preparation.vocoder.latents
+    frames = [one.latents.shape[-1] for one in (first, second)]
+    assert frames == pytest.approx([spec.frames(4), spec.frames(5)], abs=1)
+    assert len({whole.key, first.key, second.key}) == 3 and first.song.caption == "good house"
+    (folder / "good.txt").write_text("caption: good house\nregions: 0-4, 4-99")
+    _, left_out = list(preparation.run(read_dataset(folder)))[:2]
+    assert "the source ends at 10.00 s" in left_out.reason
+
+
 def test_what_is_not_told_is_measured_once_and_what_is_told_stays(preparation, folder, monkeypatch):
     asked = []
 

@@ -17,7 +17,7 @@ def languages() -> list[str]:
     return next(one.options for one in song.SongNode.GET_SCHEMA().inputs if one.id == "language")
 
 
-def test_every_language_has_a_name_in_the_list(run_node):
+def test_every_language_has_a_name_in_the_list(run_node, said):
     auto, *names = languages()
     assert auto == "auto" and names == sorted(names) and "English" in names and "en" not in names
     codes = [run_node(song.SongNode, **{**GIVEN, "language": name}).args[0].language for name in names]
@@ -70,3 +70,10 @@ def test_a_text_encoder_that_is_not_here_is_told(choice, comfy_models):
 def test_a_song_that_there_is_not_is_told(given, comfy_models):
     with pytest.raises(UserError, match=f"^{next(iter(given))}: got "):
         song.answer_tokens(given)
+
+
+def test_findings_on_lyrics_are_notes_on_the_node(run_node, said):
+    right = {**GIVEN, "lyrics": "[Verse]\nneon rain on the window", "language": "en"}
+    assert run_node(song.SongNode, **right).ui["acestep_text"] == [{"lines": []}]
+    made = run_node(song.SongNode, **{**right, "lyrics": "Verse 1:\nneon rain on the window"})
+    assert made.ui["acestep_text"] == [{"lines": ["lyrics, line 1: 'Verse 1:' would be sung; write [Verse 1]"]}]

@@ -10,11 +10,12 @@ from acestep_pack.acestep_core.audio.waveform import Waveform
 from acestep_pack.acestep_core.checkpoints.variants import VARIANTS
 from acestep_pack.acestep_core.errors import AceStepError, UserError
 from acestep_pack.acestep_core.flow import stage_plan
+from acestep_pack.acestep_core.flow.song_run import RunState
 from acestep_pack.acestep_core.models.reference import Reference
 from acestep_pack.acestep_core.models.text_encoder import TextEncoder
 from acestep_pack.acestep_core.models.velocity import Velocity
 from acestep_pack.acestep_core.models.vocoder import Vocoder
-from acestep_pack.nodes import latent_stamp, latents, load, reference, song, stage_times, stages, vocoder
+from acestep_pack.nodes import latent_stamp, latents, load, reference, song, stage_run, stage_times, stages, vocoder
 from acestep_pack.nodes.host import devices, messages
 from core_tests.out_of_memory import runs_out
 
@@ -184,7 +185,7 @@ def test_what_comes_through_a_link_is_held_to_what_the_widgets_are(graph):
 
 def test_another_seed_runs_no_encoder(graph, monkeypatch):
     graph.stage(0, graph.empty(), **QUICK)
-    monkeypatch.setattr(stages, "encode_condition", None)
+    monkeypatch.setattr(stage_run, "encode_condition", None)
     graph.stage(0, graph.empty(), seed=8, **QUICK)
     with pytest.raises(TypeError):  # the next model has not heard of this song
         graph.stage(1, graph.empty(), **QUICK)
@@ -255,10 +256,11 @@ def test_the_time_of_half_made_music_travels_in_a_latent_file(graph, comfy_folde
 def test_a_stamp_says_what_was_written_and_nothing_of_changed_music(channels):
     item, stamp = torch.randn(channels, 50), latent_stamp.ItemStamp(0.1 + 0.2, 10.5, 2**62 + 1)
     made = latent_stamp.stamped(item, stamp)
-    assert made.shape == (channels, 50 + latent_stamp.frames_of(channels)) and torch.equal(made[:, :50], item)
+    assert made.shape == (channels, 50 + stamp.frames(channels)) and torch.equal(made[:, :50], item)
     assert latent_stamp.read_stamp(made) == stamp
-    unknown = latent_stamp.ItemStamp(0.5, None, None)
-    assert latent_stamp.read_stamp(latent_stamp.stamped(item, unknown)) == unknown
+    edited = [latent_stamp.ItemStamp(0.5, 9.0, 3, RunState(3.0, start, 7)) for start in (None, 0.75)]
+    for other in (latent_stamp.ItemStamp(0.5, None, None), *edited):
+        assert latent_stamp.read_stamp(latent_stamp.stamped(item, other)) == other
     for place in (0, 50):  # in the music, in the stamp
         changed = made.clone()
         changed[0, place] += 2**-16

@@ -288,6 +288,22 @@ def told(run_node, folder, trigger=""):
     return run_node(dataset.LoraDataset, clips={"clips": "folder", "folder": str(folder)}, trigger=trigger).args
 
 
+def test_regions_of_a_dataset(run_node, comfy_folders, said):
+    folder = comfy_folders / "input" / "mine"
+    (folder / "sub").mkdir(parents=True)
+    for name in ("a.flac", "sub/b.flac"):
+        a_clip(folder / name, 12.0)
+    chosen = {"clips": "folder", "folder": "mine"}
+    lesson, report = run_node(dataset.LoraDataset, clips=chosen, trigger="zap", regions="sub/b.flac: 0-3, 6-end").args
+    assert [clip.part for clip in lesson.dataset.clips] == [None, (0, 3), (6, None)]
+    assert report.splitlines()[0] == "3 clips, 0.3 minutes; 2 of them are regions of a file"
+    told = dataset.answer_clips({"clips": "folder", "folder": "mine"})
+    assert told["clips"][1] == {"name": "sub/b.flac", "filename": "b.flac", "subfolder": "mine/sub", "type": "input"}
+    for elsewhere in ("../mine", "", str(comfy_folders / "output")):
+        with pytest.raises(UserError, match="folder: "):
+            dataset.answer_clips({"clips": "folder", "folder": elsewhere})
+
+
 def test_a_dataset_tells_what_it_holds_and_what_it_leaves_out(run_node, comfy_folders, said):
     folder = comfy_folders / "input" / "mine"
     folder.mkdir()

@@ -13,6 +13,8 @@ import torch
 from acestep_pack import nodes as pack
 from acestep_pack.acestep_core.audio.files import write
 from acestep_pack.acestep_core.audio.waveform import Waveform
+from acestep_pack.acestep_core.band import EXAMPLE_SCORE
+from acestep_pack.acestep_core.editing.edited_song import EditedSong
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.lora.adapter import Adapter, LowRank
 from acestep_pack.acestep_core.lora.save import save_adapter
@@ -23,14 +25,19 @@ from acestep_pack.acestep_core.song import Song
 from acestep_pack.acestep_core.training.dataset import read_dataset
 from acestep_pack.nodes import (
     audio,
+    audio_region,
     dataset,
+    edit_nodes,
     example_clip,
     latents,
+    listening,
     load,
     lora,
+    play_score,
     reference,
     song,
     stages,
+    stems,
     training,
     vocoder,
 )
@@ -95,6 +102,9 @@ TRAINING = {
 
 # Node -> (what its widgets are at first, widget -> another value). A widget of a DynamicCombo is named combo.widget and
 # given with the whole combo: before and after.
+SUNG = Song("calm lo-fi beat", "[Verse]\nneon rain", seconds=10)
+TONE = 0.3 * torch.sin(torch.arange(22_050) / 20)
+TAKES = {"waveform": torch.stack([0 * TONE, TONE])[:, None], "sample_rate": 22_050}
 CHANGES = {
     load.LoadCascade: (
         CASCADE,
@@ -135,14 +145,17 @@ CHANGES = {
     latents.EmptyLatent: ({"batch_size": 1}, {"batch_size": 2}),
     latents.EncodeAudio: ({}, {}),
     vocoder.Vocode: ({}, {}),
+    listening.ScoreTakes: ({"audio": TAKES, "keep": 1}, {"keep": 2}),
+    listening.LyricTimestamps: ({"song": SUNG, "words": False}, {"words": True}),
     lora.ApplyLora: (
         {"adapter": "style0.safetensors", "strength": 1.0},
         {"adapter": "style1.safetensors", "strength": 0.5},
     ),
     lora.LoraInfo: ({"adapter": "style0.safetensors"}, {"adapter": "style1.safetensors"}),
     dataset.LoraDataset: (
-        {"clips": {"clips": "folder", "folder": "clips"}, "trigger": "zap"},
+        {"clips": {"clips": "folder", "folder": "clips"}, "trigger": "zap", "regions": ""},
         {
+            "regions": "1.flac: 0-3.5",
             "clips": {"clips": "demo clips"},
             "clips.folder": tuple({"clips": "folder", "folder": name} for name in ("clips", "other")),
             "trigger": "zip",
@@ -194,7 +207,38 @@ CHANGES = {
         )
         for stage in (stages.StageL, stages.StageM, stages.StageS)
     },
+    edit_nodes.Cover: (
+        {"structure": 1.0, "closeness": 0.0, "codes": True, "batch_size": 1},
+        {"structure": 0.5, "closeness": 0.5, "codes": False, "batch_size": 2},
+    ),
+    edit_nodes.Repaint: (
+        {"regions": "0.2-0.5", "strength": 0.5, "batch_size": 1},
+        {"regions": "0.2-0.6", "strength": 0.1, "batch_size": 2},
+    ),
+    edit_nodes.Extend: (
+        {"before": 0.0, "after": 2.0, "strength": 0.0, "batch_size": 1},
+        {"before": 1.0, "after": 3.0, "strength": 1.0, "batch_size": 2},
+    ),
+    edit_nodes.Morph: (
+        {"morph_begin": 0.0, "morph_end": 1.0, "averages": 1, "batch_size": 1},
+        {"morph_begin": 0.2, "morph_end": 0.8, "averages": 2, "batch_size": 2},
+    ),
+    edit_nodes.Retake: ({"amount": 0.2, "seed": 0, "count": 1}, {"amount": 0.3, "seed": 1, "count": 2}),
+    stems.ExtractStem: ({"tracks": "drums", "batch_size": 1}, {"tracks": "all", "batch_size": 2}),
+    stems.AddStem: (
+        {"track": "bass", "regions": "", "mix": False, "batch_size": 1},
+        {"track": "drums", "regions": "0.2-0.5", "mix": True, "batch_size": 2},
+    ),
+    stems.Complete: ({"tracks": "drums", "batch_size": 1}, {"tracks": "drums, bass", "batch_size": 2}),
+    play_score.PlayScore: (
+        {"score": "example", "instrument": "as written"},
+        {"score": "other.mid", "instrument": "piano"},
+    ),
     example_clip.ExampleClip: ({}, {}),
+    audio_region.AudioRegion: (
+        {"audio": None, "regions": "bars 1", "bpm": 120.0, "time_signature": "auto", "file": "clips/1.flac"},
+        {"regions": "1-2", "bpm": 100.0, "time_signature": "3/4", "file": "louder.flac"},
+    ),
     audio.SaveAudio: (
         SAVE,
         {
@@ -235,6 +279,8 @@ def parts(tmp_path_factory):
         sound = {"waveform": wave.expand(1, 2, -1), "sample_rate": 48000}
         return loaded | {
             "song": asked,
+            "source_song": Song("happy rock", seconds=10),
+            "drawn": ((0.6, 0.8),),
             "text": loaded["text_encoder"].encoder.encode(asked),
             "latent": latents.to_latent(latents.Latents(torch.randn(1, 8, 200))),
             "audio": sound,
@@ -258,8 +304,11 @@ def other_parts(comfy_models, comfy_folders, monkeypatch):
     monkeypatch.setattr(dataset, "DEMO_SEEDS", range(1))
     monkeypatch.setattr(dataset, "DEMO_SECONDS", 1.0)
     monkeypatch.setattr(training, "PREPARED", str(comfy_folders / "prepared"))  # once for all runs of a test
+    faster = EXAMPLE_SCORE.read_bytes().replace((600_000).to_bytes(3), (500_000).to_bytes(3))
+    (comfy_folders / "input" / "other.mid").write_bytes(faster)
     for name in ("clips", "other"):
         some_clips(comfy_folders / "input" / name, torch.sin(torch.arange(48000) / 20), 1)
+    write(comfy_folders / "input" / "louder.flac", Waveform(torch.rand(1, 1, 200_000) - 0.5, 48000))
     tiny = Path(load.__file__).parents[1] / "acestep_core" / "tiny"
     for source, name in (("text_encoder", "other-text"), ("vae", "other-vocoder")):
         folder = shutil.copytree(tiny / source, comfy_models / "acestep" / name)
@@ -286,6 +335,8 @@ def seen(value, folder: Path):
     """Everything that the next node, the model or a listener could tell apart."""
     if isinstance(value, torch.Tensor):
         return (tuple(value.shape), str(value.dtype), value.double().sum().item(), value.double().abs().sum().item())
+    if isinstance(value, EditedSong):
+        return value.prompts(), value.seconds
     if isinstance(value, Song):
         return text_prompt(value), lyrics_prompt(value), value.seconds
     if isinstance(value, Handle):
@@ -295,7 +346,8 @@ def seen(value, folder: Path):
         numbers = [(str(weight.dtype), unquantised(weight).double().abs().sum().item()) for weight in weights]
         return strengths, numbers, [part.patcher.model_size() for part in value.networks]
     if isinstance(value, Reference):
-        return [seen(clip, folder) for clip in value.timbre], value.source and seen(value.source.latents, folder)
+        source = [seen(part, folder) for part in vars(value.source).values()] if value.source else None
+        return [seen(clip, folder) for clip in value.timbre], source, value.variation
     if dataclasses.is_dataclass(value):
         return [seen(part, folder) for part in vars(value).values()]
     if isinstance(value, dict):
@@ -324,6 +376,8 @@ def test_every_widget_changes_something(node, run_node, parts, said, comfy_folde
     before, changes = CHANGES[node]
     assert set(changes) == widgets(node)
     sockets = {given.id for given in node.GET_SCHEMA().inputs} & set(parts) - set(before)
+    if issubclass(node, edit_nodes.EditNode):
+        sockets.remove("latent")  # which would be that of the sound
     links = {name: parts[name] for name in sockets}
 
     def outcome(given):

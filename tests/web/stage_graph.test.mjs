@@ -39,6 +39,26 @@ function nodes(graph) {
   return graph.nodes;
 }
 
+const edit = {
+  type: "AceStepRepaint",
+  in: { song: "ACESTEP_SONG", latent: LATENT, reference: REFERENCE },
+  out: { song: "ACESTEP_SONG", reference: REFERENCE, latent: LATENT },
+};
+
+test("an edit begins with noise of the first stage's seed, whatever its reference is made of", () => {
+  const retake = { ...reference(), type: "AceStepRetake" };
+  const [, , , first] = nodes(
+    graphOf({ 1: reference("continuation"), 2: edit, 3: retake, 4: stage("L") }, [
+      [1, 0, 2, 2],
+      [2, 1, 3, 0],
+      [3, 0, 4, REFERENCE_IN],
+      [2, 2, 4, LATENT_IN],
+    ]),
+  );
+  assert.equal(latentKind(first), "empty");
+  assert.equal(hasClip(first), false);
+});
+
 test("a stage has the model of the loader's output, past a LoRA", () => {
   const [, , m] = nodes(
     graphOf({ 1: cascade, 2: lora, 3: stage("M") }, [

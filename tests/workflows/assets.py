@@ -1,11 +1,13 @@
-"""Makes what the workflows play and apply: the clip of Example Clip, and the adapter of the embedded tiny-l.
+"""Makes what the workflows play and apply: the clip of Example Clip, the scores of Play Score, and the adapter of the
+embedded tiny-l.
 
     python tests/workflows/assets.py clip
+    python tests/workflows/assets.py score
     python tests/workflows/assets.py adapter [--work FOLDER]
 
-The band plays the clip and the clips of the training, so both are this project's own. The adapter fits the weights of
-tiny-l that it was trained on: make it anew whenever the embedded family changes. That takes some ten minutes of one
-core; with --work it continues after an interruption.
+The band plays the clip and the clips of the training, and writes the scores, so all are this project's own. The
+adapter fits the weights of tiny-l that it was trained on: make it anew whenever the embedded family changes. That takes
+some ten minutes of one core; with --work it continues after an interruption.
 """
 
 import argparse
@@ -20,8 +22,10 @@ ROOT = Path(__file__).resolve().parents[2]
 runpy.run_path(str(ROOT / "tests" / "conftest.py"))  # the names under which tests import
 
 import soundfile  # noqa: E402
-from acestep_pack.acestep_core.band import EXAMPLE_CLIP, Sketch, play  # noqa: E402
+from acestep_pack.acestep_core.band import EXAMPLE_CLIP, EXAMPLE_MELODY, EXAMPLE_SCORE, Sketch, play  # noqa: E402
 from acestep_pack.acestep_core.band.folder import write_clips  # noqa: E402
+from acestep_pack.acestep_core.band.instruments import KNOWN_VOICES  # noqa: E402
+from acestep_pack.acestep_core.band.score import UNTUNED, Event, write  # noqa: E402
 from acestep_pack.acestep_core.band.strokes import RATE_HZ  # noqa: E402
 from acestep_pack.acestep_core.checkpoints.save import write_tensors  # noqa: E402
 from acestep_pack.acestep_core.lora.find import EMBEDDED_FOLDER  # noqa: E402
@@ -50,10 +54,66 @@ SKETCH = Sketch(
 )
 
 
+# Six bars of melody and chords in G major.
+TICKS, CHANNELS = 480, {"lead": 0, "keys": 1}
+SCORE = Sketch(
+    seed=11,
+    genre="folk",
+    mood="happy",
+    bpm=100,
+    tonic=7,
+    minor=False,
+    metre=4,
+    voices={"keys": "acoustic guitar", "lead": "flute"},
+    seconds=14.4,
+)
+G_MAJOR, FOUR_FOUR = b"\xff\x59\x02\x01\x00", b"\xff\x58\x04\x04\x02\x18\x08"
+
+
 def make_clip() -> Path:
     rows = play(SKETCH)[:, : round(SECONDS * RATE_HZ)].T
     soundfile.write(EXAMPLE_CLIP, rows, RATE_HZ, "OPUS", format="OGG", compression_level=COMPRESSION)
     return EXAMPLE_CLIP
+
+
+def make_scores() -> Path:
+    _write_score(EXAMPLE_MELODY, ["lead"])
+    return _write_score(EXAMPLE_SCORE, [*CHANNELS])
+
+
+def _write_score(target: Path, roles: list[str]) -> Path:
+    tempo = b"\xff\x51\x03" + round(60e6 / SCORE.bpm).to_bytes(3)
+    tracks = [_track([(0, tempo), (0, FOUR_FOUR), (0, G_MAJOR)])]
+    events = [event for event in write(SCORE) if event.role not in UNTUNED]
+    for role in roles:
+        channel = CHANNELS[role]
+        program = KNOWN_VOICES[SCORE.voices[role]].program
+        notes = [note for event in events if event.role == role for note in _note(event, channel)]
+        tracks.append(_track([(0, bytes([0xC0 | channel, program])), *sorted(notes)]))
+    head = b"MThd" + (6).to_bytes(4) + b"".join(number.to_bytes(2) for number in (1, len(tracks), TICKS))
+    target.write_bytes(head + b"".join(tracks))
+    return target
+
+
+def _note(event: Event, channel: int) -> list[tuple[int, bytes]]:
+    """(tick, message) of a note's beginning and end; an end sorts before a beginning at its tick."""
+    start, end = (round(beat * TICKS) for beat in (event.beat, event.beat + event.beats))
+    velocity = max(1, min(127, round(100 * event.velocity)))
+    return [(start, bytes([0x90 | channel, event.midi, velocity])), (end, bytes([0x80 | channel, event.midi, 0]))]
+
+
+def _track(events: list[tuple[int, bytes]]) -> bytes:
+    ticks = [tick for tick, _ in events]
+    deltas = [after - before for before, after in zip([0, *ticks], ticks)]
+    data = b"".join(_quantity(delta) + message for delta, (_, message) in zip(deltas, events)) + b"\0\xff\x2f\0"
+    return b"MTrk" + len(data).to_bytes(4) + data
+
+
+def _quantity(value: int) -> bytes:
+    parts = [value & 0x7F]
+    while value := value >> 7:
+        parts.append(value & 0x7F | 0x80)
+    return bytes(reversed(parts))
 
 
 def make_adapter(work: Path) -> Path:
@@ -78,9 +138,10 @@ def halved(source: Path, target: Path) -> Path:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["clip", "adapter"])
+    parser.add_argument("what", choices=["clip", "score", "adapter"])
     parser.add_argument("--work", type=Path, help="keeps clips and training (default: a folder that is removed)")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        made = make_clip() if given.what == "clip" else make_adapter(given.work or Path(temporary))
+        work = given.work or Path(temporary)
+        made = {"clip": make_clip, "score": make_scores, "adapter": lambda: make_adapter(work)}[given.what]()
     sys.stdout.write(f"{made}  {made.stat().st_size} bytes\n")

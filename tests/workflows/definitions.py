@@ -1,4 +1,4 @@
-"""The workflows, from the first that one opens to the last: `WORKFLOWS`, name of the file -> `Definition`."""
+"""The workflows that make songs, and the parts that all workflows are put together of."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -496,25 +496,3 @@ def text_to_music_app() -> Definition:
         "makes another song: the seed is drawn anew after it. The seed of a song is in its file's tags.",
     }
     return Definition(plain.prompt, plain.columns, plain.groups, notes, app=page)
-
-
-WORKFLOWS = {
-    f"{number:02}_{make.__name__}": make
-    for number, make in enumerate(
-        (
-            text_to_music,
-            listen_after_each_stage,
-            four_seeds_at_once,
-            sound_of_a_clip,
-            continue_a_clip,
-            refine_a_clip,
-            music_for_a_video,
-            song_with_a_lora,
-            with_and_without_a_lora,
-            train_a_lora,
-            one_model_alone,
-            text_to_music_app,
-        ),
-        start=1,
-    )
-}

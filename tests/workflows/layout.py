@@ -8,6 +8,7 @@ from workflows_tests.definitions import NEXT_ROW, App, Definition
 COLUMN_GAP, ROW_GAP, TITLE = 60, 60, 30
 GROUP_MARGIN, GROUP_TITLE = 20, 60
 NOTE_LINE = 24
+EDITS = ("Cover", "Repaint", "Extend", "Morph", "ExtractStem", "AddStem", "Complete")
 # Width and height at least; the front end makes them larger where a node's content needs it.
 SIZES = {
     "AceStepSong": (380, 420),
@@ -26,6 +27,9 @@ SIZES = {
     "AceStepLoraDataset": (300, 260),
     "AceStepTrainLora": (420, 1020),
     "AceStepApplyLora": (340, 200),
+    **{f"AceStep{kind}": (320, 0) for kind in EDITS},
+    "AceStepPlayScore": (300, 0),
+    "AceStepRetake": (270, 0),
     "PreviewImage": (420, 280),
     "SaveVideo": (420, 400),
 }
@@ -41,6 +45,9 @@ ROOM = {
     "AceStepExampleClip": 110,
     "AceStepEncodeAudio": 150,
     "AceStepReferenceEncode": 190,
+    **dict.fromkeys((f"AceStep{kind}" for kind in EDITS), 360),
+    "AceStepPlayScore": 200,
+    "AceStepRetake": 220,
     "AceStepStageL": 660,
     "AceStepStageM": 660,
     "AceStepStageS": 660,
@@ -153,8 +160,15 @@ def _room(prompt: dict, name: str) -> int:
     if inputs.get("stretch") == "custom":
         room += CUSTOM_STRETCH
     if kind == "AceStepSaveAudio":
-        room += SAVED_ROW * (prompt["latent"]["inputs"]["batch_size"] - 1 if "latent" in prompt else 0)
+        room += SAVED_ROW * (_results(prompt) - 1)
     return room
+
+
+def _results(prompt: dict) -> int:
+    """How many songs a workflow makes at once."""
+    inputs = {key: value for node in prompt.values() for key, value in node["inputs"].items()}
+    several = inputs.get("batch_size", 1), inputs.get("count", 1), len(str(inputs.get("tracks", "")).split(","))
+    return max(several)
 
 
 def _note(text: str, box: Box, number: int) -> dict:

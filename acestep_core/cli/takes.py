@@ -1,0 +1,85 @@
+"""`generate --best-of`: takes of each song, the best of which are made whole. torch is imported only here."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+from ..console import Clock, Console
+from ..errors import UserError
+from ..generation.making import named
+from .orders import STDOUT, Order, takes_of
+
+
+def add_takes(group) -> None:
+    """Options for takes."""
+    group.add_argument("--best-of", type=int, default=1, metavar="N", help="make N takes and keep the best")
+    group.add_argument("--keep", type=int, default=1, metavar="K", help="keep the best K takes (default 1)")
+    group.add_argument(
+        "--retry-below", type=float, metavar="X", help="make takes again while the best scores below X, 0 to 1"
+    )
+    group.add_argument(
+        "--draft",
+        type=int,
+        metavar="N",
+        help="steps that a take joins into one; the best is made whole from the same noise (default 2; 1: whole takes)",
+    )
+    group.add_argument(
+        "--judge",
+        dest="judge_planner",
+        nargs="?",
+        const="",
+        metavar="PLANNER",
+        help="let a planner judge too, one that is here or this one: whether the caption is found in the music",
+    )
+
+
+def wants_takes(arguments: argparse.Namespace) -> bool:
+    """Whether songs are chosen among takes. Raises UserError for options that make no sense."""
+    settings = takes_of(arguments)
+    if arguments.output == STDOUT and settings.keep > 1:
+        raise UserError(f"--keep: got {settings.keep} and -o -, expected 1, as stdout holds one file")
+    return settings.count > 1 or settings.retry_below is not None
+
+
+def judging_planner(arguments: argparse.Namespace):
+    """The planner of --judge; None without it."""
+    if getattr(arguments, "judge_planner", None) is None:
+        return None
+    from ..planner.planner import Planner
+
+    return Planner.load(arguments.judge_planner or None, device=arguments.device)
+
+
+def chosen_orders(cascade, order: Order, prepared, arguments: argparse.Namespace, console: Console) -> list[Order]:
+    """The orders of the takes that are kept, the best first. `prepared`: the song and its clips, as `iterate` takes."""
+    from ..scoring.ranking import reasons
+
+    song, reference = prepared
+    settings, clock = order.settings, Clock()
+    planner = judging_planner(arguments)
+    steps = cascade.iterate_takes(
+        song,
+        takes_of(arguments, planner),
+        seed=settings.seed,
+        reference=reference or (),
+        lora=settings.lora or (),
+        **settings.sampling,
+    )
+    with named(order.place):
+        for made in steps:
+            console.busy(f"take {made.number} of {made.of} ...")
+            if made.take is not None:
+                console.note(f"take {made.number} of {made.of}: {made.take.line()}")
+    if planner is not None:
+        planner.release()
+    if made.every[0].total < (arguments.retry_below or 0):
+        console.note(f"note: no take reached {arguments.retry_below:g}; the best of {len(made.every)} is kept")
+    console.note(f"kept: {reasons(made.every)} ({len(made.every)} takes in {clock.seconds:.0f} s)")
+    return [_of_take(order, take.seed, rank, arguments.keep) for rank, take in enumerate(made.kept, start=1)]
+
+
+def _of_take(order: Order, seed: int, rank: int, keep: int) -> Order:
+    path = order.path
+    if path is not None and keep > 1:
+        path = Path(path).with_stem(f"{path.stem}_take{rank}")
+    return dataclasses.replace(order, path=path, settings=dataclasses.replace(order.settings, seed=seed))
