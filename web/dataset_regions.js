@@ -62,11 +62,10 @@ class Panel {
   }
 
   toggle() {
-    const before = this.height;
+    const without = this.node.size[1] - this.height;
     this.node.properties[OPEN] = !this.isOpen;
     this.fit();
-    if (!growsByItself())
-      setHeight(this.node, Math.max(this.node.computeSize()[1], this.node.size[1] + this.height - before));
+    if (!growsByItself()) setHeight(this.node, Math.max(this.node.computeSize()[1], without + this.height));
     this.refreshSoon();
   }
 
@@ -110,7 +109,7 @@ class Panel {
     if (asked !== this.asked) return;
     this.clips = answer.clips;
     this.why = answer.error ?? "no clips are there yet";
-    const [before] = [this.choice.value];
+    const before = this.choice.value;
     this.choice.replaceChildren(...this.clips.map(({ name }) => html("option", "", { value: name })));
     if (this.clips.some(({ name }) => name === before)) this.choice.value = before;
   }

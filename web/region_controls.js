@@ -23,9 +23,11 @@ const ICONS = {
 };
 export const SNAPS = ["beats", "bars", "off"];
 
-const ROW_CSS = "display:flex;align-items:center;gap:4px;flex:0 0 auto;white-space:nowrap;overflow:hidden;";
-const ICON_CSS = `${BUTTON_CSS}display:grid;place-items:center;flex:0 0 auto;width:24px;height:20px;padding:0;border-radius:5px;`;
-const WORD_CSS = `${BUTTON_CSS}flex:0 0 auto;height:20px;padding:0 7px;border-radius:9px;`;
+const ROW_CSS = "display:flex;align-items:center;gap:3px;flex:0 0 auto;white-space:nowrap;overflow:hidden;";
+const ICON_CSS = `${BUTTON_CSS}display:grid;place-items:center;flex:0 0 auto;width:22px;height:20px;padding:0;border-radius:5px;`;
+const WORD_CSS =
+  `${BUTTON_CSS}flex:0 1 auto;min-width:30px;height:20px;padding:0 7px;border-radius:9px;` +
+  "overflow:hidden;text-overflow:ellipsis;white-space:nowrap;";
 const TIME_CSS =
   "box-sizing:border-box;flex:0 0 auto;width:58px;height:18px;padding:0 4px;font:inherit;border-radius:4px;" +
   "border:1px solid var(--border-color);background:var(--comfy-input-bg);color:var(--input-text);";
@@ -54,7 +56,7 @@ export class Controls {
       this.button("fit", "Show all of it (0)"),
     ];
     const row = html("div", `${ROW_CSS}height:${BUTTONS_HEIGHT}px`);
-    row.append(this.snap, html("span", "flex:1"), ...zoom, html("span", "flex:0 1 8px"));
+    row.append(this.snap, html("span", "flex:1 1 0"), ...zoom);
     row.append(this.undo, this.redo, this.remove, this.file);
     return row;
   }
@@ -116,8 +118,10 @@ export class Controls {
     const isOff = snap === "off";
     const tempo = beats && !isOff ? ` · ${Number((60 / beats.beat).toFixed(1))} bpm` : "";
     this.snap.textContent = `snap: ${snap}${tempo}`;
-    const lacks = beats || isOff ? "" : " (the tempo is not known: set bpm)";
-    this.snap.title = `What edges of regions snap to${lacks}; hold Alt to place one anywhere`;
+    const lacks = beats || isOff ? "" : " once the tempo is known: set bpm";
+    this.snap.title = isOff
+      ? "Edges of regions do not snap"
+      : `Edges of regions snap to ${snap}${tempo}${lacks}; hold Alt to place one anywhere`;
     this.snap.style.color = beats && !isOff ? legible(ACCENT) : "";
   }
 

@@ -124,7 +124,8 @@ export class Drawing {
     );
   }
 
-  drawRegions({ regions, selected, view, duration }) {
+  drawRegions({ regions: all, selected, view, duration }) {
+    const regions = duration ? all : [];
     const boxes = regions.map(({ start, end }, index) => {
       const box = html("div", REGION_CSS);
       box.style.left = `${percent(start, view)}%`;

@@ -9,8 +9,7 @@ import numpy as np
 RATE_HZ = 48_000
 
 
-def _noise(seed: int, seconds: float, low_hz: float, high_hz: float) -> np.ndarray:
-    count = int(seconds * RATE_HZ)
+def _noise(seed: int, count: int, low_hz: float, high_hz: float) -> np.ndarray:
     spectrum = np.fft.rfft(np.random.default_rng(seed).standard_normal(count))
     freq = np.fft.rfftfreq(count, 1 / RATE_HZ)
     spectrum *= 1 / (1 + (low_hz / np.maximum(freq, 1)) ** 6) / (1 + (freq / high_hz) ** 6)
@@ -22,18 +21,23 @@ def _fall(count: int, seconds: float) -> np.ndarray:
     return np.exp(-np.arange(count) / (seconds * RATE_HZ))
 
 
+def _knock(seed: int, seconds: float, high_hz: float, decay_s: float) -> np.ndarray:
+    count = int(seconds * RATE_HZ)
+    return _noise(seed, count, 1500, high_hz) * _fall(count, decay_s)
+
+
 def _kick(sweep_hz: float, end_hz: float, decay_s: float, click: float) -> np.ndarray:
     t = np.arange(int(4 * decay_s * RATE_HZ)) / RATE_HZ
     phase = 2 * np.pi * (end_hz * t + (sweep_hz - end_hz) * 0.03 * (1 - np.exp(-t / 0.03)))
     sound = np.sin(phase) * np.exp(-t / decay_s)
-    knock = _noise(1, 0.02, 1500, 6000) * _fall(int(0.02 * RATE_HZ), 0.004)
+    knock = _knock(1, 0.02, 6000, 0.004)
     sound[: len(knock)] += click * knock
     return 0.9 * sound
 
 
 def _burst(seed: int, decay_s: float, low_hz: float, high_hz: float, level: float) -> np.ndarray:
-    sound = _noise(seed, 4 * decay_s, low_hz, high_hz)
-    return level * sound * _fall(len(sound), decay_s)
+    count = int(4 * decay_s * RATE_HZ)
+    return level * _noise(seed, count, low_hz, high_hz) * _fall(count, decay_s)
 
 
 def _snare(tone_hz: float, decay_s: float) -> np.ndarray:
@@ -54,7 +58,7 @@ def _struck(partials_hz: tuple[float, ...], decay_s: float, level: float, click:
     """A struck body: inharmonic partials, and the knock of the stick."""
     t = np.arange(int(4 * decay_s * RATE_HZ)) / RATE_HZ
     sound = sum(np.sin(2 * np.pi * hz * t) * np.exp(-t * (1 + 0.5 * n) / decay_s) for n, hz in enumerate(partials_hz))
-    knock = _noise(11, 0.008, 1500, 8000) * _fall(int(0.008 * RATE_HZ), 0.002)
+    knock = _knock(11, 0.008, 8000, 0.002)
     sound = level * sound / len(partials_hz)
     sound[: len(knock)] += click * knock
     return sound
@@ -110,9 +114,9 @@ def stroke(name: str) -> np.ndarray:
 @lru_cache(maxsize=8)
 def effect(name: str, seconds: float) -> np.ndarray:
     """A riser that grows and brightens for so long, or a fall. [N] float32."""
-    count = int(seconds * RATE_HZ)
+    count = round(seconds * RATE_HZ)
     course = np.linspace(0, 1, count)
-    dull, bright = _noise(15, count / RATE_HZ, 300, 1500), _noise(16, count / RATE_HZ, 3000, 9000)
+    dull, bright = _noise(15, count, 300, 1500), _noise(16, count, 3000, 9000)
     if name == "riser":
         sound = course**2 * ((1 - course) * dull + course * bright)
     else:

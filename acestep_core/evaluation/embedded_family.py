@@ -16,7 +16,7 @@ from ..generation.cascade import TEXT, VOCODER, Cascade
 from ..models.condition import encode_condition
 from ..models.velocity import prepare
 from ..song import Song
-from ..tiny_recipe.clips import FIRST_HELD_OUT_SEED
+from ..tiny_recipe.songs import FIRST_HELD_OUT_SEED
 from ..tiny_recipe.spectral import log_mel, mel_distance_db, pitch_image
 from . import listening as listen
 

@@ -21,8 +21,9 @@ from .sound import FLUX_HZ, LEVEL_SECONDS, Sound, scale_of
 
 NEARER, HIGHER, LOWER = "nearer to the asked", "higher", "lower"
 TEMPO_FITS = 0.5, 0.95  # of the best tempo's fit: not at all, and fully
-BEAT_CLEAR = 0.1, 0.4  # correlation after a beat: hardly a beat, and a clear one
-BEAT_DOUBLE = 0.9, 1.05  # correlation after half a beat, of that after whole ones: the tempo may be the double one
+BEAT_CLEAR = 0.1, 0.8  # correlation after a beat: hardly a beat, and a clear one
+BEAT_DOUBLE = 0.6, 1.1  # correlation after half a beat, of that after whole ones: the tempo may be the double one
+KEY_RIGHT, KEY_CLEAR = 0.8, 0.3  # the grade of a key that just fits best; by how much a clear one fits better
 KEY_UNSURE = 0.2  # by which another key may fit better until the asked one counts as missed
 SILENCE_DB, QUIET_DB = -60.0, -45.0  # of full scale; below the song's loudest tenth
 FULL_SCALE, FLAT_SAMPLES = 0.999, 3  # so many equal samples at the peak are cut off
@@ -99,8 +100,9 @@ def _key(made: FinishedSong) -> Measured | None:
         return Measured("none", 0.0, f"no notes, {asked} asked")
     best = max(fits, key=fits.get)
     own = max(fit for key, fit in fits.items() if scale_of(key) == scale_of(asked))
-    missed = (fits[best] - own) / KEY_UNSURE
-    return Measured(best, min(max(1 - missed, 0.0), 1.0), f"{best}, {asked} asked")
+    lead = own - max(fit for key, fit in fits.items() if scale_of(key) != scale_of(asked))
+    right = KEY_RIGHT + (1 - KEY_RIGHT) * _between(lead, 0, KEY_CLEAR)
+    return Measured(best, right if lead >= 0 else KEY_RIGHT * _between(lead, -KEY_UNSURE, 0), f"{best}, {asked} asked")
 
 
 def _structure(made: FinishedSong) -> Measured | None:

@@ -26,7 +26,19 @@ def finished_state(path: Path, phase: str) -> dict:
     return state
 
 
-def warm_then_cool(step: int, steps: int, warm: int = 100, cool: float = 0.25) -> float:
-    """Share of the peak learning rate: a linear start, a plateau, a linear end over the last `cool` of all steps."""
+def load_weights(module: torch.nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Loads the weights of a state. Raises UserError where they are of another edition of the recipe."""
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as exc:
+        raise UserError(
+            f"{path}: has weights of other networks than the recipe trains now; train in another --work"
+        ) from exc
+
+
+def warm_then_cool(step: int, steps: int, warm: int = 100, cool: float = 0.25, warm_from: int = 0) -> float:
+    """Share of the peak learning rate: a linear start over `warm` steps, a plateau, a linear end over the last `cool`
+    of all steps. `warm_from`: the step at which an optimiser began that knows nothing, as after a warm start.
+    """
     end = min(1.0, max(0.02, (steps - step) / (cool * steps)))
-    return min(1.0, (step + 1) / warm) * end
+    return min(1.0, (step - warm_from + 1) / warm) * end

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from ..system.torchaudio_import import settle_torchaudio
-from .checkpointing import load_state, save_state, warm_then_cool
+from .checkpointing import load_state, load_weights, save_state, warm_then_cool
 from .latents import FRAMES_PER_SECOND, MIX, NOTES, TWIN, Library
 from .vocoder import CONFIG as VOCODER
 
@@ -86,7 +86,7 @@ class Trainer:
         self.optimiser = torch.optim.AdamW(self.networks.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
         self.step = 0
         if state := load_state(self.path):
-            self.networks.load_state_dict(state["networks"])
+            load_weights(self.networks, state["networks"], self.path)
             if state["optimiser"]:  # none after a warm start
                 self.optimiser.load_state_dict(state["optimiser"])
             self.step = state["step"]

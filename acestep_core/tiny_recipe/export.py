@@ -10,7 +10,7 @@ from ..json_text import read_json_object
 from ..models.defaults import COVER
 from ..system.files import write_whole
 from . import assignments, boundaries, channels_last, codes, flow, language, vocoder
-from .checkpointing import finished_state, load_state
+from .checkpointing import finished_state, load_state, load_weights
 from .latents import FRAMES_PER_SECOND, measured_scale
 from .songs import Shelf
 from .words import new_tokenizer
@@ -26,7 +26,7 @@ def load_vocoder(work: Path):
     """The trained AutoencoderOobleck, its decoder as far as it has been polished."""
     vae = vocoder.new_vocoder()
     state = load_state(work / "vocoder_decoder.pt") or finished_state(work / "vocoder.pt", "vocoder")
-    vae.load_state_dict(state["vae"])
+    load_weights(vae, state["vae"], work)
     return vae.eval()
 
 
@@ -65,7 +65,7 @@ def load_codes(work: Path) -> codes.Networks | None:
     if state is None:
         return None
     networks = codes.Networks(flow.SLOTS["l"].encoder)
-    networks.load_state_dict(state["networks"])
+    load_weights(networks, state["networks"], work)
     return networks.eval().requires_grad_(False)
 
 
@@ -86,7 +86,7 @@ def export(work: Path, target: Path) -> int:
         state = load_state(work / f"{slot.name}.pt")
         if state:
             networks = flow.Networks(slot)
-            networks.load_state_dict(state["average"])
+            load_weights(networks, state["average"], work)
             _save_slot(target / slot.name, slot, networks, silence, made, defaults(work, made is not None))
     return sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
 

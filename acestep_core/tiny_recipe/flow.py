@@ -17,7 +17,7 @@ from ..models.condition import encode_timbre
 from ..system.torchaudio_import import settle_torchaudio
 from . import assignments
 from .batches import Batch, Packer, fill
-from .checkpointing import load_state, save_state, warm_then_cool
+from .checkpointing import load_state, load_weights, save_state, warm_then_cool
 from .latents import FRAMES_PER_SECOND, Library
 from .packed import PackedForward
 from .vocoder import CONFIG as VOCODER
@@ -207,8 +207,8 @@ class Trainer:
     def _resume(self) -> None:
         state = load_state(self.path)
         if state:
-            self.networks.load_state_dict(state["networks"])
-            self.average.load_state_dict(state["average"])
+            load_weights(self.networks, state["networks"], self.path)
+            load_weights(self.average, state["average"], self.path)
             for optimiser, saved in zip(self.optimisers, state["optimisers"] or ()):  # none after a warm start
                 optimiser.load_state_dict(saved)
             self.step = state["step"]
@@ -268,8 +268,7 @@ class Trainer:
             yield self.step, {k: float(v.detach()) for k, v in parts.items()}, time.perf_counter() - started
 
     def _descend(self, loss: torch.Tensor) -> None:
-        share = warm_then_cool(self.step, self.steps, warm=1, cool=COOL)
-        share *= min(1.0, (self.step - self.warm_from + 1) / WARM_STEPS)
+        share = warm_then_cool(self.step, self.steps, WARM_STEPS, COOL, self.warm_from)
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = self.slot.learning_rate * share

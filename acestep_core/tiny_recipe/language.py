@@ -24,7 +24,7 @@ from ..band.sketch import FASTEST_BPM, SLOWEST_BPM
 from ..editing.tasks import TASKS, instruction
 from ..prompt import TEXT_TO_MUSIC, text_prompt
 from ..system.torchaudio_import import settle_torchaudio
-from .checkpointing import load_state, save_state, warm_then_cool
+from .checkpointing import load_state, load_weights, save_state, warm_then_cool
 from .words import MARK, new_tokenizer
 
 settle_torchaudio()
@@ -194,7 +194,7 @@ class Trainer:
         self.step = 0
         state = load_state(self.path)
         if state:
-            self.trained.load_state_dict(state["trained"])
+            load_weights(self.trained, state["trained"], self.path)
             if state["optimiser"]:  # none after a warm start
                 self.optimiser.load_state_dict(state["optimiser"])
             self.step = state["step"]

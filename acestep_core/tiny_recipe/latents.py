@@ -6,6 +6,7 @@ at a mix's level; of some songs a twin, the same notes played by others. A song 
 """
 
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -21,8 +22,10 @@ from ..json_text import read_json_object
 from ..spec import PEAK_DBFS
 from ..system.files import whole_file, write_whole
 from . import channels_last
-from .songs import Crop, Facts, Shelf, facts_path
+from .songs import UNPLAYABLE, Crop, Facts, Shelf, facts_path
 from .vocoder import CONFIG, SAMPLES_PER_FRAME
+
+logger = logging.getLogger(__name__)
 
 RATE_HZ = CONFIG["sampling_rate"]
 FRAMES_PER_SECOND = RATE_HZ / SAMPLES_PER_FRAME
@@ -173,12 +176,11 @@ def forgotten(folder: Path, shelf: Shelf) -> set[int]:
 
 def _encode_song(encode: Encoder, shelf: Shelf, folder: Path, seed: int, font: Path | None) -> None:
     song = shelf.facts(seed)
-    tracks, twin = _tracks_of(song), _twin_of(song)
+    tracks, (twin, played) = _tracks_of(song), _twin_of(song, font)
     for name, sound in _sounds(shelf, song, tracks):
         _write(folder, seed, name, encode(sound))
     if twin:
-        played = play(replace(song.sketch, voices=twin), font if song.sampled else None)
-        _write(folder, seed, TWIN, encode((played * 32767).astype(np.int16)))
+        _write(folder, seed, TWIN, encode(played))
     _write(folder, seed, NOTES, pitch_classes(song.sketch, FRAMES_PER_SECOND).astype(np.uint8))
     about = {"facts": asdict(song), "tracks": tracks, "twin": twin}
     write_whole(entry_path(folder, seed), json.dumps(about).encode())
@@ -191,7 +193,18 @@ def _tracks_of(song: Facts) -> list[str]:
     return [names[i] for i in order[:TRACKS_OF_A_SONG]]
 
 
-def _twin_of(song: Facts) -> dict[str, str] | None:
+def _twin_of(song: Facts, font: Path | None) -> tuple[dict[str, str] | None, np.ndarray | None]:
+    """Who plays the twin, and its sound [2, N] int16; None twice where there is none, or none can be played."""
+    voices = _voices_of_twin(song)
+    try:
+        played = voices and play(replace(song.sketch, voices=voices), font if song.sampled else None)
+    except UNPLAYABLE as exc:
+        logger.warning("twin of song %d cannot be played (%s: %s): left out", song.seed, type(exc).__name__, exc)
+        voices = None
+    return (voices, (played * 32767).astype(np.int16)) if voices else (None, None)
+
+
+def _voices_of_twin(song: Facts) -> dict[str, str] | None:
     """Other voices for the same parts, of those that mostly play them."""
     rng = np.random.default_rng([song.seed, 23])
     if rng.random() >= TWIN_SHARE:

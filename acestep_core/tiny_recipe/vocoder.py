@@ -1,8 +1,9 @@
 """Trains the tiny vocoder: encoder and decoder together, then the decoder alone on the finished latent space.
 
-Clips `[B, 2, N]` → latents `[B, 8, N / 240]` (200 frames a second) → clips. In the first phase a linear
-layer also predicts the sounding semitones from the latents, so that pitch is in them long before the decoder can use
-it. The second phase adds noise to the latents, because those of a transformer are never exact.
+Crops of the band's songs `[B, 2, N]` → latents `[B, 24, N / 960]` (50 frames a second) → crops. In the first phase a
+linear layer also predicts the sounding semitones from the latents, so that pitch is in them long before the decoder can
+use it. The second phase adds noise to the latents, because those of a transformer are never exact, and its last part
+trains against a discriminator of spectra.
 """
 
 import time
@@ -12,30 +13,39 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..errors import UserError
 from ..system.torchaudio_import import settle_torchaudio
-from . import channels_last, clips
-from .checkpointing import finished_state, load_state, save_state, warm_then_cool
+from . import channels_last
+from .checkpointing import finished_state, load_state, load_weights, save_state, warm_then_cool
+from .discriminator import Discriminator
+from .songs import Crop, Shelf
 from .spectral import middle_and_side, pitch_image, reconstruction_loss
 
 settle_torchaudio()
 
+# Against 200 Hz x 8 channels at equal training, a quarter of the latents' power moves faster than 10 Hz, instead
+# of three quarters, so that a transformer of a few million parameters has less to guess. The encoder's width is twice
+# the number of channels in this layout, so every channel more costs its training dearly.
 CONFIG = dict(
-    encoder_hidden_size=16,
-    downsampling_ratios=[10, 6, 2, 2],
-    channel_multiples=[2, 4, 6, 8],
+    encoder_hidden_size=48,
+    downsampling_ratios=[4, 4, 6, 10],
+    channel_multiples=[1, 2, 4, 8],
     decoder_channels=24,
-    decoder_input_channels=8,
+    decoder_input_channels=24,
     audio_channels=2,
     sampling_rate=48_000,
 )
-SAMPLES_PER_FRAME = 240
-CLIPS, CLIP_SECONDS = 480, 10.0
-BATCH, CROP_FRAMES = 4, 120
-LEARNING_RATE = 7e-4
+SAMPLES_PER_FRAME = 960
+BATCH, CROP_FRAMES = 4, 30
+STEM_SHARE = 0.3  # of crops that are one instrument alone: the stages of some tasks make them
+LEARNING_RATE = 5e-4
 KL_WEIGHT, PITCH_WEIGHT = 2e-3, 0.15
 LATENT_NOISE = 0.12
+ADVERSARIAL_FROM = 0.4  # share of the decoder's own phase after which the discriminator takes part
+ADVERSARIAL_WEIGHT, FEATURES_WEIGHT = 0.05, 0.1
 SAVE_EVERY_STEPS = 100
-STEPS, DECODER_STEPS = 2_500, 3_000
+REFRESH_EVERY_STEPS = 100  # songs that came, or made room, meanwhile
+STEPS, DECODER_STEPS = 4_500, 8_000
 
 
 def new_vocoder():
@@ -46,64 +56,88 @@ def new_vocoder():
 
 
 def new_pitch_head():
-    """Latents [B, 8, T] → how much sounds at each of 60 semitones [B, 60, T]."""
+    """Latents [B, C, T] → how much sounds at each of 60 semitones [B, 60, T]."""
     return torch.nn.Conv1d(CONFIG["decoder_input_channels"], 60, 9, padding=4)
 
 
 class Trainer:
-    """One phase of the training; `state.pt` in `folder` holds everything needed to go on."""
+    """One phase of the training; a file in `folder` holds everything needed to go on."""
 
-    def __init__(self, folder: Path, steps: int, decoder_only: bool, device: str = "cpu", font: Path | None = None):
+    def __init__(self, folder: Path, steps: int, decoder_only: bool, device: str = "cpu"):
         self.folder, self.steps, self.decoder_only, self.device = folder, steps, decoder_only, torch.device(device)
         self.vae = new_vocoder().to(device)
         self.pitch_head = new_pitch_head().to(device)
+        self.judge = Discriminator().to(device) if decoder_only else None
         self.vae.encoder.requires_grad_(not decoder_only)
         trained = (
             self.vae.decoder.parameters() if decoder_only else [*self.vae.parameters(), *self.pitch_head.parameters()]
         )
-        self.optimiser = torch.optim.AdamW(trained, lr=LEARNING_RATE, betas=(0.8, 0.98), weight_decay=1e-3)
-        self.step = 0
+        self.optimisers = [torch.optim.AdamW(trained, lr=LEARNING_RATE, betas=(0.8, 0.98), weight_decay=1e-3)]
+        if self.judge:
+            self.optimisers.append(torch.optim.AdamW(self.judge.parameters(), lr=LEARNING_RATE, betas=(0.5, 0.9)))
+        self.step = self.warm_from = 0
         self._resume()
-        played = clips.play_each(folder / "clips", range(CLIPS), CLIP_SECONDS, player=clips.Player(font=font))
-        self.clips = [clips.load(path) for path in played]
+        self.shelf = Shelf(folder / "songs")
+        self.seeds: list[int] = []
 
     @property
     def state_path(self) -> Path:
         return self.folder / ("vocoder_decoder.pt" if self.decoder_only else "vocoder.pt")
 
+    def _parts(self) -> dict[str, torch.nn.Module]:
+        parts = {"vae": self.vae, "pitch_head": self.pitch_head}
+        return parts | ({"judge": self.judge} if self.judge else {})
+
     def _resume(self) -> None:
         state = load_state(self.state_path)
         if state:
-            self.vae.load_state_dict(state["vae"])
-            self.pitch_head.load_state_dict(state["pitch_head"])
-            if state["optimiser"]:  # none after a warm start
-                self.optimiser.load_state_dict(state["optimiser"])
+            for name, part in self._parts().items():
+                load_weights(part, state[name], self.state_path)
+            for optimiser, saved in zip(self.optimisers, state["optimisers"] or ()):  # none after a warm start
+                optimiser.load_state_dict(saved)
             self.step = state["step"]
+            self.warm_from = state["warm_from"] if state["optimisers"] else self.step
         elif self.decoder_only:
-            self.vae.load_state_dict(finished_state(self.folder / "vocoder.pt", "vocoder")["vae"])
+            path = self.folder / "vocoder.pt"
+            load_weights(self.vae, finished_state(path, "vocoder")["vae"], path)
 
     def save(self) -> None:
         save_state(
             self.state_path,
-            vae=self.vae.state_dict(),
-            pitch_head=self.pitch_head.state_dict(),
-            optimiser=self.optimiser.state_dict(),
+            **{name: part.state_dict() for name, part in self._parts().items()},
+            optimisers=[optimiser.state_dict() for optimiser in self.optimisers],
             step=self.step,
+            warm_from=self.warm_from,
         )
 
     def batch(self) -> torch.Tensor:
         """[B, 2, N]; from the step's own seed, so a resumed training has the crops of an unbroken one."""
+        if not self.seeds or self.step % REFRESH_EVERY_STEPS == 0:
+            self._refresh()
         rng = np.random.default_rng([7, self.decoder_only, self.step])
-        count = CROP_FRAMES * SAMPLES_PER_FRAME
-        crops = []
-        for _ in range(BATCH):
-            clip = self.clips[rng.integers(len(self.clips))]
-            start = rng.integers(clip.shape[1] - count + 1)
-            crop = np.asarray(clip[:, start : start + count], np.float32) / 32767
-            crops.append(crop[:: rng.choice([1, -1])] * rng.uniform(0.5, 1.1))
+        crops = [self._crop(rng) * rng.uniform(0.5, 1.1) for _ in range(BATCH)]
         return torch.from_numpy(np.stack(crops)).to(self.device)
 
-    def loss(self, wave: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _refresh(self) -> None:
+        self.seeds = self.shelf.seeds
+        if not self.seeds:
+            raise UserError(f"{self.shelf.folder} is empty: the phase songs comes first; run it with --only songs")
+
+    def _crop(self, rng: np.random.Generator) -> np.ndarray:
+        """[2, N] of a mix, or of a stem where it sounds; left and right may change places."""
+        seconds = CROP_FRAMES * SAMPLES_PER_FRAME / CONFIG["sampling_rate"]
+        song = self.shelf.facts(self.seeds[rng.integers(len(self.seeds))])
+        name, spans = "mix", [(0.0, song.seconds)]
+        if song.stems and song.playing and rng.random() < STEM_SHARE:
+            name = sorted(song.playing)[rng.integers(len(song.playing))]
+            spans = song.playing[name]
+        first, last = spans[rng.integers(len(spans))]
+        start = max(0.0, rng.uniform(first, max(first, last - seconds)))
+        crop = self.shelf.sound(Crop(song, start, seconds), name)
+        return np.ascontiguousarray(crop[:: rng.choice([1, -1])], np.float32) / 32767
+
+    def losses(self, wave: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The decoded crops [B, 2, N], and the parts of the loss, the discriminator's left out."""
         torch.manual_seed(self.step)
         with torch.set_grad_enabled(not self.decoder_only):
             mean, scale = channels_last.encode(self.vae.encoder, wave, torch.bfloat16).chunk(2, 1)
@@ -117,24 +151,36 @@ class Trainer:
         if not self.decoder_only:
             parts["kl"] = KL_WEIGHT * 0.5 * (mean**2 + deviation**2 - 1 - 2 * deviation.log()).mean()
             parts["pitch"] = PITCH_WEIGHT * F.mse_loss(self.pitch_head(mean), pitch_image(wave, SAMPLES_PER_FRAME))
-        return parts
+        return made, parts
 
     def run(self):
         """Yields (step, parts of the loss, seconds) after every step."""
         while self.step < self.steps:
             started = time.perf_counter()
-            for group in self.optimiser.param_groups:
-                group["lr"] = LEARNING_RATE * warm_then_cool(self.step, self.steps)
-            parts = self.loss(self.batch())
-            self.optimiser.zero_grad(set_to_none=True)
-            sum(parts.values()).backward()
-            torch.nn.utils.clip_grad_norm_([p for g in self.optimiser.param_groups for p in g["params"]], 1.0)
-            self.optimiser.step()
+            rate = LEARNING_RATE * warm_then_cool(self.step, self.steps, warm_from=self.warm_from)
+            for group in (group for optimiser in self.optimisers for group in optimiser.param_groups):
+                group["lr"] = rate
+            wave = self.batch()
+            made, parts = self.losses(wave)
+            if self.judge and self.step >= ADVERSARIAL_FROM * self.steps:
+                parts |= self._adversarial(made, wave)
+            self._descend(self.optimisers[0], sum(parts.values()))
             self.step += 1
             if self.step % SAVE_EVERY_STEPS == 0 or self.step == self.steps:
                 self.save()
-            yield (
-                self.step,
-                {name: float(value.detach()) for name, value in parts.items()},
-                time.perf_counter() - started,
-            )
+            figures = {name: float(value.detach()) for name, value in parts.items()}
+            yield self.step, figures, time.perf_counter() - started
+
+    def _adversarial(self, made: torch.Tensor, wave: torch.Tensor) -> dict[str, torch.Tensor]:
+        """One step of the discriminator, then what it teaches the decoder."""
+        self._descend(self.optimisers[1], self.judge.own_loss(made, wave))
+        self.judge.requires_grad_(False)
+        verdict, features = self.judge.decoder_losses(made, wave)
+        self.judge.requires_grad_(True)
+        return {"verdict": ADVERSARIAL_WEIGHT * verdict, "features": FEATURES_WEIGHT * features}
+
+    def _descend(self, optimiser: torch.optim.Optimizer, loss: torch.Tensor) -> None:
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], 1.0)
+        optimiser.step()

@@ -21,7 +21,7 @@ from ..json_text import read_json_object
 from ..system.files import whole_file, write_whole
 from . import codes, flow, language, vocoder
 from .boundaries import curve_path
-from .checkpointing import load_state, save_state
+from .checkpointing import load_state, load_weights, save_state
 
 STATE_FILE, FILE_BYTES_MOST = "state.json", 12 << 20
 _OPTIMISERS = ("optimiser", "optimisers")  # none after a warm start
@@ -141,7 +141,7 @@ def _warm_family(work: Path, family: Path) -> None:
     if known.tokenizer.get_vocab() != text.tokenizer.get_vocab():
         raise UserError(f"--warm: {family} has another vocabulary than families that are trained now; leave --warm out")
     vae = vocoder.new_vocoder()
-    vae.load_state_dict(_wide(load_vae(family / "vae")))
+    load_weights(vae, _wide(load_vae(family / "vae")), family / "vae")
     head = vocoder.new_pitch_head().state_dict()
     trained = dict(vae=vae.state_dict(), pitch_head=head, step=vocoder.STEPS)
     save_state(work / "vocoder.pt", **trained, **dict.fromkeys(_OPTIMISERS))
@@ -158,7 +158,7 @@ def _warm_slot(work: Path, folder: Path, slot) -> None:
     has_codes = all(part in read_checkpoint(folder).parts for part in AUDIO_TOKEN_PARTS)
     model = load_stage_model(folder, parts=AUDIO_TOKEN_PARTS if has_codes else ())
     networks = flow.Networks(slot)
-    networks.transformer.load_state_dict(_wide(model.transformer))
+    load_weights(networks.transformer, _wide(model.transformer), folder)
     state = _wide(model.condition_encoder)
     networks.encoder.load_state_dict(
         {name: state[name] for name in networks.encoder.state_dict() if name != "silence_latent"}, strict=False

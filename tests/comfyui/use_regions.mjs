@@ -51,6 +51,9 @@ export default async function (page) {
   done.copied = await page.evaluate(copy, FED)
   done.reloaded = await reload(page)
   done.waits = await page.evaluate(shown, RUN)
+  await page.evaluate(() => window.app.queuePrompt(0, 1))
+  await page.waitForFunction(isDrawn, RUN, { timeout: KNOWN_MS })
+  done.ran = await page.evaluate(shown, RUN)
   return done
 }
 
@@ -70,6 +73,12 @@ function headIsSeen(title) {
   const node = window.app.graph._nodes.find((one) => one.title === title)
   const { element } = node.widgets.find((one) => one.name === "waveform")
   return [...element.querySelectorAll("div")].some(({ style }) => style.borderLeft.startsWith("2px solid") && style.display === "block")
+}
+
+function isDrawn(title) {
+  const node = window.app.graph._nodes.find((one) => one.title === title)
+  const wave = node.widgets.find((one) => one.name === "waveform").element.querySelector("svg[viewBox]")
+  return Boolean(wave.querySelector("path").getAttribute("d"))
 }
 
 /** What a waveform shows: its words, how long its path is, how many regions and lines of the grid. */

@@ -419,6 +419,14 @@ def test_a_clip_that_ends_before_its_first_note_is_silent():
     assert silent.shape == (2, 4_800) and not silent.any()
 
 
+@pytest.mark.parametrize("name", ["riser", "fall"])
+def test_an_effect_has_every_sample_of_its_length(name):
+    for count in (125_216, 125_217):  # the second, divided by the rate and times it again, is a little less
+        for more_s in (0.0, 1e-6):
+            made = strokes.effect(name, count / RATE_HZ + more_s)
+            assert made.shape == (count,) and np.isfinite(made).all() and np.abs(made).max() > 0.1
+
+
 def test_beats_never_drift():
     """The beat of a click track lies within a sample of where the tempo has it, after two minutes too."""
     for bpm in (61, 97, 178):

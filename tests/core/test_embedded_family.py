@@ -15,7 +15,7 @@ from acestep_pack.acestep_core.errors import AceStepError
 from acestep_pack.acestep_core.evaluation import embedded_family as family_figures
 from acestep_pack.acestep_core.evaluation import listening as listen
 from acestep_pack.acestep_core.generation.cascade import VOCODER, Cascade
-from acestep_pack.acestep_core.tiny_recipe.clips import FIRST_HELD_OUT_SEED
+from acestep_pack.acestep_core.tiny_recipe.songs import FIRST_HELD_OUT_SEED
 from safetensors.torch import load_file, save_file
 
 SECONDS = 1.5

@@ -48,7 +48,7 @@ def judge(name, samples, rate=RATE, **song):
 @pytest.mark.parametrize("bpm", [72, 97, 124, 150, 174])
 def test_the_asked_tempo_is_right_and_another_is_not(bpm):
     right, wrong = judge("tempo", beat(bpm), bpm=bpm), judge("tempo", beat(bpm), bpm=round(bpm * 1.13))
-    assert right.grade > 0.9 and abs(right.value / bpm - 1) < 0.02 and right.remark == f"{bpm} bpm, {bpm} asked"
+    assert right.grade > 0.8 and abs(right.value / bpm - 1) < 0.02 and right.remark == f"{bpm} bpm, {bpm} asked"
     assert wrong.grade < 0.3
 
 
@@ -71,10 +71,10 @@ def test_no_beat_and_no_tempo_asked():
 
 def test_the_asked_key_its_relative_and_another():
     samples = chords(60, 65, 67, 60)  # C F G C
-    assert Sound(wave(samples)).keys and judge("key", samples, key="C major").grade == 1
-    assert judge("key", samples, key="A minor").grade == 1
+    assert Sound(wave(samples)).keys and judge("key", samples, key="C major").grade > 0.8
+    assert judge("key", samples, key="A minor").grade > 0.8
     assert judge("key", samples, key="F# major").grade == 0
-    assert judge("key", samples, key="G major").grade < 1
+    assert judge("key", samples, key="G major").grade < 0.8
     assert judge("key", samples) is None and judge("key", np.zeros(RATE), key="C major").value == "none"
 
 

@@ -1,6 +1,7 @@
 """The recipe of the tiny family, run in miniature: trainings go on where they stopped, and a family comes out."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,7 +32,6 @@ from acestep_pack.acestep_core.tiny_recipe import (
     budget,
     channels_last,
     checkpointing,
-    clips,
     codes,
     export,
     flow,
@@ -48,8 +48,14 @@ from safetensors.torch import load_file
 ROOT = Path(__file__).resolve().parents[2]
 RATE_HZ = 48_000
 PHASES = ("songs", "vocoder", "text", "latents", "codes", "l", "m", "s", "decoder", "export")
-CHANNELS, PER_SECOND = vocoder.CONFIG["decoder_input_channels"], RATE_HZ / vocoder.SAMPLES_PER_FRAME
+CHANNELS, PER_SECOND = 2, RATE_HZ / vocoder.SAMPLES_PER_FRAME
 SONGS = 6
+SMALL_VOCODER = dict(
+    encoder_hidden_size=2 * CHANNELS,
+    decoder_input_channels=CHANNELS,
+    decoder_channels=4,
+    channel_multiples=[1, 1, 1, 2],
+)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -57,9 +63,11 @@ def miniature():
     """The whole recipe at the smallest size that is still the recipe."""
     known = words.words_of_the_band
     listener = flow.ENCODER | dict(hidden_size=32, intermediate_size=48, num_attention_heads=1)
+    listener |= dict(timbre_hidden_dim=CHANNELS)
 
     def small(name, family, stretch, *sizes):
         geometry = flow._geometry(*sizes) | dict(encoder_hidden_size=32)
+        geometry |= dict(in_channels=3 * CHANNELS, audio_acoustic_hidden_dim=CHANNELS)
         return flow.Slot(name, family, stretch, 0.8, geometry, listener, 2)
 
     slots = {
@@ -68,25 +76,25 @@ def miniature():
         "s": small("s", "2b", (0.0, 0.3), 32, 48, 2, 1, 1, 0.04, 0),
     }
     numbers = {
-        vocoder: dict(CLIPS=2, CLIP_SECONDS=0.5, BATCH=2, CROP_FRAMES=20, SAVE_EVERY_STEPS=2),
+        vocoder: dict(BATCH=2, CROP_FRAMES=round(0.1 * PER_SECOND), SAVE_EVERY_STEPS=2),
         language: dict(BATCH=4),
         words: dict(words_of_the_band=lambda: known(60)),
-        songs: dict(SHORT_S=(2, 3), LONG_S=(4, 5), ProcessPoolExecutor=ThreadPoolExecutor),
+        # A new process would not know the pack by this name.
+        songs: dict(SHORT_S=(2, 2), LONG_S=(3, 4), ProcessPoolExecutor=ThreadPoolExecutor),
         latents: dict(TWIN_SHARE=0.6, PIECE_S=2.0, HELD_OUT_EVERY=3),
         assignments: dict(CROP_S=(1.0, 2.0), SHORTEST_WINDOW_S=0.3),
         codes: dict(BATCH=2, CROP_CODES=4),
-        flow: dict(BATCH_SECONDS=6.0, TIMBRE_FRAMES=60, SLOTS=slots),
+        flow: dict(BATCH_SECONDS=6.0, TIMBRE_FRAMES=60, SLOTS=slots, CHANNELS=CHANNELS),
         boundaries: dict(SONGS=2, SECONDS=1.0, BINS=4),
         export: dict(SILENCE_SECONDS=0.5),
         voices: dict(LONGEST_NOTE_S=1.0),
-        clips: dict(ProcessPoolExecutor=ThreadPoolExecutor),  # a new process would not know the pack by this name
     }
     voices._tone.cache_clear()
     with pytest.MonkeyPatch.context() as patch:
         for module, values in numbers.items():
             for name, value in values.items():
                 patch.setattr(module, name, value)
-        for name, value in dict(decoder_channels=4, channel_multiples=[1, 1, 1, 2]).items():
+        for name, value in SMALL_VOCODER.items():
             patch.setitem(vocoder.CONFIG, name, value)
         yield
     voices._tone.cache_clear()
@@ -115,30 +123,46 @@ def same(a, b):
 # ---- stopping and going on -------------------------------------------------------------------------------------------
 
 
-def vocoder_trainer(folder):
-    return vocoder.Trainer(folder, 4, decoder_only=False)
+@pytest.fixture(scope="module")
+def played(miniature, tmp_path_factory):
+    """A folder of songs, played once for all tests."""
+    folder = tmp_path_factory.mktemp("played")
+    assert len(list(songs.make(folder, songs.Order(SONGS, workers=1)))) == SONGS
+    return folder
 
 
-def decoder_trainer(folder):
-    if not (folder / "vocoder.pt").exists():
-        vocoder_trainer(folder).save()
-    return vocoder.Trainer(folder, 4, decoder_only=True)
-
-
-def text_trainer(folder):
-    return language.Trainer(folder, 4)
+def copy_songs(played, folder, count=SONGS):
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in range(songs.FIRST_SEED, songs.FIRST_SEED + count):
+        for path in played.glob(f"{seed}.*"):
+            shutil.copyfile(path, folder / path.name)
 
 
 @pytest.fixture(scope="module")
-def encoded(miniature, tmp_path_factory):
+def encoded(played, tmp_path_factory):
     """A work folder with some songs and their latents, of an encoder that has learnt nothing."""
     work = tmp_path_factory.mktemp("encoded")
-    assert len(list(songs.make(work / "songs", songs.Order(SONGS, workers=1)))) == SONGS
+    copy_songs(played, work / "songs")
     torch.manual_seed(0)
     encode = latents.Encoder(vocoder.new_vocoder().eval(), 2.0)
     told = list(latents.encode_songs(encode, songs.Shelf(work / "songs"), work / "latents"))
     assert told == [(done, SONGS) for done in range(1, SONGS + 1)]
     return work
+
+
+def vocoder_trainer(folder, work):
+    copy_songs(work / "songs", folder / "songs", 2)
+    return vocoder.Trainer(folder, 4, decoder_only=False)
+
+
+def decoder_trainer(folder, work):
+    if not (folder / "vocoder.pt").exists():
+        vocoder_trainer(folder, work).save()
+    return vocoder.Trainer(folder, 4, decoder_only=True)
+
+
+def text_trainer(folder, work):
+    return language.Trainer(folder, 4)
 
 
 def a_packer(patch, hints=None):
@@ -161,12 +185,7 @@ def codes_trainer(folder, work):
     return codes.Trainer(folder, latents.Library(work / "latents"), flow.SLOTS["l"].encoder, 4)
 
 
-def of_clips(make):
-    return lambda folder, work: make(folder)
-
-
-TRAINERS = {"vocoder": vocoder_trainer, "decoder": decoder_trainer, "text": text_trainer}
-TRAINERS = {name: of_clips(make) for name, make in TRAINERS.items()} | {"codes": codes_trainer}
+TRAINERS = {"vocoder": vocoder_trainer, "decoder": decoder_trainer, "text": text_trainer, "codes": codes_trainer}
 TRAINERS |= {"l": stage_trainer("l"), "s": stage_trainer("s")}
 
 
@@ -189,8 +208,8 @@ def test_a_resumed_training_is_an_unbroken_one_to_the_bit(phase, tmp_path, encod
     assert one["step"] == 4 and same(one, other)
 
 
-def test_the_second_phase_trains_the_decoder_alone(tmp_path):
-    trainer = decoder_trainer(tmp_path)
+def test_the_second_phase_trains_the_decoder_alone(tmp_path, encoded):
+    trainer = decoder_trainer(tmp_path, encoded)
     before = {name: value.clone() for name, value in trainer.vae.state_dict().items()}
     list(trainer.run())
     changed = {name for name, value in trainer.vae.state_dict().items() if not torch.equal(value, before[name])}
@@ -221,21 +240,7 @@ def test_what_was_learnt_is_saved_however_a_training_ends():
     assert stopped.saved_at == 2 and closed.saved_at == 1
 
 
-# ---- what is learnt from ---------------------------------------------------------------------------------------------
-
-
-def test_a_clip_is_played_once(tmp_path, monkeypatch):
-    path = next(clips.play_each(tmp_path / "clips", [3], 0.2))
-    sound = clips.load(path)
-    assert sound.shape == (2, 9_600) and sound.dtype == np.int16 and 3_000 < np.abs(sound.astype(int)).max() <= 32_767
-    monkeypatch.setattr(clips, "play", None)
-    assert clips.play_into(tmp_path / "clips", 3, 0.2) == path and list(clips.play_each(path.parent, [3], 0.2)) == [
-        path
-    ]
-    assert [file.name for file in path.parent.iterdir()] == ["3_0.2s.npy"]
-
-
-# ---- songs and their latents
+# ---- songs and their latents -----------------------------------------------------------------------------------------
 
 
 def test_a_song_is_encoded_in_pieces_as_if_it_were_whole():
@@ -243,7 +248,9 @@ def test_a_song_is_encoded_in_pieces_as_if_it_were_whole():
     vae = vocoder.new_vocoder().eval()
     encode, sound = latents.Encoder(vae, 2.0), (drawn(2, int(5.01 * RATE_HZ)) * 3_000).to(torch.int16).numpy()
     made = encode(sound)
-    wave = torch.nn.functional.pad(torch.from_numpy(sound).float() / 32767, (0, -sound.shape[1] % 240))[None]
+    wave = torch.nn.functional.pad(
+        torch.from_numpy(sound).float() / 32767, (0, -sound.shape[1] % vocoder.SAMPLES_PER_FRAME)
+    )[None]
     with torch.no_grad():
         whole = 2.0 * channels_last.encode(vae.encoder, wave, torch.bfloat16).chunk(2, 1)[0][0]
     assert made.dtype == np.float16 and made.shape == (CHANNELS, latents.frames_of(5.01))
@@ -273,9 +280,9 @@ def test_the_library_has_every_sound_of_a_song_at_its_length(encoded):
     assert np.array_equal(entry.read(latents.MIX, 20, 30), entry.read(latents.MIX)[:, 20:50])
 
 
-def test_sounds_can_be_deleted_and_new_songs_come_later(tmp_path):
+def test_sounds_can_be_deleted_and_new_songs_come_later(tmp_path, played):
     shelf, encode = songs.Shelf(tmp_path / "songs"), latents.Encoder(vocoder.new_vocoder().eval(), 1.0)
-    list(songs.make(shelf.folder, songs.Order(2, workers=1)))
+    copy_songs(played, shelf.folder, 2)
     assert list(latents.encode_songs(encode, shelf, tmp_path / "latents", forget=True)) == [(1, 2), (2, 2)]
     assert shelf.seeds == [] and len(latents.Library(tmp_path / "latents").songs) == 2
     assert latents.forgotten(tmp_path / "latents", shelf) == {songs.FIRST_SEED, songs.FIRST_SEED + 1}
@@ -289,40 +296,43 @@ def test_sounds_can_be_deleted_and_new_songs_come_later(tmp_path):
 # ---- what a stage is asked to make
 
 
-def drawn_assignments(encoded, count=400):
+@pytest.fixture(scope="module")
+def items(encoded):
     rng, library = np.random.default_rng(0), latents.Library(encoded / "latents")
-    return [assignments.draw(rng, library, True, 20) for _ in range(count)]
+    return [assignments.draw(rng, library, True, 20) for _ in range(400)]
 
 
-def test_every_task_comes_in_its_share_with_the_published_words(encoded):
-    made = drawn_assignments(encoded)
-    counts = {task: sum(item.task == task for item in made) / len(made) for task in assignments.SHARES}
+def test_every_task_comes_in_its_share_with_the_published_words(items):
+    counts = {task: sum(item.task == task for item in items) / len(items) for task in assignments.SHARES}
     assert all(abs(counts[task] - share) < 0.07 and counts[task] > 0 for task, share in assignments.SHARES.items())
     begins = {"text2music": "Fill the audio semantic mask", "repaint": "Repaint the mask area", "lego": "Generate the "}
     begins |= {"cover": "Generate audio semantic", "cover-nofsq": "Generate audio semantic", "extract": "Extract the "}
     begins |= {"complete": "Complete the input track"}
-    for item in made:
+    for item in items:
         assert item.prompt.startswith(f"# Instruction\n{begins[item.task]}"), item.prompt
-        assert f"- duration: {int(item.frames / PER_SECOND)} seconds" in item.prompt
+        # The last frame may be a part of one, and the words have whole seconds, rounded down.
+        told = int(item.prompt.split("- duration: ")[1].split(" seconds")[0])
+        assert told <= item.frames / PER_SECOND < told + 1 + 1 / PER_SECOND
         if item.task in ("extract", "lego"):
             assert f"the {item.target.upper()} track" in item.prompt and item.target in TRACKS
-    assert 0.05 < np.mean([item.dropped for item in made]) < 0.2
-    assert {len(item.timbre) for item in made if item.task in ("extract", "lego", "complete")} == {0}
-    assert 0.15 < np.mean([bool(item.timbre) for item in made]) < 0.35
+    assert 0.05 < np.mean([item.dropped for item in items]) < 0.2
+    assert {len(item.timbre) for item in items if item.task in ("extract", "lego", "complete")} == {0}
+    assert 0.15 < np.mean([bool(item.timbre) for item in items]) < 0.35
 
 
-def test_songs_are_whole_unless_a_part_is_the_source(encoded):
-    for item in drawn_assignments(encoded):
+def test_songs_are_whole_unless_a_part_is_the_source(items):
+    for item in items:
         assert 0 < item.frames <= item.entry.frames - item.first
         if item.task in ("text2music", "cover", "cover-nofsq"):
             assert (item.first, item.frames) == (0, item.entry.frames)
-    parts = {item.frames < item.entry.frames for item in drawn_assignments(encoded) if item.task == "extract"}
+            assert f"- duration: {int(item.entry.facts.seconds)} seconds" in item.prompt
+    parts = {item.frames < item.entry.frames for item in items if item.task == "extract"}
     assert parts == {True, False}
 
 
-def test_a_context_shows_what_the_task_is_given(encoded):
+def test_a_context_shows_what_the_task_is_given(items):
     pack, seen = a_packer(4, lambda source: 0.5 * source), set()
-    for item in drawn_assignments(encoded, 200):
+    for item in items[:200]:
         batch, frames = pack([item]), item.frames
         source, mask = batch.context[:CHANNELS, :frames], batch.context[CHANNELS:, :frames]
         music = torch.from_numpy(item.entry.read(item.target, item.first, frames)).float()
@@ -347,12 +357,12 @@ def test_a_context_shows_what_the_task_is_given(encoded):
     assert len(seen) == 8  # lego with and without a window
 
 
-def test_a_batch_is_its_items_and_none_of_them_is_padded(encoded):
+def test_a_batch_is_its_items_and_none_of_them_is_padded(encoded, items):
     """The loss of a batch, item by item, is what each gives alone: lengths, captions and lyrics all differ."""
     trainer = stage_trainer("l")(encoded / "nowhere", encoded)
     torch.nn.init.normal_(trainer.networks.transformer.proj_out_conv.weight, std=0.1)
     trainer.networks.lean.dtype = torch.float32
-    items = [replace(item, dropped=i == 2) for i, item in enumerate(drawn_assignments(encoded, 7))]
+    items = [replace(item, dropped=i == 2) for i, item in enumerate(items[:7])]
     together = trainer.packer(items)
     assert min(len({len(ids) for ids in words}) for words in (together.text, together.lyrics)) > 1
     assert len(set(together.tokens)) > 2 and together.dropped.tolist().count(True) == 1
@@ -533,9 +543,10 @@ def test_the_letters_and_vowels_of_words_are_known():
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(played, tmp_path_factory):
     """(work folder, family, command): the whole recipe through the command line, two steps a phase."""
     folder = tmp_path_factory.mktemp("recipe")
+    copy_songs(played, folder / "work" / "songs", SONGS - 1)
     command = ["train", "tiny", "--work", str(folder / "work"), "--out", str(folder / "tiny"), "-q"]
     command += ["--songs", str(SONGS), "--threads", "1"]
     for phase in PHASES[1:]:
@@ -549,7 +560,7 @@ def trained(tmp_path_factory):
 def test_the_recipe_writes_a_cascade_that_plays(trained):
     work, family, _ = trained
     cascade = Cascade.load(family, device="cpu", dtype="fp32")
-    assert cascade.latents == LatentSpec(8, 240, RATE_HZ)
+    assert cascade.latents == LatentSpec(CHANNELS, vocoder.SAMPLES_PER_FRAME, RATE_HZ)
     assert [cascade.pool[where].family for where in cascade.stages] == ["xl", "2b", "2b"]
     assert [sum(one.cascade_steps) for one in cascade.defaults] == [sum(export.CASCADE_STEPS)] * 3
     assert {one.guidance_kind for one in cascade.defaults} == {export.GUIDANCE_KIND}
@@ -560,6 +571,7 @@ def test_the_recipe_writes_a_cascade_that_plays(trained):
     assert not torch.equal(cascade.generate(song, seed=2, steps=(1, 1, 1)).samples, made)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_family_holds_what_was_learnt_in_half_precision(trained):
     work, family, _ = trained
@@ -573,21 +585,26 @@ def test_the_family_holds_what_was_learnt_in_half_precision(trained):
         close(value, average[f"transformer.{name}"], 1e-3)
     assert cascade.pool[TEXT].tokenizer("happy house").input_ids == words.new_tokenizer()("happy house").input_ids
     vae, scale = export.load_vocoder(work), export.latent_scale(export.load_vocoder(work), work)
-    wave = torch.from_numpy(clips.load(work / "clips" / "0_0.5s.npy") / np.float32(32_767))[None]
+    shelf = songs.Shelf(work / "songs")
+    sound = shelf.sound(songs.Crop(shelf.facts(shelf.seeds[0]), 0.0, 0.5))
+    wave = torch.from_numpy(sound / np.float32(32_767))[None]
     close(cascade.pool[VOCODER].encode(Waveform(wave, RATE_HZ)), scale * vae.encode(wave).latent_dist.mean, 0.02)
-    assert cascade.pool[cascade.stages[0]].silence.shape == (1, 8, 100)
+    assert cascade.pool[cascade.stages[0]].silence.shape == (1, CHANNELS, export.SILENCE_SECONDS * PER_SECOND)
 
 
+@pytest.mark.slow
 def test_latents_have_a_deviation_of_one(trained):
     mixes = [np.load(file).astype(np.float32) for file in (trained[0] / "latents").glob("*.mix.npy")]
     assert len(mixes) == SONGS and 0.5 < np.concatenate(mixes, 1).std() < 2
 
 
+@pytest.mark.slow
 def test_every_stage_has_a_curve_of_its_losses(trained):
     curves = boundaries.known_curves(trained[0], "lms")
     assert [len(curve) for curve in curves] == [boundaries.BINS] * 3 and np.isfinite(curves).all()
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_an_exported_stage_makes_the_hints_it_was_trained_with(trained):
     work, family, _ = trained
@@ -597,20 +614,22 @@ def test_an_exported_stage_makes_the_hints_it_was_trained_with(trained):
     close(hints_of_latents(model, music), rounded.hints(music, model.silence))
 
 
+@pytest.mark.slow
 def test_the_same_command_has_nothing_left_to_do(trained, monkeypatch, capsys):
     work, family, command = trained
     kept = {file: file.stat().st_mtime_ns for file in work.rglob("*") if file.is_file()}
     weights = {file: file.read_bytes() for file in family.rglob("*.safetensors")}
-    monkeypatch.setattr(clips, "play", None)
-    for phase in ("vocoder", "text", "latents", "codes", "l", "export"):
+    monkeypatch.setattr(songs, "play_song", None)
+    for phase in ("songs", "vocoder", "text", "latents", "codes", "l", "export"):
         command = [*command, "--only", phase]
     assert cli.main([part for part in command if part != "-q"]) == 0
     assert {file: file.stat().st_mtime_ns for file in work.rglob("*") if file.is_file()} == kept
     assert {file: file.read_bytes() for file in family.rglob("*.safetensors")} == weights
     told = capsys.readouterr().err.splitlines()
-    assert [line.split()[0] for line in told] == ["export"] and f"MB in {family}" in told[-1]
+    assert [line.split()[0] for line in told] == ["songs", "export"] and f"MB in {family}" in told[-1]
 
 
+@pytest.mark.slow
 def test_a_family_can_be_trained_further(trained, tmp_path, encoded):
     _, family, _ = trained
     warm.warm_start(tmp_path, family)
@@ -623,6 +642,7 @@ def test_a_family_can_be_trained_further(trained, tmp_path, encoded):
         warm.warm_start(tmp_path, family)
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_from_a_state(trained, tmp_path, encoded, monkeypatch):
     """A state holds steps and averages in half precision, in small files, without the optimisers."""
     work, family, command = trained
@@ -646,12 +666,41 @@ def test_a_training_goes_on_from_a_state(trained, tmp_path, encoded, monkeypatch
         warm.warm_start(tmp_path / "other", tmp_path / "state")
 
 
+def test_a_state_of_the_vocoder_alone_goes_on_where_it_stopped(tmp_path, encoded):
+    """On another machine, in the middle of the phase; the optimiser begins gently."""
+    stopped = vocoder_trainer(tmp_path / "a", encoded)
+    assert [step for step, _, _ in islice(stopped.run(), 2)] == [1, 2]
+    stopped.save()
+    size = warm.keep_state(tmp_path / "a", tmp_path / "state")
+    assert {path.name for path in (tmp_path / "state").iterdir()} == {"state.json", "vocoder-1.safetensors"}
+    assert size < 2.3 * sum(value.numel() for value in stopped.vae.state_dict().values()) + 60_000
+    (tmp_path / "b").mkdir()
+    warm.warm_start(tmp_path / "b", tmp_path / "state")
+    resumed = vocoder_trainer(tmp_path / "b", encoded)
+    for name, value in resumed.vae.state_dict().items():
+        close(value, stopped.vae.state_dict()[name], 1e-3)
+    assert [step for step, _, _ in islice(resumed.run(), 1)] == [3] and resumed.warm_from == 2
+    rates = {group["lr"] for optimiser in resumed.optimisers for group in optimiser.param_groups}
+    assert rates == {vocoder.LEARNING_RATE * (1 / 100)}
+    resumed.save()
+    again = vocoder_trainer(tmp_path / "b", encoded)  # stopped once more: its warm start is not begun anew
+    assert (again.step, again.warm_from) == (3, 2) and [step for step, _, _ in again.run()] == [4]
+
+
+@pytest.mark.parametrize("phase", ["vocoder", "decoder"])
+def test_weights_of_other_networks_are_told_as_such(phase, tmp_path, encoded, monkeypatch):
+    vocoder_trainer(tmp_path, encoded).save()
+    monkeypatch.setitem(vocoder.CONFIG, "decoder_channels", 6)
+    with pytest.raises(UserError, match=r"vocoder\.pt: has weights of other networks than the recipe trains now"):
+        TRAINERS[phase](tmp_path, encoded)
+
+
 @pytest.mark.slow
 def test_a_family_is_trained_in_a_given_time(tmp_path, monkeypatch):
     """Every phase for its share, and a state is kept on the way."""
     monkeypatch.setattr(recipe, "STATE_EVERY_S", 0.0)
     command = ["train", "tiny", "--work", str(tmp_path / "w"), "--out", str(tmp_path / "tiny"), "-q"]
-    command += ["--songs", "2", "--threads", "1", "--time-budget", "0.1"]
+    command += ["--songs", "2", "--threads", "1", "--time-budget", "0.05"]
     assert cli.main([part for part in command if part != "-q"]) == 0
     assert all(checkpointing.load_state(tmp_path / "w" / f"{phase}.pt")["step"] >= 1 for phase in ("text", *"lms"))
     assert (tmp_path / "tiny" / "state" / "state.json").exists() and (tmp_path / "tiny" / "l").is_dir()
@@ -681,6 +730,7 @@ MISTAKES = [
     (["--only", "codes"], "the phase latents comes first; run it with --only latents"),
     (["--only", "dancing"], "argument --only: invalid choice: 'dancing'"),
     (["--warm", "nowhere"], "nowhere"),
+    (["--only", "vocoder"], "songs is empty: the phase songs comes first; run it with --only songs"),
     (["--only", "decoder"], "vocoder.pt is missing: the phase vocoder comes first"),
     (["--only", "latents"], "vocoder.pt is missing: the phase vocoder comes first"),
     (["--only", "export"], "vocoder.pt is missing: the phase vocoder comes first"),

@@ -127,6 +127,29 @@ def test_a_full_disk_ends_the_making_and_renewing_makes_room(tmp_path):
     assert {path.name.split(".")[0] for path in tmp_path.iterdir()} == {str(seed) for seed in left}
 
 
+def test_a_song_that_cannot_be_played_is_passed_over(tmp_path, monkeypatch, caplog):
+    play, bad = songs.play_song, songs.FIRST_SEED + 1
+
+    def refuses(folder, seed, font):
+        if seed == bad:
+            raise ValueError("a bar without beats")
+        return play(folder, seed, font)
+
+    monkeypatch.setattr(songs, "play_song", refuses)
+    assert sorted(song.seed for song in songs.make(tmp_path, ORDER)) == [songs.FIRST_SEED, songs.FIRST_SEED + 2]
+    assert caplog.messages == [f"song {bad} cannot be played (ValueError: a bar without beats): passed over"]
+    assert not songs.facts_path(tmp_path, bad).exists()
+
+
+def test_a_full_disk_while_playing_is_no_bad_song(tmp_path, monkeypatch):
+    def full(folder, seed, font):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(songs, "play_song", full)
+    with pytest.raises(OSError, match="no space left"):
+        list(songs.make(tmp_path, ORDER))
+
+
 def test_songs_of_another_edition_are_told_as_such(tmp_path):
     songs.facts_path(tmp_path, 5).write_text('{"seed": 5}')
     with pytest.raises(UserError, match="another edition"):
