@@ -14,16 +14,15 @@ from ..editing.regions import BarTimes, is_in_bars, parse_region
 from ..editing.source_song import result_song, song_of_file, source_song, words_of
 from ..editing.tasks import TASKS, TRACKS
 from ..errors import UserError
+from ..generation.making import SEEDS_DRAWN_BELOW, named
 from ..generation.settings import GenerationSettings, read_song
 from ..system.files import existing
 from .generate import add_memory, add_model_choice, add_output, add_sampling, add_words
 from .make import make_orders
 from .orders import (
-    SEEDS_DRAWN_BELOW,
     Request,
     changed,
     check_count,
-    named,
     of_tags,
     orders_from,
     overridden,

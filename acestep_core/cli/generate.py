@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from ..audio.formats import FORMATS
 from ..console import Console
+from ..generation.planning import ANY_PLANNER
 from ..spec import (
     DEFAULT_SECONDS,
     DTYPE_NAMES,
@@ -20,7 +21,6 @@ from ..spec import (
 from .arguments import length, numbers, several, texts
 from .make import make_orders
 from .orders import orders_of
-from .planned_orders import ANY_PLANNER
 from .takes import add_takes
 
 _EPILOG = """\

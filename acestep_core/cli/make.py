@@ -12,11 +12,10 @@ from ..audio.formats import choose_format
 from ..audio.song_tags import SCORES_TAG, TIMED_TAG, song_tags
 from ..console import Clock, Console
 from ..errors import UserError
-from ..generation.settings import GenerationSettings
-from ..lora.find import Lora, adapter_digest, find_adapter
-from ..system.files import existing, write_whole
+from ..generation.making import bit_depth, check_files, digests_of, load_cascade, named, prepared
+from ..system.files import write_whole
 from .lyric_files import timed_lyrics
-from .orders import STDOUT, Order, named
+from .orders import STDOUT, Order
 from .planned_orders import planned
 from .takes import chosen_orders, wants_takes
 
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from ..song import Song
 
     Prepared = tuple[Song | EditedSong | PlannedSong, Reference | None]
-
-SOURCE = "source"  # of the digests of an edit
 
 
 @dataclass(frozen=True)
@@ -58,11 +55,7 @@ def make_orders(orders: list[Order], arguments: argparse.Namespace, console: Con
         _check_stdout(arguments)
     for order in orders:
         with named(order.place):
-            order.settings.check_source()
-            for clip in (*(order.settings.reference or ()), order.settings.continue_from, order.settings.source):
-                if clip is not None:
-                    existing(clip)
-            _adapters(order.settings)
+            check_files(order.settings)
     _make(planned(orders, arguments, console), takes, arguments, console)
 
 
@@ -75,11 +68,6 @@ def _check_stdout(arguments: argparse.Namespace) -> None:
         raise UserError("--keep-latents: got -o -, expected a file, beside which the latents are kept")
 
 
-def _adapters(settings: GenerationSettings) -> list[Path]:
-    """Where the adapters of a song are. Raises UserError."""
-    return [find_adapter(Lora.parse(lora).adapter) for lora in settings.lora or ()]
-
-
 def _make(orders: list[Order], takes: bool, arguments: argparse.Namespace, console: Console):
     cascade, models = None, None
     for number, order in enumerate(orders, start=1):
@@ -89,51 +77,34 @@ def _make(orders: list[Order], takes: bool, arguments: argparse.Namespace, conso
             models = order.settings.model_names
             console.busy("loading models ...")
             with named(order.place):
-                cascade = _load(order.settings, arguments)
+                cascade = load_cascade(order.settings, **_machine(arguments))
         digests = _digests(cascade, order, console)
-        clock, prepared = Clock(), _prepared(cascade, order, console)
-        chosen = chosen_orders(cascade, order, prepared, arguments, console) if takes else [order]
+        clock, ready = Clock(), _prepared(cascade, order, console)
+        chosen = chosen_orders(cascade, order, ready, arguments, console) if takes else [order]
         for own in chosen:
-            made = _play(cascade, own, prepared, console)
+            made = _play(cascade, own, ready, console)
             made = dataclasses.replace(made, scores=_scores(cascade, made, own, console)) if takes else made
             _save(own, made, cascade, digests, arguments, console, clock)
 
 
-def _load(settings: GenerationSettings, arguments: argparse.Namespace):
-    from ..checkpoints.cascade_models import find_cascade
-
-    found = find_cascade(**settings.model_names)  # an absent model is an error before torch is loaded
-    from ..generation.cascade import Cascade
-
-    precision = {"dtype": settings.dtype, "vocoder_dtype": settings.vocoder_dtype, "quantise": settings.quantise}
+def _machine(arguments: argparse.Namespace) -> dict:
     memory = {"memory_gb": arguments.memory, "offload": arguments.offload}
-    cascade = Cascade.load(
-        found, device=arguments.device, **precision, **memory, text_cache=not arguments.no_text_cache
-    )
-    stages = cascade.plan(**settings.sampling)
-    if settings.edit_request is not None and settings.edit_request.task != "retake":
-        cascade.check_edit(settings.edit_request, stages)
-    return cascade
+    return {"device": arguments.device, **memory, "text_cache": not arguments.no_text_cache}
 
 
 def _digests(cascade, order: Order, console: Console) -> dict[str, str]:
     """Digests of a song's models, adapters and source; a note names those that differ from the digests in its file's
     tags.
     """
-    from ..checkpoints.digest import files_digest
-
-    adapters = enumerate(_adapters(order.settings), start=1)
-    digests = cascade.models.digests() | {f"lora {number}": adapter_digest(place) for number, place in adapters}
-    if order.settings.source is not None:
-        digests[SOURCE] = files_digest([existing(order.settings.source)])
+    digests = digests_of(cascade, order.settings)
     if others := [name for name, digest in order.digests.items() if digests.get(name) != digest]:
         console.note(f"note: {', '.join(others)}: not the files that made this song before, so it will sound different")
     return digests
 
 
-def _play(cascade, order: Order, prepared: "Prepared", console: Console) -> _Made:
+def _play(cascade, order: Order, ready: "Prepared", console: Console) -> _Made:
     settings, clock = order.settings, Clock()
-    song, reference = prepared
+    song, reference = ready
     names = [model.name for model in cascade.models.stages]
     sampling = {"lora": settings.lora or (), **settings.sampling}
     for step in cascade.iterate(song, seed=settings.seed, reference=reference, **sampling):
@@ -156,17 +127,9 @@ def _scores(cascade, made: _Made, order: Order, console: Console) -> dict:
 
 
 def _prepared(cascade, order: Order, console: Console) -> "Prepared":
-    """The song and the encoded clips of an order, as a cascade takes them."""
-    settings, edit = order.settings, order.settings.edit_request
-    clips = settings.reference or ()
-    if edit is None:
-        return order.planned_song, cascade.encode_reference(clips, settings.continue_from, order.song.seconds)
-    if edit.task == "retake":
-        varied = cascade.retake_reference(edit, clips, settings.continue_from, order.song.seconds)
-        return order.planned_song, varied
-    console.busy("encoding the source ...")
-    with named(settings.source):
-        return cascade.prepare_edit(edit, settings.source, order.song, clips, cascade.plan(**settings.sampling))
+    if order.settings.source is not None:
+        console.busy("encoding the source ...")
+    return prepared(cascade, order.song, order.settings)
 
 
 def _save(order: Order, made: _Made, cascade, digests, arguments: argparse.Namespace, console: Console, clock: Clock):
@@ -179,7 +142,8 @@ def _save(order: Order, made: _Made, cascade, digests, arguments: argparse.Names
     timed = timed_lyrics(cascade, made, console) if arguments.lrc else None
     tags |= {TIMED_TAG: timed} if timed else {}
     tags |= {SCORES_TAG: json.dumps(made.scores)} if made.scores else {}
-    form = arguments.format, _bit_depth(order, arguments)
+    place = order.path or f"song.{arguments.format}"
+    form = arguments.format, bit_depth(settings, place, arguments.format, arguments.bit_depth)
     if order.path is None:
         _stream(audio.encoded(wave, *choose_format(f"song.{arguments.format}", *form), tags))
         say, file = console.note, STDOUT
@@ -196,16 +160,6 @@ def _save(order: Order, made: _Made, cascade, digests, arguments: argparse.Names
         say(json.dumps({**shown, "song": asdict(made.words), "settings": settings.given()}, ensure_ascii=False))
     else:
         say(f"{file}  {wave.seconds:.1f} s of music, seed {settings.seed}, made in {clock.seconds:.1f} s")
-
-
-def _bit_depth(order: Order, arguments: argparse.Namespace) -> str | None:
-    """The depth of the file to write: that asked for, else of an edit the source's, where the format holds it."""
-    from ..audio.files import bit_depth_of
-
-    if arguments.bit_depth or not order.settings.source or order.settings.edit_request.task == "retake":
-        return arguments.bit_depth
-    format = choose_format(order.path or f"song.{arguments.format}", arguments.format)[0]
-    return bit_depth_of(order.settings.source, format)
 
 
 def _keep_latents(file: str, latents: "torch.Tensor | None", console: Console) -> None:

@@ -1,29 +1,24 @@
 """The songs that `acestep-cascade generate` makes, and their files: options, JSON and tags -> Orders. No torch."""
 
 import argparse
-import contextlib
 import dataclasses
-import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from ..audio.formats import FORMATS, choose_format
 from ..checkpoints.cascade_models import CASCADES, embedded_name
-from ..errors import UserError, shown, too_long_a_name
+from ..errors import UserError, shown
+from ..generation.making import DEFAULT_FORMAT, SEEDS_DRAWN_BELOW, named, slug
 from ..generation.settings import MODEL_OPTIONS, GenerationSettings, TaggedSong, read_song
 from ..json_text import parse_json_object
 from ..lora.find import Lora
-from ..planner.planned_song import PlannedSong
 from ..scoring.take_settings import TakeSettings
 from ..song import Song, check_seed, check_text
 from ..system.files import check_destination
 from ..system.folders import user_path
 
-SEEDS_DRAWN_BELOW = 2**32
-DEFAULT_FORMAT = "flac"
-NAME_LENGTH = 40
 MOST_SONGS = 10_000
 TEXT_BYTES_MOST = 16_000_000
 NO_LORA = "none"
@@ -45,12 +40,6 @@ class Order:
     replaces: bool = True
     digests: Mapping[str, str] = field(default_factory=dict)
     place: str | None = None
-
-    @property
-    def planned_song(self) -> "Song | PlannedSong":
-        """The song, with the codes that its settings have."""
-        codes, strength = self.settings.codes, self.settings.codes_strength
-        return PlannedSong(self.song, codes, 1.0 if strength is None else strength) if codes else self.song
 
 
 @dataclass(frozen=True)
@@ -116,19 +105,6 @@ def takes_of(arguments: argparse.Namespace, planner=None) -> TakeSettings:
     given = {"count": "best_of", "keep": "keep", "retry_below": "retry_below", "draft": "draft"}
     chosen = {name: getattr(arguments, option, None) for name, option in given.items()}
     return TakeSettings(planner=planner, **{name: value for name, value in chosen.items() if value is not None})
-
-
-@contextlib.contextmanager
-def named(place: str | None) -> Iterator[None]:
-    """User errors within begin with the name of the file, and the line, that the song is from."""
-    try:
-        yield
-    except UserError as exc:
-        raise UserError(f"{place}: {exc}" if place else str(exc)) from exc
-    except OSError as exc:
-        if not (message := too_long_a_name(exc)):
-            raise
-        raise UserError(f"{place}: {message}" if place else message) from exc
 
 
 # ---- songs and their settings ----------------------------------------------------------------------------------------
@@ -276,7 +252,7 @@ def _path(arguments: argparse.Namespace, request: Request, seed: int, end: str) 
     folder, named = user_path(wanted or "."), bool(wanted)
     if wanted is None or folder.is_dir() or wanted.endswith(("/", "\\")):
         named = named and bool(end)
-        name = f"{request.name or 'song'}{end}" if named else f"{request.name or _slug(request.song.caption)}-{seed}"
+        name = f"{request.name or 'song'}{end}" if named else f"{request.name or slug(request.song.caption)}-{seed}"
         path = folder / f"{name}.{arguments.format or DEFAULT_FORMAT}"
     else:
         _check_regular(folder)
@@ -309,8 +285,3 @@ def _take(path: Path, taken: set[Path]) -> None:
     if resolved in taken:
         raise UserError(f"{path}: would be written twice; give every song its own output")
     taken.add(resolved)
-
-
-def _slug(caption: str) -> str:
-    words = re.sub(r"[^\w]+", "-", caption.lower()).strip("-_")
-    return words[:NAME_LENGTH].strip("-_") or "song"

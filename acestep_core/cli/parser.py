@@ -30,6 +30,8 @@ COMMANDS = {
     "score": ("judge songs", "score"),
     "lrc": ("find out when each line is sung", "lrc"),
     "show": ("show the song in a file's tags", "show"),
+    "serve": ("serve songs to people and programs", "serve"),
+    "library": ("list and search a folder of songs", "library"),
     "models": ("list models, or download them", "models"),
     "lora": ("describe or convert adapters", "lora"),
     "bench": ("measure speed, or the embedded models", "bench"),
@@ -114,11 +116,11 @@ def add_commands(actions, table: dict[str, tuple[str, str]], argv: Sequence[str]
 
 class _Version(argparse.Action):
     def __call__(self, parser, *given):
-        Console().result(f"acestep-cascade {_version()}")
+        Console().result(f"acestep-cascade {version()}")
         parser.exit()
 
 
-def _version() -> str:
+def version() -> str:
     from importlib.metadata import PackageNotFoundError, version
 
     try:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from ..console import Clock, Console
 from ..errors import UserError
+from ..generation.making import SEEDS_DRAWN_BELOW
 from ..song import Song
 from ..spec import MAX_BPM, MAX_SECONDS, MIN_BPM, MIN_SECONDS, PLANNER_DTYPE_NAMES
 from ..system.files import check_destination, write_whole
 from ..system.folders import user_path
-from .orders import SEEDS_DRAWN_BELOW, read_text
+from .orders import read_text
 
 SONG_FIELDS = ("seconds", "lyrics", "language", "bpm", "key", "time_signature")
 

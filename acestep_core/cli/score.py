@@ -6,12 +6,13 @@ import json
 from collections.abc import Sequence
 
 from ..console import Console
+from ..generation.making import named
 from ..planner.metadata import is_instrumental
 from ..song import Song
 from ..spec import MAX_SECONDS
 from ..system.files import existing
 from .lrc import add_models, cascade_of, clips_of, tagged_song
-from .orders import named, read_text
+from .orders import read_text
 
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):

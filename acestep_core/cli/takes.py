@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ..console import Clock, Console
 from ..errors import UserError
-from .orders import STDOUT, Order, named, takes_of
+from ..generation.making import named
+from .orders import STDOUT, Order, takes_of
 
 
 def add_takes(group) -> None:

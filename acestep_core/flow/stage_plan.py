@@ -63,6 +63,11 @@ class StagePlan:
         return len(self.times) - 1
 
 
+def plan_for_models(defaults: Sequence[VariantDefaults], settings: SamplingSettings) -> tuple[StagePlan, ...]:
+    """The plans of a cascade's stages, by its models' defaults. A lone model runs all stages that settings name."""
+    return plan(tuple(defaults) * (settings.stages if len(defaults) == 1 else 1), settings)
+
+
 def plan(defaults: Sequence[VariantDefaults], settings: SamplingSettings) -> tuple[StagePlan, ...]:
     """One StagePlan for each of `defaults`. Raises UserError.
 

@@ -29,7 +29,7 @@ from ..editing.edited_song import EditedSong, prompts_of
 from ..errors import CheckpointError, UserError
 from ..flow.guidance import Guidance
 from ..flow.song_run import SongRun, StagePart
-from ..flow.stage_plan import SamplingSettings, StagePlan, plan
+from ..flow.stage_plan import SamplingSettings, StagePlan, plan_for_models
 from ..flow.stages import Stage, Step, item_seeds
 from ..lora.apply import apply_adapter, layer_shapes
 from ..lora.bases import Shapes, shapes_of_part
@@ -265,9 +265,8 @@ class Cascade(EditVerbs, LyricVerbs, TakeVerbs):
 
     def plan(self, **settings) -> Stages:
         """(key of its model in the pool, StagePlan) of each stage. A lone model runs all stages that settings name."""
-        sampling = SamplingSettings(**settings)
-        repeat = sampling.stages if len(self.stages) == 1 else 1
-        return list(zip(self.stages * repeat, plan(self.defaults * repeat, sampling), strict=True))
+        plans = plan_for_models(self.defaults, SamplingSettings(**settings))
+        return list(zip(self.stages * (len(plans) // len(self.stages)), plans, strict=True))
 
     def stage_adapters(self, lora: Loras, stages: Sequence | None = None) -> list[StageAdapters]:
         """The adapters of each stage, read and compared with its model's shapes. Raises UserError."""

@@ -87,6 +87,11 @@ class GenerationSettings:
         return {name: value for name, value in given.items() if value is not None}
 
     @property
+    def precision(self) -> dict:
+        """The number formats that `Cascade.load` takes."""
+        return {"dtype": self.dtype, "vocoder_dtype": self.vocoder_dtype, "quantise": self.quantise}
+
+    @property
     def model_names(self) -> dict:
         """The models as `find_cascade` takes them."""
         names = {"models": self.models, "l": self.l, "m": self.m, "s": self.s}
@@ -107,6 +112,13 @@ class GenerationSettings:
     def given(self) -> dict:
         """The settings that the user gave, for tags and for JSON."""
         return {name: value for name, value in asdict(self).items() if value not in (None, ())}
+
+    @classmethod
+    def from_given(cls, given: object) -> "GenerationSettings":
+        """The settings of what `given` made, as tags and requests hold it. Raises UserError."""
+        if not isinstance(given, Mapping):
+            raise UserError(f"settings: got {shown(given)}, expected an object")
+        return cls(**{name: _setting(name, value) for name, value in given.items()})
 
 
 @dataclass(frozen=True)
@@ -130,9 +142,7 @@ def read_song(path: str) -> TaggedSong:
         raise UserError(f"{path}: has no song in its tags; expected a file made by acestep-cascade generate")
     try:
         settings = parse_json(tags.get(SETTINGS_TAG, "{}"), "settings", remedy=_DAMAGED)
-        if not isinstance(settings, dict):
-            raise UserError(f"settings: got {shown(settings)}, expected an object")
-        settings = GenerationSettings(**{name: _setting(name, value) for name, value in settings.items()})
+        settings = GenerationSettings.from_given(settings)
         song = Song.from_json(tags[SONG_TAG])
         models, digests = _models(tags.get(MODELS_TAG, "[]")), _digests(tags.get(DIGESTS_TAG, "{}"))
         scores = parse_json_object(tags.get(SCORES_TAG, "{}"), "scores", remedy=_DAMAGED)

@@ -39,6 +39,11 @@ class PlannerFiles:
         """Rows of the embedding."""
         return self.checkpoint.part(PART).tensors["embed_tokens.weight"].shape[0]
 
+    @property
+    def size_bytes(self) -> int:
+        """Of the files that hold the weights."""
+        return sum(file.stat().st_size for file in {info.file for info in self.checkpoint.part(PART).tensors.values()})
+
     @cached_property
     def words(self) -> Vocabulary:
         """The vocabulary. Raises CheckpointError where the tokenizer does not fit the weights."""

@@ -1,0 +1,42 @@
+"""The web application: all routes, behind the guard."""
+
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from .answers import add_error_handlers, own_folders
+from .job_routes import job_routes, song_routes
+from .openai_routes import openai_models, openai_routes
+from .original_routes import original_routes
+from .security import Access, Guard
+from .server import Server
+
+TITLE = "acestep-cascade"
+_DESCRIPTION = (
+    "Songs from text, and edits of music, by cascades of ACE-Step models. Jobs wait in one queue. Where the server has "
+    "a key, every request needs the header `Authorization: Bearer KEY`."
+)
+
+
+def create_app(server: Server, access: Access, version: str = "") -> FastAPI:
+    """The application of a server. Its end closes the server."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI):
+        yield
+        server.close()
+
+    app = FastAPI(title=TITLE, description=_DESCRIPTION, version=version or "0", lifespan=lifespan)
+    folders = own_folders((server.uploads.folder, ""), (server.library.folder, ""))
+    add_error_handlers(app, folders)
+    for router in (
+        job_routes(server, folders),
+        song_routes(server),
+        original_routes(server, access, folders, version),
+        openai_routes(server, folders),
+    ):
+        app.include_router(router)
+    for router in (openai_models(server), openai_routes(server, folders)):
+        app.include_router(router, prefix="/openai", include_in_schema=False)
+    app.add_middleware(Guard, access=access)
+    return app

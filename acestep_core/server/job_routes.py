@@ -1,0 +1,149 @@
+"""Our own job API: jobs and their events, songs of the library, uploads."""
+
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
+
+from ..errors import UserError
+from .answers import body_docs, event, job_json, job_versions, post
+from .library import SongRow
+from .server import Server
+
+_EXAMPLE = {
+    "song": {"caption": "warm lo-fi beat with piano", "seconds": 20, "bpm": 84, "key": "A minor"},
+    "settings": {"models": "tiny", "seed": 7},
+    "count": 2,
+    "format": "flac",
+    "preview_seconds": 5,
+}
+SPOOLED_BYTES = 1 << 20  # of an upload in memory; the rest goes to disk
+MEDIA_TYPES = {
+    "flac": "audio/flac",
+    "mp3": "audio/mpeg",
+    "ogg": "audio/ogg",
+    "opus": "audio/ogg",
+    "wav": "audio/wav",
+}
+
+
+def job_routes(server: Server, folders) -> APIRouter:
+    """Routes of jobs."""
+    router, queue = APIRouter(prefix="/v1/jobs", tags=["jobs"]), server.queue
+
+    def shown(job) -> dict:
+        return job_json(job, queue, folders)
+
+    def submit(given: dict) -> JSONResponse:
+        [job] = queue.submit(server.requests.order(given))
+        return JSONResponse(shown(job), 202, {"location": f"/v1/jobs/{job.id}"})
+
+    post(router, "", submit, example=_EXAMPLE, summary="Queue a job: songs, or plan, write, rewrite, understand")
+
+    @router.get("", summary="All jobs that are kept, the newest first")
+    def jobs() -> dict:
+        return {"jobs": [shown(job) for job in queue.jobs()]}
+
+    @router.get("/{job_id}", summary="A job: its state, place, progress, songs, notes and error")
+    def job(job_id: str) -> dict:
+        return shown(queue.get(job_id))
+
+    @router.delete("/{job_id}", summary="Cancel a job; one that runs ends after its step")
+    def cancel(job_id: str) -> dict:
+        return shown(queue.cancel(job_id))
+
+    @router.get("/{job_id}/preview", summary="The first seconds, before the song is finished")
+    def preview(job_id: str) -> Response:
+        made = queue.get(job_id).preview
+        if made is None:
+            return Response(status_code=204)
+        return Response(made.data, media_type=made.media_type)
+
+    @router.get("/{job_id}/events", summary="Server-sent events: `job` after each change, the last with its end")
+    def events(job_id: str) -> StreamingResponse:
+        found = queue.get(job_id)
+
+        async def stream() -> AsyncIterator[str]:
+            async for changed in job_versions(found):
+                yield event("job", shown(found), found.version) if changed else ": still there\n\n"
+
+        return StreamingResponse(stream(), media_type="text/event-stream", headers={"cache-control": "no-store"})
+
+    return router
+
+
+def song_routes(server: Server) -> APIRouter:
+    """Routes of the library and of uploads."""
+    router, library = APIRouter(prefix="/v1", tags=["library"]), server.library
+
+    @router.get("/songs", summary="Search the library")
+    def songs(q: str = "", limit: int = 50, offset: int = 0, order: str = "newest") -> dict:
+        page = library.songs(q[:1000], most=limit, skip=offset, order=order)
+        return {"songs": [row_json(row) for row in page.songs], "total": page.total}
+
+    @router.get("/songs/{song_id}", summary="A song's words and settings, from its tags")
+    def song(song_id: str) -> dict:
+        row, made = library.get(song_id), library.tagged(song_id)
+        settings = server.requests.shown_settings(made.settings)
+        return {**row_json(row), "song": asdict(made.song), "settings": settings, "digests": made.digests}
+
+    @router.get("/songs/{song_id}/audio", summary="A song's file; parts of it by Range")
+    def audio(song_id: str) -> FileResponse:
+        return audio_file(server, song_id)
+
+    @router.delete("/songs/{song_id}", summary="Move a song to the trash of the library")
+    def remove(song_id: str) -> dict:
+        library.remove(song_id)
+        return {"id": song_id, "removed": True}
+
+    @router.get("/model_inventory", summary="What requests may name: models, planners, adapters; what is loaded")
+    def inventory() -> dict:
+        return server.inventory()
+
+    docs = body_docs({"multipart/form-data": {"file": "(a sound file)"}, "audio/wav": {}})
+
+    @router.post("/uploads", summary="Send a sound; its handle stands for it in requests", openapi_extra=docs)
+    async def upload(request: Request) -> dict:
+        kind = request.headers.get("content-type", "")
+        if not kind.startswith("multipart/form-data"):
+            with tempfile.SpooledTemporaryFile(SPOOLED_BYTES) as file:
+                async for part in request.stream():
+                    file.write(part)
+                file.seek(0)
+                return await run_in_threadpool(kept, server, file)
+        async with request.form(max_files=1, max_fields=8) as form:
+            return await run_in_threadpool(kept, server, file_of(form, "file"))
+
+    return router
+
+
+def kept(server: Server, file) -> dict:
+    """An upload as clients see it."""
+    made = server.uploads.put(file)
+    return {"id": made.id, "seconds": made.seconds, "size": made.size}
+
+
+def file_of(form, name: str):
+    """The open file of a form's field. Raises UserError."""
+    field = form.get(name)
+    if field is None or isinstance(field, str):
+        raise UserError(f"upload: the form has no file {name!r}; send one, such as -F {name}=@clip.wav")
+    return field.file
+
+
+def audio_file(server: Server, song_id: str) -> FileResponse:
+    """The answer with a song's file."""
+    path = server.library.path(song_id)
+    kind = MEDIA_TYPES.get(path.suffix[1:].lower(), "application/octet-stream")
+    headers = {"x-content-type-options": "nosniff"}
+    return FileResponse(path, media_type=kind, filename=path.name, content_disposition_type="inline", headers=headers)
+
+
+def row_json(row: SongRow) -> dict:
+    """A row of the library as clients see it."""
+    hidden = ("path", "changed_ns", "is_song")
+    shown = {name: value for name, value in asdict(row).items() if name not in hidden}
+    return {**shown, "file": row.path, "audio": f"/v1/songs/{row.id}/audio"}

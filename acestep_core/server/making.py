@@ -1,0 +1,210 @@
+"""Makes the orders of jobs on one device, with models that stay loaded until a job needs others."""
+
+import dataclasses
+import json
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from ..audio.song_tags import song_tags
+from ..errors import UserError
+from ..generation.making import SEEDS_DRAWN_BELOW, bit_depth, check_task, digests_of, load_cascade, prepared, slug
+from ..generation.planning import plan_seed, with_plan
+from ..generation.settings import GenerationSettings
+from ..planner.planned_song import settled_length
+from ..song import Song
+from .jobs import Event, Made, Preview, Progress
+from .library import SongRow
+from .orders import PLAN, REWRITE, UNDERSTAND, WRITE, AnswerOrder, Order, PlannerStep, SongsOrder
+from .requests import RequestReader, bare
+
+if TYPE_CHECKING:
+    from ..audio.waveform import Waveform
+    from ..generation.cascade import Cascade
+    from ..planner.planner import Planner
+
+logger = logging.getLogger(__name__)
+
+PREVIEW_FORMAT, PREVIEW_TYPE = "mp3", "audio/mpeg"
+_PREVIEW_SHARE = 0.5  # of the steps, after which a preview is made
+_PLANNER_ROOM = 1.5  # times a planner's files, which it takes in memory with its caches
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how models are loaded: arguments of `Cascade.load`."""
+
+    device: str | None = None
+    memory_gb: float | None = None
+    offload: bool = False
+    text_cache: bool = True
+
+
+class SongMaker:
+    """Makes orders, one after the other, on one device. One Cascade is loaded at a time."""
+
+    def __init__(self, requests: RequestReader, machine: Machine = Machine()):
+        self.machine = machine
+        self._requests, self._library = requests, requests.library
+        self._cascade: Cascade | None = None
+        self._models: tuple | None = None
+
+    @property
+    def models(self) -> dict[str, str]:
+        """Slot -> name of the models that are loaded."""
+        cascade = self._cascade
+        return {} if cascade is None else {slot: bare(name) for slot, name in cascade.models.names.items()}
+
+    def steps(self, order: Order) -> Iterator[Event]:
+        """Makes an order, and yields after each step. Raises what the library raises."""
+        return self._answer(order) if isinstance(order, AnswerOrder) else self._songs(order)
+
+    # ---- songs -------------------------------------------------------------------------------------------------------
+
+    def _songs(self, order: SongsOrder) -> Iterator[Event]:
+        for number, settings in enumerate(order.settings):
+            for event in self._song(order, settings):
+                if isinstance(event, Progress):
+                    share = (number + event.share) / len(order.settings)
+                    event = dataclasses.replace(event, share=round(share, 4))
+                yield event
+
+    def _song(self, order: SongsOrder, settings: GenerationSettings) -> Iterator[Event]:
+        began, song = time.monotonic(), order.song
+        for step in order.steps:
+            plan, planner = yield from self._asked(step, song, plan_seed(settings))
+            song, settings = plan.song, with_plan(settings, plan, planner, plan_seed(settings))
+        song = settled_length(song)
+        cascade = yield from self._loaded(settings)
+        digests = digests_of(cascade, settings)
+        if settings.source or settings.reference or settings.continue_from:
+            yield Progress("encoding clips")
+        ready, reference = prepared(cascade, song, settings)
+        latents = yield from self._run(cascade, ready, reference, settings, order.preview_seconds)
+        yield Progress("decoding", share=0.95)
+        wave = cascade.decode(latents, ready, reference)
+        words = getattr(ready, "song", ready)
+        row, wave = self._save(order, words, settings, wave, cascade.models.names, digests)
+        if order.file.keep_latents:
+            self._keep(row, cascade.result_latents(latents, wave, reference))
+        yield Made(self._shown(row, words, settings, wave, time.monotonic() - began))
+
+    def _loaded(self, settings: GenerationSettings) -> Iterator[Event]:
+        """The cascade of a song's models. -> Cascade"""
+        models = *settings.model_names.values(), *settings.precision.values()
+        if models == self._models:
+            check_task(self._cascade, settings)
+            return self._cascade
+        yield Progress("loading models")
+        self._cascade, self._models = None, None  # the memory of the old ones is free before new ones come
+        self._cascade = load_cascade(settings, **asdict(self.machine))
+        self._models = models
+        return self._cascade
+
+    def _run(self, cascade: "Cascade", song, reference, settings: GenerationSettings, preview_seconds: float):
+        """The latents of a song, with its progress. -> latents [1, C, T]"""
+        names = [model.name for model in cascade.models.stages]
+        total = sum(len(plan.times) - 1 for _, plan in cascade.plan(**settings.sampling))
+        sampling = {"lora": settings.lora or (), **settings.sampling}
+        preview = preview_seconds > 0 and settings.edit is None and settings.continue_from is None
+        steps = cascade.iterate(song, seed=settings.seed, reference=reference, **sampling)
+        for done, step in enumerate(steps, start=1):
+            share = min(done / total, 1.0)
+            yield Progress(names[min(step.stage, len(names) - 1)], step.step, step.of, 0.05 + 0.9 * share)
+            if preview and _PREVIEW_SHARE <= share < 1:
+                preview = False
+                yield from _preview(cascade, step.x0, preview_seconds)
+        return step.latents
+
+    def _save(self, order: SongsOrder, song: Song, settings, wave: "Waveform", names, digests):
+        """Writes a song's file, and takes it into the library. -> (its row, its sound)"""
+        from .. import audio
+
+        if settings.loudness is not None:
+            wave = audio.normalise_loudness(wave, settings.loudness)
+        file = order.file
+        tags = song_tags(song, settings.given(), names, file.title, file.artist, digests)
+        path = self._library.folder / f"{slug(song.caption)}-{settings.seed}.{file.format}"
+        depth = bit_depth(settings, path, file.format, file.bit_depth)
+        fitted = audio.fit(wave, file.format)
+        return self._library.add(audio.write(path, fitted, file.format, depth, tags, replace=False)), fitted
+
+    def _keep(self, row: SongRow, latents) -> None:
+        from .. import audio
+        from ..editing.kept_latents import keep_latents
+
+        path = self._library.path(row.id)
+        if latents is None:
+            logger.warning("its latents are not kept, as its sound does not begin with a whole frame of them")
+            return
+        keep_latents(path, latents, audio.read(path))
+
+    def _shown(self, row: SongRow, song: Song, settings: GenerationSettings, wave: "Waveform", took: float) -> dict:
+        shown = {"id": row.id, "file": row.path, "seconds": round(wave.seconds, 3), "rate_hz": wave.sample_rate_hz}
+        shown |= {"seed": settings.seed, "made_in_seconds": round(took, 2), "models": self.models}
+        return {**shown, "song": asdict(song), "settings": self._requests.shown_settings(settings)}
+
+    # ---- planners ----------------------------------------------------------------------------------------------------
+
+    def _answer(self, order: AnswerOrder) -> Iterator[Event]:
+        plan, planner = yield from self._asked(order.step, order.song, order.seed)
+        yield Made({**json.loads(plan.to_json()), "planner": planner, "seed": order.seed})
+
+    def _asked(self, step: PlannerStep, song: Song, seed: int) -> "Iterator[Event]":
+        """What a planner answers, which is gone when the music's models come. -> (SongPlan, the planner's name)"""
+        from ..planner.planner import Planner
+
+        yield Progress("loading the planner")
+        planner = Planner.load(step.planner, device=self.machine.device)
+        request = self._request(step, song)
+        self._make_room(planner)
+        sampling = dataclasses.replace(request.sampling, **step.sampling)
+        try:
+            for progress in planner.iterate(request, seed=seed % SEEDS_DRAWN_BELOW, sampling=sampling):
+                yield Progress(f"planner: {progress.phase}", progress.tokens, progress.of or 0)
+        finally:
+            planner.release()
+        return progress.result, planner.name
+
+    def _request(self, step: PlannerStep, song: Song):
+        from ..planner.requests import PlanSong, RewriteSong, WriteSong
+
+        if step.kind == WRITE:
+            return WriteSong(step.line, step.instrumental, song)
+        if step.kind in (PLAN, REWRITE):
+            return PlanSong(song, step.codes) if step.kind == PLAN else RewriteSong(song)
+        if step.kind != UNDERSTAND:
+            raise UserError(f"planner: got {step.kind!r}, expected plan, write, rewrite or understand")
+        return self._understood(step)
+
+    def _understood(self, step: PlannerStep):
+        from .. import audio
+        from ..checkpoints.cascade_models import find_cascade
+        from ..nn.dtypes import pick_device
+        from ..planner.audio_codes import codes_of_audio
+        from ..planner.requests import UnderstandAudio
+        from ..spec import MAX_SECONDS
+
+        wave = audio.read(step.source, MAX_SECONDS)
+        device = pick_device(self.machine.device)
+        return UnderstandAudio(codes_of_audio(wave, find_cascade(step.models), device, step.source))
+
+    def _make_room(self, planner: "Planner") -> None:
+        """Gives up the cascade where a planner does not fit beside it."""
+        from ..memory.free import free_bytes
+
+        if self._cascade is not None and free_bytes(planner.device) < _PLANNER_ROOM * planner.files.size_bytes:
+            self._cascade, self._models = None, None
+
+
+def _preview(cascade: "Cascade", x0, seconds: float) -> Iterator[Preview]:
+    """The first seconds of an estimate [1, C, T], where the vocoder is in memory already."""
+    from .. import audio
+    from ..memory.plan import ALL
+
+    if cascade.pool.plan.holds != ALL:
+        return
+    wave = cascade.decode(x0[..., : cascade.latents.frames(seconds)])
+    yield Preview(audio.encoded(audio.fit(wave, PREVIEW_FORMAT), PREVIEW_FORMAT, "lossy"), PREVIEW_TYPE)
