@@ -3,6 +3,7 @@
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from .answers import add_error_handlers, own_folders
 from .job_routes import job_routes, song_routes
@@ -12,6 +13,7 @@ from .security import Access, Guard
 from .server import Server
 
 TITLE = "acestep-cascade"
+_CLIENT_HEADERS = ["authorization", "content-type", "x-api-key"]
 _DESCRIPTION = (
     "Songs from text, and edits of music, by cascades of ACE-Step models. Jobs wait in one queue. Where the server has "
     "a key, every request needs the header `Authorization: Bearer KEY`."
@@ -39,4 +41,7 @@ def create_app(server: Server, access: Access, version: str = "") -> FastAPI:
     for router in (openai_models(server), openai_routes(server, folders)):
         app.include_router(router, prefix="/openai", include_in_schema=False)
     app.add_middleware(Guard, access=access)
+    if access.origins:  # around the guard: a browser asks without a key whether it may ask
+        allowed = {"allow_methods": ["*"], "allow_headers": _CLIENT_HEADERS}
+        app.add_middleware(CORSMiddleware, allow_origins=list(access.origins), **allowed)
     return app

@@ -176,6 +176,7 @@ class RequestReader:
         """The song of the source's tags with other noise; a seed in `asked` is the seed of that noise."""
         Edit.from_given(given)  # refuses what other tasks take
         made = self.library.tagged(self.handle(source))
+        made.settings.check_source()
         if made.settings.seed is None:
             raise UserError("retake: the tags of this song have no seed, of which a retake is a variation")
         seed = secrets.randbelow(SEEDS_DRAWN_BELOW) if asked.seed is None else asked.seed

@@ -83,6 +83,7 @@ def test_places_cancel_and_a_full_queue(make_server, connect):
     assert client.get(f"/v1/jobs/{first}/preview").status_code == 204
 
 
+@pytest.mark.slow
 def test_fifty_requests_at_once_are_all_made_in_order(make_server, connect):
     server = make_server(waiting_most=100)
     client = connect(server)
@@ -294,6 +295,7 @@ FIELDS = {
 }
 
 
+@pytest.mark.slow
 def test_hostile_requests_bring_nothing_down(make_server, connect):
     server = make_server(waiting_most=1000)
     client = connect(server, requests_a_minute=100_000)
@@ -332,6 +334,17 @@ def test_foreign_pages_and_names_are_refused_everywhere(client):
     for place in ("/", "/health", "/v1/jobs", "/docs", "/v1/uploads"):
         assert client.get(place, headers={"host": "evil.example"}).status_code == 403
         assert client.post(place, headers={"origin": "https://evil.example"}).status_code == 403
+
+
+def test_a_page_of_an_allowed_origin_may_read_answers(server, connect):
+    client = connect(server, key=KEY, origins=("https://a.example",))
+    asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+    allowed = client.options("/v1/jobs", headers={**asked, "origin": "https://a.example"})
+    assert allowed.status_code == 200 and allowed.headers["access-control-allow-origin"] == "https://a.example"
+    answer = client.get("/v1/jobs", headers={"origin": "https://a.example", "authorization": f"Bearer {KEY}"})
+    assert answer.status_code == 200 and answer.headers["access-control-allow-origin"] == "https://a.example"
+    foreign = client.options("/v1/jobs", headers={**asked, "origin": "https://evil.example"})
+    assert foreign.status_code == 400 and "access-control-allow-origin" not in foreign.headers
 
 
 def test_the_key_is_in_no_log(server, connect, caplog):

@@ -108,7 +108,7 @@ def test_a_full_queue_takes_no_more_and_no_part_of_several(start):
     queue = start(Maker(gate), waiting_most=2)
     first = submit(queue, "a")[0]
     running(queue, first)
-    submit(queue, "b")
+    second = submit(queue, "b")[0]
     with pytest.raises(QueueFull, match="1 jobs wait and 2 have place"):
         queue.submit(Order("c"), Order("d"))
     submit(queue, "c")
@@ -116,6 +116,7 @@ def test_a_full_queue_takes_no_more_and_no_part_of_several(start):
         submit(queue, "d")
     gate.release(3)
     wait(queue, first)
+    running(queue, second)
     submit(queue, "d")
     assert len(queue.jobs()) == 4
 
