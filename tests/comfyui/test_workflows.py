@@ -1,7 +1,8 @@
 """Every shipped workflow in the real front ends: opened, run to its end there, and listened to.
 
-The front end that ComfyUI pins runs all of them, in classic; the newest one runs one of each kind, in Nodes 2.0. The
-other two pairs of front end and renderer open them. With the environment variable ACESTEP_RUN_ALL=1 each pair runs all.
+The front end that ComfyUI pins runs, in classic, those that have a node which none before them has; the newest one runs
+a few, in Nodes 2.0. The other two pairs of front end and renderer open them. With the environment variable
+ACESTEP_RUN_ALL=1 each pair runs all.
 """
 
 import json
@@ -25,16 +26,25 @@ def first_with(node_type):
     return next(name for name in NAMES if any(node["type"] == node_type for node in PARSED[name]["nodes"]))
 
 
+def with_a_new_node():
+    seen = set()
+    for name in NAMES:
+        types = {node["type"] for node in PARSED[name]["nodes"]}
+        if types - seen:
+            yield name
+        seen |= types
+
+
 WHOLE = NAMES[0]  # the others are made shorter here
 TRAINING = first_with("AceStepTrainLora")
 APP = next(name for name in NAMES if PARSED[name]["extra"].get("linearMode"))
-ONE_OF_EACH_KIND = {first_with("AceStepSpectrogram"), first_with("AceStepReferenceEncode"), TRAINING, APP}
+A_FEW = {first_with("AceStepSpectrogram"), first_with("AceStepReferenceEncode"), TRAINING, APP}
 # Front end, renderer -> what is run there.
 COMBINATIONS = {
-    ("pinned", "classic"): NAMES,
+    ("pinned", "classic"): list(with_a_new_node()),
     ("pinned", "nodes 2.0"): (),
     ("newest", "classic"): (),
-    ("newest", "nodes 2.0"): ONE_OF_EACH_KIND,
+    ("newest", "nodes 2.0"): A_FEW,
 }
 if os.environ.get("ACESTEP_RUN_ALL"):
     COMBINATIONS = dict.fromkeys(COMBINATIONS, NAMES)
