@@ -18,6 +18,7 @@ def house():
     return sketch, Waveform(torch.from_numpy(play(sketch))[None], 48_000)
 
 
+@pytest.mark.slow
 def test_the_band_is_heard_as_it_plays(house):
     sketch, wave = house
     told = beat_and_key.measure(wave)

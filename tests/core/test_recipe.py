@@ -208,6 +208,7 @@ def test_a_resumed_training_is_an_unbroken_one_to_the_bit(phase, tmp_path, encod
     assert one["step"] == 4 and same(one, other)
 
 
+@pytest.mark.slow
 def test_the_second_phase_trains_the_decoder_alone(tmp_path, encoded):
     trainer = decoder_trainer(tmp_path, encoded)
     before = {name: value.clone() for name, value in trainer.vae.state_dict().items()}
@@ -243,6 +244,7 @@ def test_what_was_learnt_is_saved_however_a_training_ends():
 # ---- songs and their latents -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_song_is_encoded_in_pieces_as_if_it_were_whole():
     torch.manual_seed(0)
     vae = vocoder.new_vocoder().eval()
@@ -280,6 +282,7 @@ def test_the_library_has_every_sound_of_a_song_at_its_length(encoded):
     assert np.array_equal(entry.read(latents.MIX, 20, 30), entry.read(latents.MIX)[:, 20:50])
 
 
+@pytest.mark.slow
 def test_sounds_can_be_deleted_and_new_songs_come_later(tmp_path, played):
     shelf, encode = songs.Shelf(tmp_path / "songs"), latents.Encoder(vocoder.new_vocoder().eval(), 1.0)
     copy_songs(played, shelf.folder, 2)

@@ -184,6 +184,7 @@ def test_fewer_steps_than_are_trained_are_refused(arguments, capsys):
     assert Path("one.training/losses.csv").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_both_names_of_gradient_checkpointing_are_one_setting(arguments):
     for option, stored in (("--frugal", True), ("--gradient-checkpointing", True), ("--no-frugal", False)):
         shutil.rmtree("one.training", ignore_errors=True)

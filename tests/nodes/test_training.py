@@ -135,6 +135,7 @@ def test_a_trained_adapter_is_worn_and_the_base_stays_as_it_was(train, loaded, r
     assert files and all(audio.read(file).seconds > 2 for file in files)
 
 
+@pytest.mark.slow
 def test_it_is_held_to_songs_of_its_own_which_are_made_once(train, few_own_songs, monkeypatch, said):
     train(name="plain")
     train(name="held", preserve=0.5)
