@@ -119,6 +119,19 @@ def own_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("ACESTEP_MODELS", str(tmp_path / "models"))
 
 
+@pytest.fixture
+def command(own_folder, capsys):
+    """A command; (exit code, lines of stdout, stderr)."""
+    from acestep_pack.acestep_core.cli import parser
+
+    def run(*arguments):
+        code = parser.main([*map(str, arguments)])
+        said = capsys.readouterr()
+        return code, said.out.splitlines(), said.err
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def load(tmp_path_factory):
     """(golden case, layout, another model's name) -> StageModel, each made and read once."""

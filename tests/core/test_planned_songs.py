@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from acestep_pack.acestep_core.cli import parser as cli
 from acestep_pack.acestep_core.errors import CheckpointError, UserError
 from acestep_pack.acestep_core.generation.cascade import Cascade
 from acestep_pack.acestep_core.generation.settings import GenerationSettings, read_song
@@ -23,18 +22,6 @@ CODES = tuple(range(50))
 @pytest.fixture(scope="module")
 def cascade(taught_family):
     return Cascade.load(taught_family, device="cpu", text_cache=False)
-
-
-@pytest.fixture
-def command(own_folder, capsys):
-    """A command; (exit code, lines of stdout, stderr)."""
-
-    def run(*arguments):
-        code = cli.main([*map(str, arguments)])
-        said = capsys.readouterr()
-        return code, said.out.splitlines(), said.err
-
-    return run
 
 
 # ---- codes -----------------------------------------------------------------------------------------------------------

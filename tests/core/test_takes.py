@@ -8,7 +8,6 @@ import torch
 from acestep_pack.acestep_core.audio import read
 from acestep_pack.acestep_core.audio.tags import read_tags
 from acestep_pack.acestep_core.checkpoints.variants import VARIANTS
-from acestep_pack.acestep_core.cli import parser as cli
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.flow.stage_plan import SamplingSettings, plan
 from acestep_pack.acestep_core.generation.cascade import Cascade
@@ -26,16 +25,6 @@ SONG = Song("lo-fi beat", "[Verse]\nneon rain", seconds=10, bpm=90, key="A minor
 @pytest.fixture(scope="module")
 def cascade(taught_family):
     return Cascade.load(taught_family, device="cpu", text_cache=False)
-
-
-@pytest.fixture
-def command(own_folder, capsys):
-    def run(*arguments):
-        code = cli.main([*map(str, arguments)])
-        said = capsys.readouterr()
-        return code, said.out.splitlines(), said.err
-
-    return run
 
 
 @pytest.fixture
