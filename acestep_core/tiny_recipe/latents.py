@@ -1,8 +1,8 @@
 """The transformers' training data: latents of whole songs, `[C, T]` half precision, encoded once, and what is known of
 each song. The sounds may be deleted afterwards.
 
-Of every song there is the mix; of a song with stems also some of its tracks, the mix without each, and one track alone
-at a mix's level; of some songs a twin, the same notes played by others. A song is there when its `.json` is.
+Of every song there is the mix; of some songs with stems also a track, the mix without it, and the track alone at a
+mix's level; of some songs a twin, the same notes played by others. A song is there when its `.json` is.
 """
 
 import json
@@ -30,7 +30,8 @@ logger = logging.getLogger(__name__)
 RATE_HZ = CONFIG["sampling_rate"]
 FRAMES_PER_SECOND = RATE_HZ / SAMPLES_PER_FRAME
 MIX, SOLO, TWIN, NOTES, WITHOUT = "mix", "solo", "twin", "notes", "without_"
-TRACKS_OF_A_SONG, TWIN_SHARE, OTHER_VOICE_SHARE = 2, 0.25, 0.8
+# Encoding costs more than playing: every song has its mix, a share of them tracks or a twin as well.
+TRACKS_OF_A_SONG, TRACKS_SHARE, TWIN_SHARE, OTHER_VOICE_SHARE = 1, 0.4, 0.15, 0.8
 PIECE_S, CONTEXT_S = 20.0, 1.0  # encoded at once, and heard before and after it
 HELD_OUT_EVERY = 40  # one song in so many is never trained on: losses are measured on it
 SCALE_SONGS, SCALE_SECONDS = 48, 10.0
@@ -188,8 +189,10 @@ def _encode_song(encode: Encoder, shelf: Shelf, folder: Path, seed: int, font: P
 
 def _tracks_of(song: Facts) -> list[str]:
     """The tracks of which there will be latents; the first is the one that is there alone."""
-    names = sorted(song.playing) if song.stems and len(song.playing) > 1 else []
-    order = np.random.default_rng([song.seed, 22]).permutation(len(names))
+    rng = np.random.default_rng([song.seed, 22])
+    wanted = song.stems and len(song.playing) > 1 and rng.random() < TRACKS_SHARE
+    names = sorted(song.playing) if wanted else []
+    order = rng.permutation(len(names))
     return [names[i] for i in order[:TRACKS_OF_A_SONG]]
 
 

@@ -81,7 +81,7 @@ def miniature():
         words: dict(words_of_the_band=lambda: known(60)),
         # A new process would not know the pack by this name.
         songs: dict(SHORT_S=(2, 2), LONG_S=(3, 4), ProcessPoolExecutor=ThreadPoolExecutor),
-        latents: dict(TWIN_SHARE=0.6, PIECE_S=2.0, HELD_OUT_EVERY=3),
+        latents: dict(TRACKS_OF_A_SONG=2, TRACKS_SHARE=1.0, TWIN_SHARE=0.6, PIECE_S=2.0, HELD_OUT_EVERY=3),
         assignments: dict(CROP_S=(1.0, 2.0), SHORTEST_WINDOW_S=0.3),
         codes: dict(BATCH=2, CROP_CODES=4),
         flow: dict(BATCH_SECONDS=6.0, TIMBRE_FRAMES=60, SLOTS=slots, CHANNELS=CHANNELS),
