@@ -17,6 +17,7 @@ from ..flow.guidance import Guidance, Guided
 from ..models.velocity import prepare
 from .distributed import ProcessGroup
 from .loop import TrainingLoop
+from .model_card import student_card, write_card
 from .objective import FlowTimes, TrainableVelocity, flow_times
 from .prepare import Example
 from .prune import initialised, prune
@@ -117,9 +118,21 @@ class Distiller(TrainingLoop):
         )
 
     def finish(self, target: Path) -> Path:
-        """Writes the student as it stands: a stage model in the original layout."""
+        """Writes the student as it stands, a stage model in the original layout, and its model card."""
         self.write_model(target)
+        write_card(target, self._card(target))
         return target
+
+    def _card(self, target: Path) -> str:
+        settings, size = self.settings, self.settings.size
+        facts = {
+            "parameters": f"{sum(p.numel() for p in self.parameters.values()) / 1e6:.0f} M",
+            "hidden, intermediate, layers": f"{size.hidden}, {size.intermediate}, {size.layers}",
+            "steps": f"{self.step} of {settings.accumulate} crops of up to {settings.crop_seconds:g} s",
+            "flow times": f"{settings.start:g} to {settings.end:g}",
+            "learning rate": settings.learning_rate,
+        }
+        return student_card(target, self.model.name, facts)
 
 
 def _guidance(teacher: "StageModel", settings: DistillSettings) -> Guidance:

@@ -4,6 +4,7 @@ The base's weights are not changed; the adapter's are float32, whatever the base
 adapter; previews/ in the work folder holds one song with the adapter of each step, and the same song without.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
@@ -17,7 +18,7 @@ from ..errors import UserError
 from ..lora.adapter import Adapter
 from ..lora.apply import apply_adapter
 from ..lora.deltas import Delta, Kronecker, LowRank
-from ..lora.facts import BASE, BASE_HASH, TRAINING
+from ..lora.facts import BASE, BASE_HASH, TRAINING, TRIGGER_WORDS
 from ..lora.save import save_adapter
 from ..nn.module_tree import share
 from ..nn.quantise import unquantised
@@ -25,12 +26,13 @@ from ..system.torchaudio_import import settle_torchaudio
 from .distributed import ProcessGroup
 from .folders import folders
 from .loop import TrainingLoop
+from .model_card import adapter_card, write_card
 from .objective import TrainableVelocity, flow_loss
 from .prepare import Example
 from .preview import OtherStages, Preview
 from .prior_preservation import endpoints, item_at
 from .rng import seed_of, seeded
-from .settings import TARGETS, Intervals, LoraSettings
+from .settings import KINDS, TARGETS, Intervals, LoraSettings
 
 if TYPE_CHECKING:
     from ..models.stage_model import StageModel
@@ -122,9 +124,27 @@ class Trainer(TrainingLoop):
         save_adapter(self.adapter(), folder, "peft", self._metadata())
 
     def finish(self, target: Path) -> Path:
-        """Writes the adapter: one file for ComfyUI where the name says .safetensors, else a PEFT folder."""
+        """Writes the adapter and its model card: one file for ComfyUI where the name says .safetensors, else a PEFT
+        folder.
+        """
         layout = "comfyui" if target.suffix == ".safetensors" else "peft"
-        return save_adapter(self.adapter(), target, layout, self._metadata())
+        path = save_adapter(self.adapter(), target, layout, self._metadata())
+        write_card(path, self._card(path))
+        return path
+
+    def _card(self, target: Path) -> str:
+        """The model card: what the adapter needs and how it was trained."""
+        settings = self.settings
+        facts = {
+            "clips": f"{len(self.train_set)}, and {len(self.held_out)} held out",
+            "steps": f"{self.step} of {settings.accumulate} crops of up to {settings.crop_seconds:g} s",
+            "rank and alpha": f"{settings.rank}, {settings.alpha or settings.rank:g}",
+            "layers": ", ".join(settings.targets),
+            "flow times": f"{settings.start:g} to {settings.end:g}",
+            "learning rate": settings.learning_rate,
+            "lowest loss on clips held out": self.best if math.isfinite(self.best) else None,
+        }
+        return adapter_card(target, KINDS[settings.kind], self.model.name, self.facts.get(TRIGGER_WORDS), facts)
 
     def _metadata(self) -> dict[str, object]:
         course = {"steps": self.step, "learning rate": self.settings.learning_rate, "songs": len(self.train_set)}

@@ -118,12 +118,17 @@ def test_it_learns_and_the_base_stays(trainer):
     assert same(before, one.model.transformer.state_dict())
 
 
+def cards(folder):
+    return folder / "made" / "README.md", folder / "made.md"
+
+
 @pytest.mark.parametrize("changed", VARIANTS, ids=["lora", "dora", "lokr"])
 def test_the_saved_adapter_worn_is_what_was_taught(trainer, tmp_path, changed):
     one = trainer(facts={"trigger words": "zzt"}, alpha=4.0, **changed)
     list(one.run())
     peft = adapters.read_adapter(one.finish(tmp_path / "made"))
     comfyui = adapters.read_adapter(one.finish(tmp_path / "made.safetensors"))
+    assert all("| trigger words, which a caption begins with | zzt |" in card.read_text() for card in cards(tmp_path))
     example = one.train_set[0]
     condition = example.condition(one.model, 60)
     with torch.no_grad():
