@@ -39,6 +39,12 @@ def test_requirements_are_lower_bounds():
     assert PROJECT["tool"]["setuptools"]["dynamic"]["dependencies"] == {"file": ["requirements.txt"]}
 
 
+def test_the_registry_of_comfyui_finds_what_it_wants():
+    known = PROJECT["tool"]["comfy"]
+    assert known["DisplayName"] and (ROOT / known["Icon"]).is_file() and "web" not in known
+    assert f"version {known['requires-comfyui'].removeprefix('>=')} or newer" in README
+
+
 def test_the_changelog_knows_the_projects_version():
     changelog = (ROOT / "web" / "docs" / "guides" / "CHANGELOG.md").read_text(encoding="utf-8")
     versions = re.findall(r"^## \[(.+?)\]", changelog, re.MULTILINE)
