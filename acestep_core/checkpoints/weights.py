@@ -190,10 +190,18 @@ _PICKLE_ADVICE = "a pickle, which can run any code when it is opened, so it is r
 def _refuse_other_formats(path: Path) -> None:
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist; check the path")
+    if path.suffix in PICKLES and _begins_as_safetensors(path):
+        raise CheckpointError(f"{path} is a safetensors file under another name; rename it to {path.stem}.safetensors")
     if path.suffix in PICKLES:
         raise CheckpointError(f"{path} is {_PICKLE_ADVICE}")
     if path.suffix == ".incomplete":
         raise CheckpointError(f"{path} is half downloaded; download the model again to go on")
+
+
+def _begins_as_safetensors(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(9)
+    return start[8:] == b"{" and int.from_bytes(start[:8], "little") <= JSON_BYTES_MAX
 
 
 def _cut_off(path: Path, size: int, expected: str) -> str:

@@ -154,8 +154,8 @@ def _run(arguments, console: Console, folder: Path, access, defaults: Generation
     import uvicorn
 
     from ..checkpoints.cascade_models import find_cascade
+    from ..generation.making import Machine
     from ..server.app import create_app
-    from ..server.making import Machine
     from ..server.server import Server
     from .parser import version
 

@@ -52,21 +52,12 @@ def judging_planner(arguments: argparse.Namespace):
 
 def chosen_orders(cascade, order: Order, prepared, arguments: argparse.Namespace, console: Console) -> list[Order]:
     """The orders of the takes that are kept, the best first. `prepared`: the song and its clips, as `iterate` takes."""
+    from ..generation.song_steps import take_steps
     from ..scoring.ranking import reasons
 
-    song, reference = prepared
-    settings, clock = order.settings, Clock()
-    planner = judging_planner(arguments)
-    steps = cascade.iterate_takes(
-        song,
-        takes_of(arguments, planner),
-        seed=settings.seed,
-        reference=reference or (),
-        lora=settings.lora or (),
-        **settings.sampling,
-    )
+    clock, planner = Clock(), judging_planner(arguments)
     with named(order.place):
-        for made in steps:
+        for made in take_steps(cascade, prepared, order.settings, takes_of(arguments, planner)):
             console.busy(f"take {made.number} of {made.of} ...")
             if made.take is not None:
                 console.note(f"take {made.number} of {made.of}: {made.take.line()}")

@@ -126,6 +126,8 @@ class Cascade(EditVerbs, LyricVerbs, TakeVerbs):
         limit_bytes = free_bytes(device) if memory_gb is None else memory_gb * 1e9 - program_bytes(device)
         first = Plan(PARTS) if offload else PLANS[0]
         cascade.pool = ModelPool.of(found, device, precision, limit_bytes, first, text_cache)
+        if memory_gb is not None:
+            cascade.pool.check_limit(memory_gb, program_bytes(device))
         return cascade
 
     @torch.no_grad()

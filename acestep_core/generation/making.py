@@ -6,6 +6,7 @@ The command line and the server share it. torch is imported only when models are
 import contextlib
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,16 @@ DEFAULT_FORMAT = "flac"
 SEEDS_DRAWN_BELOW = 2**32
 NAME_LENGTH = 40
 SOURCE = "source"  # of the digests of an edit
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how models are loaded: arguments of `Cascade.load`."""
+
+    device: str | None = None
+    memory_gb: float | None = None
+    offload: bool = False
+    text_cache: bool = True
 
 
 @contextlib.contextmanager

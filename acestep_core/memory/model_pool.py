@@ -18,6 +18,7 @@ from ..checkpoints.layouts import AUDIO_TOKENS, STAGE_PARTS
 from ..checkpoints.load import load_stage_model, load_text_encoder, load_vocoder
 from ..checkpoints.read_ahead import read_ahead
 from ..checkpoints.text_cache import TextCache, text_cache
+from ..errors import UserError
 from ..models.stage_model import StageModel
 from ..models.text_encoder import TextEncoder, TextStates
 from ..models.vocoder import Vocoder
@@ -175,6 +176,15 @@ class ModelPool(OomFallback):
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return_freed_memory()
+
+    def check_limit(self, limit_gb: float, program_bytes: int) -> None:
+        """Raises UserError where a user's limit leaves no room for these models, whichever plan."""
+        least_gb = (self._needs.least_bytes() + program_bytes) / 1e9
+        if limit_gb < least_gb:
+            raise UserError(
+                f"memory: got {limit_gb:g} GB, expected more than {least_gb:.2f} GB for these models"
+                f"{', Python and its libraries' if program_bytes else ''}; give more, or take smaller models"
+            )
 
     # ---- plans -------------------------------------------------------------------------------------------------------
 

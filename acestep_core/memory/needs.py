@@ -10,7 +10,7 @@ from ..checkpoints import geometry
 from ..checkpoints.cascade_models import DEFAULT_CASCADE, CascadeModels, find_cascade
 from ..checkpoints.checkpoint import Checkpoint, Part, read_checkpoint
 from ..checkpoints.layouts import AUDIO_TOKEN_PARTS
-from ..spec import CHANNELS, LYRIC_TOKENS_MAX, PUBLISHED_LATENTS, TEXT_TOKENS_MAX, LatentSpec
+from ..spec import CHANNELS, LYRIC_TOKENS_MAX, MIN_SECONDS, PUBLISHED_LATENTS, TEXT_TOKENS_MAX, LatentSpec
 from .geometry import FULL, HALF, Layers, Sounds
 from .plan import ALL, DESCRIPTIONS, LAYERS, NETWORKS, PLANS, Plan
 
@@ -123,6 +123,10 @@ class Needs:
         """The fastest plan from `first` on that fits; None if none does."""
         plans = PLANS[PLANS.index(first) :]
         return next((plan for plan in plans if self.peak(plan, seconds, passes) <= limit_bytes), None)
+
+    def least_bytes(self) -> int:
+        """Bytes of weights that any plan holds at its fullest moment; with less no song is made."""
+        return max(held for held, _ in self._works(PLANS[-1], MIN_SECONDS, 1))
 
     def with_adapters(self, adapters: Sequence[AdapterNeeds]) -> "Needs":
         """The same needs with the adapters of each stage. One model may run all stages; its key counts once."""

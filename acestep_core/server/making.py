@@ -5,24 +5,24 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from ..audio.song_tags import song_tags
+from ..audio.formats import FORMATS
 from ..errors import UserError
-from ..generation.making import SEEDS_DRAWN_BELOW, bit_depth, check_task, digests_of, load_cascade, prepared, slug
+from ..generation.making import SEEDS_DRAWN_BELOW, Machine, check_task, digests_of, load_cascade, prepared, slug
 from ..generation.planning import plan_seed, with_plan
 from ..generation.settings import GenerationSettings
+from ..generation.song_files import MadeSong, write_song
 from ..planner.planned_song import settled_length
 from ..song import Song
 from .jobs import Event, Made, Preview, Progress
-from .library import SongRow
 from .orders import PLAN, REWRITE, UNDERSTAND, WRITE, AnswerOrder, Order, PlannerStep, SongsOrder
 from .requests import RequestReader, bare
 
 if TYPE_CHECKING:
-    from ..audio.waveform import Waveform
     from ..generation.cascade import Cascade
+    from ..generation.song_steps import Prepared
     from ..planner.planner import Planner
 
 logger = logging.getLogger(__name__)
@@ -32,20 +32,10 @@ _PREVIEW_SHARE = 0.5  # of the steps, after which a preview is made
 _PLANNER_ROOM = 1.5  # times a planner's files, which it takes in memory with its caches
 
 
-@dataclass(frozen=True)
-class Machine:
-    """Where and how models are loaded: arguments of `Cascade.load`."""
-
-    device: str | None = None
-    memory_gb: float | None = None
-    offload: bool = False
-    text_cache: bool = True
-
-
 class SongMaker:
     """Makes orders, one after the other, on one device. One Cascade is loaded at a time."""
 
-    def __init__(self, requests: RequestReader, machine: Machine = Machine()):
+    def __init__(self, requests: RequestReader, machine: Machine):
         self.machine = machine
         self._requests, self._library = requests, requests.library
         self._cascade: Cascade | None = None
@@ -81,15 +71,9 @@ class SongMaker:
         digests = digests_of(cascade, settings)
         if settings.source or settings.reference or settings.continue_from:
             yield Progress("encoding clips")
-        ready, reference = prepared(cascade, song, settings)
-        latents = yield from self._run(cascade, ready, reference, settings, order.preview_seconds)
-        yield Progress("decoding", share=0.95)
-        wave = cascade.decode(latents, ready, reference)
-        words = getattr(ready, "song", ready)
-        row, wave = self._save(order, words, settings, wave, cascade.models.names, digests)
-        if order.file.keep_latents:
-            self._keep(row, cascade.result_latents(latents, wave, reference))
-        yield Made(self._shown(row, words, settings, wave, time.monotonic() - began))
+        ready = prepared(cascade, song, settings)
+        made = yield from self._run(cascade, ready, settings, digests, order.preview_seconds)
+        yield Made(self._saved(order, made, time.monotonic() - began))
 
     def _loaded(self, settings: GenerationSettings) -> Iterator[Event]:
         """The cascade of a song's models. -> Cascade"""
@@ -103,48 +87,29 @@ class SongMaker:
         self._models = models
         return self._cascade
 
-    def _run(self, cascade: "Cascade", song, reference, settings: GenerationSettings, preview_seconds: float):
-        """The latents of a song, with its progress. -> latents [1, C, T]"""
-        names = [model.name for model in cascade.models.stages]
-        total = sum(len(plan.times) - 1 for _, plan in cascade.plan(**settings.sampling))
-        sampling = {"lora": settings.lora or (), **settings.sampling}
-        preview = preview_seconds > 0 and settings.edit is None and settings.continue_from is None
-        steps = cascade.iterate(song, seed=settings.seed, reference=reference, **sampling)
-        for done, step in enumerate(steps, start=1):
-            share = min(done / total, 1.0)
-            yield Progress(names[min(step.stage, len(names) - 1)], step.step, step.of, 0.05 + 0.9 * share)
-            if preview and _PREVIEW_SHARE <= share < 1:
-                preview = False
-                yield from _preview(cascade, step.x0, preview_seconds)
-        return step.latents
+    def _run(self, cascade: "Cascade", ready: "Prepared", settings: GenerationSettings, digests, preview: float):
+        """A song, with its progress, and a preview of its first `preview` seconds. -> MadeSong"""
+        from ..generation.song_steps import made_song, stage_steps
 
-    def _save(self, order: SongsOrder, song: Song, settings, wave: "Waveform", names, digests):
-        """Writes a song's file, and takes it into the library. -> (its row, its sound)"""
-        from .. import audio
+        preview = 0.0 if settings.edit or settings.continue_from else preview
+        for made in stage_steps(cascade, ready, settings):
+            step = made.step
+            yield Progress(made.name, step.step, step.of, 0.05 + 0.9 * made.share)
+            if preview > 0 and _PREVIEW_SHARE <= made.share < 1:
+                yield from _preview(cascade, step.x0, preview)
+                preview = 0.0
+        yield Progress("decoding", share=0.95)
+        return made_song(cascade, ready, settings, step.latents, digests=digests)
 
-        if settings.loudness is not None:
-            wave = audio.normalise_loudness(wave, settings.loudness)
-        file = order.file
-        tags = song_tags(song, settings.given(), names, file.title, file.artist, digests)
-        path = self._library.folder / f"{slug(song.caption)}-{settings.seed}.{file.format}"
-        depth = bit_depth(settings, path, file.format, file.bit_depth)
-        fitted = audio.fit(wave, file.format)
-        return self._library.add(audio.write(path, fitted, file.format, depth, tags, replace=False)), fitted
-
-    def _keep(self, row: SongRow, latents) -> None:
-        from .. import audio
-        from ..editing.kept_latents import keep_latents
-
-        path = self._library.path(row.id)
-        if latents is None:
-            logger.warning("its latents are not kept, as its sound does not begin with a whole frame of them")
-            return
-        keep_latents(path, latents, audio.read(path))
-
-    def _shown(self, row: SongRow, song: Song, settings: GenerationSettings, wave: "Waveform", took: float) -> dict:
-        shown = {"id": row.id, "file": row.path, "seconds": round(wave.seconds, 3), "rate_hz": wave.sample_rate_hz}
+    def _saved(self, order: SongsOrder, made: MadeSong, took: float) -> dict:
+        """Writes a song's files, takes it into the library, and returns it as JSON has it."""
+        settings, format = made.settings, order.file.format
+        path = self._library.folder / f"{slug(made.words.caption)}-{settings.seed}.{format}"
+        row = self._library.add(write_song(made, order.file, path, replace=False))
+        rate_hz = FORMATS[format].nearest_rate_hz(made.wave.sample_rate_hz)
+        shown = {"id": row.id, "file": row.path, "seconds": round(made.wave.seconds, 3), "rate_hz": rate_hz}
         shown |= {"seed": settings.seed, "made_in_seconds": round(took, 2), "models": self.models}
-        return {**shown, "song": asdict(song), "settings": self._requests.shown_settings(settings)}
+        return {**shown, "song": asdict(made.words), "settings": self._requests.shown_settings(settings)}
 
     # ---- planners ----------------------------------------------------------------------------------------------------
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..generation.making import DEFAULT_FORMAT
 from ..generation.settings import GenerationSettings
+from ..generation.song_files import SongFile
 from ..song import Song
 
 SONGS, ANSWER = "songs", "answer"
@@ -26,17 +26,6 @@ class PlannerStep:
     source: str | None = None
     models: str | None = None
     sampling: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class SongFile:
-    """The form of the files that a job writes."""
-
-    format: str = DEFAULT_FORMAT
-    bit_depth: str | None = None
-    title: str | None = None
-    artist: str | None = None
-    keep_latents: bool = False
 
 
 @dataclass(frozen=True)

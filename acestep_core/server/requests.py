@@ -19,10 +19,11 @@ from ..errors import UserError, did_you_mean, shown
 from ..generation.making import DEFAULT_FORMAT, SEEDS_DRAWN_BELOW, check_files, check_sampling
 from ..generation.planning import read_codes, wants_plan
 from ..generation.settings import MODEL_OPTIONS, GenerationSettings, TaggedSong
+from ..generation.song_files import SongFile
 from ..lora.find import Lora, list_adapters
 from ..song import AUTO, INSTRUMENTAL, Song, check_seed, check_text, field_name
 from .library import SONG_ID, Library
-from .orders import PLAN, REWRITE, UNDERSTAND, WRITE, AnswerOrder, PlannerStep, SongFile, SongsOrder
+from .orders import PLAN, REWRITE, UNDERSTAND, WRITE, AnswerOrder, PlannerStep, SongsOrder
 from .uploads import UPLOAD_ID, Uploads
 
 COUNT_MOST = 8

@@ -10,12 +10,13 @@ from pathlib import Path
 from ..checkpoints.cascade_models import CASCADES, DEFAULT_CASCADE
 from ..checkpoints.locate import local_models
 from ..checkpoints.registry import PLANNER, STAGE
+from ..generation.making import Machine
 from ..generation.settings import GenerationSettings
 from ..lora.find import list_adapters
 from .jobs import KEEP_SECONDS, WAITING_MOST, JobQueue
 from .journal import Journal
 from .library import Library
-from .making import Machine, SongMaker
+from .making import SongMaker
 from .requests import RequestReader, bare
 from .uploads import BYTES_MOST, Uploads
 

@@ -5,6 +5,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -31,8 +32,9 @@ def whole_file(path: Path, move: Callable[[Path, Path], None] | None = None) -> 
     remove_stale(path.parent)
     try:
         part.touch(exist_ok=False)
+        mode = part.stat().st_mode
         yield part
-        _flush(part)
+        _flush(part, mode)
         (move or os.replace)(part, path)
     except OSError as exc:
         raise AceStepError(
@@ -61,7 +63,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     try:
         yield unfinished
         for file in filter(Path.is_file, unfinished.rglob("*")):
-            _flush(file)
+            _flush(file, unfinished.stat().st_mode & ~0o111)
         shutil.rmtree(folder, ignore_errors=True)
         unfinished.rename(folder)
     finally:
@@ -81,7 +83,9 @@ def _is_stale(entry: os.DirEntry, before: float) -> bool:
     return entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < before
 
 
-def _flush(file: Path) -> None:
+def _flush(file: Path, mode: int) -> None:
+    with suppress(OSError):  # a file system may know no modes
+        file.chmod(stat.S_IMODE(mode))  # as the umask says; safetensors makes files that only their owner can read
     with file.open("rb+") as opened:
         os.fsync(opened.fileno())
 

@@ -94,6 +94,11 @@ def test_pickled_file_is_never_opened(tmp_path, suffix):
     )
 
 
+def test_a_safetensors_file_with_a_pickles_name_is_called_what_it_is(folder):
+    file = (folder / "model.safetensors").rename(folder / "mine.pt")
+    assert stage_refused(file) == f"{file} is a safetensors file under another name; rename it to mine.safetensors"
+
+
 def test_pickled_folder(folder):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     assert "only as pytorch_model.bin: a pickle" in stage_refused(folder)

@@ -101,6 +101,22 @@ def test_a_folder_is_on_the_disk_before_it_has_its_name(tmp_path, flushed):
     assert (target / "b.txt").read_text() == "b" and list(tmp_path.iterdir()) == [target]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="files there have no modes")
+@pytest.mark.parametrize("mask, mode", [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_files_can_be_read_by_whom_the_umask_lets(tmp_path, mask, mode):
+    """Those of safetensors as well, which only their owner could read."""
+    before = os.umask(mask)
+    try:
+        with whole_file(tmp_path / "a.safetensors") as part:
+            write_tensors({"a": torch.ones(1)}, part, {"made": "here"})
+        with whole_folder(tmp_path / "step-000001") as unfinished:
+            write_tensors({"a": torch.ones(1)}, unfinished / "state.safetensors", {})
+    finally:
+        os.umask(before)
+    for file in (tmp_path / "a.safetensors", tmp_path / "step-000001" / "state.safetensors"):
+        assert file.stat().st_mode & 0o777 == mode
+
+
 @pytest.mark.parametrize("layout", ["peft", "comfyui", "diffusers"])
 def test_an_adapter_saved_twice_has_the_same_bytes(tmp_path, tiny_family, layout):
     model = load_stage_model(tiny_family / "m")

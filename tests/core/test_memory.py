@@ -85,7 +85,7 @@ def test_what_a_container_leaves(tmp_path):
 # ---- what is held ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("gigabytes, holds", [(1, ALL), (1e-6, LAYERS)])
+@pytest.mark.parametrize("gigabytes, holds", [(1, ALL), (0.465, LAYERS)])
 def test_a_song_is_the_same_in_any_memory(gigabytes, holds, tiny_family, made, caplog):
     cascade = Cascade.load(tiny_family, device="cpu", memory_gb=gigabytes)
     assert torch.allclose(cascade.generate(SONG, seed=5).samples, made.samples, atol=1e-5)  # tiles differ by noise
@@ -175,6 +175,12 @@ def test_what_fits_in_no_way_is_told(tiny_family, monkeypatch):
         Cascade.load(tiny_family, device="cpu").generate(SONG, seed=5)
     with pytest.raises(UserError, match="memory: got -1 GB, expected a positive number such as 8"):
         Cascade.load(tiny_family, memory_gb=-1)
+
+
+def test_a_limit_below_what_any_plan_takes_is_refused_at_once(tiny_family):
+    least = r"memory: got 0.0001 GB, expected more than 0.46 GB for these models, Python and its libraries; give more"
+    with pytest.raises(UserError, match=least):
+        Cascade.load(tiny_family, device="cpu", memory_gb=0.0001)
 
 
 def test_memory_runs_out_on_any_device(tiny_family, made, monkeypatch, caplog):

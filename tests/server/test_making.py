@@ -2,9 +2,10 @@
 
 import pytest
 from acestep_pack.acestep_core.cli.parser import OK, main
+from acestep_pack.acestep_core.generation.making import Machine
 from acestep_pack.acestep_core.generation.settings import GenerationSettings
 from acestep_pack.acestep_core.server.jobs import Preview, Progress
-from acestep_pack.acestep_core.server.making import Machine, SongMaker
+from acestep_pack.acestep_core.server.making import SongMaker
 from acestep_pack.acestep_core.server.server import Server
 
 SONG = {"song": {"caption": "lo-fi beat", "seconds": 10}, "settings": {"seed": 3, "steps": 3}, "format": "wav"}
