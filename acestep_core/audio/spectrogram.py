@@ -182,6 +182,16 @@ def picture(
     return drawn
 
 
+def bare_picture(
+    wave: Waveform, width: int, height: int, fmax_hz: float = 16000.0, range_db: float = 80.0
+) -> "Image.Image":
+    """The spectrum alone, without axes, so that a place in it is a time: a PIL image of that size."""
+    _check(wave, width, height, fmax_hz, range_db)
+    columns, bands = min(width, wave.samples.shape[-1]), min(BANDS_MOST, height)
+    spectrum = mel_columns(wave, columns, bands, min(fmax_hz, wave.sample_rate_hz / 2))
+    return _coloured(_shades(spectrum, range_db).flip(0), width, height)
+
+
 def _check(wave: Waveform, width: int, height: int, fmax_hz: float, range_db: float):
     check_item(wave)
     for name, value, (least, most), unit in (

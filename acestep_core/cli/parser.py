@@ -32,6 +32,7 @@ COMMANDS = {
     "show": ("show the song in a file's tags", "show"),
     "serve": ("serve songs to people and programs", "serve"),
     "library": ("list and search a folder of songs", "library"),
+    "gallery": ("make a page of sounds", "gallery"),
     "models": ("list models, or download them", "models"),
     "lora": ("describe or convert adapters", "lora"),
     "bench": ("measure speed, or the embedded models", "bench"),

@@ -20,7 +20,7 @@ def card_path(target: Path) -> Path:
 
 
 def write_card(target: Path, text: str) -> Path:
-    """Writes the card of `target`, unless its user has taken it over. Raises AceStepError where it cannot be written."""
+    """Writes the card of `target`, unless its user has taken it over. Raises AceStepError where it cannot."""
     path = card_path(target)
     if not path.exists() or MARK in path.read_text(encoding="utf-8", errors="replace"):
         write_whole(path, f"{text}\n{MARK}\n".encode())

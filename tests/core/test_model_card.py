@@ -1,9 +1,8 @@
 """What a training writes beside its adapter or model for people and for the hub."""
 
 import pytest
-from huggingface_hub import ModelCard
-
 from acestep_pack.acestep_core.training.model_card import MARK, adapter_card, card_path, student_card, write_card
+from huggingface_hub import ModelCard
 
 
 @pytest.mark.parametrize("name, card", [("style", "style/README.md"), ("style.safetensors", "style.md")])
