@@ -28,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
     )
     parser.add_argument("--title", default="Songs of an ACE-Step cascade", metavar="TEXT", help="of the page")
     parser.add_argument(
+        "--film", type=int, metavar="N", help="write film.mp4 too: six seconds of each of the first N genres"
+    )
+    parser.add_argument(
         "--compare",
         action="append",
         default=[],
@@ -44,12 +47,15 @@ def gallery(arguments: argparse.Namespace, console: Console):
     folder, others = user_path(arguments.output), [_other(text) for text in arguments.compare]
     if not MIN_SECONDS <= arguments.seconds <= MAX_SECONDS:
         raise UserError(f"--seconds: got {arguments.seconds:g}, expected {MIN_SECONDS:g} to {MAX_SECONDS:g}")
+    if arguments.film is not None and arguments.film < 1:
+        raise UserError(f"--film: got {arguments.film}, expected at least 1")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file, expected a folder")
     from ..gallery.compare import compared
+    from ..gallery.film import write_film
     from ..gallery.make import Maker, family_of
     from ..gallery.page import PAGE, write_page
-    from ..gallery.pieces import pieces
+    from ..gallery.pieces import GENRES, pieces
 
     family = family_of(*_models(arguments))
     wanted = pieces(family, arguments.seconds)
@@ -60,6 +66,10 @@ def gallery(arguments: argparse.Namespace, console: Console):
         console.bar("gallery", done, of, clock.seconds)
     beside = {name: compared(folder, name, place, wanted) for name, place in others}
     write_page(folder, wanted, arguments.title, _about(family, arguments), beside)
+    if arguments.film:
+        console.busy("encoding the film ...")
+        genres = [piece for piece in wanted if piece.section == GENRES]
+        write_film(folder, genres[: arguments.film], arguments.title)
     console.result(f"{folder / PAGE}  {len(wanted)} sounds, {_megabytes(folder):.1f} MB")
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -11,7 +12,7 @@ from acestep_pack.acestep_core.audio import Waveform, write
 from acestep_pack.acestep_core.audio.tags import read_tags
 from acestep_pack.acestep_core.cli.parser import main
 from acestep_pack.acestep_core.errors import UserError
-from acestep_pack.acestep_core.gallery import make, pieces
+from acestep_pack.acestep_core.gallery import film, make, pieces
 from acestep_pack.acestep_core.gallery.compare import compared
 from acestep_pack.acestep_core.gallery.page import write_page
 from acestep_pack.acestep_core.generation.settings import GenerationSettings
@@ -76,6 +77,17 @@ def test_sounds_of_others_lie_beside_the_pieces_they_are_called_as(one_song):
     make.draw(folder / piece.file)
     write_page(folder, [piece], "Songs", "", {"Their model": beside})
     assert f"{piece.title}: Their model" in (folder / "index.html").read_text()
+
+
+def test_a_film_has_picture_and_sound_of_its_songs(one_song, monkeypatch):
+    folder, piece = one_song
+    monkeypatch.setattr(film, "SIZE_PX", (320, 200))
+    monkeypatch.setattr(film, "SPECTRUM", (16, 60, 288, 130))
+    with av.open(str(film.write_film(folder, [piece, piece], "Songs"))) as file:
+        assert [stream.type for stream in file.streams] == ["video", "audio"]
+        assert file.duration / av.time_base == pytest.approx(1.0, abs=0.1)  # two sounds of half a second
+        frames = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+    assert len(frames) == 20 and not np.array_equal(frames[1], frames[8])
 
 
 @pytest.mark.parametrize(
