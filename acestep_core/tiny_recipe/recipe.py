@@ -75,7 +75,7 @@ class Recipe:
         if phase == "export":
             return self._kept(export.export(self.work, self.target))
         if phase == "state":
-            return self._kept(warm_start.keep_state(self.work, self.target))
+            return self._kept(warm_start.keep_state(self.work, self.target, latents=True))
         return self._training(phase, seconds)
 
     def _kept(self, size: int) -> Iterator[tuple[int, int, str]]:

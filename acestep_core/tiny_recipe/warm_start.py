@@ -1,8 +1,8 @@
 """A work folder that a training goes on from: out of a family that was exported, or out of a state that was kept.
 
 A state is what the trainings need to go on, in half precision and small files, the moving averages for the weights, and
-without the optimisers' own numbers: some tens of MB. Encoder and text encoder of a family count as done: its
-transformers know no other latents and no other words.
+without the optimisers' own numbers; where it is asked for, the encoded songs too: some tens of MB. Encoder and text
+encoder of a family count as done: its transformers know no other latents and no other words.
 """
 
 import json
@@ -22,8 +22,9 @@ from ..system.files import whole_file, write_whole
 from . import codes, flow, language, vocoder
 from .boundaries import curve_path
 from .checkpointing import load_state, load_weights, save_state
+from .latent_archive import keep_latents, restore_latents
 
-STATE_FILE, FILE_BYTES_MOST = "state.json", 12 << 20
+STATE_FILE, LATENTS, FILE_BYTES_MOST = "state.json", "latents", 12 << 20
 _OPTIMISERS = ("optimiser", "optimisers")  # none after a warm start
 
 
@@ -46,8 +47,10 @@ def warm_start(work: Path, family: Path) -> None:
 # ---- a state ---------------------------------------------------------------------------------------------------------
 
 
-def keep_state(work: Path, target: Path) -> int:
-    """Writes what the trainings in a work folder have reached so far; returns its size in bytes."""
+def keep_state(work: Path, target: Path, latents: bool = False) -> int:
+    """Writes what the trainings in a work folder have reached so far, with `latents` the encoded songs too; returns its
+    size in bytes.
+    """
     target.mkdir(parents=True, exist_ok=True)
     about = {}
     for phase in _phases():
@@ -56,6 +59,8 @@ def keep_state(work: Path, target: Path) -> int:
             about[phase] = _keep_phase(target, phase, state)
     for path in _tables(work):
         shutil.copyfile(path, target / path.name)
+    if latents:
+        keep_latents(work / LATENTS, target, FILE_BYTES_MOST)
     write_whole(target / STATE_FILE, json.dumps(about, indent=1).encode())
     return sum(path.stat().st_size for path in target.iterdir())
 
@@ -107,6 +112,7 @@ def _warm_state(work: Path, folder: Path) -> None:
         save_state(work / f"{phase}.pt", **state, **dict.fromkeys(_OPTIMISERS))
     for path in _tables(folder):
         shutil.copyfile(path, work / path.name)
+    restore_latents(folder, work / LATENTS)
 
 
 def _read_tensors(folder: Path, files: list[str]) -> dict[str, dict[str, torch.Tensor]]:

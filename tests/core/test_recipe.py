@@ -662,11 +662,21 @@ def test_a_training_goes_on_from_a_state(trained, tmp_path, encoded, monkeypatch
             close(ours[name].float(), tensor.float(), 2e-3)
     for phase in ("l", "codes", "text", "vocoder"):
         assert checkpointing.load_state(tmp_path / "w" / f"{phase}.pt")["step"] == 2
+    kept, whole = latents.Library(tmp_path / "w" / "latents"), latents.Library(work / "latents")
+    for ours, theirs in zip((*kept.songs, *kept.held_out), (*whole.songs, *whole.held_out), strict=True):
+        assert (ours.facts, ours.tracks, ours.twin) == (theirs.facts, theirs.tracks, theirs.twin)
+        for name in (latents.MIX, *theirs.tracks, *(latents.TWIN,) * bool(theirs.twin)):
+            limited = np.clip(theirs.read(name).astype(np.float32), -25.4, 25.4)
+            assert np.abs(ours.read(name).astype(np.float32) - limited).max() <= 0.101  # half of a step
+        assert np.array_equal(ours.read(latents.NOTES), theirs.read(latents.NOTES))
     made = stage_trainer("l")(tmp_path / "w", encoded)
     assert made.step == made.warm_from == 2 and [step for step, _, _ in made.run()] == [3, 4]
     (tmp_path / "state" / "l-1.safetensors").write_bytes(b"cut")
     with pytest.raises(UserError, match="the state is not whole"):
         warm.warm_start(tmp_path / "other", tmp_path / "state")
+    (tmp_path / "state" / "latents-1.zip").write_bytes(b"cut")
+    with pytest.raises(UserError, match="the state is not whole"):
+        warm.restore_latents(tmp_path / "state", tmp_path / "third")
 
 
 def test_a_state_of_the_vocoder_alone_goes_on_where_it_stopped(tmp_path, encoded):
