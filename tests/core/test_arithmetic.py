@@ -6,6 +6,7 @@ import pytest
 import torch
 from acestep_pack.acestep_core.generation.cascade import Cascade
 from acestep_pack.acestep_core.memory import model_pool as parts
+from acestep_pack.acestep_core.memory.free import PROGRAM_BYTES
 from acestep_pack.acestep_core.nn import dtypes as arithmetic
 from acestep_pack.acestep_core.nn.dtypes import computes
 from acestep_pack.acestep_core.song import Song
