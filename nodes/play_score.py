@@ -72,7 +72,8 @@ class PlayScore(io.ComfyNode):
                     "score",
                     options=choices(),
                     default=EXAMPLE,
-                    tooltip="A MIDI file (.mid) in ComfyUI's input folder; press R for files that are new there. "
+                    tooltip="A MIDI file (.mid) in ComfyUI's input folder; the button below uploads one. Press R for "
+                    "other files that are new there. "
                     "example: a short tune with chords that comes with the pack. example melody: the tune alone.",
                 ),
                 io.Combo.Input(

@@ -3,13 +3,14 @@
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { html, passWheel } from "./elements.js";
+import { passWheel } from "./elements.js";
 import { asleep, inputIndex, isFed, source } from "./graph_links.js";
 import { addFixedWidget, after, grow, onSet, resultHooks, setHidden, setHeight } from "./node_hooks.js";
 import { EDITOR_HEIGHT, RegionEditor } from "./region_editor.js";
 import { SNAPS } from "./region_controls.js";
 import { beatsOf, query, setWidget, soundOfFile } from "./region_sound.js";
 import { valueOf, widgetOf } from "./stage_graph.js";
+import { chooseFile, takeDrops, upload } from "./uploads.js";
 
 const NODE = "AceStepAudioRegion";
 const RESULT = "acestep_region";
@@ -35,7 +36,7 @@ class Panel {
     this.editor = new RegionEditor({
       change: (text) => setWidget(node, "regions", text),
       snap: (snap) => (node.properties[SNAP] = snap),
-      file: () => chooseFile((file) => this.upload(file)),
+      file: () => chooseFile("audio/*,video/*", (file) => this.upload(file)),
     });
     addFixedWidget(node, "waveform", "acestep_regions", this.editor.element, () => EDITOR_HEIGHT);
     passWheel(
@@ -79,14 +80,7 @@ class Panel {
   }
 
   async upload(file) {
-    try {
-      const name = await uploaded(file);
-      const widget = widgetOf(this.node, "file");
-      if (!widget.options.values.includes(name)) widget.options.values.push(name);
-      setWidget(this.node, "file", name);
-    } catch (error) {
-      this.editor.warn(`${file.name}: ${error.message}`);
-    }
+    await upload(this.node, "file", file).catch(({ message }) => this.editor.warn(`${file.name}: ${message}`));
   }
 
   remove() {
@@ -116,36 +110,6 @@ function soundOf(node) {
 function giverOf(node) {
   const end = source(node, inputIndex(node, "audio"));
   return end ? `${end.node.id}/${end.slot}` : "";
-}
-
-// ---- files ----
-
-function chooseFile(then) {
-  const input = html("input", "", { type: "file", accept: "audio/*,video/*" });
-  input.addEventListener("change", () => input.files[0] && then(input.files[0]));
-  input.click();
-}
-
-/** Puts a file into ComfyUI's input folder, as core does; its name there. */
-async function uploaded(file) {
-  const body = new FormData();
-  body.append("image", file); // of whatever kind
-  const response = await api.fetchApi("/upload/image", { method: "POST", body });
-  if (!response.ok) throw new Error(`the server answered ${response.status} ${response.statusText}`);
-  const { name, subfolder } = await response.json();
-  return subfolder ? `${subfolder}/${name}` : name;
-}
-
-/** Files can be dropped on the node where they have a use. */
-function takeDrops(node) {
-  const soundIn = (event) => [...(event.dataTransfer?.files ?? [])].find(({ type }) => MEDIA.test(type));
-  const isFree = () => !isFed(node, inputIndex(node, "audio"));
-  node.onDragOver = (event) => isFree() && [...(event.dataTransfer?.items ?? [])].some(({ kind }) => kind === "file");
-  node.onDragDrop = (event) => {
-    const file = isFree() && soundIn(event);
-    if (file) panels.get(node)?.upload(file);
-    return Boolean(file);
-  };
 }
 
 // ---- widgets ----
@@ -193,7 +157,11 @@ app.registerExtension({
   nodeCreated(node) {
     if (node.comfyClass !== NODE) return;
     panels.set(node, new Panel(node));
-    takeDrops(node);
+    takeDrops(node, {
+      fits: ({ type }) => MEDIA.test(type),
+      isFree: () => !isFed(node, inputIndex(node, "audio")),
+      take: (file) => panels.get(node)?.upload(file),
+    });
     for (const widget of node.widgets) onSet(widget, () => panels.get(node)?.refreshSoon());
     node.setSize([Math.max(WIDTH, node.size[0]), node.computeSize()[1]]);
     panels.get(node).refreshSoon();

@@ -114,7 +114,8 @@ def _structure(made: FinishedSong) -> Measured | None:
     count = mel.shape[1] // size
     parts = mel[:, : count * size].reshape(len(mel), count, size).mean(2).T
     parts = parts - parts.mean(0)
-    alike = np.corrcoef(parts)
+    with np.errstate(invalid="ignore", divide="ignore"):  # a part without a change is like no other
+        alike = np.corrcoef(parts)
     far = np.abs(np.subtract.outer(np.arange(count), np.arange(count))) * SECTION_SECONDS >= FAR_SECONDS
     returns = float((np.where(far, alike, -1).max(1) > 0.7).mean())
     return Measured(round(100 * returns), returns, f"{100 * returns:.0f} % of it comes back")

@@ -27,7 +27,8 @@ _TAG = re.compile(r"\[[^\[\]\n]*\]")
 _SECTION = (
     r"(?:(?:pre|post)[- ]?)?(?:verse|chorus|bridge|intro|outro|hook|refrain|interlude|solo|break|drop|instrumental)"
 )
-_UNMARKED = re.compile(rf"\s*(?:[({{<*#]+\s*)?({_SECTION}(?:\s*\d{{1,2}})?)\s*[)}}>*#]*\s*:?\s*", re.IGNORECASE)
+# Of a line with single spaces: several kinds of space that may follow one another take a regex for ever.
+_UNMARKED = re.compile(rf"(?:[({{<*#]+ ?)?({_SECTION}(?: ?\d{{1,2}})?) ?[)}}>*#]* ?:?", re.IGNORECASE)
 # Script, by the beginning of its letters' names in Unicode -> the languages that are written in it.
 _SCRIPTS = {
     "HIRAGANA": ("ja",),
@@ -144,8 +145,8 @@ def _tags(lyrics: Lyrics) -> Found:
             yield number, "a tag and words share a line; put the tag on a line of its own"
         elif any(len(tag) > TAG_LETTERS_MAX for tag in _TAG.findall(line)):
             yield number, f"a tag of more than {TAG_LETTERS_MAX} letters may be sung; shorten it"
-        elif (found := _UNMARKED.fullmatch(line)) and "[" not in line:
-            yield number, f"{line.strip()!r} would be sung; write [{found[1].strip().capitalize()}]"
+        elif (found := _UNMARKED.fullmatch(" ".join(line.split()))) and "[" not in line:
+            yield number, f"{line.strip()!r} would be sung; write [{found[1].capitalize()}]"
     tags = [tag for line in lyrics.lines for tag in _TAG.findall(line)]
     if lyrics.sung and [tag.lower() for tag in tags] == [INSTRUMENTAL.lower()]:
         yield None, f"{INSTRUMENTAL} and words contradict each other; leave one out"

@@ -21,14 +21,14 @@ from ..audio.song_tags import SONG_TAG
 from ..audio.tags import read_tags
 from ..errors import UserError
 from ..generation.settings import TaggedSong, read_song
-from .journal import open_database, remove_database
+from .journal import open_database, opened_or_anew
 
 logger = logging.getLogger(__name__)
 
 OWN_FOLDER, INDEX, TRASH = ".library", "songs.sqlite", "trash"
 SONG_PREFIX, _DIGITS = "s_", 16
 SONG_ID = re.compile(rf"{SONG_PREFIX}[0-9a-f]{{{_DIGITS}}}")
-LIST_MOST, WORDS_MOST = 500, 20
+LIST_MOST, SKIP_MOST, WORDS_MOST = 500, 2**62, 20
 _FORM = 1  # of the index; a file of another form is made anew
 _ORDERS = {"newest": "made DESC, path", "oldest": "made, path", "title": "title COLLATE NOCASE, path"}
 
@@ -73,7 +73,7 @@ class NoSuchSong(UserError):
 class Library:
     """The songs of a folder. Threads may share one, and other processes may have the same folder open.
 
-    Raises UserError where there is no such folder. A damaged index is made anew.
+    Raises UserError where there is no such folder, or none that can be written. A damaged index is made anew.
     """
 
     def __init__(self, folder: Path):
@@ -82,12 +82,7 @@ class Library:
         self.folder, self.own_folder = folder.resolve(), folder.resolve() / OWN_FOLDER
         self.own_folder.mkdir(exist_ok=True)
         self._lock, self._path = threading.RLock(), self.own_folder / INDEX
-        try:
-            self._index = self._opened()
-        except sqlite3.DatabaseError as exc:
-            logger.warning("%s: is damaged (%s) and is made anew", self._path, exc)
-            remove_database(self._path)
-            self._index = self._opened()
+        self._index = opened_or_anew(self._path, self._opened)
 
     def _opened(self) -> sqlite3.Connection:
         index = open_database(self._path)
@@ -112,7 +107,7 @@ class Library:
             raise UserError(f"order: got {order[:40]!r}, expected one of {', '.join(_ORDERS)}")
         words = query.casefold().split()[:WORDS_MOST]
         wanted = " AND ".join(["is_song", *("instr(words, ?)" for _ in words)])
-        page = max(0, min(most, LIST_MOST)), max(0, skip)
+        page = max(0, min(most, LIST_MOST)), max(0, min(skip, SKIP_MOST))
         with self._lock:
             total = self._index.execute(f"SELECT count(*) FROM songs WHERE {wanted}", words).fetchone()[0]
             rows = self._index.execute(
@@ -196,7 +191,7 @@ class Library:
         path = self.path(song_id)
         trash = self.own_folder / TRASH
         trash.mkdir(exist_ok=True)
-        place = trash / f"{path.stem[:80]}-{secrets.token_hex(4)}{path.suffix}"
+        place = trash / f"{path.stem[:40]}-{secrets.token_hex(4)}{path.suffix}"
         shutil.move(path, place)
         with self._lock, self._index:
             self._index.execute("DELETE FROM songs WHERE id = ?", (song_id,))
@@ -209,7 +204,10 @@ def song_id(name: str) -> str:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, tuple[int, int]]]:
-    """(name below the folder, (size, time of the last change)) of each sound file. No link is followed."""
+    """(name below the folder, (size, time of the last change)) of each sound file. No link is followed.
+
+    A file whose name is no text in UTF-8 is left out with a note in the log: the index could not hold it.
+    """
     endings = tuple(f".{name}" for name in FORMATS)
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -217,9 +215,21 @@ def _files(folder: Path) -> Iterator[tuple[str, tuple[int, int]]]:
             path = Path(place, name)
             if name.startswith(".") or not name.lower().endswith(endings) or path.is_symlink():
                 continue
+            below = path.relative_to(folder).as_posix()
+            if not _is_text(below):
+                logger.warning("%s is left out of the library: its name is no text in UTF-8; rename it", ascii(below))
+                continue
             with suppress(OSError):
                 state = path.stat()
-                yield path.relative_to(folder).as_posix(), (state.st_size, state.st_mtime_ns)
+                yield below, (state.st_size, state.st_mtime_ns)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _read(folder: Path, path: Path) -> tuple[SongRow, str]:

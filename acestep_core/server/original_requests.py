@@ -48,6 +48,7 @@ _NOT_HERE = {"shift": (None, 3.0), "cfgintervalstart": (None, 0.0), "cfginterval
 _LM = {"lmtemperature": "temperature", "lmtopp": "top_p", "lmtopk": "top_k"}
 _LM["lmrepetitionpenalty"] = "repetition_penalty"
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "", "none", "null")
+_CODE_DIGITS = 9  # of a number; one that has more is refused for its first ones already
 _DEPTHS = {"wav32": ("wav", "32f")}
 
 
@@ -236,8 +237,8 @@ def _edit_fields(fields: Fields, kind: str) -> dict:
 def _codes(given: object) -> list[int] | None:
     """Audio codes as the original writes them: <|audio_code_123|>..., a list of such texts, or numbers."""
     text = " ".join(map(str, given)) if isinstance(given, list) else str(given or "")
-    found = [int(code) for code in re.findall(CODE_TOKEN, text)] or [int(code) for code in re.findall(r"\d+", text)]
-    return found or None
+    found = re.findall(CODE_TOKEN, text) or re.findall(r"[0-9]+", text)
+    return [int(code[:_CODE_DIGITS]) for code in found] or None
 
 
 def _sampling(fields: Fields) -> dict:
@@ -245,7 +246,7 @@ def _sampling(fields: Fields) -> dict:
     if (scale := fields.number("lmcfgscale")) is not None:
         given["guidance"] = max(scale, 1.0)
     if "top_k" in given:
-        given["top_k"] = int(given["top_k"])
+        given["top_k"] = fields.whole("lmtopk")
     return sampling_of(given)
 
 

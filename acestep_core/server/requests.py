@@ -213,8 +213,8 @@ class RequestReader:
             kind,
             check_planner(given.get("planner")),
             line,
-            given.get("instrumental") is True,
-            given.get("codes", True) is not False,
+            _flag(given, "instrumental", False),
+            _flag(given, "codes", True),
             source,
             self._tokenizer_models(given) if source else None,
             sampling_of(_object(given, "sampling")),
@@ -282,7 +282,7 @@ def _regions(given: object, source: str, song: Song) -> tuple:
         from ..editing.bars import bar_times
 
         bars, _ = bar_times(source, song_of_file(source) or song)
-    return tuple(parse_region(one, bars) if isinstance(one, str) else tuple(one) for one in given)
+    return tuple(parse_region(one, bars) if isinstance(one, str) else one for one in given)
 
 
 def _file(given: Mapping) -> SongFile:
@@ -295,7 +295,7 @@ def _file(given: Mapping) -> SongFile:
     format, depth = str(named.get("format", DEFAULT_FORMAT)).lower(), named.get("bit_depth")
     choose_format(f"song.{format}", format, depth)
     depth = None if depth is None else str(depth)
-    keep = named.get("keep_latents", False) is True
+    keep = _flag(given, "keep_latents", False)
     return SongFile(format, depth, named.get("title"), named.get("artist"), keep)
 
 
@@ -311,6 +311,13 @@ def _object(given: Mapping, name: str) -> Mapping:
     if not isinstance(value, Mapping):
         raise UserError(f"{name}: got {shown(value)}, expected an object")
     return value
+
+
+def _flag(given: Mapping, name: str, usual: bool) -> bool:
+    value = given.get(name)
+    if not isinstance(value, bool | None):
+        raise UserError(f"{name}: got {shown(value)}, expected true or false")
+    return usual if value is None else value
 
 
 def _whole(given: Mapping, name: str, low: int, high: int, usual: int) -> int:

@@ -7,6 +7,7 @@ import asyncio
 import hmac
 import ipaddress
 import json
+import re
 import socket
 import time
 from collections import OrderedDict
@@ -32,6 +33,7 @@ OPEN_PATHS = ("/health",)
 BODY_KEY_PATHS = ("/release_task", "/query_result", "/format_input", "/create_random_sample")
 _UPLOAD_PATHS = ("/v1/uploads", "/release_task")
 _CHAT_PATHS = ("/v1/chat/completions", "/openai/v1/chat/completions")
+_LENGTH = re.compile(r"[0-9]{1,15}")
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 Receive, Send = Callable[[], Awaitable[dict]], Callable[[dict], Awaitable[None]]
@@ -49,7 +51,7 @@ class Refused(Exception):
 class Access:
     """Who may ask. `key` None: anybody who reaches the address. `hosts` and `origins` beside this machine's own names.
 
-    Raises UserError for a key that is too short.
+    Raises UserError for a key that is too short, or that a header cannot carry.
     """
 
     address: str = LOOPBACK[0]
@@ -63,6 +65,8 @@ class Access:
     def __post_init__(self):
         if self.key is not None and len(self.key) < KEY_LENGTH_LEAST:
             raise UserError(f"key: got {len(self.key)} characters, expected at least {KEY_LENGTH_LEAST}")
+        if self.key is not None and not self.key.isascii():
+            raise UserError("key: got other characters than ASCII has, expected letters, digits and signs")
         own = () if is_loopback(self.address) else (self.address, socket.gethostname())
         object.__setattr__(self, "names", frozenset(name.lower() for name in (*LOOPBACK, *own, *self.hosts)))
 
@@ -75,11 +79,19 @@ class Access:
 
     def knows_origin(self, origin: str, host: str) -> bool:
         """Whether a page of this origin may ask: one of this server itself, or one that was allowed."""
-        return origin in self.origins or urlsplit(origin).netloc.lower() == host.lower() != ""
+        return origin in self.origins or _place_of(origin) == host.lower() != ""
 
     def has_key(self, given: str | None) -> bool:
         """Whether a key is the right one, in a time that does not depend on it."""
         return self.key is None or hmac.compare_digest((given or "").encode(), self.key.encode())
+
+
+def _place_of(origin: str) -> str | None:
+    """Name and port in an Origin header, in lower case; None in one that is no address."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def is_loopback(address: str) -> bool:
@@ -145,7 +157,7 @@ class Guard:
             raise Refused(401, "key: is missing or wrong; send the header Authorization: Bearer KEY")
 
     def _check_length(self, length: str | None, scope: Mapping) -> None:
-        if length is not None and (not length.isdecimal() or int(length) > self._bytes_most(scope)):
+        if length is not None and (not _LENGTH.fullmatch(length) or int(length) > self._bytes_most(scope)):
             raise Refused(413, f"request: is larger than {self._bytes_most(scope) / MEGABYTE:g} MB")
 
     def _bytes_most(self, scope: Mapping) -> int:

@@ -6,8 +6,8 @@
 // format, which is laid out anew. The report on standard output is one JSON object: for each file its missing nodes,
 // nodes that the front end marks as wrong, errors of page, console and HTTP, what the console calls deprecated, and the
 // workflow in both formats. --run names those in which Run is pressed, each with widgets to change before,
-// {"FILE.json": {"NodeType": {"widget": value}}} (of numbers, the most they may be); their end is waited for, and what
-// our widgets showed is reported. --ui, --api and --shot write the last workflow and its picture to files, which is how
+// {"FILE.json": {"NodeType": {"widget": value}}} (a number is the most that it may be, {"exactly": 3} is set); their end
+// is waited for, and what our widgets showed is reported. --ui, --api and --shot write the last workflow and its picture to files, which is how
 // workflows/ is made.
 // --do SCRIPT.mjs calls the script's default function with the page once a workflow is open, and reports its answer.
 // Needs playwright-core (NODE_PATH) and a Chromium (CHROMIUM).
@@ -195,7 +195,8 @@ function changeWidgets(changes) {
   for (const node of window.app.graph._nodes)
     for (const widget of node.widgets ?? []) {
       const value = changes[node.type]?.[widget.name]
-      if (value !== undefined) widget.value = typeof value === "number" ? Math.min(widget.value, value) : value
+      if (value === undefined) continue
+      widget.value = typeof value === "number" ? Math.min(widget.value, value) : (value.exactly ?? value)
     }
 }
 

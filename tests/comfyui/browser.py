@@ -13,7 +13,8 @@ from comfyui_tests.install import node_modules
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 DRIVER = Path(__file__).with_name("browser.mjs")
 
-Changes = Mapping[str, Mapping[str, object]]  # node type -> widget -> its value; of numbers, the most it may be
+# Node type -> widget -> its value; a number is the most that it may be, {"exactly": 3} is set.
+Changes = Mapping[str, Mapping[str, object]]
 
 
 @dataclass(frozen=True)

@@ -89,26 +89,28 @@ def save_tiny_vocoder(folder):
     save_vae(folder, vae.eval())
 
 
-@pytest.fixture(scope="session")
-def tiny_family(tmp_path_factory):
+def save_tiny_family(folder, **extra):
     """A folder as acestep_core/tiny is: l, m, s, text_encoder, vae; 33 1/3 frames a second, 16 kHz."""
-    folder = tmp_path_factory.mktemp("family")
     for seed, slot in enumerate("lms"):
-        save_tiny_stage(folder / slot, seed)
+        save_tiny_stage(folder / slot, seed, **extra)
     save_tiny_text_encoder(folder / "text_encoder")
     save_tiny_vocoder(folder / "vae")
     return folder
+
+
+def save_taught_family(folder):
+    """The same with audio tokenizers, of models that know every task."""
+    return save_tiny_family(folder, tasks=list(ALL_TASKS))
+
+
+@pytest.fixture(scope="session")
+def tiny_family(tmp_path_factory):
+    return save_tiny_family(tmp_path_factory.mktemp("family"))
 
 
 @pytest.fixture(scope="session")
 def taught_family(tmp_path_factory):
-    """The same with audio tokenizers, of models that know every task."""
-    folder = tmp_path_factory.mktemp("taught")
-    for seed, slot in enumerate("lms"):
-        save_tiny_stage(folder / slot, seed, tasks=list(ALL_TASKS))
-    save_tiny_text_encoder(folder / "text_encoder")
-    save_tiny_vocoder(folder / "vae")
-    return folder
+    return save_taught_family(tmp_path_factory.mktemp("taught"))
 
 
 @pytest.fixture

@@ -113,6 +113,11 @@ def test_clipping_at_full_scale_and_below_it():
     assert judge("clipping", 0 * tone).grade == 1
 
 
+def test_silence_has_no_structure_and_nothing_is_warned_of(recwarn):
+    still = FinishedSong(Waveform(torch.zeros(1, 2, 41 * 8000), 8000))
+    assert judged(still)["structure"].value == 0 and not recwarn.list
+
+
 def test_silence_and_ending():
     tone = 0.3 * np.sin(2 * np.pi * 440 * TIME)
     gap, fade = tone * ((TIME < 4) | (TIME > 8)), tone * np.minimum(1, np.maximum(0, 12 - TIME) / 3)

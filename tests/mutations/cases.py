@@ -153,6 +153,11 @@ _ALL = (
     *(Subject(f"{kind}_tags", kind, f"mutant.{kind}", "shown", 14, TAGS) for kind in ("ogg", "opus")),
     Subject("m4a_tags", "m4a", "mutant.m4a", "tags", 4, {"tag.latin1": 1}),
     Subject("score", "score", "mutant.mid", "score", 20, BYTES),
+    # edits
+    Subject("edit_request", "requests", "mutant-*.json", "edit_request", 32, JSON),
+    Subject("edit_tags", "edited", "mutant.flac", "edited", 20, TAGS),
+    Subject("kept_latents", "kept", "mutant.flac.*", "repainted", 20, SAFETENSORS),
+    Subject("regions", "regions", "mutant.txt", "regions", 20, {**TEXT, **BYTES}),
     # clips and trainings
     Subject("clip_json", "clips", "clips/mutant.json", "clips", 23, JSON),
     Subject("clip_text", "clips", "clips/mutant.txt", "clips", 14, {**TEXT, **BYTES}),
@@ -169,5 +174,9 @@ _ALL = (
     Subject("text_cache", "cached", "cache/**/*.safetensors", "text_cached", 14, {**TENSORS, **BYTES}),
 )
 SUBJECTS = {subject.name: subject for subject in _ALL}
-VALID = [Case(name, "unchanged", 0) for name in SUBJECTS]
+# Unchanged files: one for each subject, or for each target where only a share of the cases is run.
+VALID = [
+    Case(name, "unchanged", 0)
+    for name in (SUBJECTS if TIMES >= 1 else {subject.target: subject.name for subject in _ALL}.values())
+]
 CASES = [case for subject in _ALL for case in subject.all_cases()]

@@ -30,12 +30,13 @@ class Ending:
     cpu_seconds: float
     grown_bytes: int  # peak memory beyond what the parent process had
     stack: str  # faulthandler's, of a process that a signal killed
+    most_cpu_seconds: int = CPU_SECONDS
 
     @property
     def fault(self) -> str | None:
         """The limit that it exceeded, or the signal that killed it; None if it ended by itself."""
-        if self.signal == "SIGXCPU" or self.cpu_seconds > CPU_SECONDS:
-            return f"takes more than {CPU_SECONDS} s of CPU"
+        if self.signal == "SIGXCPU" or self.cpu_seconds > self.most_cpu_seconds:
+            return f"takes more than {self.most_cpu_seconds} s of CPU"
         if self.grown_bytes > MEMORY_BYTES:
             return f"takes {self.grown_bytes / 2**30:.1f} GiB of memory"
         if self.signal == "SIGALRM":
@@ -77,6 +78,7 @@ def run(
         cpu_seconds=usage.ru_utime + usage.ru_stime,
         grown_bytes=usage.ru_maxrss * 1024 - start_bytes,
         stack=stack.read_text(errors="replace") if stack.exists() else "",
+        most_cpu_seconds=cpu_seconds,
     )
 
 

@@ -25,10 +25,7 @@ LAYERS = ("layers.0.self_attn.to_q", "layers.1.cross_attn.to_out.0", "layers.1.m
 
 def family(folder: Path, family: Path) -> None:
     """The models that all others are made of."""
-    for seed, slot in enumerate("lms"):
-        ours.save_tiny_stage(folder / "family" / slot, seed)
-    ours.save_tiny_text_encoder(folder / "family" / "text_encoder")
-    ours.save_tiny_vocoder(folder / "family" / "vae")
+    ours.save_tiny_family(folder / "family")
 
 
 # ---- models ----------------------------------------------------------------------------------------------------------
@@ -341,6 +338,63 @@ def captions(folder: Path, family: Path) -> None:
     (folder / "mutant.txt").write_text(f"{json.dumps(SONG)}\n{json.dumps({'caption': 'slow blues'})}\n")
 
 
+# ---- edits -----------------------------------------------------------------------------------------------------------
+
+_EDITS = (
+    {"task": "cover", "structure": 0.5, "closeness": 0.3, "codes": True},
+    {"task": "repaint", "regions": [[0.5, 1.5], "bars 2-2", "3-end"], "strength": 0.5},
+    {"task": "extend", "before": 1.5, "after": 2, "strength": 0},
+    {"task": "lego", "tracks": ["bass"], "regions": [[1, 2]], "mix": True},
+    {"task": "complete", "tracks": ["drums", "backing_vocals"]},
+    {"task": "morph", "from_caption": "slow", "from_lyrics": "oh", "morph_begin": 0.2, "morph_end": 0.7, "averages": 2},
+    {"task": "retake", "amount": 0.3},
+)
+
+
+def taught(folder: Path, family: Path) -> None:
+    """Models that know every task."""
+    ours.save_taught_family(folder / "family")
+
+
+def _taught_tags(family: Path) -> dict[str, str]:
+    return _tags(family.parent.parent / "taught" / "family")
+
+
+def requests(folder: Path, family: Path) -> None:
+    """One for each task, with a song of a server's library as the source."""
+    (folder / "songs").mkdir(parents=True)
+    ours.audio.write(folder / "songs" / "source.flac", _wave(), tags=_taught_tags(family))
+    settings = {"steps": 3, "seed": 2, "guidance": 1}
+    for edit in _EDITS:
+        asked = {"edit": {"source": ours.song_id("source.flac"), **edit}, "settings": settings, "format": "wav"}
+        (folder / f"mutant-{edit['task']}.json").write_text(json.dumps({**asked, "song": {"caption": "été"}}))
+
+
+def edited(folder: Path, family: Path) -> None:
+    """As `edit repaint` writes it."""
+    folder.mkdir()
+    source = ours.audio.write(folder / "source.flac", _wave(), tags=_taught_tags(family))
+    tags = _taught_tags(family)
+    made = {"edit": {"task": "repaint", "regions": [[0.5, 1.5]], "strength": 0.5}, "source": str(source)}
+    tags["settings"] = json.dumps(json.loads(tags["settings"]) | made)
+    ours.audio.write(folder / "mutant.flac", _wave(pitch=330.0), tags=tags)
+
+
+def kept(folder: Path, family: Path) -> None:
+    """A song of 3.5 s with its latents: 33 1/3 frames a second."""
+    folder.mkdir()
+    song = ours.audio.write(folder / "mutant.flac", _wave(), tags=_tags(family))
+    ours.keep_latents(song, ours.draw(1, 8, 117), ours.audio.read(song))
+
+
+def regions(folder: Path, family: Path) -> None:
+    """Of an edit; behind the first | of a folder of clips."""
+    folder.mkdir()
+    (folder / "mutant.txt").write_text(
+        "10-20, bars 12-13; 1:05-1:20\n40-end | a.wav: 1-2, 3-end | b.wav: 0:05-0:10.5\n"
+    )
+
+
 # ---- clips and trainings ---------------------------------------------------------------------------------------------
 
 
@@ -423,5 +477,21 @@ FOLDERS: tuple[Callable[[Path, Path], None], ...] = (
     ),
     *(peft, peft_lokr, comfyui, diffusers, dora, lokr, loha, kohya),
     *(_sound("wav", "16"), _sound("flac"), _sound("mp3"), _sound("ogg"), _sound("opus"), floats, m4a),
-    *(song, songs, score, captions, clips, _tabled("csv"), _tabled("tsv"), _tabled("jsonl"), trained, cached),
+    *(
+        song,
+        songs,
+        score,
+        captions,
+        taught,
+        requests,
+        edited,
+        kept,
+        regions,
+        clips,
+        _tabled("csv"),
+        _tabled("tsv"),
+        _tabled("jsonl"),
+        trained,
+        cached,
+    ),
 )

@@ -16,6 +16,7 @@ from .outcome import Outcome, judge
 from .targets import ERRORS_FOR_USERS, WITHOUT_NAME, Place
 
 MATERIAL_CPU_SECONDS = 120  # some of it is trained
+BAD_TARGET_CPU_SECONDS = 2  # some of them compute until they are stopped
 TRAINING = "training"  # torch runs no backward pass in a fork of a process that ran one
 TARGETS = {**targets.TARGETS, **bad_targets.TARGETS}
 KEEP_FOLDER = os.environ.get("ACESTEP_MUTATION_KEEP")
@@ -60,7 +61,8 @@ def outcome_of(case: Case, material: Path, scratch: Path) -> Outcome:
             _isolate(scratch / "home")
             return _run(case, folder, material, report)
 
-        return Outcome.of(forked.run(child, scratch))
+        cpu_seconds = forked.CPU_SECONDS if case.subject in SUBJECTS else BAD_TARGET_CPU_SECONDS
+        return Outcome.of(forked.run(child, scratch, cpu_seconds=cpu_seconds))
 
 
 def _source(case: Case, material: Path) -> Path:

@@ -230,10 +230,11 @@ def captions(place: Place) -> None:
 
 
 def score(place: Place) -> None:
-    """The notes of a MIDI file that `play` plays."""
-    notes = ours.read_midi(place.mutant())
-    if not all(0 <= note.start_s <= LONGEST_SONG_S and 0 < note.seconds <= LONGEST_SONG_S for note in notes):
+    """The notes of a MIDI file that `play` and Play Score play, and what it says of a song."""
+    read = ours.read_score(place.mutant())
+    if not all(0 <= note.start_s <= LONGEST_SONG_S and 0 < note.seconds <= LONGEST_SONG_S for note in read.notes):
         raise Wrong("a note lies outside the longest song")
+    ours.song_of_score(read, Song("a guide"), SECONDS)
 
 
 def shown(place: Place) -> None:
@@ -248,6 +249,46 @@ def tags(place: Place) -> None:
     """Of sound that others made."""
     for text in ours.read_tags(place.mutant()).values():
         text.encode()
+
+
+# ---- edits -----------------------------------------------------------------------------------------------------------
+
+
+def _taught(place: Place) -> Path:
+    return place.material / "taught" / "family"
+
+
+def edit_request(place: Place) -> None:
+    """The body of a request to the web API, made."""
+    library = ours.Library(place.folder / "songs")
+    defaults = ours.GenerationSettings(models=str(_taught(place)))
+    requests = ours.RequestReader(library, ours.Uploads(library.own_folder), defaults)
+    order = requests.order(ours.read_json_object(place.mutant()))
+    for _ in ours.SongMaker(requests, ours.Machine("cpu", MEMORY_GB, text_cache=False)).steps(order):
+        pass
+    if library.songs().total < 2:
+        raise Wrong("no song was made")
+
+
+def edited(place: Place) -> None:
+    """The edit in the tags of a file, made again."""
+    command("show", place.mutant())
+    command("edit", "--from", place.mutant(), "-o", "song.flac")
+
+
+def repainted(place: Place) -> None:
+    """An edit of a file with kept latents."""
+    asked = ("--region", "1-2", "--models", place.family, "--steps", 3, "--seed", 1)
+    command("edit", "repaint", place.mutant("mutant.flac"), "x", *asked, "-o", "song.flac")
+
+
+def regions(place: Place) -> None:
+    """The text of Repaint's and of LoRA Dataset's regions."""
+    text = place.mutant().read_bytes().decode(errors="replace")
+    for start, end in ours.parse_regions(text.partition("|")[0], ours.BarTimes.of(120, "4")):
+        if not 0 <= start < (LONGEST_SONG_S * 100 if end is None else end):
+            raise Wrong(f"a region from {start} to {end}")
+    ours.read_clip_regions(text.partition("|")[2])
 
 
 # ---- trainings -------------------------------------------------------------------------------------------------------
@@ -341,8 +382,9 @@ TARGETS: dict[str, Callable[[Place], None]] = {
     for function in (
         *(stage, cascade, text_encoder, vocoder, split_files, lists, known_models, adapter, sound, continued),
         *(planner, plan_file),
+        *(edit_request, edited, repainted, regions),
         *(song, song_file, score, captions, shown, tags, clips, losses, training, text_cached),
     )
 }
-WITHOUT_NAME = (song, text_cached)  # these have no file to name
+WITHOUT_NAME = (song, text_cached, edit_request, regions)  # these have no file to name
 ERRORS_FOR_USERS = (AceStepError, Refused)

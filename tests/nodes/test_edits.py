@@ -10,10 +10,9 @@ from acestep_pack.acestep_core.audio.waveform import Waveform
 from acestep_pack.acestep_core.checkpoints.locate import LocalModel
 from acestep_pack.acestep_core.checkpoints.variants import VARIANTS
 from acestep_pack.acestep_core.errors import CheckpointError, UserError
-from acestep_pack.acestep_core.models.defaults import ALL_TASKS
 from acestep_pack.nodes import edit_nodes, edits, latents, load, play_score, reference, song, stages, stems, vocoder
 from acestep_pack.nodes.sound import to_audio
-from core_tests.conftest import save_tiny_stage, save_tiny_text_encoder, save_tiny_vocoder
+from core_tests.conftest import save_taught_family
 
 RATE, SECONDS, SEED = 16000, 6.3, 7
 SONG = Song("lo-fi beat", lyrics="la la", bpm=120, seconds=10)
@@ -84,12 +83,7 @@ def music(seconds=SECONDS):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A small family with audio tokenizers, of models that know every task."""
-    folder = tmp_path_factory.mktemp("taught")
-    for seed, slot in enumerate("lms"):
-        save_tiny_stage(folder / slot, seed, tasks=list(ALL_TASKS))
-    save_tiny_text_encoder(folder / "text_encoder")
-    save_tiny_vocoder(folder / "vae")
-    return folder
+    return save_taught_family(tmp_path_factory.mktemp("taught"))
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import inspect
+import os
 import shutil
 import textwrap
 from importlib.util import find_spec
@@ -370,8 +371,13 @@ def test_every_node_is_walked():
     assert set(CHANGES) == set(pack.NODES)
 
 
+# The stages' widgets are the same; with ACESTEP_RUN_ALL=1 those of all three are changed.
+SPARED = () if os.environ.get("ACESTEP_RUN_ALL") else (stages.StageM, stages.StageS)
+WALKED = [node for node in pack.NODES if node not in SPARED]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("node", pack.NODES, ids=lambda node: node.__name__)
+@pytest.mark.parametrize("node", WALKED, ids=lambda node: node.__name__)
 def test_every_widget_changes_something(node, run_node, parts, said, comfy_folders, other_parts, few_own_songs):
     before, changes = CHANGES[node]
     assert set(changes) == widgets(node)

@@ -1,12 +1,14 @@
 """The queue: order, places, progress, cancel, failures, a full queue, and what a killed process leaves."""
 
 import logging
+import sqlite3
 import threading
 import time
 from dataclasses import dataclass
 
 import pytest
 from acestep_pack.acestep_core.errors import UserError
+from acestep_pack.acestep_core.server import journal as journals
 from acestep_pack.acestep_core.server.jobs import JobQueue, Made, NoSuchJob, Progress, QueueFull
 from acestep_pack.acestep_core.server.journal import Journal
 
@@ -195,3 +197,17 @@ def test_ended_jobs_are_kept_for_a_time(start, journal):
 def test_a_damaged_journal_is_begun_anew(tmp_path):
     (tmp_path / "jobs.sqlite").write_bytes(b"no database at all" * 100)
     assert Journal(tmp_path / "jobs.sqlite").records() == []
+
+
+def test_a_journal_that_another_program_has_locked_stays(tmp_path, monkeypatch):
+    file = tmp_path / "jobs.sqlite"
+    Journal(file).put({"id": "j", "created": 1.0})
+    before = file.read_bytes()
+
+    def locked(path):
+        raise sqlite3.OperationalError("database is locked")
+
+    monkeypatch.setattr(journals, "open_database", locked)
+    with pytest.raises(UserError, match=r"jobs.sqlite: cannot be opened \(database is locked\)"):
+        Journal(file)
+    assert file.read_bytes() == before

@@ -1,6 +1,7 @@
 """The library: files' tags are the truth, the index follows them, and ten thousand songs are searched at once."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -93,6 +94,16 @@ def test_links_are_not_followed(folder, tmp_path_factory, write_song):
     library = Library(folder)
     library.refresh()
     assert names(library.songs()) == ["below/rock.flac", "piano.wav"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_no_text_is_left_out_and_the_others_stay(folder, caplog):
+    shutil.copy(folder / "piano.wav", folder / os.fsdecode(b"caf\xe9.wav"))
+    library = Library(folder)
+    assert library.refresh() == (3, 0) and library.rebuild() == 2
+    assert names(library.songs(skip=0)) == ["below/rock.flac", "piano.wav"]
+    assert "is left out of the library: its name is no text in UTF-8; rename it" in caplog.text
+    assert library.songs(skip=10**30).songs == ()
 
 
 def test_a_removed_song_lies_in_the_trash(folder):

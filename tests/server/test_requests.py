@@ -7,7 +7,7 @@ from acestep_pack.acestep_core.cli.orders import orders_of
 from acestep_pack.acestep_core.cli.parser import build_parser
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.generation.settings import GenerationSettings
-from acestep_pack.acestep_core.server.original_requests import OriginalRequests
+from acestep_pack.acestep_core.server.original_requests import Fields, OriginalRequests, _sampling
 from acestep_pack.acestep_core.song import INSTRUMENTAL, Song
 
 SONG = {"caption": "lo-fi beat"}
@@ -83,6 +83,7 @@ def test_a_request_is_the_order_of_the_same_options(read, monkeypatch, tmp_path,
         ({"song": SONG, "plan": "/etc/passwd"}, "planner: got '/etc/passwd'"),
         ({"again": "../song"}, "none of the handle '../song'"),
         ({"edit": {"task": "repaint"}}, "sound: got None"),
+        ({"song": SONG, "keep_latents": "yes"}, "keep_latents: got 'yes', expected true or false"),
         ({"kind": "dance"}, "kind: got 'dance'"),
         ({"kind": "write", "line": ""}, "write: got an empty line"),
         ({"kind": "understand", "source": "/etc/passwd"}, "sound: got '/etc/passwd'"),
@@ -200,6 +201,18 @@ def test_the_originals_edits(task, song):
     assert order.settings[0].edit == {"task": "extract", "tracks": ("drums",)}
 
 
+@pytest.mark.parametrize("regions", [[5], [None], [[5]], [{"start": 1}], "5-6", [["1", "2"]]])
+def test_regions_of_a_wrong_form_are_named(read, song, regions):
+    with pytest.raises(UserError, match="regions?: got"):
+        read({"edit": {"task": "repaint", "source": song, "regions": regions}})
+
+
+@pytest.mark.parametrize("given", [{"lm_top_k": "inf"}, {"lm_top_k": 1.5}])
+def test_numbers_of_sampling_are_whole_where_they_count(given):
+    with pytest.raises(UserError, match="lmtopk: got"):
+        _sampling(Fields.of(given))
+
+
 @pytest.mark.parametrize(
     "given, message",
     [
@@ -214,6 +227,7 @@ def test_the_originals_edits(task, song):
         ({"thinking": "perhaps"}, "thinking: got 'perhaps'"),
         ({"model": "/etc"}, "models: got '/etc'"),
         ({"metas": "{"}, "metas: cannot be read as JSON"),
+        ({"thinking": True, "audio_code_string": "9" * 5000}, "codes: got 999999999, expected whole numbers from 0"),
     ],
 )
 def test_the_originals_mistakes_are_named(task, given, message):

@@ -42,11 +42,13 @@ def status(access, asked):
         (scope(origin="http://127.0.0.1:9999"), 403),
         (scope(origin="https://evil.example"), 403),
         (scope(origin="null"), 403),
+        (scope(origin="http://["), 403),
         (scope(method="POST", sec_fetch_site="cross-site"), 403),
         (scope(method="POST", sec_fetch_site="same-origin"), 200),
         (scope(method="GET", sec_fetch_site="cross-site"), 200),
         (scope(method="POST", content_length="4000001"), 413),
         (scope(method="POST", content_length="many"), 413),
+        (scope(method="POST", content_length="9" * 5000), 413),
         (scope("/v1/uploads", "POST", content_length="90000000"), 200),
         (scope("/v1/uploads", "POST", content_length="102000000"), 413),
         (scope("/v1/chat/completions", "POST", content_length="20000000"), 200),
@@ -173,6 +175,8 @@ def test_web_sockets_are_refused():
 def test_a_short_key_is_refused():
     with pytest.raises(UserError, match="expected at least 16"):
         Access(key="short")
+    with pytest.raises(UserError, match="other characters than ASCII has"):
+        Access(key="schlüsselschlüssel")
 
 
 # ---- what `serve` starts with ----------------------------------------------------------------------------------------
