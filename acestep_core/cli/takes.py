@@ -38,7 +38,7 @@ def wants_takes(arguments: argparse.Namespace) -> bool:
     settings = takes_of(arguments)
     if arguments.output == STDOUT and settings.keep > 1:
         raise UserError(f"--keep: got {settings.keep} and -o -, expected 1, as stdout holds one file")
-    return settings.count > 1 or settings.retry_below is not None
+    return settings.are_wanted
 
 
 def judging_planner(arguments: argparse.Namespace):

@@ -48,7 +48,8 @@ class MadeSong:
     """A song that was made: its sound, the song with its codes, and the settings and models that made it.
 
     `latents` [1, C, T] are those of the sound, None where there are no such; `reference` has the clips that it was
-    made with; `scores` are there of a song that was chosen among takes, `timed` is LRC where it was asked for.
+    made with; `scores` are there of a song that was chosen among takes, with the reason `why`; `timed` is LRC where it
+    was asked for.
     """
 
     wave: "Waveform"
@@ -59,6 +60,7 @@ class MadeSong:
     reference: "Reference | None" = None
     digests: Mapping[str, str] = field(default_factory=dict)
     scores: Mapping[str, object] | None = None
+    why: str | None = None
     timed: str | None = None
 
     @property

@@ -122,8 +122,10 @@ def job_json(job: Job, queue: JobQueue, folders: Mapping[Path, str]) -> dict:
 
 
 def song_json(made: Mapping) -> dict:
-    """A finished song with the addresses of its sound and of its details."""
-    return {**made, "audio": f"/v1/songs/{made['id']}/audio", "details": f"/v1/songs/{made['id']}"}
+    """A finished song with the addresses of its sound, of its details, and of the times of its lyrics."""
+    here = f"/v1/songs/{made['id']}"
+    lrc = f"{here}/lrc" if made.get("lrc") else None
+    return {**made, "audio": f"{here}/audio", "details": here, "lrc": lrc}
 
 
 def _links(job: Job) -> dict:

@@ -13,8 +13,9 @@ from ..errors import UserError
 from ..generation.making import SEEDS_DRAWN_BELOW, Machine, check_task, digests_of, load_cascade, prepared, slug
 from ..generation.planning import plan_seed, with_plan
 from ..generation.settings import GenerationSettings
-from ..generation.song_files import MadeSong, write_song
+from ..generation.song_files import MadeSong, SongFile, write_song
 from ..planner.planned_song import settled_length
+from ..scoring.take_settings import TakeSettings
 from ..song import Song
 from .jobs import Event, Made, Preview, Progress
 from .orders import PLAN, REWRITE, UNDERSTAND, WRITE, AnswerOrder, Order, PlannerStep, SongsOrder
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 PREVIEW_FORMAT, PREVIEW_TYPE = "mp3", "audio/mpeg"
 _PREVIEW_SHARE = 0.5  # of the steps, after which a preview is made
+_TAKES_SHARE = 0.5  # of a song's progress
 _PLANNER_ROOM = 1.5  # times a planner's files, which it takes in memory with its caches
 
 
@@ -55,11 +57,8 @@ class SongMaker:
 
     def _songs(self, order: SongsOrder) -> Iterator[Event]:
         for number, settings in enumerate(order.settings):
-            for event in self._song(order, settings):
-                if isinstance(event, Progress):
-                    share = (number + event.share) / len(order.settings)
-                    event = dataclasses.replace(event, share=round(share, 4))
-                yield event
+            of = len(order.settings)
+            yield from _within(self._song(order, settings), number / of, (number + 1) / of)
 
     def _song(self, order: SongsOrder, settings: GenerationSettings) -> Iterator[Event]:
         began, song = time.monotonic(), order.song
@@ -72,8 +71,15 @@ class SongMaker:
         if settings.source or settings.reference or settings.continue_from:
             yield Progress("encoding clips")
         ready = prepared(cascade, song, settings)
-        made = yield from self._run(cascade, ready, settings, digests, order.preview_seconds)
-        yield Made(self._saved(order, made, time.monotonic() - began))
+        chosen, why, first = [settings], None, 0.0
+        if order.takes.are_wanted:
+            first = _TAKES_SHARE
+            chosen, why = yield from _within(_chosen(cascade, ready, settings, order.takes), 0, first)
+        for number, own in enumerate(chosen):
+            ends = (first + (1 - first) * rank / len(chosen) for rank in (number, number + 1))
+            made = yield from _within(self._run(cascade, ready, own, digests, order.preview_seconds), *ends)
+            made = yield from _listened(cascade, made, why, order.file)
+            yield Made(self._saved(order, made, time.monotonic() - began))
 
     def _loaded(self, settings: GenerationSettings) -> Iterator[Event]:
         """The cascade of a song's models. -> Cascade"""
@@ -109,7 +115,9 @@ class SongMaker:
         rate_hz = FORMATS[format].nearest_rate_hz(made.wave.sample_rate_hz)
         shown = {"id": row.id, "file": row.path, "seconds": round(made.wave.seconds, 3), "rate_hz": rate_hz}
         shown |= {"seed": settings.seed, "made_in_seconds": round(took, 2), "models": self.models}
-        return {**shown, "song": asdict(made.words), "settings": self._requests.shown_settings(settings)}
+        shown |= {"scores": made.scores, "why": made.why} if made.scores else {}
+        shown |= {"lrc": bool(made.timed), "song": asdict(made.words)}
+        return {**shown, "settings": self._requests.shown_settings(settings)}
 
     # ---- planners ----------------------------------------------------------------------------------------------------
 
@@ -162,6 +170,45 @@ class SongMaker:
 
         if self._cascade is not None and free_bytes(planner.device) < _PLANNER_ROOM * planner.files.size_bytes:
             self._cascade, self._models = None, None
+
+
+def _chosen(cascade: "Cascade", ready: "Prepared", settings: GenerationSettings, takes: TakeSettings):
+    """Makes takes. -> (the settings of those that are kept, the best first; why they are)"""
+    from ..generation.song_steps import take_steps
+    from ..scoring.ranking import reasons
+
+    for made in take_steps(cascade, ready, settings, takes):
+        if made.step is not None:
+            share = (made.number - 1) / made.of
+            yield Progress(f"take {made.number} of {made.of}", made.step.step, made.step.of, share)
+        if made.take is not None:
+            logger.warning("take %d of %d: %s", made.number, made.of, made.take.line())
+    if made.every[0].total < (takes.retry_below or 0):
+        logger.warning("no take reached %g; the best of %d is kept", takes.retry_below, len(made.every))
+    return [dataclasses.replace(settings, seed=take.seed) for take in made.kept], reasons(made.every)
+
+
+def _within(events: Iterator[Event], low: float, high: float):
+    """Events of a part of a job, which is from `low` to `high` of the whole. -> what `events` returns"""
+    while True:
+        try:
+            event = next(events)
+        except StopIteration as end:
+            return end.value
+        if isinstance(event, Progress):
+            event = dataclasses.replace(event, share=round(low + (high - low) * event.share, 4))
+        yield event
+
+
+def _listened(cascade: "Cascade", made: MadeSong, why: str | None, file: SongFile):
+    """The song with its scores, where it was chosen among takes, and with the times of its lyrics. -> MadeSong"""
+    from ..generation.song_steps import judged_take, with_times
+
+    if why is not None or file.lrc:
+        yield Progress("listening", share=0.98)
+    if why is not None:
+        made = dataclasses.replace(made, scores=judged_take(cascade, made).scores(), why=why)
+    return with_times(cascade, made, file)
 
 
 def _preview(cascade: "Cascade", x0, seconds: float) -> Iterator[Preview]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from ..generation.settings import GenerationSettings
 from ..generation.song_files import SongFile
+from ..scoring.take_settings import TakeSettings
 from ..song import Song
 
 SONGS, ANSWER = "songs", "answer"
@@ -30,13 +31,17 @@ class PlannerStep:
 
 @dataclass(frozen=True)
 class SongsOrder:
-    """Songs of one request, which differ by their seeds. `steps` are asked of a planner for each, before it is made."""
+    """Songs of one request, which differ by their seeds. `steps` are asked of a planner for each, before it is made.
+
+    Each is the best of its `takes`, where there are several.
+    """
 
     song: Song
     settings: tuple[GenerationSettings, ...]
     file: SongFile = SongFile()
     steps: tuple[PlannerStep, ...] = ()
     preview_seconds: float = 0.0
+    takes: TakeSettings = TakeSettings()
     kind: str = SONGS
 
     @property

@@ -21,14 +21,16 @@ from ..generation.planning import read_codes, wants_plan
 from ..generation.settings import MODEL_OPTIONS, GenerationSettings, TaggedSong
 from ..generation.song_files import SongFile
 from ..lora.find import Lora, list_adapters
+from ..scoring.take_settings import TakeSettings
 from ..song import AUTO, INSTRUMENTAL, Song, check_seed, check_text, field_name
 from .library import SONG_ID, Library
 from .orders import PLAN, REWRITE, UNDERSTAND, WRITE, AnswerOrder, PlannerStep, SongsOrder
 from .uploads import UPLOAD_ID, Uploads
 
-COUNT_MOST = 8
+COUNT_MOST, TAKES_MOST = 8, 32
 PREVIEW_SECONDS_MOST = 30.0
 SONG_FIELDS = ("kind", "song", "settings", "edit", "again", "plan", "count", "preview_seconds")
+TAKE_FIELDS = {"best_of": "count", "keep": "keep", "retry_below": "retry_below", "draft": "draft"}
 FILE_FIELDS = tuple(column.name for column in dataclasses.fields(SongFile))
 ANSWER_FIELDS = ("kind", "song", "line", "instrumental", "source", "models", "planner", "seed", "sampling", "codes")
 KINDS = ("songs", PLAN, WRITE, REWRITE, UNDERSTAND)
@@ -56,7 +58,7 @@ class RequestReader:
 
     def songs(self, given: Mapping) -> SongsOrder:
         """Songs, from text or from music that is there. Raises UserError."""
-        _check_fields(given, (*SONG_FIELDS, *FILE_FIELDS))
+        _check_fields(given, (*SONG_FIELDS, *TAKE_FIELDS, *FILE_FIELDS))
         asked, words = self.asked(_object(given, "settings")), _object(given, "song")
         if given.get("again") is not None:
             made = self.library.tagged(str(given["again"]))
@@ -73,14 +75,17 @@ class RequestReader:
         """The order of a song: with its seeds, and the form of its files, which are fields of `given`."""
         if not song.caption.strip() and settings.edit is None and not any(step.kind == WRITE for step in steps):
             raise UserError("caption: is empty; say what the song sounds like")
-        count = _whole(given, "count", 1, COUNT_MOST, 1)
-        first = secrets.randbelow(SEEDS_DRAWN_BELOW) if settings.seed is None else check_seed(settings.seed, count)
+        count, takes = _whole(given, "count", 1, COUNT_MOST, 1), _takes(given)
+        drawn = secrets.randbelow(SEEDS_DRAWN_BELOW)
+        first = drawn if settings.seed is None else check_seed(settings.seed, count * takes.seeds)
         check_files(settings)
         check_sampling(settings)
         by_noise = _object(given, "edit").get("task") == "retake"
-        several = tuple(_numbered(settings, first, item, by_noise) for item in range(count))
+        if takes.are_wanted and by_noise:
+            raise UserError("best_of: retakes differ by their noise, not by their seed; expected `count` instead")
+        several = tuple(_numbered(settings, first, item, takes.seeds, by_noise) for item in range(count))
         preview = _number(given, "preview_seconds", 0, PREVIEW_SECONDS_MOST, 0)
-        return SongsOrder(song, several, _file(given), steps, preview)
+        return SongsOrder(song, several, _file(given), steps, preview, takes)
 
     def asked(self, given: Mapping) -> GenerationSettings:
         """The settings of a request, with files in place of handles. Raises UserError."""
@@ -253,14 +258,14 @@ def _names_models(settings: GenerationSettings) -> bool:
     return any(getattr(settings, name) for name in MODEL_OPTIONS)
 
 
-def _numbered(settings: GenerationSettings, first: int, item: int, by_noise: bool) -> GenerationSettings:
-    """The settings of one of several songs: the seed goes on, or that of a retake's noise."""
+def _numbered(settings: GenerationSettings, first: int, item: int, seeds: int, by_noise: bool) -> GenerationSettings:
+    """The settings of one of several songs, of `seeds` seeds each: the seed goes on, or that of a retake's noise."""
     if by_noise:
         edit = {**settings.edit, "retake_seed": settings.edit["retake_seed"] + item}
         return dataclasses.replace(settings, edit=edit)
     planned = settings.planner_seed is not None and settings.codes is None
     more = {"planner_seed": settings.planner_seed + item} if planned else {}
-    return dataclasses.replace(settings, seed=first + item, **more)
+    return dataclasses.replace(settings, seed=first + item * seeds, **more)
 
 
 def _over(song: Song, words: Mapping) -> Song:
@@ -295,8 +300,20 @@ def _file(given: Mapping) -> SongFile:
     format, depth = str(named.get("format", DEFAULT_FORMAT)).lower(), named.get("bit_depth")
     choose_format(f"song.{format}", format, depth)
     depth = None if depth is None else str(depth)
-    keep = named.get("keep_latents", False) is True
-    return SongFile(format, depth, named.get("title"), named.get("artist"), keep)
+    switches = {name: named.get(name, False) is True for name in ("keep_latents", "lrc", "lrc_words")}
+    switches["lrc"] |= switches["lrc_words"]
+    return SongFile(format, depth, named.get("title"), named.get("artist"), **switches)
+
+
+def _takes(given: Mapping) -> TakeSettings:
+    """The takes that each song of a request is chosen among. Raises UserError."""
+    named = {ours: given[name] for name, ours in TAKE_FIELDS.items() if given.get(name) is not None}
+    for name, ours in TAKE_FIELDS.items():
+        if ours != "retry_below" and ours in named:
+            _whole(given, name, 1, 100 if ours == "draft" else TAKES_MOST, 1)
+    if "retry_below" in named:
+        _number(given, "retry_below", 0, 1, 0)
+    return TakeSettings(**named)
 
 
 def _check_fields(given: Mapping, known: tuple[str, ...]) -> None:

@@ -54,6 +54,17 @@ def test_a_job_from_its_request_to_its_file(client, wav):
     assert [one["id"] for one in client.get("/v1/jobs").json()["jobs"]] == [job["id"]]
 
 
+def test_scores_and_times_of_a_song_that_was_chosen_among_takes(client):
+    [song] = ended(client, submit(client, {**SONG, "best_of": 2, "lrc": True}))["songs"]
+    assert song["scores"]["total"] == 0.7 and song["why"] == "the best"
+    assert client.get(f"{song['details']}/score").json()["scores"] == song["scores"]
+    assert client.get(song["lrc"]).text == "[00:01.00]<00:01.00>neon <00:01.50>rain\n"
+    assert client.get(song["lrc"], params={"words": False}).text == "[00:01.00]neon rain\n"
+    [plain] = ended(client, submit(client, {**SONG, "settings": {"seed": 8}}))["songs"]
+    assert plain["lrc"] is None and "scores" not in plain
+    assert {client.get(f"{plain['details']}/{what}").status_code for what in ("lrc", "score")} == {404}
+
+
 def test_the_events_of_a_job_end_with_it(client):
     job = submit(client)
     with client.stream("GET", f"/v1/jobs/{job}/events") as answer:

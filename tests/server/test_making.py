@@ -1,5 +1,7 @@
 """Songs by the embedded family: made by the server as the command line makes them."""
 
+import json
+
 import pytest
 from acestep_pack.acestep_core.cli.parser import OK, main
 from acestep_pack.acestep_core.generation.making import Machine
@@ -50,6 +52,22 @@ def test_a_song_is_the_command_lines_to_the_sample(server, tmp_path, capsys):
     [before, after] = (soundfile.read(server.library.path(one.made[0]["id"]))[0] for one in (job, edited))
     rate_hz = job.made[0]["rate_hz"]
     assert (before[: 2 * rate_hz] == after[: 2 * rate_hz]).all() and (before[3 * rate_hz] != after[3 * rate_hz]).any()
+
+
+@pytest.mark.slow
+def test_the_best_take_is_the_command_lines_with_its_times(server, tmp_path, capsys):
+    words = {"caption": "lo-fi beat", "lyrics": "[Verse]\nneon rain", "seconds": 10}
+    chosen = {"best_of": 2, "draft": 3, "lrc_words": True}
+    job = done(server, {**SONG, "song": words, **chosen})
+    [made] = job.made
+    line = ["generate", "lo-fi beat", "--lyrics", words["lyrics"], "--seconds", "10", "--seed", "3", "--steps", "3"]
+    line += ["--best-of", "2", "--draft", "3", "--device", "cpu", "-o", str(tmp_path / "line.wav"), "--json", "-q"]
+    assert main(line) == OK
+    told = json.loads(capsys.readouterr().out)
+    assert (made["seed"], made["scores"]) == (told["seed"], told["scores"]) and made["why"]
+    assert made["lrc"] and "neon" in server.library.lyric_times(made["id"])
+    assert server.library.tagged(made["id"]).scores == told["scores"]
+    assert [note.partition(":")[0] for note in job.notes][:2] == ["take 1 of 2", "take 2 of 2"]
 
 
 def test_other_models_are_loaded_on_request_and_a_step_ends_a_cancelled_song(server):
