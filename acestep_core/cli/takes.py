@@ -70,7 +70,10 @@ def chosen_orders(cascade, order: Order, prepared, arguments: argparse.Namespace
 
 
 def _of_take(order: Order, seed: int, rank: int, keep: int) -> Order:
-    path = order.path
-    if path is not None and keep > 1:
-        path = Path(path).with_stem(f"{path.stem}_take{rank}")
+    path = order.path and take_path(order.path, rank, keep)
     return dataclasses.replace(order, path=path, settings=dataclasses.replace(order.settings, seed=seed))
+
+
+def take_path(path: Path, rank: int, keep: int) -> Path:
+    """The file of the take of a rank, from 1, where `keep` of them are kept."""
+    return path.with_stem(f"{path.stem}_take{rank}") if keep > 1 else path

@@ -15,10 +15,12 @@ from starlette.exceptions import HTTPException
 
 from ..errors import AceStepError, UserError
 from ..json_text import parse_json_object
+from .datasets import NoSuchDataset
 from .jobs import DONE, Job, JobQueue, NoSuchJob, QueueFull
 from .library import NoSuchSong
 from .orders import SONGS
 from .security import error_body
+from .training_reader import NoSuchLora
 from .uploads import TooLarge
 
 POLL_SECONDS, KEEP_ALIVE_SECONDS = 0.1, 15.0
@@ -29,7 +31,7 @@ class JobFailed(AceStepError):
     """A job, for whose end a client waited, did not end well."""
 
 
-_STATUS = {NoSuchJob: 404, NoSuchSong: 404, QueueFull: 429, TooLarge: 413}
+_STATUS = {NoSuchJob: 404, NoSuchSong: 404, NoSuchDataset: 404, NoSuchLora: 404, QueueFull: 429, TooLarge: 413}
 
 
 async def json_body(request: Request) -> dict:

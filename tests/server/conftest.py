@@ -53,13 +53,16 @@ class FileMaker:
         self.steps_made = 0
 
     def steps(self, order):
-        from acestep_pack.acestep_core.server.jobs import Preview, Progress
+        from acestep_pack.acestep_core.server.jobs import Made, Preview, Progress
 
         for number in range(1, 4):
             if self.gate is not None:
                 assert self.gate.acquire(timeout=60)
             self.steps_made += 1
             yield Progress("tiny-l", number, 3, number / 4)
+        if order.kind in ("train_lora", "label"):
+            yield Made({"made": order.title})
+            return
         if order.kind != "songs":
             yield self.answer(order)
             return
