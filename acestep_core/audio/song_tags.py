@@ -11,6 +11,7 @@ ARTIST = "acestep-cascade"
 SONG_TAG, SETTINGS_TAG, MODELS_TAG, DIGESTS_TAG = "song", "settings", "models", "digests"
 TIMED_TAG = "syncedlyrics"  # lyrics as LRC
 SCORES_TAG = "scores"  # of a song that was chosen among takes, by judge
+_TIMED_WORD = re.compile(r"<[\d:.]+>")
 _TIMED_LINE = re.compile(r"\[(\d+):(\d\d\.\d\d)\](.*)")
 TITLE_LENGTH = 80
 UNTITLED = "Untitled"
@@ -53,4 +54,9 @@ def timed_lines(lrc: str) -> Iterator[tuple[float, str]]:
     """(seconds, text) of the lines of LRC, as `scoring.lyric_times.lrc` writes them."""
     for line in lrc.split("\n"):
         if found := _TIMED_LINE.fullmatch(line):
-            yield 60 * int(found[1]) + float(found[2]), re.sub(r"<[\d:.]+>", "", found[3])
+            yield 60 * int(found[1]) + float(found[2]), without_words(found[3])
+
+
+def without_words(lrc: str) -> str:
+    """LRC with the times of its lines alone."""
+    return _TIMED_WORD.sub("", lrc)

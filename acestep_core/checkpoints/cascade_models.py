@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, UserError
 from ..models.defaults import VariantDefaults
 from ..spec import SLOTS
 from ..system.folders import user_path
@@ -170,3 +170,10 @@ def _check_widths(found: CascadeModels, stages: list[Checkpoint]):
 
 def _width(checkpoint: Checkpoint, part: str, tensor: str) -> int:
     return checkpoint.part(part).tensors[tensor].shape[1]
+
+
+def lone_stage(found: CascadeModels, option: str, name: str) -> LocalModel:
+    """The one stage model of a cascade. Raises UserError where the name given for `option` is that of several."""
+    if len({stage.path for stage in found.stages}) != 1:
+        raise UserError(f"{option}: {name} is a whole cascade, expected one stage model, such as tiny-m")
+    return found.stages[0]

@@ -19,6 +19,7 @@ from ..spec import (
     VOCODER_DTYPE_NAMES,
 )
 from .arguments import length, numbers, several, texts
+from .cluster import add_cluster
 from .make import make_orders
 from .orders import orders_of
 from .takes import add_takes
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
     add_sampling(parser.add_argument_group("sampling"))
     _add_plan(parser.add_argument_group("plan"))
     add_takes(parser.add_argument_group("takes"))
+    add_cluster(parser.add_argument_group("cluster"))
     add_model_choice(parser.add_argument_group("models"))
     add_memory(parser.add_argument_group("device and memory"))
     add_output(parser.add_argument_group("output"))

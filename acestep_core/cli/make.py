@@ -4,13 +4,13 @@ import argparse
 import dataclasses
 import json
 import sys
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ..console import Clock, Console
 from ..errors import UserError
 from ..generation.making import check_files, digests_of, load_cascade, named, prepared
 from ..generation.song_files import SongFile, encode_song, write_song
+from .cluster import left_to_make, make_on_cluster
 from .orders import STDOUT, Order
 from .planned_orders import planned
 from .takes import chosen_orders, wants_takes
@@ -28,7 +28,11 @@ def make_orders(orders: list[Order], arguments: argparse.Namespace, console: Con
     for order in orders:
         with named(order.place):
             check_files(order.settings)
-    _make(planned(orders, arguments, console), takes, arguments, console)
+    if getattr(arguments, "cluster", None) is not None:
+        orders = planned(left_to_make(orders, console), arguments, console)
+        make_on_cluster(orders, arguments, console)
+    else:
+        _make(planned(orders, arguments, console), takes, arguments, console)
 
 
 def _check_stdout(arguments: argparse.Namespace) -> None:
@@ -119,14 +123,16 @@ def _save(order: Order, made: "MadeSong", arguments: argparse.Namespace, console
         say, file = console.note, STDOUT
     else:
         say, file = console.made, str(write_song(made, file_of(arguments), order.path, replace=order.replaces))
-    settings, wave = made.settings, made.wave
     if arguments.json:
-        shown = {"file": file, "seed": settings.seed, "seconds": wave.seconds, "rate_hz": wave.sample_rate_hz}
-        shown |= {"scores": made.scores} if made.scores else {}
-        shown |= {"made_in_seconds": round(clock.seconds, 2), "models": made.models, "digests": made.digests}
-        say(json.dumps({**shown, "song": asdict(made.words), "settings": settings.given()}, ensure_ascii=False))
+        shown = {"file": file, **made.facts(), "made_in_seconds": round(clock.seconds, 2)}
+        say(json.dumps(shown, ensure_ascii=False))
     else:
-        say(f"{file}  {wave.seconds:.1f} s of music, seed {settings.seed}, made in {clock.seconds:.1f} s")
+        say(made_line(file, made.wave.seconds, made.settings.seed, clock.seconds))
+
+
+def made_line(file: str, seconds: float, seed: int, took: float) -> str:
+    """The result line of a finished file."""
+    return f"{file}  {seconds:.1f} s of music, seed {seed}, made in {took:.1f} s"
 
 
 def _stream(data: bytes):

@@ -31,7 +31,8 @@ _SONG_OPTIONS = ("caption", "seconds", "lyrics", "language", "bpm", "key", "time
 class Order:
     """One song to be made. `path`: None is stdout; without `replaces` a file of that name stays, and a free name is
     taken. `digests`: those of the models and adapters that made the song before, by slot and by adapter. `place`: the
-    file, and the line, that the song and its settings are from.
+    file, and the line, that the song and its settings are from. `drawn`: its seed was drawn at random; `has_takes`: it
+    is the first of several.
     """
 
     song: Song
@@ -40,6 +41,8 @@ class Order:
     replaces: bool = True
     digests: Mapping[str, str] = field(default_factory=dict)
     place: str | None = None
+    drawn: bool = False
+    has_takes: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,8 @@ def _numbered(request: Request, arguments: argparse.Namespace, suffix: str, take
         settings = dataclasses.replace(request.settings, seed=seed)
         if settings.planner_seed is not None and settings.codes is None:
             settings = dataclasses.replace(settings, planner_seed=settings.planner_seed + item)
-        orders.append(Order(request.song, settings, path, replaces, request.digests, request.place))
+        seeds = {"drawn": request.settings.seed is None, "has_takes": takes_of(arguments).are_wanted}
+        orders.append(Order(request.song, settings, path, replaces, request.digests, request.place, **seeds))
     return orders
 
 

@@ -11,6 +11,7 @@ from ..console import Console
 from ..errors import UserError
 from ..generation.settings import MODEL_OPTIONS, GenerationSettings
 from ..system.folders import user_path
+from .cluster import add_cluster
 from .generate import add_memory
 from .library import FOLDER
 from .orders import whole
@@ -45,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
     models = parser.add_argument_group("models of requests that name none")
     for name, text in _MODELS.items():
         models.add_argument(f"--{name.replace('_', '-')}", metavar="NAME", help=text)
+    add_cluster(parser.add_argument_group("cluster"))
     add_memory(parser.add_argument_group("devices (--device cuda:0,cuda:1: a cascade on each) and memory"))
     parser.add_argument("-q", "--quiet", action="store_true", help="no notes")
 
@@ -162,13 +164,15 @@ def _run(arguments, console: Console, folder: Path, access, defaults: Generation
     find_cascade(**defaults.model_names)
     devices = [name.strip() for name in arguments.device.split(",")] if arguments.device else [None]
     shared = {"memory_gb": arguments.memory, "offload": arguments.offload, "text_cache": not arguments.no_text_cache}
+    machines = [Machine(device, **shared) for device in devices]
     server = Server.start(
         folder,
-        [Machine(device, **shared) for device in devices],
+        machines,
         defaults,
         waiting_most=arguments.queue,
         keep_seconds=arguments.keep_hours * 3600,
         upload_bytes_most=access.upload_bytes_most,
+        slots=_slots(arguments, machines),
     )
     app = create_app(server, access, version())
     host = f"[{arguments.address}]" if ":" in arguments.address else arguments.address
@@ -176,3 +180,18 @@ def _run(arguments, console: Console, folder: Path, access, defaults: Generation
     options = {"log_level": "warning", "access_log": False, "server_header": False}
     limits = {"limit_concurrency": CONNECTIONS_MOST, "timeout_graceful_shutdown": CLOSING_SECONDS}
     uvicorn.Server(uvicorn.Config(app, **options, **limits)).run(sockets=[listener])
+
+
+def _slots(arguments: argparse.Namespace, machines) -> list:
+    """The workers of --cluster; none without it. Raises UserError."""
+    if arguments.cluster is None:
+        return []
+    if len(machines) > 1:
+        raise UserError(
+            f"--device {arguments.device}: got --cluster too, which has a worker a device; name one or none"
+        )
+    from ..cluster.ray_workers import RayCluster, threads_here
+    from ..server.cluster_making import MakeOrderTasks
+
+    cluster = RayCluster(arguments.cluster)
+    return cluster.slots(MakeOrderTasks(machines[0]), arguments.workers, arguments.device, threads_here())

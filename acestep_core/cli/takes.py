@@ -38,7 +38,7 @@ def wants_takes(arguments: argparse.Namespace) -> bool:
     settings = takes_of(arguments)
     if arguments.output == STDOUT and settings.keep > 1:
         raise UserError(f"--keep: got {settings.keep} and -o -, expected 1, as stdout holds one file")
-    return settings.count > 1 or settings.retry_below is not None
+    return settings.are_wanted
 
 
 def judging_planner(arguments: argparse.Namespace):
@@ -70,7 +70,10 @@ def chosen_orders(cascade, order: Order, prepared, arguments: argparse.Namespace
 
 
 def _of_take(order: Order, seed: int, rank: int, keep: int) -> Order:
-    path = order.path
-    if path is not None and keep > 1:
-        path = Path(path).with_stem(f"{path.stem}_take{rank}")
+    path = order.path and take_path(order.path, rank, keep)
     return dataclasses.replace(order, path=path, settings=dataclasses.replace(order.settings, seed=seed))
+
+
+def take_path(path: Path, rank: int, keep: int) -> Path:
+    """The file of the take of a rank, from 1, where `keep` of them are kept."""
+    return path.with_stem(f"{path.stem}_take{rank}") if keep > 1 else path

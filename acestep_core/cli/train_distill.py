@@ -27,7 +27,6 @@ from .train_options import (
     check_resumable,
     dataset_lines,
     given,
-    lone_stage,
     work_folder,
 )
 
@@ -107,7 +106,7 @@ def run(arguments: argparse.Namespace, console: Console):
     check_resumable(target, settings.steps)
     intervals = Intervals(arguments.save_every, arguments.measure_every, 0, arguments.keep)
     dataset = read_dataset(arguments.folder) if arguments.folder else None
-    from ..checkpoints.cascade_models import find_cascade
+    from ..checkpoints.cascade_models import find_cascade, lone_stage
     from ..checkpoints.checkpoint import read_checkpoint
 
     found = find_cascade(arguments.teacher, text=arguments.text_encoder, vocoder=arguments.vocoder)

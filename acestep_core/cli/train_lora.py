@@ -5,19 +5,18 @@ The same command resumes a stopped training. Nothing is loaded before all option
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from ..console import Clock, Console
 from ..errors import UserError
-from ..lora.facts import TRIGGER_WORDS
 from ..system.folders import user_path
 from ..training.captions import own_songs
-from ..training.dataset import Dataset, read_dataset
+from ..training.dataset import read_dataset
 from ..training.folders import folders
 from ..training.lock import locked
+from ..training.lora_course import LoraCourse, own_times
 from ..training.progress import duration, outline, run_with_notes
-from ..training.settings import KINDS, PRESETS, TARGETS, Intervals, LoraSettings, preset, with_own_times
+from ..training.settings import KINDS, PRESETS, TARGETS, Intervals, LoraSettings, preset
 from .train_options import (
     add_course,
     add_kept,
@@ -25,9 +24,7 @@ from .train_options import (
     cache_folder,
     check_named,
     check_resumable,
-    dataset_lines,
     given,
-    lone_stage,
     work_folder,
 )
 
@@ -132,25 +129,23 @@ def run(arguments: argparse.Namespace, console: Console):
     settings = preset(arguments.vram, **options) if arguments.vram is not None else LoraSettings(**options)
     check_resumable(target, settings.steps)
     dataset = read_dataset(arguments.folder, arguments.trigger)
-    from ..checkpoints.cascade_models import find_cascade
+    from ..checkpoints.cascade_models import find_cascade, lone_stage
 
     found = find_cascade(arguments.model, text=arguments.text_encoder, vocoder=arguments.vocoder)
-    stage = lone_stage(found, "model", arguments.model)
+    lone_stage(found, "model", arguments.model)
     if not arguments.stretch:
-        settings = with_own_times(settings, stage.known.slot if stage.known else "", found.defaults[0])
+        settings = own_times(settings, found)
     songs = _songs_to_make(arguments, settings, found.defaults[0].variant)
+    work, at = work_folder(target), {"device": arguments.device, "dtype": arguments.dtype}
+    cache = cache_folder(arguments, work)
+    course = LoraCourse(found, dataset, settings, intervals, work, cache, arguments.trigger, songs, **at)
+    course.check()  # before anything is loaded
     from ..training.distributed import ProcessGroup
-    from ..training.objective import flow_times
-    from ..training.optimisers import optimiser_class
 
-    # Both raise UserError, before anything is loaded.
-    optimiser_class(settings.optimiser)
-    flow_times(found.defaults[0], settings.start, settings.end, settings.all_times)
     group = ProcessGroup.of_this_process(cpu=arguments.device == "cpu")
     console.quiet = console.quiet or not group.is_main
-    with locked(work_folder(target), group.is_main):
-        console.busy("loading models ...")
-        trainer = _trainer(found, dataset, songs, target, settings, intervals, arguments, group, console)
+    with locked(work, group.is_main):
+        trainer = _begun(course, group, console)
         run_with_notes(trainer, console)
         if group.is_main:
             console.result(f"{trainer.finish(target)}  {trainer.step} steps, {_best(trainer)}")
@@ -174,70 +169,16 @@ def _songs_to_make(arguments: argparse.Namespace, settings: LoraSettings, varian
     return own_songs(arguments.preserve_captions, variant, settings.crop_seconds) if settings.preserve else []
 
 
-def _trainer(found, dataset: Dataset, songs, target: Path, settings, intervals, arguments, group, console: Console):
-    """The training, with all models loaded and all examples prepared, after notes on it."""
-    import torch
-
-    from ..checkpoints.load import load_stage_model, load_text_encoder, load_vocoder
-    from ..nn.dtypes import pick_device, pick_dtype, suitable_dtype
-    from ..training.loop import preview_example
-    from ..training.lora import Trainer
-    from ..training.prepare import Preparation
-    from ..training.preview import OtherStages, other_stages_of
-
-    work = work_folder(target)
-    device = torch.device(group.device or pick_device(arguments.device))
-    at = {"device": device, "dtype": suitable_dtype(device, pick_dtype(arguments.dtype))}
-    model = replace(load_stage_model(found.stages[0].path, **at), name=found.stages[0].name)
-    model.transformer.to("cpu")  # so that the others have a small device's memory for themselves
-    vocoder = load_vocoder(found.vocoder.path, device=device, dtype=torch.float32)
-    text = load_text_encoder(found.text.path, **at)
-    cache = cache_folder(arguments, work)
-    preparation = Preparation(model, text, vocoder, cache, settings.crop_seconds)
-    examples = _examples(preparation, dataset, arguments.trigger, console)
-    # Only the transformer, and the vocoder where there are previews, are needed from here on.
-    others = OtherStages()
-    if intervals.preview and group.is_main:
-        example = preview_example(examples, settings)
-        others = other_stages_of(found.stages[0], found.defaults[0].boundaries, example, text, **at)
-    frames = vocoder.latents.frames(settings.crop_seconds)
-    own = _own_examples(model, text, songs, frames, settings.seed, cache, device, console) if songs else ()
-    del preparation, text
-    model.condition_encoder.to("cpu")
-    model.transformer.to(device)
-    if not intervals.preview:
-        vocoder.to("cpu")
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    facts = {TRIGGER_WORDS: arguments.trigger}
-    trainer = Trainer(model, examples, vocoder, work, settings, intervals, facts, group, own)
-    trainer.other_stages = others
-    _note_outline(trainer, console)
-    return trainer
-
-
-def _own_examples(model, text, wanted, frames: int, seed: int, cache: Path, device, console: Console) -> list:
-    """Examples that the model makes itself, with all of it on the device."""
-    from ..training.generated_clips import generated_examples
-
-    model.transformer.to(device)
-    examples = []
-    for example in generated_examples(model, text, wanted, frames, seed, cache):
-        examples.append(example)
-        console.busy(f"made song {len(examples)} of {len(wanted)} of the model's own")
-    return examples
-
-
-def _examples(preparation, dataset: Dataset, trigger: str | None, console: Console) -> list:
-    from ..training.prepare import prepare_examples
-
-    of = len(dataset.clips)
-    examples, left_out = prepare_examples(
-        preparation, dataset, trigger, lambda number: console.busy(f"prepared clip {number} of {of}")
-    )
-    for line in dataset_lines(dataset, left_out):
-        console.note(line)
-    return examples
+def _begun(course: LoraCourse, group, console: Console):
+    """The training, with all models loaded and all clips prepared, after notes on it."""
+    start = course.begin(group)
+    while True:
+        try:
+            said = next(start)
+        except StopIteration as end:
+            _note_outline(end.value, console)
+            return end.value
+        (console.note if said.stays else console.busy)(said.line)
 
 
 def _note_outline(trainer, console: Console):

@@ -12,8 +12,6 @@ from ..training.progress import check_steps
 from ..training.settings import OPTIMISERS, Intervals, TrainingSettings
 
 if TYPE_CHECKING:
-    from ..checkpoints.cascade_models import CascadeModels
-    from ..checkpoints.locate import LocalModel
     from ..training.dataset import Dataset
 
 
@@ -109,13 +107,6 @@ def work_folder(target: Path) -> Path:
 
 def cache_folder(arguments: argparse.Namespace, work: Path) -> Path:
     return user_path(arguments.cache) if arguments.cache else work / "cache"
-
-
-def lone_stage(found: "CascadeModels", option: str, name: str) -> "LocalModel":
-    """The one stage model of a cascade. Raises UserError where the name given for `option` is that of several."""
-    if len({stage.path for stage in found.stages}) != 1:
-        raise UserError(f"{option}: {name} is a whole cascade, expected one stage model, such as tiny-m")
-    return found.stages[0]
 
 
 def dataset_lines(dataset: "Dataset", left_out) -> list[str]:

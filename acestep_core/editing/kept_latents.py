@@ -6,14 +6,17 @@ They belong to the samples of the file: where those have changed since, the file
 import hashlib
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from ..audio.waveform import Waveform
 from ..errors import UserError
 from ..spec import LatentSpec
 from ..system.files import write_whole
 from ..system.folders import user_path
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..audio.waveform import Waveform
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +31,7 @@ def latents_path(song: "str | Path") -> Path:
     return path.with_name(path.name + ENDING)
 
 
-def keep_latents(song: "str | Path", latents: torch.Tensor, sound: Waveform) -> Path:
+def keep_latents(song: "str | Path", latents: "torch.Tensor", sound: "Waveform") -> Path:
     """Writes latents [1, C, T] beside a song's file, of which `sound` was read. Raises AceStepError."""
     from safetensors.torch import save
 
@@ -38,7 +41,7 @@ def keep_latents(song: "str | Path", latents: torch.Tensor, sound: Waveform) -> 
     return path
 
 
-def find_latents(song: "str | Path", sound: Waveform, spec: LatentSpec) -> torch.Tensor | None:
+def find_latents(song: "str | Path", sound: "Waveform", spec: LatentSpec) -> "torch.Tensor | None":
     """The latents [1, C, T] that were kept with a file of which `sound` was read; None where there are none of it.
 
     A note says so where they are those of other samples, or of another vocoder.
@@ -54,7 +57,7 @@ def find_latents(song: "str | Path", sound: Waveform, spec: LatentSpec) -> torch
         return None
 
 
-def _read(path: Path, digest: str, channels: int, frames: int) -> torch.Tensor:
+def _read(path: Path, digest: str, channels: int, frames: int) -> "torch.Tensor":
     """The latents in a file; nothing of it is read where they are not those of a sound with this digest."""
     from safetensors import SafetensorError, safe_open
 
@@ -72,7 +75,9 @@ def _read(path: Path, digest: str, channels: int, frames: int) -> torch.Tensor:
     return latents
 
 
-def _digest(sound: Waveform) -> str:
+def _digest(sound: "Waveform") -> str:
+    import torch
+
     rounded = (sound.samples * _STEPS).round().to(torch.int32)
     digest = hashlib.sha256(f"{sound.sample_rate_hz} {list(sound.samples.shape)}".encode())
     digest.update(rounded.contiguous().numpy())

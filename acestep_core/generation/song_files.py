@@ -5,14 +5,16 @@ The command line, the server and workers of a cluster write by this module alone
 
 import json
 import logging
+import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..audio.formats import choose_format
 from ..audio.song_tags import SCORES_TAG, TIMED_TAG, song_tags
-from ..system.files import write_whole
+from ..editing.kept_latents import keep_latents, latents_path
+from ..system.files import check_destination, write_beside, write_whole
 from .making import DEFAULT_FORMAT, bit_depth
 from .settings import GenerationSettings
 
@@ -48,7 +50,8 @@ class MadeSong:
     """A song that was made: its sound, the song with its codes, and the settings and models that made it.
 
     `latents` [1, C, T] are those of the sound, None where there are no such; `reference` has the clips that it was
-    made with; `scores` are there of a song that was chosen among takes, `timed` is LRC where it was asked for.
+    made with; `scores` are there of a song that was chosen among takes, with the reason `why`; `timed` is LRC where it
+    was asked for. `tagged`: the settings that its tags keep, where it was made of copies of their files.
     """
 
     wave: "Waveform"
@@ -59,11 +62,20 @@ class MadeSong:
     reference: "Reference | None" = None
     digests: Mapping[str, str] = field(default_factory=dict)
     scores: Mapping[str, object] | None = None
+    why: str | None = None
     timed: str | None = None
+    tagged: GenerationSettings | None = None
 
     @property
     def words(self) -> "Song":
         return getattr(self.song, "song", self.song)
+
+    def facts(self) -> dict:
+        """What JSON tells of it."""
+        shown = {"seed": self.settings.seed, "seconds": self.wave.seconds, "rate_hz": self.wave.sample_rate_hz}
+        shown |= {"scores": self.scores} if self.scores else {}
+        shown |= {"models": dict(self.models), "digests": dict(self.digests)}
+        return {**shown, "song": asdict(self.words), "settings": (self.tagged or self.settings).given()}
 
 
 def write_song(made: MadeSong, file: SongFile, path: Path, *, replace: bool = True) -> Path:
@@ -91,6 +103,40 @@ def encode_song(made: MadeSong, file: SongFile) -> bytes:
     return audio.encoded(wave, *choose_format(place, format, depth), _tags(made, file))
 
 
+@dataclass(frozen=True)
+class PackedSong:
+    """A song's files in memory, what JSON tells of it, and the seconds that its making took."""
+
+    sound: bytes
+    lrc: bytes | None
+    latents: bytes | None
+    facts: Mapping[str, object]
+    took: float = 0.0
+
+
+def pack_song(made: MadeSong, file: SongFile, name: str, took: float = 0.0) -> PackedSong:
+    """The files that `write_song` writes, to be written elsewhere. `name`: that of the file. Raises UserError."""
+    with tempfile.TemporaryDirectory() as folder:
+        sound = write_song(made, file, Path(folder, name))
+        others = (sound.with_suffix(LRC_ENDING), latents_path(sound))
+        lrc, latents = (path.read_bytes() if path.is_file() else None for path in others)
+        return PackedSong(sound.read_bytes(), lrc, latents, made.facts(), took)
+
+
+def unpack_song(packed: PackedSong, path: Path, *, replace: bool = True) -> Path:
+    """Writes a packed song's files, each whole, as `write_song` does, and returns the path of its sound."""
+    path = check_destination(path)
+    if replace:
+        write_whole(path, packed.sound)
+    else:
+        path = write_beside(path, packed.sound)
+    if packed.latents is not None:
+        write_whole(latents_path(path), packed.latents)
+    if packed.lrc is not None:
+        write_whole(path.with_suffix(LRC_ENDING), packed.lrc)
+    return path
+
+
 def _written(made: MadeSong, file: SongFile, place: "Path | str") -> "tuple[Waveform, str, str | None]":
     """(the sound at its level, and at a rate that the format holds, the format, the depth)"""
     from .. import audio
@@ -102,14 +148,14 @@ def _written(made: MadeSong, file: SongFile, place: "Path | str") -> "tuple[Wave
 
 
 def _tags(made: MadeSong, file: SongFile) -> dict[str, str]:
-    tags = song_tags(made.words, made.settings.given(), made.models, file.title, file.artist, made.digests)
+    settings = made.tagged or made.settings
+    tags = song_tags(made.words, settings.given(), made.models, file.title, file.artist, made.digests)
     tags |= {TIMED_TAG: made.timed} if made.timed else {}
     return tags | ({SCORES_TAG: json.dumps(made.scores)} if made.scores else {})
 
 
 def _keep_latents(made: MadeSong, path: Path) -> None:
     from .. import audio
-    from ..editing.kept_latents import keep_latents
 
     if made.latents is None:
         logger.warning("%s: its latents are not kept, as its sound does not begin with a whole frame of them", path)

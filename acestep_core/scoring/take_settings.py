@@ -37,6 +37,11 @@ class TakeSettings:
             raise UserError(f"draft: got {self.draft}, expected 1 (whole takes) to 100 steps in one")
 
     @property
+    def are_wanted(self) -> bool:
+        """Whether a song is chosen among takes at all."""
+        return self.count > 1 or self.retry_below is not None
+
+    @property
     def seeds(self) -> int:
         """The most seeds that a song may take."""
         return self.count * (1 if self.retry_below is None else ROUNDS)

@@ -15,10 +15,12 @@ from starlette.exceptions import HTTPException
 
 from ..errors import AceStepError, UserError
 from ..json_text import parse_json_object
+from .datasets import NoSuchDataset
 from .jobs import DONE, Job, JobQueue, NoSuchJob, QueueFull
 from .library import NoSuchSong
 from .orders import SONGS
 from .security import error_body
+from .training_reader import NoSuchLora
 from .uploads import TooLarge
 
 POLL_SECONDS, KEEP_ALIVE_SECONDS = 0.1, 15.0
@@ -29,7 +31,7 @@ class JobFailed(AceStepError):
     """A job, for whose end a client waited, did not end well."""
 
 
-_STATUS = {NoSuchJob: 404, NoSuchSong: 404, QueueFull: 429, TooLarge: 413}
+_STATUS = {NoSuchJob: 404, NoSuchSong: 404, NoSuchDataset: 404, NoSuchLora: 404, QueueFull: 429, TooLarge: 413}
 
 
 async def json_body(request: Request) -> dict:
@@ -122,8 +124,10 @@ def job_json(job: Job, queue: JobQueue, folders: Mapping[Path, str]) -> dict:
 
 
 def song_json(made: Mapping) -> dict:
-    """A finished song with the addresses of its sound and of its details."""
-    return {**made, "audio": f"/v1/songs/{made['id']}/audio", "details": f"/v1/songs/{made['id']}"}
+    """A finished song with the addresses of its sound, of its details, and of the times of its lyrics."""
+    here = f"/v1/songs/{made['id']}"
+    lrc = f"{here}/lrc" if made.get("lrc") else None
+    return {**made, "audio": f"{here}/audio", "details": here, "lrc": lrc}
 
 
 def _links(job: Job) -> dict:

@@ -9,8 +9,10 @@ from .answers import add_error_handlers, own_folders
 from .job_routes import job_routes, song_routes
 from .openai_routes import openai_models, openai_routes
 from .original_routes import original_routes
+from .original_training import original_training_routes
 from .security import Access, Guard
 from .server import Server
+from .training_routes import dataset_routes, lora_routes
 
 TITLE = "acestep-cascade"
 _CLIENT_HEADERS = ["authorization", "content-type", "x-api-key"]
@@ -34,6 +36,9 @@ def create_app(server: Server, access: Access, version: str = "") -> FastAPI:
     for router in (
         job_routes(server, folders),
         song_routes(server),
+        dataset_routes(server, folders),
+        lora_routes(server),
+        original_training_routes(server),
         original_routes(server, access, folders, version),
         openai_routes(server, folders),
     ):

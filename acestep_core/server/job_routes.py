@@ -6,11 +6,12 @@ from dataclasses import asdict
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 
+from ..audio.song_tags import without_words
 from ..errors import UserError
 from .answers import body_docs, event, job_json, job_versions, post
-from .library import SongRow
+from .library import NoSuchSong, SongRow
 from .server import Server
 
 _EXAMPLE = {
@@ -93,6 +94,18 @@ def song_routes(server: Server) -> APIRouter:
     @router.get("/songs/{song_id}/audio", summary="A song's file; parts of it by Range")
     def audio(song_id: str) -> FileResponse:
         return audio_file(server, song_id)
+
+    @router.get("/songs/{song_id}/lrc", summary="When its lines are sung, as LRC; words too where they were timed")
+    def lrc(song_id: str, words: bool = True) -> Response:
+        timed = library.lyric_times(song_id)
+        return PlainTextResponse(f"{timed if words else without_words(timed)}\n")
+
+    @router.get("/songs/{song_id}/score", summary="What the judges found of a song that was chosen among takes")
+    def score(song_id: str) -> dict:
+        scores = library.tagged(song_id).scores
+        if not scores:
+            raise NoSuchSong(f"song: {song_id} was not judged; make it with best_of 2 or more")
+        return {"id": song_id, "scores": scores}
 
     @router.delete("/songs/{song_id}", summary="Move a song to the trash of the library")
     def remove(song_id: str) -> dict:

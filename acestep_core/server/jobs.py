@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..errors import AceStepError, UserError
+from ..generation.kept_cascade import Preview, Progress
 from .journal import Journal
 
 logger = logging.getLogger(__name__)
@@ -34,24 +35,6 @@ class QueueFull(AceStepError):
 
 class NoSuchJob(UserError):
     """There is no job of this id, or it is kept no longer."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a job is: `phase` is a stage's model or a work such as "planning"; `share` 0 to 1 is of the whole job."""
-
-    phase: str
-    step: int = 0
-    of: int = 0
-    share: float = 0.0
-
-
-@dataclass(frozen=True)
-class Preview:
-    """The first seconds of a song that is not finished, as an encoded file."""
-
-    data: bytes
-    media_type: str
 
 
 @dataclass(frozen=True)
@@ -153,6 +136,7 @@ class JobQueue:
                 )
             self._forget()
             for job in jobs:
+                job.created = time.time()  # in the order of the queue, whichever thread came first
                 self._jobs[job.id] = job
                 self._waiting.append(job)
                 self._journal.put(job.record())

@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ..audio.formats import FORMATS
-from ..audio.song_tags import SONG_TAG
+from ..audio.song_tags import SONG_TAG, TIMED_TAG
 from ..audio.tags import read_tags
 from ..errors import UserError
 from ..generation.settings import TaggedSong, read_song
@@ -143,6 +143,13 @@ class Library:
     def tagged(self, song_id: str) -> TaggedSong:
         """A song's tags. Raises NoSuchSong, and UserError for a file without them."""
         return read_song(str(self.path(song_id)))
+
+    def lyric_times(self, song_id: str) -> str:
+        """The LRC in a song's tags. Raises NoSuchSong where it has none."""
+        lrc = read_tags(self.path(song_id)).get(TIMED_TAG)
+        if not lrc:
+            raise NoSuchSong(f"song: {song_id} has no times of its lyrics; make it with lrc true")
+        return lrc
 
     # ---- changing ----------------------------------------------------------------------------------------------------
 

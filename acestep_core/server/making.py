@@ -5,111 +5,81 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from ..audio.formats import FORMATS
 from ..errors import UserError
-from ..generation.making import SEEDS_DRAWN_BELOW, Machine, check_task, digests_of, load_cascade, prepared, slug
+from ..generation.kept_cascade import KeptCascade, SongWork, within
+from ..generation.making import SEEDS_DRAWN_BELOW, Machine
 from ..generation.planning import plan_seed, with_plan
 from ..generation.settings import GenerationSettings
-from ..generation.song_files import MadeSong, write_song
+from ..generation.song_files import MadeSong, SongFile
 from ..planner.planned_song import settled_length
 from ..song import Song
-from .jobs import Event, Made, Preview, Progress
-from .orders import PLAN, REWRITE, UNDERSTAND, WRITE, AnswerOrder, Order, PlannerStep, SongsOrder
-from .requests import RequestReader, bare
+from .jobs import Event, Made, Progress
+from .orders import PLAN, REWRITE, UNDERSTAND, WRITE, AnswerOrder, Order, PlannerStep, SongsOrder, TrainingOrder
+from .requests import bare
+from .training_making import label_steps, training_steps
 
 if TYPE_CHECKING:
-    from ..generation.cascade import Cascade
-    from ..generation.song_steps import Prepared
     from ..planner.planner import Planner
+    from .datasets import Datasets
 
 logger = logging.getLogger(__name__)
 
-PREVIEW_FORMAT, PREVIEW_TYPE = "mp3", "audio/mpeg"
-_PREVIEW_SHARE = 0.5  # of the steps, after which a preview is made
 _PLANNER_ROOM = 1.5  # times a planner's files, which it takes in memory with its caches
+
+
+class Shelf(Protocol):
+    """Where finished songs go."""
+
+    datasets: "Datasets"
+
+    def put(self, made: MadeSong, file: SongFile, facts: dict) -> object:
+        """Takes a song in. -> the event that tells of it. `facts`: more that clients are told of it."""
 
 
 class SongMaker:
     """Makes orders, one after the other, on one device. One Cascade is loaded at a time."""
 
-    def __init__(self, requests: RequestReader, machine: Machine):
+    def __init__(self, shelf: Shelf, machine: Machine):
         self.machine = machine
-        self._requests, self._library = requests, requests.library
-        self._cascade: Cascade | None = None
-        self._models: tuple | None = None
+        self._shelf, self._kept = shelf, KeptCascade(machine)
 
     @property
     def models(self) -> dict[str, str]:
         """Slot -> name of the models that are loaded."""
-        cascade = self._cascade
+        cascade = self._kept.cascade
         return {} if cascade is None else {slot: bare(name) for slot, name in cascade.models.names.items()}
 
     def steps(self, order: Order) -> Iterator[Event]:
         """Makes an order, and yields after each step. Raises what the library raises."""
-        return self._answer(order) if isinstance(order, AnswerOrder) else self._songs(order)
+        if isinstance(order, SongsOrder):
+            return self._songs(order)
+        if isinstance(order, AnswerOrder):
+            return self._answer(order)
+        self._kept.give_up()  # a training, or a planner that reads many clips, needs the memory
+        if isinstance(order, TrainingOrder):
+            return training_steps(order, self.machine)
+        return label_steps(order, self._shelf.datasets, self.machine)
 
     # ---- songs -------------------------------------------------------------------------------------------------------
 
     def _songs(self, order: SongsOrder) -> Iterator[Event]:
         for number, settings in enumerate(order.settings):
-            for event in self._song(order, settings):
-                if isinstance(event, Progress):
-                    share = (number + event.share) / len(order.settings)
-                    event = dataclasses.replace(event, share=round(share, 4))
-                yield event
+            of = len(order.settings)
+            yield from within(self._song(order, settings), number / of, (number + 1) / of)
 
     def _song(self, order: SongsOrder, settings: GenerationSettings) -> Iterator[Event]:
         began, song = time.monotonic(), order.song
         for step in order.steps:
             plan, planner = yield from self._asked(step, song, plan_seed(settings))
             song, settings = plan.song, with_plan(settings, plan, planner, plan_seed(settings))
-        song = settled_length(song)
-        cascade = yield from self._loaded(settings)
-        digests = digests_of(cascade, settings)
-        if settings.source or settings.reference or settings.continue_from:
-            yield Progress("encoding clips")
-        ready = prepared(cascade, song, settings)
-        made = yield from self._run(cascade, ready, settings, digests, order.preview_seconds)
-        yield Made(self._saved(order, made, time.monotonic() - began))
-
-    def _loaded(self, settings: GenerationSettings) -> Iterator[Event]:
-        """The cascade of a song's models. -> Cascade"""
-        models = *settings.model_names.values(), *settings.precision.values()
-        if models == self._models:
-            check_task(self._cascade, settings)
-            return self._cascade
-        yield Progress("loading models")
-        self._cascade, self._models = None, None  # the memory of the old ones is free before new ones come
-        self._cascade = load_cascade(settings, **asdict(self.machine))
-        self._models = models
-        return self._cascade
-
-    def _run(self, cascade: "Cascade", ready: "Prepared", settings: GenerationSettings, digests, preview: float):
-        """A song, with its progress, and a preview of its first `preview` seconds. -> MadeSong"""
-        from ..generation.song_steps import made_song, stage_steps
-
-        preview = 0.0 if settings.edit or settings.continue_from else preview
-        for made in stage_steps(cascade, ready, settings):
-            step = made.step
-            yield Progress(made.name, step.step, step.of, 0.05 + 0.9 * made.share)
-            if preview > 0 and _PREVIEW_SHARE <= made.share < 1:
-                yield from _preview(cascade, step.x0, preview)
-                preview = 0.0
-        yield Progress("decoding", share=0.95)
-        return made_song(cascade, ready, settings, step.latents, digests=digests)
-
-    def _saved(self, order: SongsOrder, made: MadeSong, took: float) -> dict:
-        """Writes a song's files, takes it into the library, and returns it as JSON has it."""
-        settings, format = made.settings, order.file.format
-        path = self._library.folder / f"{slug(made.words.caption)}-{settings.seed}.{format}"
-        row = self._library.add(write_song(made, order.file, path, replace=False))
-        rate_hz = FORMATS[format].nearest_rate_hz(made.wave.sample_rate_hz)
-        shown = {"id": row.id, "file": row.path, "seconds": round(made.wave.seconds, 3), "rate_hz": rate_hz}
-        shown |= {"seed": settings.seed, "made_in_seconds": round(took, 2), "models": self.models}
-        return {**shown, "song": asdict(made.words), "settings": self._requests.shown_settings(settings)}
+        work = SongWork(settled_length(song), settings, order.file, order.takes, order.preview_seconds)
+        for event in self._kept.steps(work):
+            if isinstance(event, MadeSong):
+                facts = {"made_in_seconds": round(time.monotonic() - began, 2), "models": self.models}
+                event = self._shelf.put(event, order.file, facts)
+            yield event
 
     # ---- planners ----------------------------------------------------------------------------------------------------
 
@@ -160,16 +130,6 @@ class SongMaker:
         """Gives up the cascade where a planner does not fit beside it."""
         from ..memory.free import free_bytes
 
-        if self._cascade is not None and free_bytes(planner.device) < _PLANNER_ROOM * planner.files.size_bytes:
-            self._cascade, self._models = None, None
-
-
-def _preview(cascade: "Cascade", x0, seconds: float) -> Iterator[Preview]:
-    """The first seconds of an estimate [1, C, T], where the vocoder is in memory already."""
-    from .. import audio
-    from ..memory.plan import ALL
-
-    if cascade.pool.plan.holds != ALL:
-        return
-    wave = cascade.decode(x0[..., : cascade.latents.frames(seconds)])
-    yield Preview(audio.encoded(audio.fit(wave, PREVIEW_FORMAT), PREVIEW_FORMAT, "lossy"), PREVIEW_TYPE)
+        room = _PLANNER_ROOM * planner.files.size_bytes
+        if self._kept.cascade is not None and free_bytes(planner.device) < room:
+            self._kept.give_up()

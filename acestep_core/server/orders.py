@@ -1,13 +1,18 @@
-"""What jobs make: songs, or the answer of a planner. Each order holds all that its making needs. No torch."""
+"""What jobs make: songs, the answer of a planner, a trained adapter, labels of clips. Each order holds all that its
+making needs. No torch.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ..generation.settings import GenerationSettings
 from ..generation.song_files import SongFile
+from ..scoring.take_settings import TakeSettings
 from ..song import Song
+from ..training.settings import Intervals, LoraSettings
 
-SONGS, ANSWER = "songs", "answer"
+SONGS, TRAIN_LORA, LABEL = "songs", "train_lora", "label"
 PLAN, WRITE, REWRITE, UNDERSTAND = "plan", "write", "rewrite", "understand"
 _TITLE_LENGTH = 80
 
@@ -30,13 +35,17 @@ class PlannerStep:
 
 @dataclass(frozen=True)
 class SongsOrder:
-    """Songs of one request, which differ by their seeds. `steps` are asked of a planner for each, before it is made."""
+    """Songs of one request, which differ by their seeds. `steps` are asked of a planner for each, before it is made.
+
+    Each is the best of its `takes`, where there are several.
+    """
 
     song: Song
     settings: tuple[GenerationSettings, ...]
     file: SongFile = SongFile()
     steps: tuple[PlannerStep, ...] = ()
     preview_seconds: float = 0.0
+    takes: TakeSettings = TakeSettings()
     kind: str = SONGS
 
     @property
@@ -62,4 +71,44 @@ class AnswerOrder:
         return (self.step.line or self.song.caption or self.kind)[:_TITLE_LENGTH]
 
 
-Order = SongsOrder | AnswerOrder
+@dataclass(frozen=True)
+class TrainingOrder:
+    """An adapter `name` of one stage `model`, trained on the dataset in a folder. Checkpoints lie in `work`, prepared
+    clips in `cache`, and the finished adapter becomes the file `target`.
+    """
+
+    name: str
+    model: str
+    folder: Path
+    settings: LoraSettings
+    work: Path
+    cache: Path
+    target: Path
+    intervals: Intervals = Intervals()
+    trigger: str | None = None
+    kind: str = TRAIN_LORA
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}, an adapter of {self.model}"
+
+
+@dataclass(frozen=True)
+class LabelOrder:
+    """Labels of a dataset's clips, written by a planner; only of those without a caption where `only_new`. `models`:
+    those whose tokenizer reads the clips.
+    """
+
+    dataset: str
+    planner: str | None
+    models: str
+    seed: int
+    only_new: bool = True
+    kind: str = LABEL
+
+    @property
+    def title(self) -> str:
+        return f"labels of {self.dataset}"
+
+
+Order = SongsOrder | AnswerOrder | TrainingOrder | LabelOrder

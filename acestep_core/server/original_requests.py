@@ -23,6 +23,7 @@ from .library import SONG_ID, Library
 from .orders import PLAN, REWRITE, WRITE, AnswerOrder, PlannerStep, SongsOrder
 from .requests import RequestReader, check_planner, sampling_of
 from .uploads import UPLOAD_ID
+from .used_adapters import UsedAdapters
 
 BATCH, FORMAT = 2, "mp3"  # where a request says nothing
 DESCRIBED_TASKS = ("text2music", "lego", "complete")  # those that a planner helps with
@@ -119,6 +120,7 @@ class OriginalRequests:
     """Reads the original's requests by a server's own reader."""
 
     requests: RequestReader
+    used: UsedAdapters = dataclasses.field(default_factory=UsedAdapters)
 
     @property
     def library(self) -> Library:
@@ -177,7 +179,7 @@ class OriginalRequests:
         asked = self.requests.asked({**given, "codes": codes})
         if fields.get("referenceaudiopath") is not None:
             asked = dataclasses.replace(asked, reference=(self.clip(fields.get("referenceaudiopath")),))
-        settings = self.requests.with_defaults(asked)
+        settings = self.requests.with_defaults(dataclasses.replace(asked, lora=self.used.loras() or None))
         scale = fields.number("guidancescale")
         if scale is not None and not _is_distilled(settings):
             name = "adg" if fields.is_on("useadg") else "apg"

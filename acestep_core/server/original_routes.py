@@ -35,7 +35,7 @@ _STATUS = {DONE: 1, FAILED: 2, CANCELLED: 2, LOST: 2}
 def original_routes(server: Server, access: Access, folders: Mapping[Path, str], version: str) -> APIRouter:
     """Routes as the original's REST server has them."""
     router, queue = APIRouter(tags=["the original's"]), server.queue
-    reader = OriginalRequests(server.requests)
+    reader = OriginalRequests(server.requests, server.used)
 
     async def body(request: Request) -> dict:
         given = await _fields(request, server)

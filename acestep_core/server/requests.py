@@ -21,17 +21,33 @@ from ..generation.planning import read_codes, wants_plan
 from ..generation.settings import MODEL_OPTIONS, GenerationSettings, TaggedSong
 from ..generation.song_files import SongFile
 from ..lora.find import Lora, list_adapters
+from ..scoring.take_settings import TakeSettings
 from ..song import AUTO, INSTRUMENTAL, Song, check_seed, check_text, field_name
+from .fields import check_fields, flag_of, number_of, object_of, whole_of
 from .library import SONG_ID, Library
-from .orders import PLAN, REWRITE, UNDERSTAND, WRITE, AnswerOrder, PlannerStep, SongsOrder
+from .orders import (
+    LABEL,
+    PLAN,
+    REWRITE,
+    SONGS,
+    TRAIN_LORA,
+    UNDERSTAND,
+    WRITE,
+    AnswerOrder,
+    Order,
+    PlannerStep,
+    SongsOrder,
+)
+from .training_reader import TrainingReader
 from .uploads import UPLOAD_ID, Uploads
 
-COUNT_MOST = 8
+COUNT_MOST, TAKES_MOST = 8, 32
 PREVIEW_SECONDS_MOST = 30.0
 SONG_FIELDS = ("kind", "song", "settings", "edit", "again", "plan", "count", "preview_seconds")
+TAKE_FIELDS = {"best_of": "count", "keep": "keep", "retry_below": "retry_below", "draft": "draft"}
 FILE_FIELDS = tuple(column.name for column in dataclasses.fields(SongFile))
 ANSWER_FIELDS = ("kind", "song", "line", "instrumental", "source", "models", "planner", "seed", "sampling", "codes")
-KINDS = ("songs", PLAN, WRITE, REWRITE, UNDERSTAND)
+KINDS = (SONGS, PLAN, WRITE, REWRITE, UNDERSTAND, TRAIN_LORA, LABEL)
 # Settings that name sounds on disk, or that a request gives in a place of its own.
 _NOT_SETTINGS = ("source", "edit")
 _HANDLE = "the handle of an upload (u_...) or of a song (s_...)"
@@ -45,24 +61,30 @@ class RequestReader:
     uploads: Uploads
     defaults: GenerationSettings = GenerationSettings()
 
-    def order(self, given: Mapping) -> SongsOrder | AnswerOrder:
+    def order(self, given: Mapping) -> Order:
         """The order of a request to the job API. Raises UserError."""
-        kind = given.get("kind", KINDS[0])
+        kind = given.get("kind", SONGS)
         if kind not in KINDS:
             raise UserError(f"kind: got {shown(kind)}, expected one of {', '.join(KINDS)}")
-        return self.songs(given) if kind == KINDS[0] else self.answer(given)
+        readers = {SONGS: self.songs, TRAIN_LORA: self.training.train_lora, LABEL: self.training.label}
+        return readers.get(kind, self.answer)(given)
+
+    @property
+    def training(self) -> TrainingReader:
+        """The reader of requests about trainings."""
+        return TrainingReader(self.library.own_folder, self.check_models)
 
     # ---- songs -------------------------------------------------------------------------------------------------------
 
     def songs(self, given: Mapping) -> SongsOrder:
         """Songs, from text or from music that is there. Raises UserError."""
-        _check_fields(given, (*SONG_FIELDS, *FILE_FIELDS))
-        asked, words = self.asked(_object(given, "settings")), _object(given, "song")
+        check_fields(given, (*SONG_FIELDS, *TAKE_FIELDS, *FILE_FIELDS))
+        asked, words = self.asked(object_of(given, "settings")), object_of(given, "song")
         if given.get("again") is not None:
             made = self.library.tagged(str(given["again"]))
             song, settings = _over(made.song, words), self._again(made, asked)
         elif given.get("edit") is not None:
-            song, settings = self._edit(_object(given, "edit"), words, asked)
+            song, settings = self._edit(object_of(given, "edit"), words, asked)
         else:
             song, settings = Song.from_json(words), self.with_defaults(asked)
         return self.ordered(song, settings, given, self._plan(given.get("plan"), settings))
@@ -73,14 +95,17 @@ class RequestReader:
         """The order of a song: with its seeds, and the form of its files, which are fields of `given`."""
         if not song.caption.strip() and settings.edit is None and not any(step.kind == WRITE for step in steps):
             raise UserError("caption: is empty; say what the song sounds like")
-        count = _whole(given, "count", 1, COUNT_MOST, 1)
-        first = secrets.randbelow(SEEDS_DRAWN_BELOW) if settings.seed is None else check_seed(settings.seed, count)
+        count, takes = whole_of(given, "count", 1, COUNT_MOST, 1), _takes(given)
+        drawn = secrets.randbelow(SEEDS_DRAWN_BELOW)
+        first = drawn if settings.seed is None else check_seed(settings.seed, count * takes.seeds)
         check_files(settings)
         check_sampling(settings)
-        by_noise = _object(given, "edit").get("task") == "retake"
-        several = tuple(_numbered(settings, first, item, by_noise) for item in range(count))
-        preview = _number(given, "preview_seconds", 0, PREVIEW_SECONDS_MOST, 0)
-        return SongsOrder(song, several, _file(given), steps, preview)
+        by_noise = object_of(given, "edit").get("task") == "retake"
+        if takes.are_wanted and by_noise:
+            raise UserError("best_of: retakes differ by their noise, not by their seed; expected `count` instead")
+        several = tuple(_numbered(settings, first, item, takes.seeds, by_noise) for item in range(count))
+        preview = number_of(given, "preview_seconds", 0, PREVIEW_SECONDS_MOST, 0)
+        return SongsOrder(song, several, _file(given), steps, preview, takes)
 
     def asked(self, given: Mapping) -> GenerationSettings:
         """The settings of a request, with files in place of handles. Raises UserError."""
@@ -91,7 +116,7 @@ class RequestReader:
         if given.get("seed") == -1:  # any, in the original
             del given["seed"]
         asked = GenerationSettings.from_given(given)
-        self._check_models(asked)
+        self.check_models(asked)
         reference = tuple(map(self.clip, asked.reference or ())) or None
         return dataclasses.replace(
             asked, reference=reference, continue_from=asked.continue_from and self.clip(asked.continue_from)
@@ -139,7 +164,8 @@ class RequestReader:
             given["lora"] = [bare(name) for name in given["lora"]]
         return given
 
-    def _check_models(self, settings: GenerationSettings) -> None:
+    def check_models(self, settings: GenerationSettings) -> None:
+        """Raises UserError for models and adapters that are no known names."""
         own = self.defaults.given()
         for name in MODEL_OPTIONS:
             asked = getattr(settings, name)
@@ -199,9 +225,9 @@ class RequestReader:
 
     def answer(self, given: Mapping) -> AnswerOrder:
         """A question to a planner. Raises UserError."""
-        _check_fields(given, ANSWER_FIELDS)
+        check_fields(given, ANSWER_FIELDS)
         kind = given["kind"]
-        words = {"seconds": AUTO, **_object(given, "song")}
+        words = {"seconds": AUTO, **object_of(given, "song")}
         song = Song.from_json({"caption": "", "lyrics": "" if kind == WRITE else INSTRUMENTAL, **words})
         line = str(given.get("line") or "")
         if kind == WRITE and not line.strip():
@@ -213,18 +239,18 @@ class RequestReader:
             kind,
             check_planner(given.get("planner")),
             line,
-            _flag(given, "instrumental", False),
-            _flag(given, "codes", True),
+            flag_of(given, "instrumental", False),
+            flag_of(given, "codes", True),
             source,
             self._tokenizer_models(given) if source else None,
-            sampling_of(_object(given, "sampling")),
+            sampling_of(object_of(given, "sampling")),
         )
         drawn = secrets.randbelow(SEEDS_DRAWN_BELOW)
-        return AnswerOrder(step, song, _whole(given, "seed", 0, SEEDS_DRAWN_BELOW, drawn))
+        return AnswerOrder(step, song, whole_of(given, "seed", 0, SEEDS_DRAWN_BELOW, drawn))
 
     def _tokenizer_models(self, given: Mapping) -> str:
         models = str(given.get("models") or "published")
-        self._check_models(GenerationSettings(models=models))
+        self.check_models(GenerationSettings(models=models))
         find_cascade(models)
         return models
 
@@ -243,7 +269,7 @@ def sampling_of(given: Mapping) -> dict[str, float]:
     """Fields of a planner's sampling. Raises UserError."""
     from ..planner.sampling import Sampling
 
-    _check_fields(given, tuple(column.name for column in dataclasses.fields(Sampling)))
+    check_fields(given, tuple(column.name for column in dataclasses.fields(Sampling)))
     sampling = {name: value for name, value in given.items() if value is not None}
     Sampling(**sampling)
     return sampling
@@ -253,14 +279,14 @@ def _names_models(settings: GenerationSettings) -> bool:
     return any(getattr(settings, name) for name in MODEL_OPTIONS)
 
 
-def _numbered(settings: GenerationSettings, first: int, item: int, by_noise: bool) -> GenerationSettings:
-    """The settings of one of several songs: the seed goes on, or that of a retake's noise."""
+def _numbered(settings: GenerationSettings, first: int, item: int, seeds: int, by_noise: bool) -> GenerationSettings:
+    """The settings of one of several songs, of `seeds` seeds each: the seed goes on, or that of a retake's noise."""
     if by_noise:
         edit = {**settings.edit, "retake_seed": settings.edit["retake_seed"] + item}
         return dataclasses.replace(settings, edit=edit)
     planned = settings.planner_seed is not None and settings.codes is None
     more = {"planner_seed": settings.planner_seed + item} if planned else {}
-    return dataclasses.replace(settings, seed=first + item, **more)
+    return dataclasses.replace(settings, seed=first + item * seeds, **more)
 
 
 def _over(song: Song, words: Mapping) -> Song:
@@ -295,47 +321,20 @@ def _file(given: Mapping) -> SongFile:
     format, depth = str(named.get("format", DEFAULT_FORMAT)).lower(), named.get("bit_depth")
     choose_format(f"song.{format}", format, depth)
     depth = None if depth is None else str(depth)
-    keep = _flag(given, "keep_latents", False)
-    return SongFile(format, depth, named.get("title"), named.get("artist"), keep)
+    switches = {name: flag_of(named, name, False) for name in ("keep_latents", "lrc", "lrc_words")}
+    switches["lrc"] |= switches["lrc_words"]
+    return SongFile(format, depth, named.get("title"), named.get("artist"), **switches)
 
 
-def _check_fields(given: Mapping, known: tuple[str, ...]) -> None:
-    if unknown := sorted(str(name) for name in set(given) - set(known)):
-        raise UserError(f"request: unknown field {shown(unknown[0])}{did_you_mean(unknown[0], known)}")
-
-
-def _object(given: Mapping, name: str) -> Mapping:
-    value = given.get(name)
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise UserError(f"{name}: got {shown(value)}, expected an object")
-    return value
-
-
-def _flag(given: Mapping, name: str, usual: bool) -> bool:
-    value = given.get(name)
-    if not isinstance(value, bool | None):
-        raise UserError(f"{name}: got {shown(value)}, expected true or false")
-    return usual if value is None else value
-
-
-def _whole(given: Mapping, name: str, low: int, high: int, usual: int) -> int:
-    value = given.get(name)
-    if value is None:
-        return usual
-    if type(value) is not int or not low <= value <= high:
-        raise UserError(f"{name}: got {shown(value)}, expected a whole number from {low} to {high}")
-    return value
-
-
-def _number(given: Mapping, name: str, low: float, high: float, usual: float) -> float:
-    value = given.get(name)
-    if value is None:
-        return usual
-    if type(value) not in (int, float) or not low <= value <= high:
-        raise UserError(f"{name}: got {shown(value)}, expected a number from {low:g} to {high:g}")
-    return float(value)
+def _takes(given: Mapping) -> TakeSettings:
+    """The takes that each song of a request is chosen among. Raises UserError."""
+    named = {ours: given[name] for name, ours in TAKE_FIELDS.items() if given.get(name) is not None}
+    for name, ours in TAKE_FIELDS.items():
+        if ours != "retry_below" and ours in named:
+            whole_of(given, name, 1, 100 if ours == "draft" else TAKES_MOST, 1)
+    if "retry_below" in named:
+        number_of(given, "retry_below", 0, 1, 0)
+    return TakeSettings(**named)
 
 
 def bare(name: str) -> str:

@@ -31,6 +31,7 @@ _FORM_ROOM = MEGABYTE  # of a form around its file
 OPEN_PATHS = ("/health",)
 # Routes of the original, whose clients send the key in the body: they compare it themselves.
 BODY_KEY_PATHS = ("/release_task", "/query_result", "/format_input", "/create_random_sample")
+_DETAIL_PATHS = ("/v1/lora/", "/v1/dataset/", "/v1/training/")  # others of the original's
 _UPLOAD_PATHS = ("/v1/uploads", "/release_task")
 _CHAT_PATHS = ("/v1/chat/completions", "/openai/v1/chat/completions")
 _LENGTH = re.compile(r"[0-9]{1,15}")
@@ -260,7 +261,7 @@ async def _answer(send: Send, path: str, refused: Refused) -> None:
 
 def error_body(path: str, status: int, message: str) -> dict:
     """An error as a route's clients expect it: those of the original read `detail`, others what OpenAI's form has."""
-    if path in BODY_KEY_PATHS:
+    if path in BODY_KEY_PATHS or path.startswith(_DETAIL_PATHS):
         return {"detail": message}
     kinds: Iterable[tuple[int, str]] = ((401, "authentication_error"), (429, "rate_limit_error"), (500, "server_error"))
     kind = dict(kinds).get(status, "invalid_request_error")

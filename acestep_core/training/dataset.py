@@ -12,7 +12,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ..audio import beat_and_key
 from ..editing.regions import Region, check_within
 from ..errors import UserError, shown
 from ..song import Song
@@ -172,8 +171,10 @@ def _absent(regions: Mapping[str, str], names: list[str]) -> list[str]:
 
 
 def _unmeasured(clips: list[Clip]) -> list[str]:
+    from ..audio.beat_and_key import is_available
+
     unlabelled = sum(not {"bpm", "key"} <= clip.labels.keys() for clip in clips)
-    if not unlabelled or beat_and_key.is_available():
+    if not unlabelled or is_available():
         return []
     return [
         f"{unlabelled} of {len(clips)} clips have no bpm or no key, which is left to the model; pip install librosa "

@@ -37,7 +37,12 @@ class LossLog:
 
     def read(self) -> list[Row]:
         """The rows of all steps so far."""
-        return _rows(_text(self.file))[0] if self.file.is_file() else []
+        return read_losses(self.file)
+
+
+def read_losses(file: Path) -> list[Row]:
+    """The rows of a log; none where there is no such file."""
+    return _rows(_text(file))[0] if file.is_file() else []
 
 
 def _text(file: Path) -> str:

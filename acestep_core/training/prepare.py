@@ -145,10 +145,20 @@ def prepare_examples(
 
     Raises UserError where no example is left.
     """
+    steps = prepare_steps(preparation, dataset, trigger)
+    while True:
+        try:
+            report(next(steps))
+        except StopIteration as end:
+            return end.value
+
+
+def prepare_steps(preparation: Preparation, dataset: Dataset, trigger: str | None) -> Iterator[int]:
+    """The same step by step: yields the number of each clip done. -> (examples, clips left out)"""
     examples, left_out = [], list(dataset.left_out)
     for number, made in enumerate(preparation.run(dataset, trigger), start=1):
         (left_out if isinstance(made, LeftOut) else examples).append(made)
-        report(number)
+        yield number
     if not examples:
         reasons = "; ".join(map(str, left_out[:REASONS_SHOWN]))
         if more := len(left_out[REASONS_SHOWN:]):

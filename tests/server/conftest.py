@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 SECONDS, RATE_HZ = 10, 16_000
+TIMED, SCORES = "[00:01.00]<00:01.00>neon <00:01.50>rain", {"total": 0.7}
 
 
 @lru_cache
@@ -26,7 +27,7 @@ def wav():
     return sound()
 
 
-def song_file(folder, name, song, settings=None, data=None, models=None):
+def song_file(folder, name, song, settings=None, data=None, models=None, **more):
     """A sound file with a song in its tags."""
     from acestep_pack.acestep_core.audio.song_tags import song_tags
     from acestep_pack.acestep_core.audio.tags import tagged
@@ -34,6 +35,7 @@ def song_file(folder, name, song, settings=None, data=None, models=None):
     ending = name.rpartition(".")[2]
     data = data or sound(1, format=ending.upper())
     tags = song_tags(song, settings or {"seed": 7}, models or {"l": "tiny-l", "m": "tiny-m", "s": "tiny-s"})
+    tags |= more
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(tagged(data, ending, tags))
@@ -51,13 +53,16 @@ class FileMaker:
         self.steps_made = 0
 
     def steps(self, order):
-        from acestep_pack.acestep_core.server.jobs import Preview, Progress
+        from acestep_pack.acestep_core.server.jobs import Made, Preview, Progress
 
         for number in range(1, 4):
             if self.gate is not None:
                 assert self.gate.acquire(timeout=60)
             self.steps_made += 1
             yield Progress("tiny-l", number, 3, number / 4)
+        if order.kind in ("train_lora", "label"):
+            yield Made({"made": order.title})
+            return
         if order.kind != "songs":
             yield self.answer(order)
             return
@@ -82,9 +87,12 @@ class FileMaker:
         given = json.loads(json.dumps(settings.given()))
         name = f"song-{settings.seed}-{self.steps_made}.{order.file.format}"
         data = self.wav if order.file.format == "wav" else sound(1, format=order.file.format.upper())
-        row = self.library.add(song_file(self.library.folder, name, order.song, given, data))
+        more = {"syncedlyrics": TIMED} if order.file.lrc else {}
+        more |= {"scores": json.dumps(SCORES)} if order.takes.are_wanted else {}
+        row = self.library.add(song_file(self.library.folder, name, order.song, given, data, **more))
         shown = {"id": row.id, "file": row.path, "seconds": row.seconds, "rate_hz": RATE_HZ, "seed": settings.seed}
         shown |= {"made_in_seconds": 0.1, "models": {"l": "tiny-l", "text": "tiny-text"}}
+        shown |= {"lrc": order.file.lrc} | ({"scores": SCORES, "why": "the best"} if order.takes.are_wanted else {})
         return Made({**shown, "song": asdict(order.song), "settings": self.requests.shown_settings(settings)})
 
 

@@ -54,6 +54,17 @@ def test_a_job_from_its_request_to_its_file(client, wav):
     assert [one["id"] for one in client.get("/v1/jobs").json()["jobs"]] == [job["id"]]
 
 
+def test_scores_and_times_of_a_song_that_was_chosen_among_takes(client):
+    [song] = ended(client, submit(client, {**SONG, "best_of": 2, "lrc": True}))["songs"]
+    assert song["scores"]["total"] == 0.7 and song["why"] == "the best"
+    assert client.get(f"{song['details']}/score").json()["scores"] == song["scores"]
+    assert client.get(song["lrc"]).text == "[00:01.00]<00:01.00>neon <00:01.50>rain\n"
+    assert client.get(song["lrc"], params={"words": False}).text == "[00:01.00]neon rain\n"
+    [plain] = ended(client, submit(client, {**SONG, "settings": {"seed": 8}}))["songs"]
+    assert plain["lrc"] is None and "scores" not in plain
+    assert {client.get(f"{plain['details']}/{what}").status_code for what in ("lrc", "score")} == {404}
+
+
 def test_the_events_of_a_job_end_with_it(client):
     job = submit(client)
     with client.stream("GET", f"/v1/jobs/{job}/events") as answer:
@@ -81,16 +92,6 @@ def test_places_cancel_and_a_full_queue(make_server, connect):
     gate.release(3)
     assert ended(client, third)["state"] == "done"
     assert client.get(f"/v1/jobs/{first}/preview").status_code == 204
-
-
-@pytest.mark.slow
-def test_fifty_requests_at_once_are_all_made_in_order(make_server, connect):
-    server = make_server(waiting_most=100)
-    client = connect(server)
-    jobs = [submit(client, {**SONG, "settings": {"seed": seed}}) for seed in range(50)]
-    assert [ended(client, job)["songs"][0]["seed"] for job in jobs] == list(range(50))
-    started = [server.queue.get(job).started for job in jobs]
-    assert started == sorted(started)
 
 
 def test_the_library_is_searched_and_songs_are_thrown_away(client):
@@ -284,12 +285,47 @@ BODIES = [
     '{"song": ' + DEEP,
     '{"song": {"caption": "\\ud800"}}',
 ]
-POSTS = ["/v1/jobs", "/release_task", "/query_result", "/format_input", "/v1/audio/speech", "/v1/chat/completions"]
+POSTS = [
+    "/v1/jobs",
+    "/v1/datasets",
+    "/v1/training/start",
+    "/v1/lora/load",
+    "/release_task",
+    "/query_result",
+    "/format_input",
+    "/v1/audio/speech",
+    "/v1/chat/completions",
+]
 VALUES = [None, True, -1, 1e308, "x" * 100_000, [], {}, [[]], {"a": {"b": []}}, "/etc/passwd", ["/etc/passwd"], 10**30]
 FIELDS = {
-    "/v1/jobs": ["kind", "song", "settings", "edit", "again", "plan", "count", "format", "bit_depth", "title", "line"],
+    "/v1/jobs": [
+        "kind",
+        "song",
+        "settings",
+        "edit",
+        "again",
+        "plan",
+        "count",
+        "format",
+        "bit_depth",
+        "title",
+        "line",
+        "best_of",
+        "keep",
+        "retry_below",
+        "draft",
+        "lrc",
+        "dataset",
+        "name",
+        "model",
+    ],
     "/release_task": ["prompt", "lyrics", "bpm", "seed", "batch_size", "metas", "src_audio_path", "task_type", "model"],
     "/query_result": ["task_id_list"],
+    "/v1/datasets": ["name"],
+    "/v1/dataset/scan": ["audio_dir", "custom_tag", "all_instrumental"],
+    "/v1/training/start": ["tensor_dir", "lora_output_dir", "lora_rank", "train_epochs", "learning_rate"],
+    "/v1/lora/load": ["lora_path", "adapter_name"],
+    "/v1/lora/scale": ["scale", "adapter_name"],
     "/v1/audio/speech": ["model", "input", "response_format", "instructions", "seed", "seconds"],
     "/v1/chat/completions": ["messages", "audio", "audio_config", "modalities"],
 }

@@ -1,5 +1,7 @@
 """Songs by the embedded family: made by the server as the command line makes them."""
 
+import json
+
 import pytest
 from acestep_pack.acestep_core.cli.parser import OK, main
 from acestep_pack.acestep_core.generation.making import Machine
@@ -7,6 +9,7 @@ from acestep_pack.acestep_core.generation.settings import GenerationSettings
 from acestep_pack.acestep_core.server.jobs import Preview, Progress
 from acestep_pack.acestep_core.server.making import SongMaker
 from acestep_pack.acestep_core.server.server import Server
+from acestep_pack.acestep_core.server.shelf import LibraryShelf
 
 SONG = {"song": {"caption": "lo-fi beat", "seconds": 10}, "settings": {"seed": 3, "steps": 3}, "format": "wav"}
 
@@ -41,10 +44,10 @@ def test_a_song_is_the_command_lines_to_the_sample(server, tmp_path, capsys):
     assert job.preview.data and job.preview.media_type == "audio/mpeg"
     assert job.progress == Progress("decoding", share=0.95)
 
-    cascade = server.makers[0]._cascade
+    cascade = server.makers[0]._kept.cascade
     edit = {"task": "repaint", "source": job.made[0]["id"], "regions": [[2, 4]]}
     edited = done(server, {"edit": edit, "settings": {"steps": 3, "seed": 1}, "keep_latents": True, "format": "wav"})
-    assert server.makers[0]._cascade is cascade  # models are loaded once
+    assert server.makers[0]._kept.cascade is cascade  # models are loaded once
     assert edited.made[0]["settings"]["source"] == job.made[0]["id"]
     assert len(list(server.library.folder.glob("*.latents.safetensors"))) == 1
     [before, after] = (soundfile.read(server.library.path(one.made[0]["id"]))[0] for one in (job, edited))
@@ -52,8 +55,24 @@ def test_a_song_is_the_command_lines_to_the_sample(server, tmp_path, capsys):
     assert (before[: 2 * rate_hz] == after[: 2 * rate_hz]).all() and (before[3 * rate_hz] != after[3 * rate_hz]).any()
 
 
+@pytest.mark.slow
+def test_the_best_take_is_the_command_lines_with_its_times(server, tmp_path, capsys):
+    words = {"caption": "lo-fi beat", "lyrics": "[Verse]\nneon rain", "seconds": 10}
+    chosen = {"best_of": 2, "draft": 3, "lrc_words": True}
+    job = done(server, {**SONG, "song": words, **chosen})
+    [made] = job.made
+    line = ["generate", "lo-fi beat", "--lyrics", words["lyrics"], "--seconds", "10", "--seed", "3", "--steps", "3"]
+    line += ["--best-of", "2", "--draft", "3", "--device", "cpu", "-o", str(tmp_path / "line.wav"), "--json", "-q"]
+    assert main(line) == OK
+    told = json.loads(capsys.readouterr().out)
+    assert (made["seed"], made["scores"]) == (told["seed"], told["scores"]) and made["why"]
+    assert made["lrc"] and "neon" in server.library.lyric_times(made["id"])
+    assert server.library.tagged(made["id"]).scores == told["scores"]
+    assert [note.partition(":")[0] for note in job.notes][:2] == ["take 1 of 2", "take 2 of 2"]
+
+
 def test_other_models_are_loaded_on_request_and_a_step_ends_a_cancelled_song(server):
-    maker = SongMaker(server.requests, Machine("cpu"))
+    maker = SongMaker(LibraryShelf(server.requests), Machine("cpu"))
     order = server.requests.order({**SONG, "settings": {"seed": 1, "steps": 6, "models": "tiny-s"}})
     steps = maker.steps(order)
     seen = [next(steps) for _ in range(3)]

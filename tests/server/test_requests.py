@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from acestep_pack.acestep_core.cli.orders import orders_of
+from acestep_pack.acestep_core.cli.orders import orders_of, takes_of
 from acestep_pack.acestep_core.cli.parser import build_parser
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.generation.settings import GenerationSettings
@@ -43,11 +43,16 @@ def by_command(*arguments):
             {"song": SONG, "settings": {"seed": 1, "l": "tiny-l", "boundaries": [0.8, 0.5], "loudness": -14.0}},
             ["lo-fi beat", "--seed", "1", "--l", "tiny-l", "--boundaries", "0.8,0.5", "--loudness", "-14"],
         ),
+        (
+            {"song": SONG, "settings": {"seed": 1}, "best_of": 3, "keep": 2, "retry_below": 0.5, "count": 2},
+            ["lo-fi beat", "--seed", "1", "--best-of", "3", "--keep", "2", "--retry-below", "0.5", "--count", "2"],
+        ),
     ],
 )
 def test_a_request_is_the_order_of_the_same_options(read, monkeypatch, tmp_path, given, arguments):
     monkeypatch.chdir(tmp_path)
     order, wanted = read(given), by_command(*arguments)
+    assert order.takes == takes_of(build_parser(argv := ["generate", *arguments]).parse_args(argv))
     assert [order.song] * len(wanted) == [one.song for one in wanted]
     assert list(order.settings) == [one.settings for one in wanted]
 
@@ -77,6 +82,9 @@ def test_a_request_is_the_order_of_the_same_options(read, monkeypatch, tmp_path,
         ({"song": SONG, "count": 9}, "count: got 9, expected a whole number from 1 to 8"),
         ({"song": SONG, "count": True}, "count: got True"),
         ({"song": SONG, "preview_seconds": 1e9}, "preview_seconds"),
+        ({"song": SONG, "best_of": 33}, "best_of: got 33, expected a whole number from 1 to 32"),
+        ({"song": SONG, "best_of": 2, "keep": 3}, "keep: got 3, expected 1 to 2"),
+        ({"song": SONG, "best_of": 2, "retry_below": "x"}, "retry_below: got 'x'"),
         ({"song": SONG, "format": "exe"}, "got the format 'exe'"),
         ({"song": SONG, "format": "mp3", "bit_depth": 24}, "bit depth: got 24 for mp3"),
         ({"song": SONG, "plan": 7}, "plan: got 7"),

@@ -1,0 +1,114 @@
+"""Workers as Ray actors: one a GPU, or one a machine without GPUs. ray is imported when a cluster is asked for.
+
+Plain actors, and not Ray Serve: the queue, progress, previews and cancelling are ours, and each actor has one task.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+
+from ..errors import AceStepError, UserError
+from .pool import Slot, WorkerLost
+from .worker import Maker, WorkerProcess
+
+START_SECONDS = 300.0  # until an actor runs: its imports, and the start of a machine
+LOCAL = "local"
+WORKERS_MOST = 1000
+
+
+class RayCluster:
+    """A connection to a cluster. Raises UserError where it cannot be reached, or ray is not installed.
+
+    `address` "" takes the cluster that RAY_ADDRESS names, else one that runs on this machine, else starts one here;
+    "local" always starts one here.
+    """
+
+    def __init__(self, address: str = ""):
+        if find_spec("ray") is None:
+            raise UserError("--cluster: needs ray, which is not installed; pip install 'acestep-cascade[cluster]'")
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anybody
+        import ray
+
+        quiet = {"logging_level": logging.ERROR, "log_to_driver": False, "include_dashboard": False}
+        try:
+            ray.init(address or None, **quiet)
+        except (ConnectionError, ValueError, RuntimeError, OSError) as exc:
+            first = (str(exc).splitlines() or [type(exc).__name__])[0]
+            raise UserError(
+                f"--cluster {address}: no cluster can be reached ({first}); start one by ray start"
+            ) from exc
+        self._ray = ray
+
+    def slots(self, make: Callable[[], Maker], workers: int | None, device: str | None, threads: int) -> list[Slot]:
+        """A slot for each worker: so many, or one a GPU, or one a machine where there are no GPUs. Raises UserError."""
+        gpus = 0 if device == "cpu" else int(self._ray.cluster_resources().get("GPU", 0))
+        machines = sum(node["Alive"] for node in self._ray.nodes())
+        count = workers or gpus or machines
+        if not 1 <= count <= WORKERS_MOST or (gpus and count > gpus):
+            raise UserError(
+                f"--workers: got {count}, expected 1 to {gpus or WORKERS_MOST}, as many as there are devices"
+            )
+        return [Slot(lambda: self._start(make, threads, min(gpus, 1)), number) for number in range(1, count + 1)]
+
+    def _start(self, make: Callable[[], Maker], threads: int, gpus: int) -> "RayWorker":
+        placed = {"num_cpus": 0, "num_gpus": gpus, "scheduling_strategy": "SPREAD", "max_restarts": 0}
+        actor = self._ray.remote(WorkerProcess).options(**placed).remote(make, threads)
+        worker = RayWorker(self._ray, actor)
+        try:
+            worker.call("about", seconds=START_SECONDS)
+        except AceStepError:
+            worker.stop()
+            raise
+        return worker
+
+    def close(self) -> None:
+        """Ends the connection, with its workers, and a cluster that was started for it."""
+        self._ray.shutdown()
+
+
+class RayWorker:
+    """A WorkerProcess in a Ray actor. Each call raises WorkerLost where the actor, or its machine, is gone."""
+
+    def __init__(self, ray, actor):
+        self._ray, self._actor = ray, actor
+
+    def call(self, method: str, *given, seconds: float | None = None):
+        """What a method of the actor returns."""
+        errors = self._ray.exceptions
+        try:
+            return self._ray.get(getattr(self._actor, method).remote(*given), timeout=seconds)
+        except errors.RayTaskError as exc:
+            raise AceStepError(f"worker: an unexpected error ({exc.cause!r})") from exc
+        except errors.RayError as exc:
+            reason = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
+            raise WorkerLost(f"a worker was lost ({type(exc).__name__}: {reason[:120]})") from exc
+
+    def about(self):
+        return self.call("about")
+
+    def lacks(self, keys: list[str]) -> list[str]:
+        return self.call("lacks", keys)
+
+    def attach(self, key: str, files: Mapping[str, bytes]) -> None:
+        self.call("attach", key, files)
+
+    def begin(self, task: object, names: Mapping[str, tuple[str, str]]) -> None:
+        self.call("begin", task, names)
+
+    def next(self):
+        return self.call("next")
+
+    def close(self) -> None:
+        self.call("close")
+
+    def stop(self) -> None:
+        """Ends the actor."""
+        self._ray.kill(self._actor)
+
+
+def threads_here() -> int:
+    """Threads that torch takes on this machine: workers take as many, as sums depend on it."""
+    import torch
+
+    return torch.get_num_threads()

@@ -1,0 +1,164 @@
+"""`generate --cluster` and `serve --cluster`: what is skipped, what is refused, and the songs of real workers."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from acestep_pack.acestep_core.audio.song_tags import song_tags
+from acestep_pack.acestep_core.audio.tags import tagged
+from acestep_pack.acestep_core.cli import parser
+from acestep_pack.acestep_core.cli.cluster import is_made
+from acestep_pack.acestep_core.cli.orders import orders_of
+from acestep_pack.acestep_core.cluster import ray_workers
+from core_tests.conftest import command, own_folder  # noqa: F401  fixtures
+
+ROOT = Path(__file__).resolve().parents[2]
+MAIN = "import sys; from acestep_core.cli.parser import main; sys.exit(main())"
+SONGS = [{"caption": f"lo-fi beat {number}", "seconds": 10, "seed": number} for number in range(6)]
+
+
+def orders(*arguments):
+    argv = ["generate", *map(str, arguments)]
+    return orders_of(parser.build_parser(argv).parse_args(argv))
+
+
+@pytest.fixture
+def songs(own_folder):  # noqa: F811
+    """A file of songs, and a folder for them."""
+    Path("songs").mkdir()
+    Path("many.jsonl").write_text("".join(f"{json.dumps(song)}\n" for song in SONGS))
+    return ["--songs", "many.jsonl", "-o", "songs/", "--models", "tiny", "--steps", "3", "--device", "cpu"]
+
+
+def write(order, wav, **changed):
+    """The file that an order makes."""
+    settings = json.loads(json.dumps(replace(order.settings, **changed).given()))
+    order.path.write_bytes(tagged(wav, order.path.suffix[1:], song_tags(order.song, settings)))
+
+
+@pytest.fixture
+def flac():
+    import io
+
+    import numpy as np
+    import soundfile
+
+    target = io.BytesIO()
+    soundfile.write(target, np.zeros((100, 2)), 16000, format="FLAC")
+    return target.getvalue()
+
+
+def test_songs_are_left_out_whose_files_hold_them(songs, flac):
+    first, second, third, *_ = orders(*songs)
+    assert [order.path.name for order in (first, second)] == ["song_1.flac", "song_2.flac"]
+    write(first, flac)
+    write(second, flac, steps=4)  # made with other settings
+    third.path.write_bytes(b"no song")
+    assert [is_made(order) for order in orders(*songs)] == [True, False, False, False, False, False]
+    assert not is_made(orders(*songs, "--key", "A minor")[0]) and not is_made(orders(*songs, "--solver", "heun")[0])
+
+
+def test_a_drawn_seed_may_be_any_and_a_plan_fills_in_what_was_open(songs, flac):
+    argv = ["x", "--bpm", "90", "-o", "a.flac"]
+    [order] = orders(*argv)
+    write(order, flac, seed=5)
+    assert is_made(orders(*argv)[0]) and not is_made(orders(*argv, "--seed", 7)[0])
+    planned = replace(order, song=replace(order.song, key="A minor"))
+    write(planned, flac, planner="p", planner_seed=1, codes=(1, 2))
+    assert is_made(orders(*argv, "--plan", "p")[0])
+    assert not is_made(orders("x", "--bpm", "91", "-o", "a.flac")[0])
+
+
+def test_without_ray_one_line_says_how_to_install_it(songs, command, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(ray_workers, "find_spec", lambda name: None)
+    code, _, err = command("generate", *songs, "--cluster")
+    assert code == parser.MISTAKE and err.count("\n") == 1 and "pip install 'acestep-cascade[cluster]'" in err
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["-o", "-", "--format", "wav", "x"], "got --cluster too, expected a folder or a file"),
+        (["x", "--best-of", "2", "--judge"], "--judge: got --cluster too"),
+        (["x", "--reference", "absent.wav"], "absent.wav: does not exist"),
+    ],
+)
+def test_what_makes_no_sense_is_said_before_any_worker_starts(command, monkeypatch, options, message):  # noqa: F811
+    class Pipe:
+        buffer = None
+
+        def isatty(self):
+            return False
+
+        def write(self, text):
+            return 0
+
+        def flush(self):
+            pass
+
+    if "-" in options:
+        monkeypatch.setattr(sys, "stdout", Pipe())
+    code, _, err = command("generate", *options, "--cluster")
+    assert code == parser.MISTAKE and message in err
+
+
+# ---- real workers ----------------------------------------------------------------------------------------------------
+
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed; it comes with [cluster]")
+needs_signals = pytest.mark.skipif(os.name != "posix", reason="kills a process with SIGKILL")
+
+
+def environment():
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACESTEP_CACHE": "off"}
+
+
+@pytest.mark.slow
+@needs_ray
+@needs_signals
+def test_a_killed_workers_songs_are_made_elsewhere_and_all_are_one_machines(songs):
+    line = [sys.executable, "-c", MAIN, "generate", *songs, "--lrc", "--keep-latents"]
+    process = subprocess.Popen(
+        [*line, "--cluster", "local", "--workers", "2"],
+        env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    said, workers, killed = [], [], threading.Event()
+
+    def listen():
+        for text in process.stderr:
+            said.append(text)
+            workers.extend(re.findall(r"worker \d+: \S+, process (\d+)", text))
+            if "1 of 6 songs" in text and not killed.is_set():
+                os.kill(int(workers[0]), signal.SIGKILL)
+                killed.set()
+
+    reader = threading.Thread(target=listen)
+    reader.start()
+    made = process.stdout.read().splitlines()
+    reader.join()
+    assert process.wait() == 0, "".join(said)
+    assert killed.is_set() and len(made) == 6 and "made again" in "".join(said)
+    assert len(workers) >= 3 and "left" in "".join(said)
+
+    Path("one").mkdir()
+    given = [part if part != "songs/" else "one/" for part in line]
+    subprocess.run([*given, "-q"], env=environment(), check=True, stdout=subprocess.DEVNULL)
+    files = sorted(path.name for path in Path("one").iterdir())
+    assert files == sorted(path.name for path in Path("songs").iterdir()) and len(files) == 12
+    for name in files:
+        assert Path("songs", name).read_bytes() == Path("one", name).read_bytes(), name
+
+    Path("songs/song_4.flac").unlink()
+    again = subprocess.run(
+        [*line, "--cluster", "local", "--workers", "1"],
+        env=environment(), check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "5 of 6 songs are made already" in again.stderr
+    assert [text.split()[0] for text in again.stdout.splitlines()] == ["songs/song_4.flac"]
