@@ -14,6 +14,7 @@ from acestep_pack import nodes as pack
 from acestep_pack.acestep_core.audio.files import write
 from acestep_pack.acestep_core.audio.waveform import Waveform
 from acestep_pack.acestep_core.band import EXAMPLE_SCORE
+from acestep_pack.acestep_core.checkpoints.locate import LocalModel
 from acestep_pack.acestep_core.editing.edited_song import EditedSong
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.lora.adapter import Adapter, LowRank
@@ -29,16 +30,20 @@ from acestep_pack.nodes import (
     dataset,
     edit_nodes,
     example_clip,
+    label_clips,
     latents,
     listening,
     load,
     lora,
+    plan_nodes,
+    planner,
     play_score,
     reference,
     song,
     stages,
     stems,
     training,
+    understand,
     vocoder,
 )
 from acestep_pack.nodes.host import locations
@@ -47,6 +52,7 @@ from comfy_api.latest import io
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+PLANNER = Path(__file__).resolve().parents[1] / "golden_tasks" / "lm_a"
 SONG = {
     "caption": "calm lo-fi beat",
     "lyrics": "[Instrumental]",
@@ -100,6 +106,12 @@ TRAINING = {
     "preserve": 0.0,
 }
 
+ANSWER = {"seed": 1, "temperature": 0.85, "top_p": 0.9, "top_k": 0}
+OTHER_ANSWER = {"seed": 2, "temperature": 0.0, "top_p": 0.1, "top_k": 1}
+PLANNED = {**ANSWER, "choose_length": False, "codes": True, "codes_strength": 1.0, "guidance": 2.0, "negative": ""}
+KEPT = {"caption": "", "lyrics": "", "seconds": 0.0, "bpm": 0}
+KEPT |= dict.fromkeys(("key", "time_signature", "language"), song.AS_IT_IS)
+
 # Node -> (what its widgets are at first, widget -> another value). A widget of a DynamicCombo is named combo.widget and
 # given with the whole combo: before and after.
 SUNG = Song("calm lo-fi beat", "[Verse]\nneon rain", seconds=10)
@@ -140,6 +152,50 @@ CHANGES = {
             "language": "English",
         },
     ),
+    planner.LoadPlanner: (
+        {"planner": "my-planner", "dtype": "auto", "quantise": "none"},
+        {"planner": "other-planner", "dtype": "bf16", "quantise": "int8"},
+    ),
+    song.EditSong: (
+        KEPT,
+        {
+            "caption": "loud techno",
+            "lyrics": "[Verse]\nla",
+            "seconds": 20.0,
+            "bpm": 90,
+            "key": "A minor",
+            "time_signature": "3/4",
+            "language": "English",
+        },
+    ),
+    plan_nodes.PlanSong: (
+        {**PLANNED, "reference": None},
+        {
+            **OTHER_ANSWER,
+            "choose_length": True,
+            "codes": False,
+            "codes_strength": 0.5,
+            "guidance": 8.0,
+            "negative": "dusty drums",
+        },
+    ),
+    plan_nodes.WriteSong: (
+        {**ANSWER, "line": "a slow song", "instrumental": False, "seconds": 12.0, "bpm": 0}
+        | dict.fromkeys(("key", "time_signature", "language"), "auto"),
+        {
+            **OTHER_ANSWER,
+            "line": "a fast song",
+            "instrumental": True,
+            "seconds": 0.0,
+            "bpm": 90,
+            "key": "A minor",
+            "time_signature": "3/4",
+            "language": "Japanese",
+        },
+    ),
+    plan_nodes.RewriteSong: ({**ANSWER, "choose_length": False}, {**OTHER_ANSWER, "choose_length": True}),
+    understand.UnderstandAudio: (ANSWER, OTHER_ANSWER),
+    label_clips.LabelClips: ({**ANSWER, "folder": "clips"}, {**OTHER_ANSWER, "folder": "other"}),
     song.TextEncode: ({}, {}),
     reference.ReferenceEncode: ({"use": "timbre"}, {"use": "continuation"}),
     latents.EmptyLatent: ({"batch_size": 1}, {"batch_size": 2}),
@@ -284,6 +340,7 @@ def parts(tmp_path_factory):
             "text": loaded["text_encoder"].encoder.encode(asked),
             "latent": latents.to_latent(latents.Latents(torch.randn(1, 8, 200))),
             "audio": sound,
+            "planner": planner.load_planner(LocalModel("lm_a", PLANNER), "auto"),
             "dataset": LabelledDataset(read_dataset(some_clips(tmp_path_factory.mktemp("clips"), wave, 4))),
         }
 
@@ -314,6 +371,12 @@ def other_parts(comfy_models, comfy_folders, monkeypatch):
         folder = shutil.copytree(tiny / source, comfy_models / "acestep" / name)
         (weights,) = folder.glob("*.safetensors")
         save_file({key: 1.1 * tensor for key, tensor in load_file(weights).items()}, weights)
+    for name, factor in (("my-planner", 1.0), ("other-planner", 1.1)):
+        folder = shutil.copytree(PLANNER, comfy_models / "acestep" / name)
+        save_file(
+            {key: factor * tensor for key, tensor in load_file(PLANNER / "model.safetensors").items()},
+            folder / "model.safetensors",
+        )
     for seed in (0, 1):  # two adapters for tiny-m
         a, b = torch.randn(2, 4, 192, generator=torch.Generator().manual_seed(seed))
         adapter = Adapter(f"style{seed}", {"layers.0.self_attn.to_q": LowRank(a, b.T, 1.0)})
@@ -382,6 +445,9 @@ def test_every_widget_changes_something(node, run_node, parts, said, comfy_folde
 
     def outcome(given):
         shutil.rmtree(comfy_folders / "output", ignore_errors=True)
+        if node is label_clips.LabelClips:
+            for label in (comfy_folders / "input").rglob("*.txt"):
+                label.unlink()
         for name in ("style", "other"):
             locations.new_adapter(name).unlink(missing_ok=True)
         made = run_node(node, **links, **given)
