@@ -19,6 +19,7 @@ from acestep_pack.acestep_core.editing.edited_song import EditedSong
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.lora.adapter import Adapter, LowRank
 from acestep_pack.acestep_core.lora.save import save_adapter
+from acestep_pack.acestep_core.models.defaults import ALL_TASKS
 from acestep_pack.acestep_core.models.reference import Reference
 from acestep_pack.acestep_core.nn.quantise import unquantised
 from acestep_pack.acestep_core.prompt import lyrics_prompt, text_prompt
@@ -49,6 +50,7 @@ from acestep_pack.nodes import (
 from acestep_pack.nodes.host import locations
 from acestep_pack.nodes.types import Handle, LabelledDataset
 from comfy_api.latest import io
+from core_tests.conftest import save_tiny_stage
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -329,6 +331,8 @@ def parts(tmp_path_factory):
             "text_encoder": load.load_encoder(load.fetched("tiny-text", "text", "1"), "auto"),
             "vocoder": load.load_vocoder(load.fetched("tiny-vocoder", "vocoder", "1")),
         }
+        coded = tmp_path_factory.mktemp("coded") / "coded"
+        save_tiny_stage(coded, 0, (8, 8, 8), tasks=list(ALL_TASKS))  # the planner knows 512 codes
         asked = Song("calm lo-fi beat", seconds=10)
         t = torch.arange(48000) / 48000
         wave = 0.3 * torch.sin(2 * torch.pi * 220 * t) * (1 - 0.9 * t) * (t * 4 % 1)
@@ -340,6 +344,7 @@ def parts(tmp_path_factory):
             "text": loaded["text_encoder"].encoder.encode(asked),
             "latent": latents.to_latent(latents.Latents(torch.randn(1, 8, 200))),
             "audio": sound,
+            "coded_model": load.load_model(LocalModel("coded", coded), "auto"),
             "planner": planner.load_planner(LocalModel("lm_a", PLANNER), "auto"),
             "dataset": LabelledDataset(read_dataset(some_clips(tmp_path_factory.mktemp("clips"), wave, 4))),
         }
@@ -373,10 +378,8 @@ def other_parts(comfy_models, comfy_folders, monkeypatch):
         save_file({key: 1.1 * tensor for key, tensor in load_file(weights).items()}, weights)
     for name, factor in (("my-planner", 1.0), ("other-planner", 1.1)):
         folder = shutil.copytree(PLANNER, comfy_models / "acestep" / name)
-        save_file(
-            {key: factor * tensor for key, tensor in load_file(PLANNER / "model.safetensors").items()},
-            folder / "model.safetensors",
-        )
+        tensors = {key: factor * tensor for key, tensor in load_file(PLANNER / "model.safetensors").items()}
+        save_file(tensors, folder / "model.safetensors")
     for seed in (0, 1):  # two adapters for tiny-m
         a, b = torch.randn(2, 4, 192, generator=torch.Generator().manual_seed(seed))
         adapter = Adapter(f"style{seed}", {"layers.0.self_attn.to_q": LowRank(a, b.T, 1.0)})
@@ -443,15 +446,22 @@ def test_every_widget_changes_something(node, run_node, parts, said, comfy_folde
         sockets.remove("latent")  # which would be that of the sound
     links = {name: parts[name] for name in sockets}
 
+    if node in (understand.UnderstandAudio, label_clips.LabelClips):
+        links["model"] = parts["coded_model"]
+
+    def labels():
+        return sorted((comfy_folders / "input").rglob("*.txt"))
+
     def outcome(given):
         shutil.rmtree(comfy_folders / "output", ignore_errors=True)
-        if node is label_clips.LabelClips:
-            for label in (comfy_folders / "input").rglob("*.txt"):
-                label.unlink()
+        for label in labels() if node is label_clips.LabelClips else ():
+            label.unlink()
         for name in ("style", "other"):
             locations.new_adapter(name).unlink(missing_ok=True)
         made = run_node(node, **links, **given)
         files = sorted(path for path in (comfy_folders / "output").rglob("*") if path.is_file())
+        if node is label_clips.LabelClips:
+            return [(label.parent.name, label.read_text()) for label in labels()]
         return [seen(made.result or (), comfy_folders), [(file.name, content(file)) for file in files]]
 
     plain = outcome(before)
