@@ -1,7 +1,7 @@
 """The planner's own tokenizer: bytes joined to the pieces and words of the band's texts, and tokens for audio codes.
 
-It is of the published form, a byte-level vocabulary with the chat's tokens, but small. Digits and line ends stand alone,
-so that a value of the think block has the same tokens wherever it stands.
+It is of the published form, a byte-level vocabulary with the chat's tokens, but small. Digits and line ends stand
+alone, so that a value of the think block has the same tokens wherever it stands.
 """
 
 import json

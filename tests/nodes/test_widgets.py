@@ -186,7 +186,7 @@ CHANGES = {
         | dict.fromkeys(("key", "time_signature", "language"), "auto"),
         {
             **OTHER_ANSWER,
-            "line": "a fast song",
+            "line": "driving techno, synth bass, saw lead, instrumental",
             "instrumental": True,
             "seconds": 0.0,
             "bpm": 90,
