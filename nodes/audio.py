@@ -15,9 +15,9 @@ from ..acestep_core.checkpoints.digest import model_digest
 from ..acestep_core.checkpoints.registry import STAGE
 from ..acestep_core.errors import AceStepError
 from ..acestep_core.spec import LOUDNESS_LUFS
-from .edits import tags_of_edit
 from .host import locations, messages, names, widgets
 from .host.workflow import workflow_tags
+from .song import tags_of_song
 from .song_files import AS_IT_IS, LOUDNESSES, TARGET, SongFile, file_settings, save
 from .sound import STAMP, waveform_of
 from .types import SongSocket
@@ -34,8 +34,8 @@ def tags_of(audio: dict, song, title: str, artist: str) -> list[dict[str, str]]:
     """Tags for each item of a batch; seeds and models are known only for sound that comes straight from Vocode."""
     stamp = audio.get(STAMP) or {"seeds": [], "models": []}
     seeds = seeds_of(audio)
-    song, edit = tags_of_edit(song)
-    settings = [edit if seed is None else {"seed": seed, **edit} for seed in seeds]
+    song, more = tags_of_song(song)
+    settings = [more if seed is None else {"seed": seed, **more} for seed in seeds]
     about = stamp["models"], title.strip(), artist.strip(), _digests(stamp["models"])
     scores = [*stamp.get("scores", ()), *[None] * len(seeds)]
     return [

@@ -52,7 +52,7 @@ def demo_clips(node_id: str) -> Path:
 
 def read_clips(folder: Path, trigger: str | None, regions: str = "") -> Dataset:
     """The clips of a folder. Raises UserError for a folder without clips, or with more than FILES_MOST files."""
-    _state(folder)
+    folder_state(folder)
     return read_dataset(folder, trigger, read_clip_regions(regions))
 
 
@@ -65,12 +65,13 @@ def answer_clips(query: dict) -> dict:
     folder = locations.clips_folder(DEMO_FOLDER if query.get("clips") == DEMO else name)
     if not locations.is_input(folder):
         raise UserError(f"folder: {name} is not below ComfyUI's input folder, so its clips are not drawn")
-    _state(folder)
+    folder_state(folder)
     files = [(path.relative_to(folder).as_posix(), locations.saved(path)) for path in clip_paths(folder)]
     return {"clips": [{"name": name, **file} for name, file in files]}
 
 
-def _state(folder: Path) -> tuple:
+def folder_state(folder: Path) -> tuple:
+    """Changes whenever a file of a folder of clips does. Raises UserError."""
     if not folder.is_dir():
         raise UserError(f"{folder}: is not a folder; expected one with clips and their captions")
     for number, _ in enumerate(folder.rglob("*")):
@@ -91,16 +92,21 @@ def described(dataset: Dataset) -> Iterator[str]:
     yield from dataset.remarks
 
 
+def folder_input() -> io.String.Input:
+    """A widget for a folder of clips."""
+    return io.String.Input(
+        "folder",
+        default="",
+        tooltip="A folder below ComfyUI's input folder, or an absolute path such as /home/me/clips. Only sound "
+        "files, and the texts and tables beside them, are read. Absolute paths are read only if ComfyUI accepts no "
+        "connections from other machines, so that nobody can read its disks over a network.",
+    )
+
+
 class LoraDataset(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        folder = io.String.Input(
-            "folder",
-            default="",
-            tooltip="A folder below ComfyUI's input folder, or an absolute path such as /home/me/clips. Only sound "
-            "files, and the texts and tables beside them, are read. Absolute paths are read only if ComfyUI accepts no "
-            "connections from other machines, so that nobody can read its disks over a network.",
-        )
+        folder = folder_input()
         return io.Schema(
             node_id="AceStepLoraDataset",
             display_name="LoRA Dataset",
@@ -150,7 +156,9 @@ class LoraDataset(io.ComfyNode):
         if not isinstance(clips, dict) or (clips["clips"] == FOLDER and clips["folder"] is None):
             return FOLDER  # through a link, whose own changes ComfyUI knows
         try:
-            return demo_state() if clips["clips"] == DEMO else str(_state(locations.clips_folder(clips["folder"])))
+            return (
+                demo_state() if clips["clips"] == DEMO else str(folder_state(locations.clips_folder(clips["folder"])))
+            )
         except UserError as exc:
             return str(exc)
 

@@ -23,6 +23,7 @@ from ..acestep_core.editing.source_song import result_song
 from ..acestep_core.errors import UserError
 from ..acestep_core.models.reference import Reference
 from ..acestep_core.models.text_encoder import TextStates
+from ..acestep_core.planner.planned_song import PlannedSong
 from ..acestep_core.song import Song
 from .host import devices, messages
 from .latents import Latents, of_latent, to_latent
@@ -77,8 +78,8 @@ def prepare_edit(edit: Edit, given: Sources, batch_size: int, node_id: str) -> P
     """Raises UserError for an edit that cannot be made of this music, before it is encoded."""
     if given.reference is not None and given.reference.source is not None:
         raise UserError(f"{edit.task}: the reference has a source of its own already; connect one of timbre alone")
-    if isinstance(given.song, EditedSong) or isinstance(given.source_song, EditedSong):
-        raise UserError(f"{edit.task}: got the song of another edit, expected that of a Song node")
+    for song in (given.song, given.source_song):
+        check_plain(song, edit.task)
     check_length(given.music.seconds)
     edit.check_source(given.music.seconds)
     result_song(edit, given.song, given.source_song)
@@ -115,6 +116,14 @@ def _encode(given: Sources, node_id: str) -> SourceMusic:
     given.vocoder.network.load(given.vocoder.activation_bytes)
     tell = messages.report_seconds(node_id, given.music.seconds)
     return encode_source(given.vocoder.vocoder, given.music, given.latents, tell)
+
+
+def check_plain(song: object, name: str) -> None:
+    """Raises UserError for the song of an edit, and for one that follows audio codes."""
+    if isinstance(song, EditedSong):
+        raise UserError(f"{name}: got the song of another edit, expected that of a Song node")
+    if isinstance(song, PlannedSong):
+        raise UserError(f"{name}: got a song with audio codes, which cannot be edited; switch `codes` off in Plan Song")
 
 
 # ---- regions ---------------------------------------------------------------------------------------------------------
@@ -167,6 +176,6 @@ def check_edit(handle: ModelHandle, text: TextStates, reference: Reference | Non
         check_tokens(edit, handle.model.name, read_checkpoint(handle.place), IN_GRAPH)
 
 
-def tags_of_edit(song: Song | EditedSong | None) -> tuple[Song | None, dict]:
+def tags_of_edit(song: EditedSong) -> tuple[Song, dict]:
     """The Song for the tags of a file, and the settings that its edit adds to them."""
-    return (song.song, {"edit": song.edit.given()}) if isinstance(song, EditedSong) else (song, {})
+    return song.song, {"edit": song.edit.given()}

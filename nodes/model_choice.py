@@ -7,7 +7,16 @@ from ..acestep_core.checkpoints.cascade_models import CascadeModels, find_cascad
 from ..acestep_core.checkpoints.checkpoint import read_checkpoint
 from ..acestep_core.checkpoints.choices import Shelf
 from ..acestep_core.checkpoints.locate import LocalModel, state_of
-from ..acestep_core.checkpoints.registry import DEFAULT_TEXT, DEFAULT_VOCODER, KNOWN, STAGE, TEXT, VOCODER, KnownModel
+from ..acestep_core.checkpoints.registry import (
+    DEFAULT_TEXT,
+    DEFAULT_VOCODER,
+    KNOWN,
+    PLANNER,
+    STAGE,
+    TEXT,
+    VOCODER,
+    KnownModel,
+)
 from ..acestep_core.errors import AceStepError, UserError, how_to_get
 from .host import downloads, locations, messages
 
@@ -197,7 +206,7 @@ def reference_to(local: LocalModel):
 def answer_downloads(query: dict) -> dict:
     """Models that may be downloaded, and those that could be, with their sizes, alone and in a cascade."""
     shelf = locations.models_shelf()
-    absent = {model.name: model for kind in (STAGE, TEXT, VOCODER) for model in shelf.absent(kind)}
+    absent = {model.name: model for kind in (STAGE, TEXT, VOCODER, PLANNER) for model in shelf.absent(kind)}
     alone = {name: _size(model.size_bytes) for name, model in absent.items()}
     lacking = _lacking(shelf)
     slots = {name: _size_with(model, lacking) for name, model in absent.items() if STAGE in model.kinds}

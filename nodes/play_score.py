@@ -11,7 +11,7 @@ from ..acestep_core.checkpoints.locate import state_of
 from ..acestep_core.errors import UserError
 from ..acestep_core.song import Song
 from .audio import CATEGORY
-from .edits import NO_WORDS
+from .edits import NO_WORDS, check_plain
 from .host import locations, messages
 from .sound import to_audio
 from .types import SongSocket
@@ -112,6 +112,7 @@ class PlayScore(io.ComfyNode):
 
     @classmethod
     def execute(cls, score, instrument, song=None) -> io.NodeOutput:
+        check_plain(song, "Play Score")
         with messages.notes_on(cls.hidden.unique_id) as notes:
             wave, filled = played(score, instrument, song or NO_WORDS)
             messages.keep([described(filled)], cls.hidden.unique_id)

@@ -10,6 +10,7 @@ from ..acestep_core.editing.edited_song import EditedSong, prompts_of
 from ..acestep_core.errors import UserError
 from ..acestep_core.memory.plan import STAGE_MEANS
 from ..acestep_core.models.text_encoder import TextStates
+from ..acestep_core.planner.planned_song import PlannedSong
 from ..acestep_core.scoring.lint import notes
 from ..acestep_core.song import INSTRUMENTAL, LANGUAGE_NAMES, Song, check_language
 from ..acestep_core.spec import (
@@ -22,8 +23,9 @@ from ..acestep_core.spec import (
     TEXT_TOKENS_MAX,
 )
 from . import model_choice
-from .edits import with_edit
+from .edits import check_plain, tags_of_edit, with_edit
 from .host import devices, locations, messages
+from .plans import tags_of_plan, with_plan
 from .types import Encoder, EncoderHandle, SongSocket, Text
 
 AUTO = "auto"
@@ -33,7 +35,7 @@ KEYS = tuple(f"{note} {mode}" for mode in ("major", "minor") for note in NOTES)
 SIGNATURES = ("2/4", "3/4", "4/4", "6/8")
 
 
-def states_of(handle: EncoderHandle, song: Song | EditedSong) -> TextStates:
+def states_of(handle: EncoderHandle, song: Song | EditedSong | PlannedSong) -> TextStates:
     """A song's text states: from memory, from the disk, or by the text encoder, which is loaded only then."""
     prompts = prompts_of(song)
 
@@ -41,7 +43,7 @@ def states_of(handle: EncoderHandle, song: Song | EditedSong) -> TextStates:
         states = [_states_of(handle, pair) for pair in prompts]
         return states[0] if len(states) == 1 else dataclasses.replace(states[0], other=states[1])
 
-    return with_edit(handle.texts.get(prompts, read), song)
+    return with_plan(with_edit(handle.texts.get(prompts, read), song), song)
 
 
 def _states_of(handle: EncoderHandle, prompts: tuple[str, str]) -> TextStates:
@@ -53,6 +55,13 @@ def _states_of(handle: EncoderHandle, prompts: tuple[str, str]) -> TextStates:
     return devices.NodeOomFallback().with_fallback(
         lambda: cache.get(prompts, encode) if cache else encode(), STAGE_MEANS
     )
+
+
+def tags_of_song(song: Song | EditedSong | PlannedSong | None) -> tuple[Song | None, dict]:
+    """The Song for the tags of a file, and the settings that its edit or its plan adds to them."""
+    if isinstance(song, EditedSong):
+        return tags_of_edit(song)
+    return tags_of_plan(song) if isinstance(song, PlannedSong) else (song, {})
 
 
 def song_of(caption: str, lyrics: str, bpm: int, key: str, time_signature: str, language: str, seconds: float) -> Song:
@@ -159,6 +168,58 @@ class SongNode(io.ComfyNode):
         with messages.notes_on(cls.hidden.unique_id) as shown:
             messages.keep(notes(song), cls.hidden.unique_id)
             return io.NodeOutput(song, ui=shown.ui)
+
+
+AS_IT_IS = "as it is"
+
+
+def edited(song: Song, **values) -> Song:
+    """The song with the values that are given in place of its own: all but "", 0 and "as it is". Raises UserError."""
+    check_plain(song, "Edit Song")
+    given = {name: value for name, value in values.items() if value not in (0, "", AS_IT_IS)}
+    return dataclasses.replace(song, **given)
+
+
+class EditSong(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        kept = f"{AS_IT_IS}: the song's own."
+        return io.Schema(
+            node_id="AceStepEditSong",
+            display_name="Edit Song",
+            category="ACE-Step/song",
+            description="Puts your own values in the place of a song's, such as of one that a planner wrote.",
+            search_aliases=["change song", "override", "edit lyrics", "edit caption", "set bpm"],
+            inputs=[
+                SongSocket.Input("song", tooltip="From Song, Write Song, Rewrite Song, Understand Audio."),
+                io.String.Input(
+                    "caption", multiline=True, dynamic_prompts=True, default="", tooltip="Empty: the song's own."
+                ),
+                io.String.Input("lyrics", multiline=True, default="", tooltip="Empty: the song's own."),
+                io.Float.Input(
+                    "seconds", default=0.0, min=0.0, max=MAX_SECONDS, step=0.1, tooltip="Length. 0: the song's own."
+                ),
+                io.Int.Input("bpm", default=0, min=0, max=MAX_BPM, tooltip="Beats a minute. 0: the song's own."),
+                io.Combo.Input("key", options=[AS_IT_IS, AUTO, *KEYS], default=AS_IT_IS, tooltip=kept),
+                io.Combo.Input("time_signature", options=[AS_IT_IS, AUTO, *SIGNATURES], default=AS_IT_IS, tooltip=kept),
+                io.Combo.Input(
+                    "language",
+                    options=[AS_IT_IS, AUTO, *sorted(LANGUAGE_NAMES.values())],
+                    default=AS_IT_IS,
+                    tooltip=kept,
+                ),
+            ],
+            outputs=[SongSocket.Output("song", display_name="song", tooltip="The song with your values.")],
+            hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
+        )
+
+    @classmethod
+    def execute(cls, song, **values) -> io.NodeOutput:
+        with messages.notes_on(cls.hidden.unique_id) as shown:
+            made = edited(song, **values)
+            messages.keep(notes(made), cls.hidden.unique_id)
+            return io.NodeOutput(made, ui=shown.ui)
 
 
 class TextEncode(io.ComfyNode):

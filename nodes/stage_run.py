@@ -19,6 +19,7 @@ from ..acestep_core.models.source import CODES, EditSource
 from .edits import check_edit
 from .host import devices
 from .latents import Latents
+from .plans import check_plan, plan_of
 from .types import ModelHandle
 
 Play = Callable[[Condition, int | None], Iterator[Step]]  # of a condition, and how many items pass a model at once
@@ -29,6 +30,7 @@ def play(handle: ModelHandle, stage: Stage, latents: Latents, text, reference, s
     _check_channels(handle, latents)
     _check_family(handle, reference)
     check_edit(handle, text, reference, latents.samples.shape[-1])
+    check_plan(handle, text, reference, latents.samples.shape[-1])
     seeds = item_seeds(seed, len(latents.samples))
     made_from = latents.seeds if latents.t and latents.seeds else seeds  # of the stage that began the song
     whole = _song_run(handle, stage, latents, reference, made_from) if _has_edit(reference) else None
@@ -39,9 +41,10 @@ def play(handle: ModelHandle, stage: Stage, latents: Latents, text, reference, s
     step = _last_step(handle, text, reference, latents, passes * stage.guidance.forward_passes, steps, report)
     models = tuple(dict.fromkeys((*latents.models, *([handle.model.name] if step else []))))
     state = whole.state if whole and isinstance(reference.source, EditSource) else None
+    edited = plan_of(reference) is None  # finished music of an edit is put together with its source
     made = (step.latents, step.x0) if step else (whole.latents(), _music(whole))
     return tuple(
-        Latents(samples.cpu(), t or None, latents.seconds, made_from, models, state)
+        Latents(samples.cpu(), t or None, latents.seconds, made_from, models, state if t or edited else None)
         for samples, t in zip(made, (stage.end, 0.0))
     )
 

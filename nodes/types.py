@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..acestep_core.models.stage_model import StageModel
     from ..acestep_core.models.text_encoder import TextEncoder
     from ..acestep_core.models.vocoder import Vocoder
+    from ..acestep_core.planner.planner import Planner
     from ..acestep_core.training.dataset import Dataset
     from .host.devices import Managed
 
@@ -27,6 +28,7 @@ Text = io.Custom("ACESTEP_TEXT")
 ReferenceSocket = io.Custom("ACESTEP_REFERENCE")
 AdapterSocket = io.Custom("ACESTEP_ADAPTER")
 DatasetSocket = io.Custom("ACESTEP_DATASET")
+PlannerSocket = io.Custom("ACESTEP_PLANNER")
 Regions = io.Custom(
     "ACESTEP_REGIONS"
 )  # (start, end) in seconds each, as Edit.regions has them; an end of None is the end
@@ -115,6 +117,18 @@ class ModelHandle(Handle):
         for adapter in self.adapters:
             adapter.load(0)
         self.transformer.load(activation_bytes)
+
+
+@dataclass(frozen=True)
+class PlannerHandle(Handle):
+    """A planner that puts its network on the device when a request needs it. `release` it after each request."""
+
+    planner: "Planner"
+    network: "Managed"
+
+    @property
+    def networks(self):
+        return (self.network,)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ const LOADERS = {
   AceStepLoadStageModel: ["model"],
   AceStepLoadTextEncoder: ["text_encoder"],
   AceStepLoadVocoder: ["vocoder"],
+  AceStepLoadPlanner: ["planner"],
 };
 const MARK = / \(download, [\d.]+( \+ [\d.]+)? [GM]B\)$/;
 const SETTLE_MS = 300;

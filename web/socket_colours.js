@@ -16,6 +16,7 @@ const COLOURS = {
   ACESTEP_ADAPTER: "#67a83a",
   ACESTEP_DATASET: "#d35fa3",
   ACESTEP_REGIONS: "#3aa6b9",
+  ACESTEP_PLANNER: "#b08d57",
 };
 
 /** `colours[type]` is ours unless a palette sets one. Palettes set every type, those that they do not know to "". */

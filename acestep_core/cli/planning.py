@@ -86,13 +86,11 @@ def _sampling(arguments: argparse.Namespace, usual):
 
 def show_progress(progress, console: Console, title: str = "") -> None:
     """Tokens so far, tokens a second, and the time that is left where it is known."""
-    left = progress.seconds_left
-    rate = f"{progress.tokens_per_second:.1f} tokens/s" + (f", {left:.0f} s left" if left else "")
-    named = f"{title}: {progress.phase}" if title else progress.phase
+    head = f"{title}: " if title else ""
     if progress.of and progress.tokens == progress.of:
-        console.bar(named, progress.tokens, progress.of, progress.seconds)
+        console.bar(f"{head}{progress.phase}", progress.tokens, progress.of, progress.seconds)
     else:
-        console.busy(f"{named}: {progress.tokens} {f'of {progress.of} ' if progress.of else ''}tokens, {rate}")
+        console.busy(f"{head}{progress.line}")
 
 
 def _destination(arguments: argparse.Namespace) -> Path | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import UserError
 
 _ONLY_ASKED = ("state",)  # a phase that runs where --only names it
-_PHASES = ("songs", "vocoder", "text", "latents", "codes", "l", "m", "s", "decoder", "export")
+_PHASES = ("songs", "vocoder", "text", "latents", "codes", "planner", "l", "m", "s", "decoder", "export")
 _ONLY = (
     "repeatable; default: all but state, which writes what a training has reached into --out, in half precision, so "
     "that --warm can go on from there"

@@ -74,6 +74,11 @@ class LanguageModel:
             part.numel() * part.element_size() for weight in self.network.parameters() for part in stored(weight)
         )
 
+    @property
+    def bytes_per_token(self) -> int:
+        """Of a cache."""
+        return 2 * self.depth * self.key_heads * self.head_dim * self.embedding.element_size()
+
     # ---- forward passes ----------------------------------------------------------------------------------------------
 
     def prefill(self, ids: Sequence[int], cache: Cache) -> torch.Tensor:

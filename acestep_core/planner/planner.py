@@ -5,7 +5,7 @@ Results are kept on disk by their content: a request that was answered before co
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import RLock
 
@@ -33,13 +33,22 @@ Request = PlanSong | WriteSong | RewriteSong | UnderstandAudio
 class Planner:
     """`Planner.load` finds one by name or path. Its weights are read when they are first needed.
 
-    Threads may share one: a request waits until the one before it is answered or left.
+    Threads may share one: a request waits until the one before it is answered or left. `network`: gives the network
+    where the caller holds it; it is asked for again after `release`, and computes on `device`.
     """
 
-    def __init__(self, files: PlannerFiles, device: torch.device, dtype: torch.dtype | None, quantised: str | None):
+    def __init__(
+        self,
+        files: PlannerFiles,
+        device: torch.device,
+        dtype: torch.dtype | None,
+        quantised: str | None,
+        network: Callable[[], LanguageModel] | None = None,
+    ):
         self.files, self.device, self.dtype, self.quantised = files, device, dtype, quantised
         self.results: Results | None = None
         self._model: LanguageModel | None = None
+        self._network = network or (lambda: files.model(device, dtype, quantised))
         self._prompts: dict = {}
         self._lock = RLock()
 
@@ -64,8 +73,13 @@ class Planner:
         device = pick_device(device)
         chosen = suitable_dtype(device, pick_dtype(dtype, "planner dtype", PLANNER_DTYPE_NAMES))
         planner = cls(read_planner(name, folders), device, chosen, quantise)
-        planner.results = results_of(planner.files, f"{chosen} {quantise} {device.type}") if cache else None
+        if cache:
+            planner.keep_results()
         return planner
+
+    def keep_results(self) -> None:
+        """Keeps results on disk from now on, and takes those that are there."""
+        self.results = results_of(self.files, f"{self.dtype} {self.quantised} {self.device.type}")
 
     @property
     def name(self) -> str:
@@ -79,7 +93,7 @@ class Planner:
     def model(self) -> LanguageModel:
         """The network, in memory from now on."""
         if self._model is None:
-            self._model = self.files.model(self.device, self.dtype, self.quantised)
+            self._model = self._network()
         return self._model
 
     def release(self) -> None:

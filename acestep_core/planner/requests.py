@@ -114,7 +114,11 @@ class UnderstandAudio:
             )
 
     def run(self, session: Session) -> Run:
-        checked_codes(self.codes, session.words.codes)
+        if max(self.codes) >= session.words.codes:
+            raise UserError(
+                f"understand: the music has codes up to {max(self.codes):,}, and the planner knows "
+                f"{session.words.codes:,}; take a planner and a music model of one family"
+            )
         seconds = len(self.codes) / CODES_PER_SECOND
         length = Song("", "", seconds=min(max(seconds, MIN_SECONDS), MAX_SECONDS))
         prompt = session.words.encode(prompts.understand_prompt(self.codes))

@@ -35,6 +35,13 @@ class Progress:
         rate = self.tokens_per_second
         return (self.of - self.tokens) / rate if self.of and rate else None
 
+    @property
+    def line(self) -> str:
+        """Tokens so far, tokens a second, and the time that is left where it is known, for people."""
+        left = f", {self.seconds_left:.0f} s left" if self.seconds_left else ""
+        of = f"of {self.of} " if self.of else ""
+        return f"{self.phase}: {self.tokens} {of}tokens, {self.tokens_per_second:.1f} tokens/s{left}"
+
 
 class Session:
     """A request's hold on a planner. `load` gives the model when it is needed. `prompts` are kept between the items of

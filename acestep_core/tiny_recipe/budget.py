@@ -10,6 +10,7 @@ SHARES = {
     "text": 0.03,
     "latents": 0.07,
     "codes": 0.03,
+    "planner": 0.05,
     "l": 0.28,
     "m": 0.08,
     "s": 0.04,

@@ -9,13 +9,15 @@ from ..checkpoints.save import save_stage_model, save_text_encoder, save_vae
 from ..json_text import read_json_object
 from ..models.defaults import COVER
 from ..system.files import write_whole
-from . import assignments, boundaries, channels_last, codes, flow, language, vocoder
+from . import assignments, boundaries, channels_last, codes, flow, language, planner, vocoder
 from .checkpointing import finished_state, load_state, load_weights
 from .latents import FRAMES_PER_SECOND, measured_scale
+from .planner_words import new_tokenizer as new_planner_tokenizer
 from .songs import Shelf
 from .words import new_tokenizer
 
 SILENCE_SECONDS = 4.0
+PLANNER_FOLDER = "planner"
 # How the family plays when nobody says otherwise; chosen by ear and by `acestep-cascade bench tiny`. Boundaries and
 # steps stand in for those of the stages' loss curves, where there are none.
 BOUNDARIES, CASCADE_STEPS, SHIFT = (0.4375, 0.1875), (14, 4, 2), 3.0
@@ -81,6 +83,8 @@ def export(work: Path, target: Path) -> int:
     trained = finished_state(work / "text.pt", "text")["trained"]
     encoder.load_state_dict({k[2:]: v for k, v in trained.items() if k[:2] == "0."})
     save_text_encoder(target / "text_encoder", encoder, tokenizer, dtype=torch.float16)
+    if (work / "planner.pt").exists():
+        export_planner(work, target / PLANNER_FOLDER)
     made = load_codes(work)
     for slot in flow.SLOTS.values():
         state = load_state(work / f"{slot.name}.pt")
@@ -89,6 +93,15 @@ def export(work: Path, target: Path) -> int:
             load_weights(networks, state["average"], work)
             _save_slot(target / slot.name, slot, networks, silence, made, defaults(work, made is not None))
     return sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
+
+
+def export_planner(work: Path, folder: Path) -> int:
+    """Writes the planner in the published form; returns its size on disk in bytes."""
+    state, tokenizer = finished_state(work / "planner.pt", "planner"), new_planner_tokenizer()
+    network = planner.Network(len(tokenizer))
+    load_weights(network, state["network"], work)
+    save_text_encoder(folder, network.model, tokenizer, dtype=torch.float16)
+    return sum(file.stat().st_size for file in folder.iterdir())
 
 
 def defaults(work: Path, has_codes: bool) -> dict:

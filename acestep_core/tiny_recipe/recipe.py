@@ -7,12 +7,26 @@ from pathlib import Path
 
 from ..console import Clock, Console
 from ..training.interrupt import deferred_interrupt
-from . import boundaries, budget, channels_last, codes, export, flow, language, latents, songs, vocoder, warm_start
+from . import (
+    boundaries,
+    budget,
+    channels_last,
+    codes,
+    export,
+    flow,
+    language,
+    latents,
+    planner,
+    songs,
+    vocoder,
+    warm_start,
+)
 from .batches import Packer
 from .checkpointing import finished_state, load_state
 from .words import new_tokenizer
 
 STEPS = {"vocoder": vocoder.STEPS, "text": language.STEPS, "codes": codes.STEPS, "decoder": vocoder.DECODER_STEPS}
+STEPS |= {"planner": planner.STEPS}
 STEPS |= {name: slot.steps for name, slot in flow.SLOTS.items()}
 FILES = {"decoder": "vocoder_decoder"}  # of a phase's state, where it is not the phase's own name
 NOTE_EVERY_STEPS = 20
@@ -60,9 +74,8 @@ class Recipe:
 
     def _finished(self, phases: tuple[str, ...]) -> list[str]:
         """The phases whose steps are all done; in a given time a stage is never finished."""
-        states = {
-            phase: load_state(self.work / f"{FILES.get(phase, phase)}.pt") for phase in ("vocoder", "text", "codes")
-        }
+        phases = "vocoder", "text", "codes", "planner"
+        states = {phase: load_state(self.work / f"{FILES.get(phase, phase)}.pt") for phase in phases}
         return [phase for phase, state in states.items() if state and state["step"] >= self.steps_of(phase)]
 
     def _phase(self, phase: str, seconds: float | None) -> Iterator[tuple[int, int, str]]:
@@ -72,6 +85,8 @@ class Recipe:
         if phase in ("songs", "latents"):
             steps = self._songs() if phase == "songs" else self._latents()
             return steps if seconds is None else budget.until(steps, seconds)
+        if phase == "planner":
+            return self._planner(seconds)
         if phase == "export":
             return self._kept(export.export(self.work, self.target))
         if phase == "state":
@@ -96,6 +111,11 @@ class Recipe:
         for done, known in latents.encode_songs(encode, shelf, folder, self.font, self.forget):
             yield done, known, f"scale {encode.scale:.3f}"
 
+    def _planner(self, seconds: float | None):
+        """The training, and then the planner in its own folder: it needs no other part of the family."""
+        yield from self._training("planner", seconds)
+        yield from self._kept(export.export_planner(self.work, self.target / export.PLANNER_FOLDER))
+
     def _training(self, phase: str, seconds: float | None):
         trainer = self._trainer(phase)
         steps = _saved_at_the_end(trainer, seconds)
@@ -116,7 +136,18 @@ class Recipe:
         if phase == "codes":
             encoder = flow.SLOTS["l"].encoder
             return codes.Trainer(self.work, latents.Library(self.work / "latents"), encoder, steps, self.device)
+        if phase == "planner":
+            return planner.Trainer(self.work, steps, self.device, self._pieces())
         return self._stage(flow.SLOTS[phase], steps)
+
+    def _pieces(self) -> planner.Pieces | None:
+        """The encoded songs as codes; None where there is no audio tokenizer yet, or no song."""
+        made, folder = export.load_codes(self.work), self.work / "latents"
+        if made is None or not any(folder.glob("*.json")):
+            return None
+        vae = export.load_vocoder(self.work)
+        silence = export.silence_of(vae, export.latent_scale(vae, self.work))
+        return planner.Pieces(latents.Library(folder), made, silence)
 
     def _stage(self, slot: flow.Slot, steps: int) -> flow.Trainer:
         finished_state(self.work / "text.pt", "text")

@@ -29,7 +29,7 @@ _OPTIMISERS = ("optimiser", "optimisers")  # none after a warm start
 
 
 def _phases() -> tuple[str, ...]:
-    return ("vocoder", "vocoder_decoder", "text", "codes", *flow.SLOTS)
+    return ("vocoder", "vocoder_decoder", "text", "codes", "planner", *flow.SLOTS)
 
 
 def warm_start(work: Path, family: Path) -> None:

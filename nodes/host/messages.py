@@ -28,6 +28,11 @@ Cancelled = (
 )  # reports raise it; it is not an Exception, so that no handler swallows it
 
 
+def check_cancelled() -> None:
+    """Raises Cancelled where the user has pressed Cancel."""
+    management.throw_exception_if_processing_interrupted()
+
+
 class Progress:
     """A node's bar, its live line of text and its picture. Every report checks for Cancel."""
 
@@ -40,7 +45,7 @@ class Progress:
 
     def report(self, done: int, text: str, picture: Callable | None = None) -> None:
         """`picture` makes a PIL image; it is called only as often as its cost allows."""
-        management.throw_exception_if_processing_interrupted()
+        check_cancelled()
         shown = self._shown(done, picture)
         self._bar.update_absolute(done, preview=shown and ("JPEG", shown, PREVIEW_PIXELS))
         say(text, self._node_id)

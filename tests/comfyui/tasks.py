@@ -1,4 +1,4 @@
-"""The editing tasks of a prompt that the embedded models do not know: data of theirs, so a newer family changes it."""
+"""What of a prompt the embedded models cannot do: data of theirs, so a newer family changes it."""
 
 from acestep_pack.acestep_core.checkpoints.checkpoint import read_checkpoint
 from acestep_pack.acestep_core.editing.tasks import TASKS, known_as
@@ -19,3 +19,11 @@ def unknown_tasks(prompt: dict) -> set[str]:
     asked = {known_as(TASKS[NODES[node["class_type"]]], node["inputs"].get("codes", False)) for node in edits(prompt)}
     stages = (read_checkpoint(ROOT / "acestep_core" / "tiny" / slot).defaults.tasks for slot in "lms")
     return asked - set.intersection(*map(set, stages))
+
+
+def refusal(prompt: dict) -> str | None:
+    """A part of the error of a prompt that what the pack ships cannot run; None of one that runs."""
+    loads_planner = any(node["class_type"] == "AceStepLoadPlanner" for node in prompt.values())
+    if loads_planner and not (ROOT / "acestep_core" / "tiny" / "planner").is_dir():
+        return "is not here, and a workflow alone does not download"
+    return "was not trained for it" if unknown_tasks(prompt) else None

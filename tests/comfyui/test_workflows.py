@@ -16,7 +16,7 @@ from comfyui_tests.client import Comfy
 from comfyui_tests.install import ROOT
 from comfyui_tests.listening import hear
 from comfyui_tests.prompts import QUICK_STEPS, STAGES
-from comfyui_tests.tasks import edits, unknown_tasks
+from comfyui_tests.tasks import edits, refusal
 
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 NAMES = [path.name for path in WORKFLOWS]
@@ -129,8 +129,8 @@ def test_app_opens_as_a_page(visit):
 def test_workflows_run_there_and_make_sound(visit):
     for name in visit.ran:
         run, prompt = (visit.reports[name][key] for key in ("run", "api"))
-        if unknown_tasks(prompt):
-            assert run["status"] == "error" and "was not trained for it" in json.dumps(run), (name, run)
+        if why := refusal(prompt):
+            assert run["status"] == "error" and why in json.dumps(run), (name, run)
             continue
         assert run["status"] == "success", (name, run)
         assert run["overlaps"] == [], name

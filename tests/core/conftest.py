@@ -12,7 +12,7 @@ from core_tests.golden_cases import load_layout, model_folder
 CHANNELS = 8
 
 
-def save_tiny_stage(folder, seed, **extra):
+def save_tiny_stage(folder, seed, levels=(8, 8, 8, 5, 5, 5), **extra):
     from acestep_pack.acestep_core.checkpoints.save import save_stage_model
     from diffusers import AceStepTransformer1DModel
     from diffusers.pipelines.ace_step import AceStepConditionEncoder
@@ -34,17 +34,17 @@ def save_tiny_stage(folder, seed, **extra):
     defaults |= {"guidance_kind": "none", "guidance": 1.0}
     config = {"timbre_fix_frame": 75, "acestep_cascade": {**defaults, **extra}}
     silence = torch.randn(1, CHANNELS, 40) * 0.1
-    tokens = tiny_tokens(common) if "tasks" in extra else (None, None)
+    tokens = tiny_tokens(common, levels) if "tasks" in extra else (None, None)
     save_stage_model(
         folder, transformer.eval(), encoder.eval(), silence, config, tokenizer=tokens[0], detokenizer=tokens[1]
     )
 
 
-def tiny_tokens(common):
+def tiny_tokens(common, levels):
     from diffusers.pipelines.ace_step import AceStepAudioTokenDetokenizer, AceStepAudioTokenizer
 
     sizes = {**common, "audio_acoustic_hidden_dim": CHANNELS, "num_attention_pooler_hidden_layers": 1}
-    quantiser = {"fsq_dim": 32, "fsq_input_levels": [8, 8, 8, 5, 5, 5], "fsq_input_num_quantizers": 1}
+    quantiser = {"fsq_dim": 32, "fsq_input_levels": list(levels), "fsq_input_num_quantizers": 1}
     return AceStepAudioTokenizer(**sizes, **quantiser).eval(), AceStepAudioTokenDetokenizer(**sizes).eval()
 
 

@@ -15,10 +15,12 @@ from acestep_pack import nodes as pack
 from acestep_pack.acestep_core.audio.files import write
 from acestep_pack.acestep_core.audio.waveform import Waveform
 from acestep_pack.acestep_core.band import EXAMPLE_SCORE
+from acestep_pack.acestep_core.checkpoints.locate import LocalModel
 from acestep_pack.acestep_core.editing.edited_song import EditedSong
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.lora.adapter import Adapter, LowRank
 from acestep_pack.acestep_core.lora.save import save_adapter
+from acestep_pack.acestep_core.models.defaults import ALL_TASKS
 from acestep_pack.acestep_core.models.reference import Reference
 from acestep_pack.acestep_core.nn.quantise import unquantised
 from acestep_pack.acestep_core.prompt import lyrics_prompt, text_prompt
@@ -30,24 +32,30 @@ from acestep_pack.nodes import (
     dataset,
     edit_nodes,
     example_clip,
+    label_clips,
     latents,
     listening,
     load,
     lora,
+    plan_nodes,
+    planner,
     play_score,
     reference,
     song,
     stages,
     stems,
     training,
+    understand,
     vocoder,
 )
 from acestep_pack.nodes.host import locations
 from acestep_pack.nodes.types import Handle, LabelledDataset
 from comfy_api.latest import io
+from core_tests.conftest import save_tiny_stage
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+PLANNER = Path(__file__).resolve().parents[1] / "golden_tasks" / "lm_a"
 SONG = {
     "caption": "calm lo-fi beat",
     "lyrics": "[Instrumental]",
@@ -101,6 +109,12 @@ TRAINING = {
     "preserve": 0.0,
 }
 
+ANSWER = {"seed": 1, "temperature": 0.85, "top_p": 0.9, "top_k": 0}
+OTHER_ANSWER = {"seed": 2, "temperature": 0.0, "top_p": 0.1, "top_k": 1}
+PLANNED = {**ANSWER, "choose_length": False, "codes": True, "codes_strength": 1.0, "guidance": 2.0, "negative": ""}
+KEPT = {"caption": "", "lyrics": "", "seconds": 0.0, "bpm": 0}
+KEPT |= dict.fromkeys(("key", "time_signature", "language"), song.AS_IT_IS)
+
 # Node -> (what its widgets are at first, widget -> another value). A widget of a DynamicCombo is named combo.widget and
 # given with the whole combo: before and after.
 SUNG = Song("calm lo-fi beat", "[Verse]\nneon rain", seconds=10)
@@ -141,6 +155,50 @@ CHANGES = {
             "language": "English",
         },
     ),
+    planner.LoadPlanner: (
+        {"planner": "my-planner", "dtype": "auto", "quantise": "none"},
+        {"planner": "other-planner", "dtype": "bf16", "quantise": "int8"},
+    ),
+    song.EditSong: (
+        KEPT,
+        {
+            "caption": "loud techno",
+            "lyrics": "[Verse]\nla",
+            "seconds": 20.0,
+            "bpm": 90,
+            "key": "A minor",
+            "time_signature": "3/4",
+            "language": "English",
+        },
+    ),
+    plan_nodes.PlanSong: (
+        {**PLANNED, "reference": None},
+        {
+            **OTHER_ANSWER,
+            "choose_length": True,
+            "codes": False,
+            "codes_strength": 0.5,
+            "guidance": 8.0,
+            "negative": "dusty drums",
+        },
+    ),
+    plan_nodes.WriteSong: (
+        {**ANSWER, "line": "a slow song", "instrumental": False, "seconds": 12.0, "bpm": 0}
+        | dict.fromkeys(("key", "time_signature", "language"), "auto"),
+        {
+            **OTHER_ANSWER,
+            "line": "driving techno, synth bass, saw lead, instrumental",
+            "instrumental": True,
+            "seconds": 0.0,
+            "bpm": 90,
+            "key": "A minor",
+            "time_signature": "3/4",
+            "language": "Japanese",
+        },
+    ),
+    plan_nodes.RewriteSong: ({**ANSWER, "choose_length": False}, {**OTHER_ANSWER, "choose_length": True}),
+    understand.UnderstandAudio: (ANSWER, OTHER_ANSWER),
+    label_clips.LabelClips: ({**ANSWER, "folder": "clips"}, {**OTHER_ANSWER, "folder": "other"}),
     song.TextEncode: ({}, {}),
     reference.ReferenceEncode: ({"use": "timbre"}, {"use": "continuation"}),
     latents.EmptyLatent: ({"batch_size": 1}, {"batch_size": 2}),
@@ -274,6 +332,8 @@ def parts(tmp_path_factory):
             "text_encoder": load.load_encoder(load.fetched("tiny-text", "text", "1"), "auto"),
             "vocoder": load.load_vocoder(load.fetched("tiny-vocoder", "vocoder", "1")),
         }
+        coded = tmp_path_factory.mktemp("coded") / "coded"
+        save_tiny_stage(coded, 0, (8, 8, 8), tasks=list(ALL_TASKS))  # the planner knows 512 codes
         asked = Song("calm lo-fi beat", seconds=10)
         t = torch.arange(48000) / 48000
         wave = 0.3 * torch.sin(2 * torch.pi * 220 * t) * (1 - 0.9 * t) * (t * 4 % 1)
@@ -285,6 +345,8 @@ def parts(tmp_path_factory):
             "text": loaded["text_encoder"].encoder.encode(asked),
             "latent": latents.to_latent(latents.Latents(torch.randn(1, 8, 200))),
             "audio": sound,
+            "coded_model": load.load_model(LocalModel("coded", coded), "auto"),
+            "planner": planner.load_planner(LocalModel("lm_a", PLANNER), "auto"),
             "dataset": LabelledDataset(read_dataset(some_clips(tmp_path_factory.mktemp("clips"), wave, 4))),
         }
 
@@ -315,6 +377,10 @@ def other_parts(comfy_models, comfy_folders, monkeypatch):
         folder = shutil.copytree(tiny / source, comfy_models / "acestep" / name)
         (weights,) = folder.glob("*.safetensors")
         save_file({key: 1.1 * tensor for key, tensor in load_file(weights).items()}, weights)
+    for name, factor in (("my-planner", 1.0), ("other-planner", 1.1)):
+        folder = shutil.copytree(PLANNER, comfy_models / "acestep" / name)
+        tensors = {key: factor * tensor for key, tensor in load_file(PLANNER / "model.safetensors").items()}
+        save_file(tensors, folder / "model.safetensors")
     for seed in (0, 1):  # two adapters for tiny-m
         a, b = torch.randn(2, 4, 192, generator=torch.Generator().manual_seed(seed))
         adapter = Adapter(f"style{seed}", {"layers.0.self_attn.to_q": LowRank(a, b.T, 1.0)})
@@ -386,12 +452,22 @@ def test_every_widget_changes_something(node, run_node, parts, said, comfy_folde
         sockets.remove("latent")  # which would be that of the sound
     links = {name: parts[name] for name in sockets}
 
+    if node in (understand.UnderstandAudio, label_clips.LabelClips):
+        links["model"] = parts["coded_model"]
+
+    def labels():
+        return sorted((comfy_folders / "input").rglob("*.txt"))
+
     def outcome(given):
         shutil.rmtree(comfy_folders / "output", ignore_errors=True)
+        for label in labels() if node is label_clips.LabelClips else ():
+            label.unlink()
         for name in ("style", "other"):
             locations.new_adapter(name).unlink(missing_ok=True)
         made = run_node(node, **links, **given)
         files = sorted(path for path in (comfy_folders / "output").rglob("*") if path.is_file())
+        if node is label_clips.LabelClips:
+            return [(label.parent.name, label.read_text()) for label in labels()]
         return [seen(made.result or (), comfy_folders), [(file.name, content(file)) for file in files]]
 
     plain = outcome(before)

@@ -21,7 +21,7 @@ runpy.run_path(str(ROOT / "tests" / "conftest.py"))  # the names under which tes
 from comfyui_tests import browser as browsers  # noqa: E402
 from comfyui_tests import install, material  # noqa: E402
 from comfyui_tests import server as servers  # noqa: E402
-from comfyui_tests.tasks import unknown_tasks  # noqa: E402
+from comfyui_tests.tasks import refusal  # noqa: E402
 from workflows_tests.catalogue import WORKFLOWS  # noqa: E402
 from workflows_tests.layout import laid_out, numbered, numbers  # noqa: E402
 
@@ -70,11 +70,11 @@ def _write(names: list[str], url: str, base: Path) -> None:
 
 
 def _take_picture(name: str, url: str) -> None:
-    """Runs a workflow, and frames the nodes that show what is special about it. One whose task the embedded models do
-    not know is only opened.
+    """Runs a workflow, and frames the nodes that show what is special about it. One that what the pack ships cannot
+    run is only opened.
     """
     made, file = WORKFLOWS[name](), _file(name)
-    runs = not unknown_tasks(made.prompt)
+    runs = refusal(made.prompt) is None
     number = numbers(made.prompt)
     options = ["--shot", str(file.with_suffix(".jpg")), "--frame", ",".join(number[one] for one in made.shown)]
     report = browsers.find_browser().open(url, file, run=runs, options=options, timeout=600)[file.name]

@@ -1,6 +1,6 @@
 """The workflows, from the first that one opens to the last: name of the file -> what makes its definition."""
 
-from workflows_tests import definitions, edits
+from workflows_tests import definitions, edits, planning
 
 WORKFLOWS = {
     f"{number:02}_{make.__name__}": make
@@ -28,6 +28,11 @@ WORKFLOWS = {
             edits.add_a_bass,
             edits.accompany_a_voice,
             edits.morph_the_words,
+            planning.best_of_eight,
+            planning.lyrics_with_timestamps,
+            planning.song_from_one_line,
+            planning.plan_and_edit,
+            planning.understand_and_cover,
         ),
         start=1,
     )
