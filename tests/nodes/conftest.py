@@ -48,6 +48,14 @@ def pytest_pycollect_makemodule(module_path, parent):
     return _Skipped.from_parent(parent, path=module_path) if ABSENCE else None
 
 
+@pytest.fixture(autouse=True, scope="session")
+def offered():
+    """As the pack's entry point does, whichever test comes first."""
+    from acestep_pack.nodes.host import locations
+
+    locations.offer_models_folder()
+
+
 @pytest.fixture
 def run_node():
     """run_node(Node, hidden={"PROMPT": ...}, **inputs): what the node returns; a DynamicCombo's input is a dict."""
