@@ -25,7 +25,7 @@ LEVELS = [8, 5, 5, 5]  # 1,000 codes
 LAYERS = 1
 STEPS, BATCH, CROP_CODES, LEARNING_RATE = 2_500, 16, 50, 2e-3
 ALL_NOTES, NOTES_WEIGHT = 24, 2.0
-SAVE_EVERY_STEPS = 100
+SAVE_EVERY_STEPS = REFRESH_EVERY_STEPS = 100
 
 
 def new_networks(encoder: dict):
@@ -123,6 +123,8 @@ class Trainer:
         """Yields (step, parts of the loss, seconds) after every step."""
         while self.step < self.steps:
             started = time.perf_counter()
+            if self.step % REFRESH_EVERY_STEPS == 0:
+                self.library.refresh()
             for group in self.optimiser.param_groups:
                 group["lr"] = LEARNING_RATE * warm_then_cool(self.step, self.steps, cool=0.5)
             parts = self.loss()
