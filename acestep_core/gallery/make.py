@@ -6,11 +6,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..audio.song_tags import song_tags
 from ..band import play
 from ..band.mix import RATE_HZ
 from ..generation.making import check_files, digests_of, load_cascade, prepared
 from ..generation.settings import GenerationSettings
-from ..generation.song_files import SongFile, write_song
 from ..generation.song_steps import made_song, stage_steps
 from ..system.files import write_whole
 from .pieces import FORMAT, Family, Piece
@@ -65,13 +65,16 @@ class Maker:
         audio.write(sound, wave, FORMAT)
 
     def _generate(self, piece: Piece, sound: Path) -> None:
+        from .. import audio
+
         settings = self._settings(piece)
         cascade = self._models(settings)
         ready = prepared(cascade, piece.song, settings)
         for at in stage_steps(cascade, ready, settings):
             latents = at.step.latents
-        made = made_song(cascade, ready, settings, latents, digests=digests_of(cascade, settings))
-        write_song(replace(made, settings=_portable(settings)), SongFile(FORMAT, title=piece.title), sound)
+        made, digests = made_song(cascade, ready, settings, latents), digests_of(cascade, settings)
+        tags = song_tags(made.words, _portable(settings).given(), made.models, piece.title, digests=digests)
+        audio.write(sound, audio.fit(made.wave, FORMAT), FORMAT, tags=tags)
 
     def _settings(self, piece: Piece) -> GenerationSettings:
         """With the files of the pieces that it is made from, and its edit."""
