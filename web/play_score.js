@@ -2,6 +2,7 @@
 
 import { app } from "../../scripts/app.js";
 import { inputIndex, isFed } from "./graph_links.js";
+import { after, grow } from "./node_hooks.js";
 import { chooseFile, takeDrops, upload } from "./uploads.js";
 
 const NODE = "AceStepPlayScore";
@@ -19,6 +20,12 @@ function take(node, file) {
 
 app.registerExtension({
   name: "acestep-cascade.scores",
+  beforeRegisterNodeDef(nodeType, nodeData) {
+    if (nodeData.name !== NODE) return;
+    after(nodeType, "onConfigure", function () {
+      grow(this); // a workflow may be older than the button
+    });
+  },
   nodeCreated(node) {
     if (node.comfyClass !== NODE) return;
     const choose = () => chooseFile(ENDINGS.join(), (file) => take(node, file));

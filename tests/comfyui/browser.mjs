@@ -9,7 +9,8 @@
 // {"FILE.json": {"NodeType": {"widget": value}}} (a number is the most that it may be, {"exactly": 3} is set); their end
 // is waited for, and what our widgets showed is reported. --ui, --api and --shot write the last workflow and its picture to files, which is how
 // workflows/ is made.
-// --do SCRIPT.mjs calls the script's default function with the page once a workflow is open, and reports its answer.
+// --do SCRIPT.mjs, once for each workflow, calls the script's default function with the page once the workflow is open, and
+// reports its answer.
 // Needs playwright-core (NODE_PATH) and a Chromium (CHROMIUM).
 // --frame 5,6 frames these nodes in the picture, not the whole graph. A run reports nodes that lay over others meanwhile.
 import { readFileSync, writeFileSync } from "node:fs"
@@ -52,7 +53,7 @@ const { values: options, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     run: { type: "string", default: "{}" },
-    do: { type: "string" },
+    do: { type: "string", multiple: true, default: [] },
     nodes2: { type: "boolean", default: false },
     ui: { type: "string" },
     api: { type: "string" },
@@ -74,7 +75,7 @@ const reports = {}
 let report // of the workflow that is open
 try {
   const page = await openFrontEnd()
-  for (const file of files) reports[basename(file)] = await visit(page, file)
+  for (const [number, file] of files.entries()) reports[basename(file)] = await visit(page, file, options.do[number])
 } finally {
   await browser.close()
 }
@@ -95,13 +96,13 @@ function blank() {
   return { consoleErrors: [], consoleNoise: [], deprecations: [], pageErrors: [], httpErrors: [] }
 }
 
-async function visit(page, file) {
+async function visit(page, file, script) {
   report.frontend = await page.evaluate(() => window.__COMFYUI_FRONTEND_VERSION__)
   await page.evaluate(loadWorkflow, { workflow: JSON.parse(readFileSync(file)), name: basename(file, ".json") })
   await page.waitForTimeout(1000)
   Object.assign(report, await page.evaluate(describe))
   await page.evaluate(fitView, MARGINS)
-  if (options.do) report.done = await (await import(pathToFileURL(options.do))).default(page)
+  if (script) report.done = await (await import(pathToFileURL(script))).default(page)
   const changes = runs[basename(file)]
   if (changes) await page.evaluate(changeWidgets, changes)
   if (changes) report.run = await run(page)

@@ -1,4 +1,6 @@
-"""Audio Region in the real front ends: regions drawn, moved, snapped, undone, saved, copied, and shown after a run."""
+"""What takes files in the real front ends: regions drawn on Audio Region, moved, snapped, undone, saved, copied,
+and shown after a run; clips cropped on LoRA Dataset; a score uploaded on Play Score.
+"""
 
 import json
 from pathlib import Path
@@ -8,31 +10,64 @@ from comfyui_tests import material, prompts
 
 pytestmark = pytest.mark.slow
 
-SCRIPT = Path(__file__).with_name("use_regions.mjs")
+SCRIPTS = [Path(__file__).with_name(name) for name in ("use_regions.mjs", "use_files.mjs")]
 COMBINATIONS = [("pinned", "classic"), ("newest", "nodes 2.0")]
 SECONDS, BEAT = 60, 0.5  # of the sound, a note in each beat
+CLIPS, CLIP_SECONDS = "acestep-tests-crops", 10
 
 
 @pytest.fixture(scope="module", params=COMBINATIONS, ids=", ".join)
-def used(request, browser, tmp_path_factory):
-    """What use_regions.mjs reports."""
+def reports(request, browser, tmp_path_factory):
+    """What the two scripts report."""
     frontend, renderer = request.param
-    comfy = request.getfixturevalue("server" if frontend == "pinned" else "newest_server").client
-    name = comfy.upload("acestep-tests-regions.wav", material.clip(SECONDS))
+    server = request.getfixturevalue("server" if frontend == "pinned" else "newest_server")
+    folder = tmp_path_factory.mktemp("graphs")
+    name = server.client.upload("acestep-tests-regions.wav", material.clip(SECONDS))
+    clips = server.base / "input" / CLIPS
+    clips.mkdir(exist_ok=True)
+    for number in range(2):
+        (clips / f"{number}.wav").write_bytes(material.clip(CLIP_SECONDS))
+    for graph, file in ((graph_of_regions(name), "regions.json"), (graph_of_files(), "files.json")):
+        (folder / file).write_text(json.dumps(graph))
+    options = [word for script in SCRIPTS for word in ("--do", str(script))]
+    options += ["--nodes2"] if renderer == "nodes 2.0" else []
+    told = browser.open(server.client.url, folder / "regions.json", folder / "files.json", options=options)
+    for report in told.values():
+        assert report["pageErrors"] == report["consoleErrors"] == report["httpErrors"] == []
+    return server, told
+
+
+def graph_of_regions(name):
     graph = {
         "1": prompts.node("LoadAudio", audio=name),
         "2": prompts.node("AceStepAudioRegion", audio=["1", 0], regions="10-15, bars 26-27"),
         "3": prompts.node("AceStepExampleClip"),
         "4": prompts.node("AceStepAudioRegion", audio=["3", 0], regions="2-4"),
     }
-    for node, title in (("2", "fed"), ("4", "run")):
-        graph[node]["_meta"] = {"title": title}
-    file = tmp_path_factory.mktemp("regions") / "regions.json"
-    file.write_text(json.dumps(graph))
-    options = ["--do", str(SCRIPT), *(["--nodes2"] if renderer == "nodes 2.0" else [])]
-    report = browser.open(comfy.url, file, options=options)[file.name]
-    assert report["pageErrors"] == report["consoleErrors"] == report["httpErrors"] == []
-    return report["done"]
+    return titled(graph, {"2": "fed", "4": "run"})
+
+
+def graph_of_files():
+    folder = {"clips": "folder", "clips.folder": CLIPS}
+    graph = {
+        "1": prompts.node("AceStepLoraDataset", **folder, trigger="", regions=""),
+        "2": prompts.node("AceStepPlayScore", score="example", instrument="as written"),
+    }
+    return titled(graph, {"1": "clips", "2": "score"})
+
+
+def titled(graph, titles):
+    return {key: node | ({"_meta": {"title": titles[key]}} if key in titles else {}) for key, node in graph.items()}
+
+
+@pytest.fixture(scope="module")
+def used(reports):
+    return reports[1]["regions.json"]["done"]
+
+
+@pytest.fixture(scope="module")
+def filed(reports):
+    return reports[1]["files.json"]["done"]
 
 
 def regions(text):
@@ -101,3 +136,31 @@ def test_regions_are_saved_with_the_workflow(used):
 def test_any_sound_is_drawn_after_a_run(used):
     assert "press Run" in used["waits"]["words"] and used["waits"]["drawn"] == used["waits"]["regions"] == 0
     assert "0:12.0" in used["ran"]["words"] and used["ran"]["drawn"] > 1000 and used["ran"]["regions"] == 1
+
+
+def test_clips_are_cropped_one_after_another(filed):
+    assert filed["opened"] == {"options": ["0.wav", "1.wav"], "regions": 0}
+    assert cropped(filed["first"]) == {"0.wav": pytest.approx((2, 5), abs=0.2)}
+    assert filed["other"] == {"options": ["* 0.wav", "1.wav"], "regions": 0}
+    both = cropped(filed["second"])
+    assert both["0.wav"] == cropped(filed["first"])["0.wav"] and both["1.wav"] == pytest.approx((6, 9), abs=0.2)
+    assert filed["back"] == {"options": ["* 0.wav", "* 1.wav"], "regions": 1}
+
+
+def test_undo_stays_with_its_clip_and_crops_with_the_workflow(filed):
+    assert filed["undone"] == filed["second"]
+    assert filed["reloaded"] == {**filed["back"], "text": filed["second"]}
+
+
+def cropped(text):
+    """Name of a clip -> (start, end) of its one region."""
+    parts = (part.split(": ") for part in text.split(" | "))
+    return {name: regions(times)[0] for name, times in parts}
+
+
+def test_a_score_is_uploaded_and_another_file_is_not(reports, filed):
+    server, _ = reports
+    assert filed["refused"] == "example" and filed["chosen"] == "acestep-tests.mid"
+    assert filed["taken"] is True and filed["left"] is False
+    written = {path.name: path.read_bytes()[:4] for path in (server.base / "input").iterdir() if path.is_file()}
+    assert written["acestep-tests.mid"] == written["dropped.MIDI"] == b"MThd" and "tune.txt" not in written

@@ -261,6 +261,7 @@ def _taught(place: Place) -> Path:
 def edit_request(place: Place) -> None:
     """The body of a request to the web API, made."""
     library = ours.Library(place.folder / "songs")
+    library.refresh()
     defaults = ours.GenerationSettings(models=str(_taught(place)))
     requests = ours.RequestReader(library, ours.Uploads(library.own_folder), defaults)
     order = requests.order(ours.read_json_object(place.mutant()))
