@@ -122,7 +122,7 @@ export class Controls {
     this.snap.title = isOff
       ? "Edges of regions do not snap"
       : `Edges of regions snap to ${snap}${tempo}${lacks}; hold Alt to place one anywhere`;
-    this.snap.style.color = beats && !isOff ? legible(ACCENT) : "";
+    this.snap.style.color = beats && !isOff ? legible(ACCENT) : "var(--input-text)";
   }
 
   enable({ duration, history, readOnly, takesFiles }, region) {
