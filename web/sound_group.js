@@ -43,7 +43,7 @@ export class SoundGroup {
     button.addEventListener("click", () => {
       this.loop = !this.loop;
       button.ariaPressed = String(this.loop);
-      button.style.color = this.loop ? legible(ACCENT) : "";
+      button.style.color = this.loop ? legible(ACCENT) : "var(--input-text)";
       this.tune();
     });
     return button;

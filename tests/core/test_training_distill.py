@@ -127,6 +127,9 @@ def test_the_music_is_matched_too_where_the_teacher_is_no_other_than_its_mean(is
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    not os.environ.get("ACESTEP_RUN_ALL"), reason="trainings of adapters share its loop; ACESTEP_RUN_ALL=1"
+)
 def test_two_processes_are_the_accumulation_of_one(tiny_family, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     size = ["--hidden", "16", "--intermediate", "24", "--layers", "2", "--heads", "1", "--kv-heads", "1"]
