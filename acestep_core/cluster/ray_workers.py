@@ -12,7 +12,7 @@ from ..errors import AceStepError, UserError
 from .pool import Slot, WorkerLost
 from .worker import Maker, WorkerProcess
 
-START_SECONDS = 300.0  # until an actor runs: its imports, and the start of a machine
+START_SECONDS = 900.0  # until an actor runs: its imports, and the start of a machine
 LOCAL = "local"
 WORKERS_MOST = 1000
 
