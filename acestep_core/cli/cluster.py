@@ -37,22 +37,43 @@ def add_cluster(group) -> None:
     )
 
 
-def left_to_make(orders: Sequence[Order], console: Console) -> list[Order]:
-    """The orders without those whose files an earlier run has made. Raises UserError."""
+def wants_cluster(arguments: argparse.Namespace) -> bool:
+    """Whether songs are made on a cluster. Raises UserError for options that make no sense."""
+    workers, asked = getattr(arguments, "workers", None), getattr(arguments, "cluster", None) is not None
+    if workers is not None and not asked:
+        raise UserError(f"--workers: got {workers} and no --cluster; give --cluster too")
+    return asked
+
+
+def left_to_make(orders: Sequence[Order], arguments: argparse.Namespace, console: Console) -> list[Order]:
+    """The orders without those whose files an earlier run has made. Raises UserError for what no cluster makes."""
+    from ..cluster.ray_workers import check_ray
+
     if any(order.path is None for order in orders):
         raise UserError("-o -: got --cluster too, expected a folder or a file, as in -o songs/")
-    left = [order for order in orders if not is_made(order)]
+    if arguments.judge_planner is not None:
+        raise UserError("--judge: got --cluster too, whose workers hold no planner; leave one out")
+    check_ray()
+    keep = takes_of(arguments).keep
+    left = [order for order in orders if not is_made(order, keep)]
     if done := len(orders) - len(left):
         console.note(f"{done} of {len(orders)} songs are made already")
     return left
 
 
-def is_made(order: Order) -> bool:
-    """Whether the file of an order holds its song, made with its settings; any seed will do where it was drawn."""
-    if not order.replaces or not order.path.is_file():
+def is_made(order: Order, keep: int = 1) -> bool:
+    """Whether the files of an order, `keep` of them, hold its song, made with its settings; any seed will do where it
+    was drawn, or is the best of several.
+    """
+    paths = [take_path(order.path, rank, keep) for rank in range(1, keep + 1)]
+    return order.replaces and all(_holds(path, order) for path in paths)
+
+
+def _holds(path: Path, order: Order) -> bool:
+    if not path.is_file():
         return False
     try:
-        made = read_song(str(order.path))
+        made = read_song(str(path))
     except UserError:
         return False
     return _fits(order.song, made.song) and _settled(made.settings, order) == _settled(order.settings, order)
@@ -102,8 +123,6 @@ def _task(order: Order, arguments: argparse.Namespace) -> "SongTask":
 
     with named(order.place):
         takes, bundles = takes_of(arguments), bundles_of(order.settings)
-    if getattr(arguments, "judge_planner", None) is not None:
-        raise UserError("--judge: got --cluster too, whose workers hold no planner; leave one out")
     names = tuple(take_path(order.path, rank, takes.keep).name for rank in range(1, takes.keep + 1))
     work = SongWork(order.song, order.settings, file_of(arguments), takes)
     return SongTask(work, names, bundles)

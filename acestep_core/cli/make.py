@@ -10,7 +10,7 @@ from ..console import Clock, Console
 from ..errors import UserError
 from ..generation.making import check_files, digests_of, load_cascade, named, prepared
 from ..generation.song_files import SongFile, encode_song, write_song
-from .cluster import left_to_make, make_on_cluster
+from .cluster import left_to_make, make_on_cluster, wants_cluster
 from .orders import STDOUT, Order
 from .planned_orders import planned
 from .takes import chosen_orders, wants_takes
@@ -28,8 +28,8 @@ def make_orders(orders: list[Order], arguments: argparse.Namespace, console: Con
     for order in orders:
         with named(order.place):
             check_files(order.settings)
-    if getattr(arguments, "cluster", None) is not None:
-        orders = planned(left_to_make(orders, console), arguments, console)
+    if wants_cluster(arguments):
+        orders = planned(left_to_make(orders, arguments, console), arguments, console)
         make_on_cluster(orders, arguments, console)
     else:
         _make(planned(orders, arguments, console), takes, arguments, console)

@@ -1,6 +1,7 @@
 """`acestep-cascade serve`: songs for people and programs over the web. Its packages are imported when it runs."""
 
 import argparse
+import logging
 import os
 import socket
 from collections.abc import Sequence
@@ -11,10 +12,12 @@ from ..console import Console
 from ..errors import UserError
 from ..generation.settings import MODEL_OPTIONS, GenerationSettings
 from ..system.folders import user_path
-from .cluster import add_cluster
+from .cluster import add_cluster, wants_cluster
 from .generate import add_memory
 from .library import FOLDER
 from .orders import whole
+
+logger = logging.getLogger(__name__)
 
 KEY_ENVIRONMENT = "ACESTEP_API_KEY"
 PORT = 8001
@@ -184,7 +187,7 @@ def _run(arguments, console: Console, folder: Path, access, defaults: Generation
 
 def _slots(arguments: argparse.Namespace, machines) -> list:
     """The workers of --cluster; none without it. Raises UserError."""
-    if arguments.cluster is None:
+    if not wants_cluster(arguments):
         return []
     if len(machines) > 1:
         raise UserError(
@@ -194,4 +197,6 @@ def _slots(arguments: argparse.Namespace, machines) -> list:
     from ..server.cluster_making import MakeOrderTasks
 
     cluster = RayCluster(arguments.cluster)
-    return cluster.slots(MakeOrderTasks(machines[0]), arguments.workers, arguments.device, threads_here())
+    given = arguments.workers, arguments.device, threads_here()
+    # Where workers run is for the log, and not for the notes of jobs, which clients read.
+    return cluster.slots(MakeOrderTasks(machines[0]), *given, say=logger.info)

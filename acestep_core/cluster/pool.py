@@ -37,7 +37,6 @@ class Worker(Protocol):
     def begin(self, task: object, names: Mapping[str, tuple[str, str]]) -> None: ...
     def next(self) -> Said: ...
     def close(self) -> None: ...
-    def stop(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -48,10 +47,12 @@ class Failure:
 
 
 class Slot:
-    """A place for a worker, which is started when it is needed, and again after it was lost."""
+    """A place for a worker, which is started when it is needed, and again after it was lost. `say` is called with a
+    line on each worker that is started.
+    """
 
-    def __init__(self, start: Callable[[], Worker], number: int = 1):
-        self.number, self._start, self._starts = number, start, 0
+    def __init__(self, start: Callable[[], Worker], number: int = 1, say: Callable[[str], object] = logger.warning):
+        self.number, self._start, self._starts, self._say = number, start, 0, say
         self._worker: Worker | None = None
 
     def ready(self) -> Worker:
@@ -61,7 +62,7 @@ class Slot:
                 raise WorkerLost(f"worker {self.number}: was lost {self._starts} times")
             self._starts += 1
             self._worker = self._start()
-            logger.warning("worker %d: %s", self.number, self._worker.about())
+            self._say(f"worker {self.number}: {self._worker.about()}")
         return self._worker
 
     def run(self, task: Task) -> Iterator[object]:
@@ -90,11 +91,6 @@ class Slot:
         bundles = {one.key: one for one in task.bundles.values()}
         for key in worker.lacks(list(bundles)):
             worker.attach(key, bundles[key].read())
-
-    def stop(self) -> None:
-        if self._worker is not None:
-            self._worker.stop()
-            self._worker = None
 
 
 def retried(slot: Slot, task: Task, is_result: Callable[[object], bool]) -> Iterator[object]:
@@ -152,7 +148,8 @@ class Pool:
             try:
                 self._run(slot, tasks[number], number, course)
             except WorkerLost as exc:
-                course.lost(number, exc)
+                if not course.ended:
+                    course.lost(number, exc)
             except AceStepError as exc:
                 course.failed(number, exc)
 
@@ -165,11 +162,6 @@ class Pool:
             if course.ended:
                 return
         course.done(number)
-
-    def stop(self) -> None:
-        """Ends all workers."""
-        for slot in self._slots:
-            slot.stop()
 
 
 class _Course:

@@ -12,7 +12,7 @@ from ..errors import AceStepError, UserError
 from .pool import Slot, WorkerLost
 from .worker import Maker, WorkerProcess
 
-START_SECONDS = 300.0  # until an actor runs: its imports, and the start of a machine
+START_SECONDS = 900.0  # until an actor runs: its imports, and the start of a machine
 LOCAL = "local"
 WORKERS_MOST = 1000
 
@@ -25,8 +25,7 @@ class RayCluster:
     """
 
     def __init__(self, address: str = ""):
-        if find_spec("ray") is None:
-            raise UserError("--cluster: needs ray, which is not installed; pip install 'acestep-cascade[cluster]'")
+        check_ray()
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anybody
         import ray
 
@@ -40,8 +39,13 @@ class RayCluster:
             ) from exc
         self._ray = ray
 
-    def slots(self, make: Callable[[], Maker], workers: int | None, device: str | None, threads: int) -> list[Slot]:
-        """A slot for each worker: so many, or one a GPU, or one a machine where there are no GPUs. Raises UserError."""
+    def slots(
+        self, make: Callable[[], Maker], workers: int | None, device: str | None, threads: int, **slot
+    ) -> list[Slot]:
+        """A slot for each worker: so many, or one a GPU, or one a machine where there are no GPUs. Raises UserError.
+
+        `slot`: further arguments of Slot.
+        """
         gpus = 0 if device == "cpu" else int(self._ray.cluster_resources().get("GPU", 0))
         machines = sum(node["Alive"] for node in self._ray.nodes())
         count = workers or gpus or machines
@@ -49,7 +53,11 @@ class RayCluster:
             raise UserError(
                 f"--workers: got {count}, expected 1 to {gpus or WORKERS_MOST}, as many as there are devices"
             )
-        return [Slot(lambda: self._start(make, threads, min(gpus, 1)), number) for number in range(1, count + 1)]
+
+        def start() -> RayWorker:
+            return self._start(make, threads, min(gpus, 1))
+
+        return [Slot(start, number, **slot) for number in range(1, count + 1)]
 
     def _start(self, make: Callable[[], Maker], threads: int, gpus: int) -> "RayWorker":
         placed = {"num_cpus": 0, "num_gpus": gpus, "scheduling_strategy": "SPREAD", "max_restarts": 0}
@@ -65,6 +73,12 @@ class RayCluster:
     def close(self) -> None:
         """Ends the connection, with its workers, and a cluster that was started for it."""
         self._ray.shutdown()
+
+
+def check_ray() -> None:
+    """Raises UserError where ray is not installed."""
+    if find_spec("ray") is None:
+        raise UserError("--cluster: needs ray, which is not installed; pip install 'acestep-cascade[cluster]'")
 
 
 class RayWorker:

@@ -75,14 +75,14 @@ class WorkerProcess:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
         self._copies[key] = str(folder)
-        while len(self._copies) > COPIES_MOST:
-            shutil.rmtree(self._copies.pop(next(iter(self._copies))), ignore_errors=True)
 
     def begin(self, task: object, names: Mapping[str, tuple[str, str]]) -> None:
         """Begins a task. `names`: name of a file in it -> (key of its bundle, name in there)"""
         self.close()
         for key, _ in names.values():  # asked for now: the last to go
             self._copies[key] = self._copies.pop(key)
+        while len(self._copies) > max(COPIES_MOST, len(names)):
+            shutil.rmtree(self._copies.pop(next(iter(self._copies))), ignore_errors=True)
         self._places = {given: str(Path(self._copies[key], name)) for given, (key, name) in names.items()}
         self._steps = iter(self._maker.steps(task, self._places))
 

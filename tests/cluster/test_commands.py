@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +17,7 @@ from acestep_pack.acestep_core.cli import parser
 from acestep_pack.acestep_core.cli.cluster import is_made
 from acestep_pack.acestep_core.cli.orders import orders_of
 from acestep_pack.acestep_core.cluster import ray_workers
-from core_tests.conftest import command, own_folder  # noqa: F401  fixtures
+from core_tests.conftest import command, own_folder, taught_family  # noqa: F401  fixtures
 
 ROOT = Path(__file__).resolve().parents[2]
 MAIN = "import sys; from acestep_core.cli.parser import main; sys.exit(main())"
@@ -110,55 +109,60 @@ def test_what_makes_no_sense_is_said_before_any_worker_starts(command, monkeypat
     assert code == parser.MISTAKE and message in err
 
 
+def test_workers_need_a_cluster(command):  # noqa: F811
+    code, _, err = command("generate", "x", "--workers", 2)
+    assert code == parser.MISTAKE and "--workers: got 2 and no --cluster" in err
+
+
 # ---- real workers ----------------------------------------------------------------------------------------------------
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed; it comes with [cluster]")
 needs_signals = pytest.mark.skipif(os.name != "posix", reason="kills a process with SIGKILL")
 
 
-def environment():
-    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACESTEP_CACHE": "off"}
+@pytest.fixture
+def one_thread():
+    """torch with the one thread that the workers take."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.mark.slow
 @needs_ray
 @needs_signals
-def test_a_killed_workers_songs_are_made_elsewhere_and_all_are_one_machines(songs):
-    line = [sys.executable, "-c", MAIN, "generate", *songs, "--lrc", "--keep-latents"]
+def test_a_killed_workers_songs_are_made_elsewhere_and_all_are_one_machines(
+    songs, taught_family, one_thread, command  # noqa: F811
+):  # fmt: skip
+    given = ["generate", *songs, "--lyrics", "[Verse]\nneon rain", "--lrc", "--keep-latents"]
+    given[given.index("tiny")] = str(taught_family)
+    on_workers = [*given, "--cluster", "local", "--workers", "2"]
     process = subprocess.Popen(
-        [*line, "--cluster", "local", "--workers", "2"],
-        env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-c", MAIN, *on_workers],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    said, workers, killed = [], [], threading.Event()
-
-    def listen():
-        for text in process.stderr:
-            said.append(text)
-            workers.extend(re.findall(r"worker \d+: \S+, process (\d+)", text))
-            if "1 of 6 songs" in text and not killed.is_set():
-                os.kill(int(workers[0]), signal.SIGKILL)
-                killed.set()
-
-    reader = threading.Thread(target=listen)
-    reader.start()
+    said, workers = [], []
+    for text in process.stderr:
+        said.append(text)
+        workers += re.findall(r"worker \d+: \S+, process (\d+)", text)
+        if text.startswith("1 of 6 songs"):
+            os.kill(int(workers[0]), signal.SIGKILL)
     made = process.stdout.read().splitlines()
-    reader.join()
-    assert process.wait() == 0, "".join(said)
-    assert killed.is_set() and len(made) == 6 and "made again" in "".join(said)
-    assert len(workers) >= 3 and "left" in "".join(said)
+    assert process.wait() == 0 and len(made) == 6, "".join(said)
+    assert (
+        "made again" in "".join(said) and len(workers) >= 3 and re.search(r"of 6 songs, about .+ left", "".join(said))
+    )
 
+    code, _, err = command(*on_workers)  # before any worker is started
+    assert code == parser.OK and "6 of 6 songs are made already" in err
     Path("one").mkdir()
-    given = [part if part != "songs/" else "one/" for part in line]
-    subprocess.run([*given, "-q"], env=environment(), check=True, stdout=subprocess.DEVNULL)
+    code, _, err = command(*[part if part != "songs/" else "one/" for part in given])
+    assert code == parser.OK, err
     files = sorted(path.name for path in Path("one").iterdir())
-    assert files == sorted(path.name for path in Path("songs").iterdir()) and len(files) == 12
+    assert files == sorted(path.name for path in Path("songs").iterdir()) and len(files) == 18
     for name in files:
         assert Path("songs", name).read_bytes() == Path("one", name).read_bytes(), name
-
-    Path("songs/song_4.flac").unlink()
-    again = subprocess.run(
-        [*line, "--cluster", "local", "--workers", "1"],
-        env=environment(), check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    assert "5 of 6 songs are made already" in again.stderr
-    assert [text.split()[0] for text in again.stdout.splitlines()] == ["songs/song_4.flac"]

@@ -44,7 +44,7 @@ class LocalWorker:
     """A WorkerProcess in this process, which dies at the steps that `dies_at` yields numbers of."""
 
     def __init__(self, dies_at=None):
-        self._process, self._dies_at, self._calls, self.stopped = WorkerProcess(Maker), dies_at, 0, False
+        self._process, self._dies_at, self._calls = WorkerProcess(Maker), dies_at, 0
 
     def __getattr__(self, name):
         return getattr(self._process, name)
@@ -54,9 +54,6 @@ class LocalWorker:
         if self._calls == self._dies_at:
             raise WorkerLost("a worker was lost")
         return self._process.next()
-
-    def stop(self):
-        self.stopped = True
 
 
 def is_result(event):
