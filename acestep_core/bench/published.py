@@ -53,6 +53,16 @@ def text_encoder(layers: int | None, vocabulary: int, device: torch.device, dtyp
     return _made(lambda: Qwen3Model(config), SEED + 2, device, dtype)
 
 
+def planner(size: str, layers: int | None, vocabulary: int, device: torch.device, dtype: torch.dtype):
+    """A planner's network; its embedding is its head too."""
+    from transformers import Qwen3Config, Qwen3Model
+
+    sizes = dict(geometry.PLANNERS[size].arguments)
+    sizes["num_hidden_layers"] = layers or sizes["num_hidden_layers"]
+    config = Qwen3Config(vocab_size=vocabulary, tie_word_embeddings=True, **sizes)
+    return _made(lambda: Qwen3Model(config), SEED + 5, device, dtype).requires_grad_(False)
+
+
 def vae(device: torch.device, dtype: torch.dtype):
     from diffusers import AutoencoderOobleck
 

@@ -43,4 +43,10 @@ VOCODER = Geometry(
 )
 # Of the whole file of a stage model.
 STAGE_PARAMETERS = MappingProxyType({"2b": 2_393_872_518, "xl": 4_987_310_726})
-PLANNER_PARAMETERS = MappingProxyType({"0.6B": 662_884_352, "1.7B": 1_854_243_840, "4B": 4_189_554_176})
+PLANNERS = MappingProxyType(
+    {
+        "0.6B": _layers(662_884_352, 1024, 3072, 28, 16),
+        "1.7B": _layers(1_854_243_840, 2048, 6144, 28, 16),
+        "4B": _layers(4_189_554_176, 2560, 9728, 36, 32),
+    }
+)

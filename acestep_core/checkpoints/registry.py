@@ -7,7 +7,7 @@ A new model is one more row.
 from dataclasses import dataclass
 
 from . import geometry
-from .geometry import PLANNER_PARAMETERS, STAGE_PARAMETERS, TEXT_ENCODER
+from .geometry import PLANNERS, STAGE_PARAMETERS, TEXT_ENCODER
 
 STAGE, TEXT, VOCODER, PLANNER = "stage", "text", "vocoder", "planner"
 
@@ -76,14 +76,14 @@ def _comfy_stage(variant: str, family: str) -> KnownModel:
 
 
 def _planner(size: str) -> KnownModel:
-    name, parameters = f"acestep-5Hz-lm-{size}", PLANNER_PARAMETERS[size]
+    name, parameters = f"acestep-5Hz-lm-{size}", PLANNERS[size].parameters
     repo, path = (_BUNDLE, name) if size == DEFAULT_PLANNER_SIZE else (f"ACE-Step/{name}", "")
     files = (*_TEXT_FILES, "model.safetensors.index.json")
     return KnownModel(name, (PLANNER,), "planner", repo, path, files, 2 * parameters, parameters, "2b, xl", size)
 
 
 def _comfy_planner(size: str) -> KnownModel:
-    name, parameters = f"qwen_{size.lower()}_ace15", PLANNER_PARAMETERS[size]
+    name, parameters = f"qwen_{size.lower()}_ace15", PLANNERS[size].parameters
     path = f"split_files/text_encoders/{name}.safetensors"
     return KnownModel(name, (PLANNER,), "planner", _COMFY, path, (), 2 * parameters, parameters, "2b, xl", size)
 
@@ -174,7 +174,7 @@ _MODELS = (
         "2b, xl",
         "",
     ),
-    *map(_planner, PLANNER_PARAMETERS),
+    *map(_planner, PLANNERS),
     *map(_comfy_planner, ("1.7B", "4B")),
 )
 

@@ -1,9 +1,9 @@
 """`acestep-cascade bench`: the speed of this library as a ratio to diffusers' own modules, on the same machine.
 
-Measured are steps of a transformer, decodes of the vocoder and whole songs. Both sides have the same random weights of
-the published geometry: the transformers' widths with few of their layers (all are alike), and the whole vocoder. At a
-ratio of 2 this library is twice as fast. Each side runs in a process of its own, so that neither's memory helps the
-other.
+Measured are steps of a transformer, decodes of the vocoder and whole songs; on request edits, cascades, steps of a
+training, and codes of a planner. Both sides have the same random weights of the published geometry: the transformers'
+widths with few of their layers (all are alike), and the whole vocoder. At a ratio of 2 this library is twice as fast.
+Each side runs in a process of its own, so that neither's memory helps the other.
 """
 
 import argparse
@@ -28,11 +28,12 @@ VOCODER_SECONDS = ((10.0,), (60.0,))
 SONG_SECONDS = ((30.0,), (120.0, 240.0, 600.0))
 EDIT_SECONDS = ((30.0,), ())
 NATIVE_SECONDS = ((30.0,), (240.0,))
+PLANNER_SECONDS = ((10.0,), (60.0,))
 LEARN_SECONDS = {"2B": (60.0,), "XL": (60.0,)}
-LAYERS, SONG_LAYERS = 2, 4  # on a CPU
+LAYERS, SONG_LAYERS = 2, 4  # on a CPU; a planner has as many as a song
 # Models of the songs: each song takes eight steps in all; diffusers' songs are made by the 2B alone.
 CASCADES = {"M": ("2B",), "M → S": ("2B", "S"), "L → M → S": ("XL", "2B", "S")}
-KINDS = ("steps", "vocoder", "songs", "edits", "cascades", "training")
+KINDS = ("steps", "vocoder", "songs", "edits", "cascades", "training", "planner")
 USUAL = KINDS[:3]
 COMMANDS = {
     "tiny": ("measure the quality of the embedded cascade", "bench_tiny"),
@@ -45,7 +46,10 @@ COMMANDS = {
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
     chosen = next((word for word in argv if word in COMMANDS), None)
     if chosen is None:
-        parser.description = "Compare the speed of this library with that of diffusers' own modules, at equal weights."
+        parser.description = (
+            "Compare the speed of this library with that of diffusers' own modules, transformers and ComfyUI, at equal "
+            "weights."
+        )
         _add_options(parser)
     parser.set_defaults(run=run)
     actions = parser.add_subparsers(metavar="|".join(COMMANDS))
@@ -85,7 +89,7 @@ def _add_options(parser: argparse.ArgumentParser):
         help="under torch.no_grad (default: torch.inference_mode, as in ComfyUI and most servers)",
     )
     parser.add_argument(
-        "--comfyui", metavar="FOLDER", help="compare with the ACE-Step model of the ComfyUI in this folder too"
+        "--comfyui", metavar="FOLDER", help="compare with the ACE-Step models of the ComfyUI in this folder too"
     )
     parser.add_argument(
         "--one-process", action="store_true", help="run both sides in this process, in which both keep freed memory"
@@ -172,8 +176,23 @@ def _measure(arguments, device, dtype_name: str, mode: str, layers: int | None, 
     for width, of in LEARN_SECONDS.items() if "training" in kinds else ():
         for seconds in arguments.seconds or of:
             yield row(f"{width} LoRA, {seconds:g} s", partial(pairs.learn, width, layers, seconds, device, dtype))
+    for seconds in lengths(PLANNER_SECONDS) if "planner" in kinds else ():
+        yield from _planner_rows(arguments, seconds, row, song_layers, device, dtype)
     if arguments.comfyui and "steps" in kinds:
         yield from _against_comfyui(arguments, lengths(NATIVE_SECONDS), row, layers, device, dtype)
+
+
+def _planner_rows(arguments, seconds: float, row, layers: int | None, device, dtype) -> Iterator["Ratio"]:
+    from ..bench import planners
+
+    for guided in (False, True):
+        name = f"{planners.WIDTH} codes, {seconds:g} s" + (", guided" if guided else "")
+        make = partial(planners.against_transformers, layers, seconds, guided, device, dtype)
+        yield row(name, make, of="transformers", same=False)
+    if arguments.comfyui:
+        folder = user_path(arguments.comfyui).resolve()
+        make = partial(planners.against_comfyui, folder, layers, seconds, device, dtype)
+        yield row(name, make, of="ComfyUI", same=False)
 
 
 def _against_comfyui(arguments, lengths, row, layers: int | None, device, dtype) -> Iterator["Ratio"]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from acestep_pack.acestep_core.bench import contender, native, pairs, published, ratio, resident, songs
+from acestep_pack.acestep_core.bench import contender, native, pairs, planners, published, ratio, resident, songs
 from acestep_pack.acestep_core.checkpoints import geometry
 from acestep_pack.acestep_core.checkpoints.geometry import Geometry
 from acestep_pack.acestep_core.cli import bench as command
@@ -86,6 +86,18 @@ def test_a_step_of_training_is_timed_too(small, monkeypatch, capsys):
     monkeypatch.setattr(command, "LEARN_SECONDS", {"2B": (1.0,)})
     (row,) = rows_of(capsys, "--dtype", "fp32", "--only", "training")
     assert row["name"] == "2B LoRA, 1 s" and row["max_difference"] < 1e-4 and row["gflop"] > 0
+
+
+def test_codes_of_a_planner_are_timed_against_transformers(small, monkeypatch, capsys):
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 2, "num_key_value_heads": 1}
+    sizes = {**sizes, "head_dim": 8, "num_hidden_layers": 28}
+    monkeypatch.setattr(geometry, "PLANNERS", {planners.WIDTH: Geometry(0, sizes)})
+    rows = rows_of(capsys, "--dtype", "fp32", "--only", "planner", "--seconds", "1", "--layers", "1")
+    assert [row["name"] for row in rows] == ["1.7B codes, 1 s", "1.7B codes, 1 s, guided"]
+    assert all(row["theirs"] == "transformers" and row["ratio"] > 0 for row in rows)
+    for side in ("ours", "theirs"):
+        drawn = planners.against_transformers(1, 1.0, True, CPU, torch.float32, side=side)()
+        assert len(drawn) == 5 and all(int(token) in planners.CODE_ROWS for token in drawn)
 
 
 @pytest.mark.slow
