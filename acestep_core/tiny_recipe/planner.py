@@ -6,7 +6,7 @@ tokenizer, half of the examples bring the codes of encoded songs, so that it wri
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +39,8 @@ CONFIG = dict(
 STEPS, BATCH, POOL, LEARNING_RATE = 6_000, 16, 4, 2e-3
 MOST_TOKENS = 448  # of an example; a longer one is cut
 CODED_SHARE, PIECE_S = 0.5, 30.0
-LYRICS_WEIGHT = 0.3  # of a token of lyrics, which are many; one of the think block or a code counts whole
+# Of a token: lyrics are many, and the values of the think block few. One of a caption, or a code, counts as one.
+LYRICS_WEIGHT, VALUES_WEIGHT = 0.3, 3.0
 SAVE_EVERY_STEPS = 100
 FIRST_EXAMPLE = 1_000_000  # the tokenizer is made of examples before it
 
@@ -127,7 +128,7 @@ class Trainer:
         return example_of(FIRST_EXAMPLE + number)
 
     def loss(self) -> dict[str, torch.Tensor]:
-        """The cross-entropy of the answers' tokens: weighted, and of the think blocks and codes alone."""
+        """The cross-entropy of the answers' tokens: weighted, and of the values of the think blocks alone."""
         drawn = self.batch()
         longest = max(len(ids) for ids, _ in drawn)
         ids = torch.tensor([row + [0] * (longest - len(row)) for row, _ in drawn], device=self.device)
@@ -135,8 +136,8 @@ class Trainer:
         counts = weights > 0
         missed = F.cross_entropy(self.network(ids[:, :-1], counts), ids[:, 1:][counts], reduction="none")
         shares = weights[counts]
-        planned = missed[shares == 1]
-        return {"loss": (missed * shares).sum() / shares.sum(), "plans": planned.detach().mean()}
+        values = missed.detach()[shares == VALUES_WEIGHT]
+        return {"loss": (missed * shares).sum() / shares.sum(), "values": values.sum() / max(1, len(values))}
 
     def run(self):
         """Yields (step, parts of the loss, seconds) after every step."""
@@ -163,16 +164,28 @@ class Trainer:
 
 def weighed(words: Vocabulary, example: Example) -> tuple[list[int], list[float]]:
     """The ids of an example, and how much each of them counts: nothing of the prompt."""
-    prompt, answer = words.encode(example.prompt), words.encode(example.answer)
-    thoughts = _after_thoughts(words, answer)
-    sung = [LYRICS_WEIGHT if number < words.first_code else 1.0 for number in answer[thoughts:]]
-    weights = [0.0] * len(prompt) + [1.0] * thoughts + sung
-    return (prompt + answer)[:MOST_TOKENS], weights[:MOST_TOKENS]
+    ids = words.encode(example.prompt)
+    weights = [0.0] * len(ids)
+    for text, weight in _answer_parts(example.answer):
+        part = words.encode(text)
+        ids, weights = ids + part, weights + [weight] * len(part)
+    return ids[:MOST_TOKENS], weights[:MOST_TOKENS]
 
 
-def _after_thoughts(words: Vocabulary, answer: Sequence[int]) -> int:
-    end = words.id_of(THINK_END)
-    return 1 + list(answer).index(end) if end in answer else 0
+def _answer_parts(answer: str) -> Iterator[tuple[str, float]]:
+    """(text, weight of its tokens): the values of the think block, its caption, and what comes behind it. Each part
+    begins a line, so that its tokens are those of the whole.
+    """
+    thoughts, end, rest = answer.partition(THINK_END)
+    if not end:
+        yield answer, 1.0
+        return
+    first, name, after = thoughts.partition("caption:")
+    described, line, last = after.partition("\nduration:")
+    yield first, VALUES_WEIGHT
+    yield f"{name}{described}\n", 1.0
+    yield f"{line[1:]}{last}{end}", VALUES_WEIGHT
+    yield rest, LYRICS_WEIGHT
 
 
 def vocabulary_digest() -> str:

@@ -77,10 +77,17 @@ def _adjectives(rng, sketch: Sketch, said: set[str]) -> list[str]:
     if "mood" in said:
         found.append(_one(rng, (*MOODS[sketch.mood][0], *MOOD_WORDS[sketch.mood])))
     if "genre" in said:
-        found.append(_one(rng, KNOWN_GENRES[sketch.genre].words))
+        found.append(_one(rng, _genre_words(sketch)))
     if "metre" in said and (sketch.metre != 4 or rng.random() < 0.2):
         found.append(_one(rng, METRE_WORDS[sketch.metre]))
     return found
+
+
+def _genre_words(sketch: Sketch) -> list[str]:
+    """The words of its genre that say no other tempo, as "slow blues" may."""
+    paces = {word for words in TEMPO_WORDS.values() for word in words}
+    words = KNOWN_GENRES[sketch.genre].words
+    return [word for word in words if not paces & set(word.split())] or [*words]
 
 
 def _endings(rng, sketch: Sketch, said: set[str], theme: str) -> list[str]:

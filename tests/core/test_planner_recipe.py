@@ -94,6 +94,11 @@ def test_codes_join_plans_and_descriptions(words):
     assert words.encode(verbs["understand"].prompt).count(words.first_code + 7) == 1
     ids, weights = planner.weighed(words, verbs["codes"])
     assert sum(weights) == 51 and len(ids) == len(weights)
+    for seed in range(4):
+        example = example_of(seed)
+        ids, weights = planner.weighed(words, example)
+        assert ids == words.encode(example.prompt + example.answer)[: planner.MOST_TOKENS]
+        assert set(weights) <= {0.0, 1.0, planner.LYRICS_WEIGHT, planner.VALUES_WEIGHT}
 
 
 class _Pieces:
@@ -107,7 +112,7 @@ def trained(folder, steps, pieces=None):
     return trainer, losses
 
 
-@pytest.mark.parametrize("pieces", [None, _Pieces()], ids=["text", "with codes"])
+@pytest.mark.parametrize("pieces", [pytest.param(None, marks=pytest.mark.slow), _Pieces()], ids=["text", "with codes"])
 def test_a_training_that_was_stopped_goes_on_as_if_it_was_not(tmp_path, monkeypatch, pieces):
     monkeypatch.setattr(planner, "warm_then_cool", lambda *given, **more: 1.0)
     whole, _ = trained(tmp_path / "whole", 3, pieces)
