@@ -11,6 +11,7 @@ import numpy as np
 from ..band import Sketch
 from ..band.genres import KNOWN_GENRES, MOODS
 from ..band.instruments import KNOWN_VOICES
+from ..planner.planner import Planner
 from ..song import Song
 
 SLOW_BPM, FAST_BPM = 90, 130  # below, and from: "slow" and "fast"
@@ -57,14 +58,16 @@ def line_of(rng: np.random.Generator, sketch: Sketch, theme: str = "") -> str:
     said = {name for name, share in SHARES.items() if rng.random() < share} or {"mood", "genre"}
     words = _adjectives(rng, sketch, said)
     words = [words[i] for i in rng.permutation(len(words))]
-    kind = _one(rng, ("waltz",)) if "waltz" in words else _one(rng, KINDS[sketch.sung])
-    head = " ".join([*(word for word in words if word != "waltz" and word[:3] not in ("at ", "in ")), kind])
-    text = _with_article(_one(rng, OPENINGS), head)
-    text = " ".join([text, *(word for word in words if word[:3] in ("at ", "in "))])
+    kind = "waltz" if "waltz" in words else _one(rng, KINDS[sketch.sung])
+    behind = [word for word in words if word.startswith(("at ", "in "))]
+    head = " ".join([*(word for word in words if word != "waltz" and word not in behind), kind])
+    text = " ".join([_with_article(_one(rng, OPENINGS), head), *behind])
     ends = _endings(rng, sketch, said, theme)
     text = ", ".join(filter(None, [text, *ends])) if rng.random() < 0.3 else " ".join([text, *ends])
     if not sketch.sung and rng.random() < 0.4:
         text += ", " + _one(rng, WITHOUT_WORDS)
+    if text.lower() in HELD_OUT:
+        return line_of(rng, sketch, theme)
     return text[0].upper() + text[1:] if rng.random() < 0.3 else text
 
 
@@ -159,10 +162,12 @@ PROMISES = (
 )
 
 
-def share_kept(songs: Mapping[str, Song]) -> float:
-    """The share of all promises that hold of the songs by line."""
-    kept = [holds(songs[promise.line]) for promise in PROMISES for holds in promise.holds.values()]
-    return sum(kept) / len(kept)
+HELD_OUT = frozenset(promise.line.lower() for promise in PROMISES)
+
+
+def songs_of(planner: Planner, seed: int = 0) -> dict[str, Song]:
+    """The songs that a planner writes from all lines, by line."""
+    return {promise.line: planner.write(promise.line, seed=seed).song for promise in PROMISES}
 
 
 def lines_kept(songs: Mapping[str, Song]) -> int:

@@ -123,9 +123,11 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_was_not(tmp_path, monkeypa
 
 
 def test_a_trained_planner_is_loaded_as_published_ones_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(planner_lines, "PROMISES", planner_lines.PROMISES[-2:-1])
     steps = recipe.Recipe(tmp_path, tmp_path / "tiny", steps={"planner": 12})._phase("planner", None)
     texts = [text for *_, text in steps]
     assert float(texts[11].split()[1]) < float(texts[0].split()[1])  # the loss
+    assert texts[12].endswith(("0 of 1 lines give what they say", "1 of 1 lines give what they say"))
     files = read_planner(tmp_path / "tiny" / "planner")
     assert files.words.codes == 1_000 and "planner" in files.checkpoint.parts
     made = Planner.load(tmp_path / "tiny" / "planner", device="cpu", cache=False)
@@ -161,6 +163,5 @@ def test_promises_are_sixteen_lines_and_can_be_kept():
             about |= kept[name]
         songs[promise.line] = Song(promise.line, **about)
     assert len(planner_lines.PROMISES) == planner_lines.lines_kept(songs) == 16
-    assert planner_lines.share_kept(songs) == 1
     other = {line: Song("x", bpm=100, key="C major", time_signature="4") for line in songs}
-    assert planner_lines.lines_kept(other) < 3 and planner_lines.share_kept(other) < 0.5
+    assert planner_lines.lines_kept(other) < 3
