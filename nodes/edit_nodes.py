@@ -8,7 +8,7 @@ from ..acestep_core.editing.edit import AVERAGES_MOST, DEFAULT_AMOUNT, DEFAULT_S
 from ..acestep_core.models.reference import Reference
 from ..acestep_core.models.source import Variation
 from ..acestep_core.spec import MAX_SECONDS, MAX_SEED
-from .edits import NO_WORDS, Prepared, Sources, check_plain, own_latents, prepare_edit, regions_of
+from .edits import NO_WORDS, Prepared, Sources, own_latents, prepare_edit, regions_of
 from .host import messages
 from .sound import waveform_of
 from .types import ReferenceSocket, Regions, SongSocket, VocoderHandle, VocoderSocket
@@ -124,7 +124,6 @@ class EditNode(io.ComfyNode):
 
 def sources(vocoder: VocoderHandle, song, audio, latent, reference, source_song=None) -> Sources:
     """From a node's inputs. Raises UserError."""
-    check_plain(song, "song")
     return Sources(vocoder, waveform_of(audio), own_latents(latent), song or NO_WORDS, source_song, reference)
 
 

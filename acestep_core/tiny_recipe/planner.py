@@ -4,7 +4,6 @@ Chats → ids → next tokens of the answer. Text alone teaches it to write, pla
 tokenizer, half of the examples bring the codes of encoded songs, so that it writes codes and describes them.
 """
 
-import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..errors import UserError
 from ..planner.song_plan import codes_count
 from ..planner.vocabulary import THINK_END, Vocabulary
 from . import codes
@@ -22,7 +20,7 @@ from .checkpointing import load_state, load_weights, save_state, warm_then_cool
 from .flow import optimisers
 from .latents import FRAMES_PER_SECOND, MIX, Library
 from .planner_texts import Example, Piece, coded_example, example_of
-from .planner_words import new_vocabulary, tokenizer_table
+from .planner_words import tokenizer_table, vocabulary_of
 from .songs import VARIANTS, Crop
 
 CONFIG = dict(
@@ -81,26 +79,25 @@ class Pieces:
 
 
 class Trainer:
-    """Trains the planner; `planner.pt` in `folder` holds everything needed to go on. `pieces`: None for text alone."""
+    """Trains the planner; `planner.pt` in `folder` holds everything needed to go on, the vocabulary too. `pieces`: None
+    for text alone.
+    """
 
     def __init__(self, folder: Path, steps: int = STEPS, device: str = "cpu", pieces: Pieces | None = None):
         self.path, self.steps, self.device, self.pieces = folder / "planner.pt", steps, device, pieces
-        self.words = new_vocabulary()
+        state = load_state(self.path)
+        self.tokenizer = state["tokenizer"] if state else tokenizer_table()
+        self.words = vocabulary_of(self.tokenizer)
         self.network = Network(self.words.code_ids.stop).to(device)
         self.optimisers = optimisers(self.network, LEARNING_RATE)
         self.step = 0
         self._pool: list = []
         self._pool_of: int | None = None
-        if state := load_state(self.path):
-            self._resume(state)
-
-    def _resume(self, state: dict) -> None:
-        if state["vocabulary"] != vocabulary_digest():
-            raise UserError(f"{self.path}: has another vocabulary than the recipe makes now; train in another --work")
-        load_weights(self.network, state["network"], self.path)
-        for optimiser, saved in zip(self.optimisers, state["optimisers"] or ()):  # none after a warm start
-            optimiser.load_state_dict(saved)
-        self.step = state["step"]
+        if state:
+            load_weights(self.network, state["network"], self.path)
+            for optimiser, saved in zip(self.optimisers, state["optimisers"] or ()):  # none after a warm start
+                optimiser.load_state_dict(saved)
+            self.step = state["step"]
 
     def save(self) -> None:
         save_state(
@@ -108,7 +105,7 @@ class Trainer:
             network=self.network.state_dict(),
             optimisers=[optimiser.state_dict() for optimiser in self.optimisers],
             step=self.step,
-            vocabulary=vocabulary_digest(),
+            tokenizer=self.tokenizer,
         )
 
     def batch(self) -> list[tuple[list[int], list[float]]]:
@@ -186,7 +183,3 @@ def _answer_parts(answer: str) -> Iterator[tuple[str, float]]:
     yield f"{name}{described}\n", 1.0
     yield f"{line[1:]}{last}{end}", VALUES_WEIGHT
     yield rest, LYRICS_WEIGHT
-
-
-def vocabulary_digest() -> str:
-    return hashlib.sha256(tokenizer_table().encode()).hexdigest()[:16]

@@ -5,7 +5,6 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.planner import grammar
 from acestep_pack.acestep_core.planner.load import read_planner
 from acestep_pack.acestep_core.planner.metadata import read_answer
@@ -34,7 +33,7 @@ def small():
 
 @pytest.fixture(scope="module")
 def words(small):
-    return planner_words.new_vocabulary()
+    return planner_words.vocabulary_of(planner_words.tokenizer_table())
 
 
 def sketches(count):
@@ -136,11 +135,10 @@ def test_a_trained_planner_is_loaded_as_published_ones_are(tmp_path, monkeypatch
     assert export.finished_state(tmp_path / "planner.pt", "planner")["step"] == 12
 
 
-def test_a_state_of_another_vocabulary_is_refused(tmp_path, monkeypatch):
-    trained(tmp_path, 1)
-    monkeypatch.setattr(planner, "vocabulary_digest", lambda: "other")
-    with pytest.raises(UserError, match="another vocabulary"):
-        planner.Trainer(tmp_path)
+def test_a_training_keeps_its_vocabulary(tmp_path, monkeypatch):
+    before, _ = trained(tmp_path, 1, _Pieces())
+    monkeypatch.setattr(planner, "tokenizer_table", None)
+    assert planner.Trainer(tmp_path, 1).words.encode("bpm: 90\n") == before.words.encode("bpm: 90\n")
 
 
 def test_promises_are_sixteen_lines_and_can_be_kept():
