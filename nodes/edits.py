@@ -133,6 +133,7 @@ def regions_of(text: str, drawn: tuple[Region, ...] | None, music: Waveform, son
     """Regions that are typed, and those of an Audio Region node. Raises UserError; bars need a tempo."""
     texts, bars = split_regions(text), None
     if any(map(is_in_bars, texts)):
+        check_plain(song, "regions")
         bars, found = bars_of(lambda: music, song, "audio")
         messages.keep([found], node_id)
     return (*(parse_region(one, bars) for one in texts), *(drawn or ()))

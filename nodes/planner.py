@@ -77,9 +77,7 @@ class _Shown:
 
 def named(choice: str, node_id: str) -> LocalModel:
     """The planner of a choice; auto is the default one where it is here, else any that is."""
-    if choice != AUTO:
-        return fetched(choice, PLANNER, node_id)
-    return fetched(_auto(), PLANNER, node_id)
+    return fetched(_auto() if choice == AUTO else choice, PLANNER, node_id)
 
 
 def _auto() -> str:

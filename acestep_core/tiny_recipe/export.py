@@ -12,7 +12,7 @@ from ..system.files import write_whole
 from . import assignments, boundaries, channels_last, codes, flow, language, planner, vocoder
 from .checkpointing import finished_state, load_state, load_weights
 from .latents import FRAMES_PER_SECOND, measured_scale
-from .planner_words import new_tokenizer as new_planner_tokenizer
+from .planner_words import tokenizer_of
 from .songs import Shelf
 from .words import new_tokenizer
 
@@ -97,7 +97,8 @@ def export(work: Path, target: Path) -> int:
 
 def export_planner(work: Path, folder: Path) -> int:
     """Writes the planner in the published form; returns its size on disk in bytes."""
-    state, tokenizer = finished_state(work / "planner.pt", "planner"), new_planner_tokenizer()
+    state = finished_state(work / "planner.pt", "planner")
+    tokenizer = tokenizer_of(state["tokenizer"])
     network = planner.Network(len(tokenizer))
     load_weights(network, state["network"], work)
     save_text_encoder(folder, network.model, tokenizer, dtype=torch.float16)

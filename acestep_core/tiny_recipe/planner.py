@@ -4,9 +4,8 @@ Chats → ids → next tokens of the answer. Text alone teaches it to write, pla
 tokenizer, half of the examples bring the codes of encoded songs, so that it writes codes and describes them.
 """
 
-import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..errors import UserError
 from ..planner.song_plan import codes_count
 from ..planner.vocabulary import THINK_END, Vocabulary
 from . import codes
@@ -22,7 +20,7 @@ from .checkpointing import load_state, load_weights, save_state, warm_then_cool
 from .flow import optimisers
 from .latents import FRAMES_PER_SECOND, MIX, Library
 from .planner_texts import Example, Piece, coded_example, example_of
-from .planner_words import new_vocabulary, tokenizer_table
+from .planner_words import tokenizer_table, vocabulary_of
 from .songs import VARIANTS, Crop
 
 CONFIG = dict(
@@ -39,7 +37,8 @@ CONFIG = dict(
 STEPS, BATCH, POOL, LEARNING_RATE = 6_000, 16, 4, 2e-3
 MOST_TOKENS = 448  # of an example; a longer one is cut
 CODED_SHARE, PIECE_S = 0.5, 30.0
-LYRICS_WEIGHT = 0.3  # of a token of lyrics, which are many; one of the think block or a code counts whole
+# Of a token: lyrics are many, and the values of the think block few. One of a caption, or a code, counts as one.
+LYRICS_WEIGHT, VALUES_WEIGHT = 0.3, 3.0
 SAVE_EVERY_STEPS = 100
 FIRST_EXAMPLE = 1_000_000  # the tokenizer is made of examples before it
 
@@ -80,26 +79,25 @@ class Pieces:
 
 
 class Trainer:
-    """Trains the planner; `planner.pt` in `folder` holds everything needed to go on. `pieces`: None for text alone."""
+    """Trains the planner; `planner.pt` in `folder` holds everything needed to go on, the vocabulary too. `pieces`: None
+    for text alone.
+    """
 
     def __init__(self, folder: Path, steps: int = STEPS, device: str = "cpu", pieces: Pieces | None = None):
         self.path, self.steps, self.device, self.pieces = folder / "planner.pt", steps, device, pieces
-        self.words = new_vocabulary()
+        state = load_state(self.path)
+        self.tokenizer = state["tokenizer"] if state else tokenizer_table()
+        self.words = vocabulary_of(self.tokenizer)
         self.network = Network(self.words.code_ids.stop).to(device)
         self.optimisers = optimisers(self.network, LEARNING_RATE)
         self.step = 0
         self._pool: list = []
         self._pool_of: int | None = None
-        if state := load_state(self.path):
-            self._resume(state)
-
-    def _resume(self, state: dict) -> None:
-        if state["vocabulary"] != vocabulary_digest():
-            raise UserError(f"{self.path}: has another vocabulary than the recipe makes now; train in another --work")
-        load_weights(self.network, state["network"], self.path)
-        for optimiser, saved in zip(self.optimisers, state["optimisers"] or ()):  # none after a warm start
-            optimiser.load_state_dict(saved)
-        self.step = state["step"]
+        if state:
+            load_weights(self.network, state["network"], self.path)
+            for optimiser, saved in zip(self.optimisers, state["optimisers"] or ()):  # none after a warm start
+                optimiser.load_state_dict(saved)
+            self.step = state["step"]
 
     def save(self) -> None:
         save_state(
@@ -107,7 +105,7 @@ class Trainer:
             network=self.network.state_dict(),
             optimisers=[optimiser.state_dict() for optimiser in self.optimisers],
             step=self.step,
-            vocabulary=vocabulary_digest(),
+            tokenizer=self.tokenizer,
         )
 
     def batch(self) -> list[tuple[list[int], list[float]]]:
@@ -127,7 +125,7 @@ class Trainer:
         return example_of(FIRST_EXAMPLE + number)
 
     def loss(self) -> dict[str, torch.Tensor]:
-        """The cross-entropy of the answers' tokens: weighted, and of the think blocks and codes alone."""
+        """The cross-entropy of the answers' tokens: weighted, and of the values of the think blocks alone."""
         drawn = self.batch()
         longest = max(len(ids) for ids, _ in drawn)
         ids = torch.tensor([row + [0] * (longest - len(row)) for row, _ in drawn], device=self.device)
@@ -135,8 +133,8 @@ class Trainer:
         counts = weights > 0
         missed = F.cross_entropy(self.network(ids[:, :-1], counts), ids[:, 1:][counts], reduction="none")
         shares = weights[counts]
-        planned = missed[shares == 1]
-        return {"loss": (missed * shares).sum() / shares.sum(), "plans": planned.detach().mean()}
+        values = missed.detach()[shares == VALUES_WEIGHT]
+        return {"loss": (missed * shares).sum() / shares.sum(), "values": values.sum() / max(1, len(values))}
 
     def run(self):
         """Yields (step, parts of the loss, seconds) after every step."""
@@ -163,17 +161,25 @@ class Trainer:
 
 def weighed(words: Vocabulary, example: Example) -> tuple[list[int], list[float]]:
     """The ids of an example, and how much each of them counts: nothing of the prompt."""
-    prompt, answer = words.encode(example.prompt), words.encode(example.answer)
-    thoughts = _after_thoughts(words, answer)
-    sung = [LYRICS_WEIGHT if number < words.first_code else 1.0 for number in answer[thoughts:]]
-    weights = [0.0] * len(prompt) + [1.0] * thoughts + sung
-    return (prompt + answer)[:MOST_TOKENS], weights[:MOST_TOKENS]
+    ids = words.encode(example.prompt)
+    weights = [0.0] * len(ids)
+    for text, weight in _answer_parts(example.answer):
+        part = words.encode(text)
+        ids, weights = ids + part, weights + [weight] * len(part)
+    return ids[:MOST_TOKENS], weights[:MOST_TOKENS]
 
 
-def _after_thoughts(words: Vocabulary, answer: Sequence[int]) -> int:
-    end = words.id_of(THINK_END)
-    return 1 + list(answer).index(end) if end in answer else 0
-
-
-def vocabulary_digest() -> str:
-    return hashlib.sha256(tokenizer_table().encode()).hexdigest()[:16]
+def _answer_parts(answer: str) -> Iterator[tuple[str, float]]:
+    """(text, weight of its tokens): the values of the think block, its caption, and what comes behind it. Each part
+    begins a line, so that its tokens are those of the whole.
+    """
+    thoughts, end, rest = answer.partition(THINK_END)
+    if not end:
+        yield answer, 1.0
+        return
+    first, name, after = thoughts.partition("caption:")
+    described, line, last = after.partition("\nduration:")
+    yield first, VALUES_WEIGHT
+    yield f"{name}{described}\n", 1.0
+    yield f"{line[1:]}{last}{end}", VALUES_WEIGHT
+    yield rest, LYRICS_WEIGHT

@@ -11,6 +11,7 @@ import numpy as np
 from ..band import Sketch
 from ..band.genres import KNOWN_GENRES, MOODS
 from ..band.instruments import KNOWN_VOICES
+from ..planner.planner import Planner
 from ..song import Song
 
 SLOW_BPM, FAST_BPM = 90, 130  # below, and from: "slow" and "fast"
@@ -57,14 +58,16 @@ def line_of(rng: np.random.Generator, sketch: Sketch, theme: str = "") -> str:
     said = {name for name, share in SHARES.items() if rng.random() < share} or {"mood", "genre"}
     words = _adjectives(rng, sketch, said)
     words = [words[i] for i in rng.permutation(len(words))]
-    kind = _one(rng, ("waltz",)) if "waltz" in words else _one(rng, KINDS[sketch.sung])
-    head = " ".join([*(word for word in words if word != "waltz" and word[:3] not in ("at ", "in ")), kind])
-    text = _with_article(_one(rng, OPENINGS), head)
-    text = " ".join([text, *(word for word in words if word[:3] in ("at ", "in "))])
+    kind = "waltz" if "waltz" in words else _one(rng, KINDS[sketch.sung])
+    behind = [word for word in words if word.startswith(("at ", "in "))]
+    head = " ".join([*(word for word in words if word != "waltz" and word not in behind), kind])
+    text = " ".join([_with_article(_one(rng, OPENINGS), head), *behind])
     ends = _endings(rng, sketch, said, theme)
     text = ", ".join(filter(None, [text, *ends])) if rng.random() < 0.3 else " ".join([text, *ends])
     if not sketch.sung and rng.random() < 0.4:
         text += ", " + _one(rng, WITHOUT_WORDS)
+    if text.lower() in HELD_OUT:
+        return line_of(rng, sketch, theme)
     return text[0].upper() + text[1:] if rng.random() < 0.3 else text
 
 
@@ -77,10 +80,17 @@ def _adjectives(rng, sketch: Sketch, said: set[str]) -> list[str]:
     if "mood" in said:
         found.append(_one(rng, (*MOODS[sketch.mood][0], *MOOD_WORDS[sketch.mood])))
     if "genre" in said:
-        found.append(_one(rng, KNOWN_GENRES[sketch.genre].words))
+        found.append(_one(rng, _genre_words(sketch)))
     if "metre" in said and (sketch.metre != 4 or rng.random() < 0.2):
         found.append(_one(rng, METRE_WORDS[sketch.metre]))
     return found
+
+
+def _genre_words(sketch: Sketch) -> list[str]:
+    """The words of its genre that say no other tempo, as "slow blues" may."""
+    paces = {word for words in TEMPO_WORDS.values() for word in words}
+    words = KNOWN_GENRES[sketch.genre].words
+    return [word for word in words if not paces & set(word.split())] or [*words]
 
 
 def _endings(rng, sketch: Sketch, said: set[str], theme: str) -> list[str]:
@@ -152,10 +162,12 @@ PROMISES = (
 )
 
 
-def share_kept(songs: Mapping[str, Song]) -> float:
-    """The share of all promises that hold of the songs by line."""
-    kept = [holds(songs[promise.line]) for promise in PROMISES for holds in promise.holds.values()]
-    return sum(kept) / len(kept)
+HELD_OUT = frozenset(promise.line.lower() for promise in PROMISES)
+
+
+def songs_of(planner: Planner, seed: int = 0) -> dict[str, Song]:
+    """The songs that a planner writes from all lines, by line."""
+    return {promise.line: planner.write(promise.line, seed=seed).song for promise in PROMISES}
 
 
 def lines_kept(songs: Mapping[str, Song]) -> int:

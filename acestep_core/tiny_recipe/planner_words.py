@@ -8,7 +8,7 @@ import json
 import math
 from functools import lru_cache
 
-from ..planner.vocabulary import END, PAD, START, THINK, THINK_END, code_token
+from ..planner.vocabulary import END, PAD, START, THINK, THINK_END, Vocabulary, code_token
 from . import codes
 from .planner_texts import example_of
 
@@ -20,7 +20,7 @@ _SPLIT = r" ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]|\n|\s"
 
 @lru_cache(maxsize=1)
 def tokenizer_table() -> str:
-    """The tokenizer as the text of a tokenizer.json, without audio codes; the same each time."""
+    """The tokenizer as the text of a tokenizer.json, without audio codes."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
     core = Tokenizer(models.BPE())
@@ -49,24 +49,22 @@ def _texts() -> list[str]:
     return texts
 
 
-def new_tokenizer():
+def tokenizer_of(table: str):
     """A PreTrainedTokenizerFast with a token for each audio code, as a published planner's folder has it."""
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
-    table = json.loads(tokenizer_table())
-    first = 1 + max(token["id"] for token in table["added_tokens"])
+    whole = json.loads(table)
+    first = 1 + max(token["id"] for token in whole["added_tokens"])
     form = dict(single_word=False, lstrip=False, rstrip=False, normalized=False, special=False)
-    table["added_tokens"] += [{"id": first + code, "content": code_token(code), **form} for code in range(CODES)]
-    core = Tokenizer.from_str(json.dumps(table, ensure_ascii=False))
+    whole["added_tokens"] += [{"id": first + code, "content": code_token(code), **form} for code in range(CODES)]
+    core = Tokenizer.from_str(json.dumps(whole, ensure_ascii=False))
     return PreTrainedTokenizerFast(tokenizer_object=core, eos_token=END, pad_token=PAD)
 
 
-def new_vocabulary():
+def vocabulary_of(table: str) -> Vocabulary:
     """The Vocabulary that a planner has of this tokenizer."""
     from tokenizers import Tokenizer
 
-    from ..planner.vocabulary import Vocabulary
-
-    core = Tokenizer.from_str(tokenizer_table())
+    core = Tokenizer.from_str(table)
     return Vocabulary(core, core.get_vocab_size(), CODES)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..console import Clock, Console
+from ..planner.planner import Planner
 from ..training.interrupt import deferred_interrupt
 from . import (
     boundaries,
@@ -17,6 +18,7 @@ from . import (
     language,
     latents,
     planner,
+    planner_lines,
     songs,
     vocoder,
     warm_start,
@@ -112,9 +114,15 @@ class Recipe:
             yield done, known, f"scale {encode.scale:.3f}"
 
     def _planner(self, seconds: float | None):
-        """The training, and then the planner in its own folder: it needs no other part of the family."""
+        """The training, and then the planner in its own folder, for it needs no other part of the family; and how many
+        lines that it has not seen become songs as they say.
+        """
         yield from self._training("planner", seconds)
-        yield from self._kept(export.export_planner(self.work, self.target / export.PLANNER_FOLDER))
+        folder = self.target / export.PLANNER_FOLDER
+        size = export.export_planner(self.work, folder)
+        written = planner_lines.songs_of(Planner.load(folder, device=self.device, cache=False))
+        kept = f"{planner_lines.lines_kept(written)} of {len(written)} lines give what they say"
+        yield 1, 1, f"{size / 1e6:.1f} MB in {folder}; {kept}"
 
     def _training(self, phase: str, seconds: float | None):
         trainer = self._trainer(phase)

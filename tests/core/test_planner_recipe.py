@@ -5,7 +5,6 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.planner import grammar
 from acestep_pack.acestep_core.planner.load import read_planner
 from acestep_pack.acestep_core.planner.metadata import read_answer
@@ -34,7 +33,7 @@ def small():
 
 @pytest.fixture(scope="module")
 def words(small):
-    return planner_words.new_vocabulary()
+    return planner_words.vocabulary_of(planner_words.tokenizer_table())
 
 
 def sketches(count):
@@ -94,6 +93,11 @@ def test_codes_join_plans_and_descriptions(words):
     assert words.encode(verbs["understand"].prompt).count(words.first_code + 7) == 1
     ids, weights = planner.weighed(words, verbs["codes"])
     assert sum(weights) == 51 and len(ids) == len(weights)
+    for seed in range(4):
+        example = example_of(seed)
+        ids, weights = planner.weighed(words, example)
+        assert ids == words.encode(example.prompt + example.answer)[: planner.MOST_TOKENS]
+        assert set(weights) <= {0.0, 1.0, planner.LYRICS_WEIGHT, planner.VALUES_WEIGHT}
 
 
 class _Pieces:
@@ -107,7 +111,7 @@ def trained(folder, steps, pieces=None):
     return trainer, losses
 
 
-@pytest.mark.parametrize("pieces", [None, _Pieces()], ids=["text", "with codes"])
+@pytest.mark.parametrize("pieces", [pytest.param(None, marks=pytest.mark.slow), _Pieces()], ids=["text", "with codes"])
 def test_a_training_that_was_stopped_goes_on_as_if_it_was_not(tmp_path, monkeypatch, pieces):
     monkeypatch.setattr(planner, "warm_then_cool", lambda *given, **more: 1.0)
     whole, _ = trained(tmp_path / "whole", 3, pieces)
@@ -118,9 +122,11 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_was_not(tmp_path, monkeypa
 
 
 def test_a_trained_planner_is_loaded_as_published_ones_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(planner_lines, "PROMISES", planner_lines.PROMISES[-2:-1])
     steps = recipe.Recipe(tmp_path, tmp_path / "tiny", steps={"planner": 12})._phase("planner", None)
     texts = [text for *_, text in steps]
     assert float(texts[11].split()[1]) < float(texts[0].split()[1])  # the loss
+    assert texts[12].endswith(("0 of 1 lines give what they say", "1 of 1 lines give what they say"))
     files = read_planner(tmp_path / "tiny" / "planner")
     assert files.words.codes == 1_000 and "planner" in files.checkpoint.parts
     made = Planner.load(tmp_path / "tiny" / "planner", device="cpu", cache=False)
@@ -129,11 +135,10 @@ def test_a_trained_planner_is_loaded_as_published_ones_are(tmp_path, monkeypatch
     assert export.finished_state(tmp_path / "planner.pt", "planner")["step"] == 12
 
 
-def test_a_state_of_another_vocabulary_is_refused(tmp_path, monkeypatch):
-    trained(tmp_path, 1)
-    monkeypatch.setattr(planner, "vocabulary_digest", lambda: "other")
-    with pytest.raises(UserError, match="another vocabulary"):
-        planner.Trainer(tmp_path)
+def test_a_training_keeps_its_vocabulary(tmp_path, monkeypatch):
+    before, _ = trained(tmp_path, 1, _Pieces())
+    monkeypatch.setattr(planner, "tokenizer_table", None)
+    assert planner.Trainer(tmp_path, 1).words.encode("bpm: 90\n") == before.words.encode("bpm: 90\n")
 
 
 def test_promises_are_sixteen_lines_and_can_be_kept():
@@ -156,6 +161,5 @@ def test_promises_are_sixteen_lines_and_can_be_kept():
             about |= kept[name]
         songs[promise.line] = Song(promise.line, **about)
     assert len(planner_lines.PROMISES) == planner_lines.lines_kept(songs) == 16
-    assert planner_lines.share_kept(songs) == 1
     other = {line: Song("x", bpm=100, key="C major", time_signature="4") for line in songs}
-    assert planner_lines.lines_kept(other) < 3 and planner_lines.share_kept(other) < 0.5
+    assert planner_lines.lines_kept(other) < 3

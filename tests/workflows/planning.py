@@ -77,7 +77,7 @@ def song_from_one_line() -> Definition:
         },
         {
             0: NEEDS_PLANNER,
-            1: "Write a line, and give what you know already: tempo, key, length. Another **seed** writes another song. "
+            1: "Write a line, and give what you know already: tempo, key, length. Another **seed**, another song. "
             "The embedded *tiny* models do not sing; for lyrics choose downloaded models in **Load Cascade**.",
         },
         shown=["planner", "write", "words"],
