@@ -3,7 +3,7 @@
 import gradio as gr
 from gradio.components import Component
 
-from ...editing.edit import AVERAGES_MOST, DEFAULT_AMOUNT
+from ...editing.edit import DEFAULT_AMOUNT
 from ...editing.tasks import TASKS, TRACKS
 from . import strings
 from .desk import EVENT, Desk
@@ -49,7 +49,7 @@ def _task_fields(form: Form) -> dict[str, Component]:
     made = {"regions": fields.text("regions", elem_id=REGIONS_ID)}
     with gr.Row():
         made |= {name: fields.number(name, min_width=130) for name in ("before", "after")}
-        made |= {name: _share(fields, name) for name in ("strength", "structure", "closeness")}
+        made |= {name: fields.number(name, min_width=130) for name in ("strength", "structure", "closeness")}
         made["amount"] = fields.slider("amount", 0, 1, DEFAULT_AMOUNT, 0.01, min_width=180)
         made["codes"] = fields.check("without_codes", min_width=180)
     made["tracks"] = fields.choice("tracks", TRACKS, "", value=[], multiselect=True)
@@ -57,15 +57,11 @@ def _task_fields(form: Form) -> dict[str, Component]:
     made["from_caption"] = fields.text("from_caption", 2)
     made["from_lyrics"] = fields.text("from_lyrics", 4)
     with gr.Row():
-        made |= {name: _share(fields, name) for name in ("morph_begin", "morph_end")}
-        made["averages"] = fields.number("averages", precision=0, minimum=1, maximum=AVERAGES_MOST, min_width=110)
+        made |= {name: fields.number(name, min_width=130) for name in ("morph_begin", "morph_end")}
+        made["averages"] = fields.number("averages", min_width=110)
     for name, component in made.items():
         component.visible = name in TASKS[FIRST_TASK].takes
     return made
-
-
-def _share(fields: Fields, name: str) -> Component:
-    return fields.number(name, minimum=0, maximum=1, step=0.05, min_width=130)
 
 
 def _shown(task: str, fields: dict[str, Component]) -> list:

@@ -21,15 +21,17 @@ class Fields:
         options = {"lines": lines, "max_lines": max(lines, 20), "placeholder": strings.PLACEHOLDERS.get(name)}
         return self._added(name, gr.Textbox, label, **{**options, **more})
 
-    def number(self, name: str, value: float | None = None, label: str = "", **more) -> Component:
-        return self._added(name, gr.Number, label, value=value, **more)
+    def number(self, name: str, label: str = "", **more) -> Component:
+        """A number that may be left out: Gradio's own field of numbers is never empty."""
+        placeholder = strings.PLACEHOLDERS.get(name, strings.PLACEHOLDERS.get(label, strings.OWN))
+        return self._added(name, gr.Textbox, label, **{"placeholder": placeholder, "max_lines": 1, **more})
 
     def slider(self, name: str, low: float, high: float, value: float, step: float = 1, label: str = "", **more):
         options = {"minimum": low, "maximum": high, "step": step, "value": value}
         return self._added(name, gr.Slider, label, **options, **more)
 
-    def check(self, name: str, value: bool = False, **more) -> Component:
-        return self._added(name, gr.Checkbox, "", value=value, **more)
+    def check(self, name: str, value: bool = False, label: str = "", **more) -> Component:
+        return self._added(name, gr.Checkbox, label, value=value, **more)
 
     def choice(self, name: str, choices: Choices, none: str = strings.OWN, label: str = "", **more) -> Component:
         """One of several; the first says nothing."""

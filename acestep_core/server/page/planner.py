@@ -3,13 +3,13 @@
 import gradio as gr
 from gradio.components import Component
 
-from ...checkpoints.registry import PLANNER
 from ...errors import UserError
 from ..listening import CODES
 from . import strings
 from .desk import CASCADE_NAMES, EVENT, STAGE_MODELS, Desk
 from .fields import Fields
 from .form import Form
+from .settings import planner_choice
 from .sounds import sound_field
 from .values import planner_request
 from .words import song_words
@@ -28,21 +28,23 @@ def planner_tab(desk: Desk) -> Form:
     verbs = [(text, name) for name, text in strings.VERBS.items()]
     verb = fields.choice("verb", verbs, "", value=FIRST_VERB, filterable=False, elem_id="planner-verb")
     line = fields.text("line", 2)
-    with gr.Accordion(strings.GROUPS["song"], open=True, visible=True) as song:
-        song_words(desk, form, "planner")
+    instrumental = fields.check("write_instrumental", label="instrumental")
+    with gr.Column() as song:
+        texts = song_words(desk, form, "planner")
+    texts.visible = False
     with gr.Column(visible=False) as sound:
         _sound(desk, form, fields)
     codes = fields.check("write_codes", True, visible=False)
     _answers(desk, form, fields)
-    verb.change(_shown, verb, [line, song, sound, codes], **EVENT)
+    verb.change(_shown, verb, [line, instrumental, song, texts, sound, codes], **EVENT)
     form.finish()
     return form
 
 
 def _answers(desk: Desk, form: Form, fields: Fields) -> None:
     with gr.Row():
-        desk.listed(fields.choice("planner", desk.names(PLANNER), min_width=160), PLANNER)
-        fields.number("planner_seed", precision=0, label="seed", min_width=110)
+        planner_choice(desk, fields)
+        fields.number("planner_seed", label="seed", placeholder=strings.PLACEHOLDERS["seed"], min_width=110)
     with gr.Accordion(strings.GROUPS["sampling"], open=False), gr.Row():
         for name in ("temperature", "top_p", "top_k", "repetition_penalty", "guidance"):
             fields.number(f"lm_{name}", min_width=110)
@@ -71,5 +73,6 @@ def codes_request(values: dict) -> dict:
 def _shown(verb: str) -> list[Component]:
     """Updates with which only what a verb reads is seen."""
     of_sound = verb in _OF_A_SOUND
-    seen = verb == "write", not of_sound, of_sound, verb == "plan"
+    writes = verb == "write"
+    seen = writes, writes, not of_sound, not writes, of_sound, verb == "plan"
     return [gr.update(visible=one) for one in seen]

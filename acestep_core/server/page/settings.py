@@ -21,8 +21,9 @@ SOLVERS = ("euler", "heun", "sde")  # flow.solvers.SOLVERS, whose import brings 
 def song_settings(desk: Desk, form: Form, *, plans: bool = False, previews: bool = True) -> None:
     """Fields of settings, in groups. `plans`: a planner may be asked first; `previews`: a song may be heard early."""
     fields = Fields(form)
-    with gr.Accordion(strings.GROUPS["output"], open=True):
-        _takes(fields, previews)
+    _takes(fields)
+    with gr.Accordion(strings.GROUPS["output"], open=False):
+        _file(fields, previews)
     with gr.Accordion(strings.GROUPS["stages"], open=False):
         _stages(desk, fields)
     with gr.Accordion(strings.GROUPS["adapters"], open=False):
@@ -32,13 +33,16 @@ def song_settings(desk: Desk, form: Form, *, plans: bool = False, previews: bool
             _planning(desk, fields)
 
 
-def _takes(fields: Fields, previews: bool) -> None:
+def _takes(fields: Fields) -> None:
     with gr.Row(equal_height=True):
-        fields.slider("count", 1, COUNT_MOST, 1, min_width=140)
+        fields.slider("count", 1, COUNT_MOST, 1, min_width=200)
         with gr.Row(equal_height=True, elem_classes="with-dice"):
-            number = fields.number("seed", precision=0, min_width=110)
+            number = fields.number("seed", min_width=110)
             dice = gr.Button(strings.BUTTONS["any_seed"], size="sm", min_width=44, scale=0, elem_classes="dice")
         dice.click(seed, None, number, **EVENT)
+
+
+def _file(fields: Fields, previews: bool) -> None:
     with gr.Row():
         format = fields.choice("format", list(FORMATS), "", value=DEFAULT_FORMAT, min_width=90)
         depth = fields.choice("bit_depth", _depths(DEFAULT_FORMAT), strings.AUTO, min_width=90)
@@ -64,13 +68,13 @@ def _stages(desk: Desk, fields: Fields) -> None:
     own = f"{strings.OWN}: {desk.server.default_model}"
     with gr.Row():
         desk.listed(_named(desk, fields, "models", CASCADE_NAMES, own), CASCADE_NAMES, own)
-        fields.number("steps", precision=0, min_width=110)
+        fields.number("steps", min_width=110)
         fields.text("guidance", min_width=140)
         fields.choice("solver", SOLVERS, strings.OWN, min_width=110)
     for slot in SLOTS:
         with gr.Row(elem_classes=f"stage stage-{slot}"):
             desk.listed(_named(desk, fields, slot, STAGE_MODELS), STAGE_MODELS)
-            fields.number(f"steps_{slot}", precision=0, placeholder=strings.PLACEHOLDERS["steps_each"], min_width=80)
+            fields.number(f"steps_{slot}", placeholder=strings.PLACEHOLDERS["steps_each"], min_width=80)
             fields.text(f"guidance_{slot}", placeholder=strings.PLACEHOLDERS["guidance_each"], min_width=90)
     with gr.Row():
         fields.number("boundary_1", min_width=110)
@@ -82,11 +86,16 @@ def _stages(desk: Desk, fields: Fields) -> None:
     with gr.Row():
         fields.choice("dtype", DTYPE_NAMES, min_width=110)
         fields.choice("vocoder_dtype", VOCODER_DTYPE_NAMES, min_width=110)
-        fields.choice("quantise", QUANTISED, "off", min_width=110)
+        fields.choice("quantise", QUANTISED, strings.OFF, min_width=110)
 
 
 def _named(desk: Desk, fields: Fields, name: str, kind: str, none: str = strings.OWN, label: str = ""):
     return fields.choice(name, desk.names(kind), none, label, allow_custom_value=True, min_width=160)
+
+
+def planner_choice(desk: Desk, fields: Fields) -> None:
+    any_planner = strings.ANY_PLANNER
+    desk.listed(_named(desk, fields, "planner", PLANNER, any_planner), PLANNER, any_planner)
 
 
 def _adapters(desk: Desk, fields: Fields) -> None:
@@ -94,7 +103,11 @@ def _adapters(desk: Desk, fields: Fields) -> None:
     stages = [(strings.ALL, ALL_STAGES), *((slot.upper(), slot) for slot in SLOTS)]
     for number in range(1, ADAPTER_ROWS + 1):
         with gr.Row(equal_height=True):
-            desk.listed(_named(desk, fields, f"adapter_{number}", ADAPTERS, "none", "adapter"), ADAPTERS, "none")
+            desk.listed(
+                _named(desk, fields, f"adapter_{number}", ADAPTERS, strings.NO_ADAPTER, "adapter"),
+                ADAPTERS,
+                strings.NO_ADAPTER,
+            )
             fields.slider(f"strength_{number}", -2, 2, 1, 0.05, "strength_of", min_width=140)
             fields.choice(f"stage_{number}", stages, "", "stage", value=ALL_STAGES, min_width=100)
 
@@ -104,7 +117,8 @@ def _planning(desk: Desk, fields: Fields) -> None:
         gr.Markdown(strings.HINTS["no_planner"], elem_classes="hint")
     with gr.Row(equal_height=True):
         fields.check("plan", min_width=180)
-        desk.listed(_named(desk, fields, "planner", PLANNER), PLANNER)
-        fields.number("planner_seed", precision=0, min_width=110)
-    fields.text("codes", 2)
-    fields.number("codes_strength")
+        planner_choice(desk, fields)
+        fields.number("planner_seed", min_width=110)
+    with gr.Row():
+        fields.text("codes", 2, min_width=240)
+        fields.number("codes_strength", min_width=140)

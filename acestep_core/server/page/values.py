@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 from ...editing.regions import split_regions
 from ...editing.tasks import REGIONS, TASKS
-from ...errors import UserError
+from ...errors import UserError, shown
 from ...generation.settings import GenerationSettings, TaggedSong
 from ...lora.find import Lora
 from ...planner.vocabulary import CODE_TOKEN
@@ -19,7 +19,9 @@ from ...spec import DEFAULT_SECONDS, SLOTS
 ADAPTERS = 3
 ALL_STAGES = "all"
 MODELS = ("models", "l", "m", "s", "text_encoder", "vocoder", "dtype", "vocoder_dtype", "quantise")
-PLAIN = ("seed", *MODELS, "solver", "loudness", "codes_strength", "planner_seed")
+NUMBERS = ("loudness", "codes_strength")
+PLAIN = ("seed", *MODELS, "solver", *NUMBERS, "planner_seed")
+EDIT_NUMBERS = ("strength", "before", "after", "structure", "closeness", "morph_begin", "morph_end")
 FILE = ("format", "bit_depth", "title", "artist")
 SAMPLING = ("temperature", "top_p", "top_k", "repetition_penalty", "guidance")
 
@@ -47,9 +49,10 @@ def song_of(values: Values, *, changes: bool = False) -> dict:
 def settings_of(values: Values) -> dict:
     """The field `settings` of a request. Raises UserError."""
     settings = {name: values[name] for name in PLAIN if not is_empty(values.get(name))}
-    for name in ("seed", "planner_seed"):
-        if name in settings:
-            settings[name] = _whole(name.replace("_", " "), settings[name])
+    readers = {"seed": _whole, "planner_seed": _whole, **dict.fromkeys(NUMBERS, _number)}
+    settings |= {
+        name: read(name.replace("_", " "), settings[name]) for name, read in readers.items() if name in settings
+    }
     more = {
         "steps": _per_stage("steps", values, lambda value: _whole("steps", value)),
         "guidance": _per_stage("guidance", values, _guidance),
@@ -113,7 +116,8 @@ def _edit_value(name: str, values: Values) -> object:
         return False if values.get("without_codes") else None
     if name == "retake_seed":
         return None  # is the seed of the settings
-    return _whole(name, value) if name == "averages" and not is_empty(value) else value
+    read = _whole if name == "averages" else _number if name in EDIT_NUMBERS else None
+    return value if read is None or is_empty(value) else read(name.replace("_", " "), value)
 
 
 def planner_request(values: Values) -> dict:
@@ -129,23 +133,22 @@ def planner_request(values: Values) -> dict:
         request["song"] = song_of(values)
     if kind == "write":
         request["line"] = str(values.get("line") or "")
-        request["instrumental"] = bool(values.get("instrumental"))
+        request["instrumental"] = bool(values.get("write_instrumental"))
         request["song"] = {name: value for name, value in request["song"].items() if name not in ("caption", "lyrics")}
     if kind == "plan":
         request["codes"] = bool(values.get("write_codes"))
-    sampling = {name: values[f"lm_{name}"] for name in SAMPLING if not is_empty(values.get(f"lm_{name}"))}
-    if "top_k" in sampling:
-        sampling["top_k"] = _whole("top-k", sampling["top_k"])
+    given = {name: values.get(f"lm_{name}") for name in SAMPLING}
+    readers = {"top_k": _whole}
+    sampling = {name: readers.get(name, _number)(name, one) for name, one in given.items() if not is_empty(one)}
     seed = values.get("planner_seed")
-    request |= {"planner": values.get("planner"), "sampling": sampling, "seed": seed}
-    if not is_empty(seed):
-        request["seed"] = _whole("seed", seed)
+    request |= {"planner": values.get("planner"), "sampling": sampling or None}
+    request["seed"] = None if is_empty(seed) else _whole("seed", seed)
     return {name: value for name, value in request.items() if not is_empty(value)}
 
 
-def values_of(made: TaggedSong, shown: Mapping) -> dict:
-    """The values of the fields with which a song can be made again. `shown`: its settings, with handles for paths."""
-    return {**song_values(made.song), **_setting_values(GenerationSettings.from_given(shown))}
+def values_of(made: TaggedSong, settings: Mapping) -> dict:
+    """The values of the fields with which a song can be made again. `settings`: its own, with handles for paths."""
+    return {**song_values(made.song), **_setting_values(GenerationSettings.from_given(settings))}
 
 
 def song_values(song: Song) -> dict:
@@ -207,9 +210,16 @@ def _file(values: Values) -> dict:
     return file
 
 
+def _number(name: str, value: object) -> float:
+    try:
+        return float(str(value).strip().replace(",", "."))
+    except ValueError:
+        raise UserError(f"{name}: got {shown(value)}, expected a number") from None
+
+
 def _whole(name: str, value: object) -> int:
-    number = float(value)  # of a number field, or of a slider
-    if number != int(number):
+    number = _number(name, value)
+    if not number.is_integer():
         raise UserError(f"{name}: got {number:g}, expected a whole number")
     return int(number)
 
@@ -233,7 +243,7 @@ def _per_stage(name: str, values: Values, read) -> object:
 
 def _boundaries(values: Values) -> list[float] | None:
     several = [values.get(f"boundary_{number}") for number in (1, 2)]
-    given = [float(value) for value in several if not is_empty(value)]
+    given = [_number("boundaries", value) for value in several if not is_empty(value)]
     if len(given) == 1:
         raise UserError("boundaries: got one of two flow times; give both, or neither")
     return given or None

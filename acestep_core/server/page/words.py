@@ -23,21 +23,25 @@ _INSERT = "(text) => window.acestepInsert({id!r}, {tag!r}, text)"
 assert {code for _, code in METRES} == set(TIME_SIGNATURES)
 
 
-def song_words(desk: Desk, form: Form, place: str, *, changes: bool = False) -> None:
-    """Fields of words. `place` begins their ids; `changes`: what is empty stays as a source has it."""
+def song_words(desk: Desk, form: Form, place: str, *, changes: bool = False) -> gr.Column:
+    """Fields of words; gives the column of caption and lyrics. `place` begins their ids; `changes`: what is empty stays
+    as a source has it.
+    """
     fields = Fields(form)
     usual = {"placeholder": strings.PLACEHOLDERS["edit_caption"]} if changes else {}
-    fields.text("caption", 2, elem_id=f"{place}-caption", **usual)
-    if not changes:
-        _dice(form)
-    _lyrics(desk, fields, place, changes)
+    with gr.Column() as texts:
+        fields.text("caption", 2, elem_id=f"{place}-caption", **usual)
+        if not changes:
+            _dice(form)
+        _lyrics(desk, fields, place, changes)
     with gr.Row():
-        fields.number("bpm", precision=0, min_width=90)
+        fields.number("bpm", min_width=90)
         fields.choice("key", KEYS, strings.AUTO, allow_custom_value=True, min_width=110)
         fields.choice("time_signature", METRES, strings.AUTO, min_width=90)
         fields.choice("language", LANGUAGES, strings.AUTO, min_width=110)
     if not changes:
         length_fields(fields)
+    return texts
 
 
 def length_fields(fields: Fields) -> None:
