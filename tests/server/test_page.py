@@ -97,4 +97,4 @@ def test_choices_of_the_page_are_those_of_the_library():
     from acestep_pack.acestep_core.flow.solvers import SOLVERS
     from acestep_pack.acestep_core.server.page import settings
 
-    assert settings.SOLVERS == tuple(SOLVERS)
+    assert tuple(SOLVERS) == settings.SOLVERS

@@ -14,6 +14,7 @@ from .edit import edit_tab
 from .planner import planner_tab
 from .reference import reference_tab
 from .simple import simple_tab
+from .train import train_tab
 
 
 def build_page(server: Server, folders: Mapping[Path, str], *, can_sign_out: bool = False) -> gr.Blocks:
@@ -41,6 +42,8 @@ def _tabs(desk: Desk, said: gr.HTML) -> None:
                 forms[name] = make(desk)
         with _tab("planner"):
             forms["planner"] = planner_tab(desk)
+        with _tab("train"):
+            train_tab(desk)
         with _tab("library"):
             _scripted("<song-library></song-library>")
     act_events(desk, tabs, forms, said)

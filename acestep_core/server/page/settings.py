@@ -6,7 +6,7 @@ from ...audio.formats import FORMATS, LOSSY
 from ...checkpoints.registry import PLANNER, TEXT, VOCODER
 from ...generation.making import DEFAULT_FORMAT
 from ...spec import DTYPE_NAMES, SLOTS, VOCODER_DTYPE_NAMES
-from ..requests import COUNT_MOST, PREVIEW_SECONDS_MOST
+from ..requests import COUNT_MOST, PREVIEW_SECONDS_MOST, TAKES_MOST
 from . import strings
 from .desk import ADAPTERS, CASCADE_NAMES, EVENT, STAGE_MODELS, Desk, seed
 from .fields import Fields
@@ -24,6 +24,8 @@ def song_settings(desk: Desk, form: Form, *, plans: bool = False, previews: bool
     _takes(fields)
     with gr.Accordion(strings.GROUPS["output"], open=False):
         _file(fields, previews)
+    with gr.Accordion(strings.GROUPS["choice"], open=False):
+        _choice(fields)
     with gr.Accordion(strings.GROUPS["stages"], open=False):
         _stages(desk, fields)
     with gr.Accordion(strings.GROUPS["adapters"], open=False):
@@ -42,6 +44,14 @@ def _takes(fields: Fields) -> None:
         dice.click(seed, None, number, **EVENT)
 
 
+def _choice(fields: Fields) -> None:
+    gr.Markdown(strings.HINTS["choice"], elem_classes="hint")
+    with gr.Row():
+        fields.slider("best_of", 1, TAKES_MOST, 1, min_width=200)
+        for name in ("keep", "retry_below", "draft"):
+            fields.number(name, min_width=110)
+
+
 def _file(fields: Fields, previews: bool) -> None:
     with gr.Row():
         format = fields.choice("format", list(FORMATS), "", value=DEFAULT_FORMAT, min_width=90)
@@ -53,6 +63,9 @@ def _file(fields: Fields, previews: bool) -> None:
     with gr.Row():
         fields.text("title", min_width=140)
         fields.text("artist", min_width=110)
+    with gr.Row(equal_height=True):
+        fields.check("lrc", min_width=150)
+        fields.check("lrc_words", min_width=150)
     with gr.Row(equal_height=True):
         fields.check("keep_latents", min_width=180)
         if previews:

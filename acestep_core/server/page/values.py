@@ -5,7 +5,7 @@ A field that is empty, or at its first choice "auto", says nothing, so that mode
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 from ...editing.regions import split_regions
 from ...editing.tasks import REGIONS, TASKS
@@ -15,6 +15,7 @@ from ...lora.find import Lora
 from ...planner.vocabulary import CODE_TOKEN
 from ...song import AUTO, INSTRUMENTAL, UNKNOWN_LANGUAGE, Song
 from ...spec import DEFAULT_SECONDS, SLOTS
+from ...training.settings import LoraSettings
 
 ADAPTERS = 3
 ALL_STAGES = "all"
@@ -23,7 +24,12 @@ NUMBERS = ("loudness", "codes_strength")
 PLAIN = ("seed", *MODELS, "solver", *NUMBERS, "planner_seed")
 EDIT_NUMBERS = ("strength", "before", "after", "structure", "closeness", "morph_begin", "morph_end")
 FILE = ("format", "bit_depth", "title", "artist")
+TAKES = {"best_of": "whole", "keep": "whole", "draft": "whole", "retry_below": "number"}
+SWITCHES = ("keep_latents", "lrc", "lrc_words")
 SAMPLING = ("temperature", "top_p", "top_k", "repetition_penalty", "guidance")
+
+# Settings of a training, all but the steps, with their defaults.
+TRAINED = {row.name: row.default for row in fields(LoraSettings) if row.name not in ("steps", "seed")}
 
 Values = Mapping[str, object]
 
@@ -146,6 +152,26 @@ def planner_request(values: Values) -> dict:
     return {name: value for name, value in request.items() if not is_empty(value)}
 
 
+def train_request(values: Values) -> dict:
+    """The request for a training. Raises UserError."""
+    request = {"kind": "train_lora", "dataset": values.get("dataset"), "name": str(values.get("name") or "").strip()}
+    request |= {"model": values.get("model") or None, "trigger": values.get("trigger") or None}
+    wholes = {name: values.get(name) for name in ("vram", "save_every", "measure_every")}
+    request |= {name: _whole(name.replace("_", " "), one) for name, one in wholes.items() if not is_empty(one)}
+    given = {"steps": values.get("train_steps"), **{name: values.get(name) for name in TRAINED}}
+    chosen = {name: one for name, one in given.items() if not is_empty(one) and one is not False}
+    return {**request, "settings": {name: _trained(name, one) for name, one in chosen.items()}}
+
+
+def _trained(name: str, value: object) -> object:
+    """A setting of a training, of the kind that it has by default. Raises UserError."""
+    usual = TRAINED.get(name)
+    if isinstance(value, bool | list) or isinstance(usual, str):
+        return value
+    read = _number if isinstance(usual, float | None) and name != "steps" else _whole
+    return read(name.replace("_", " "), value)
+
+
 def values_of(made: TaggedSong, settings: Mapping) -> dict:
     """The values of the fields with which a song can be made again. `settings`: its own, with handles for paths."""
     return {**song_values(made.song), **_setting_values(GenerationSettings.from_given(settings))}
@@ -203,11 +229,19 @@ def codes_of(text: object) -> list[int] | None:
 def _file(values: Values) -> dict:
     file = {name: values[name] for name in FILE if not is_empty(values.get(name))}
     file["count"] = _whole("takes", values.get("count") or 1)
-    if values.get("keep_latents"):
-        file["keep_latents"] = True
+    file |= {name: True for name in SWITCHES if values.get(name)}
+    readers = {"whole": _whole, "number": _number}
+    given = {name: readers[kind](name.replace("_", " "), values[name]) for name, kind in _takes_given(values)}
+    file |= given
     if values.get("preview_seconds"):
         file["preview_seconds"] = values["preview_seconds"]
     return file
+
+
+def _takes_given(values: Values) -> Iterator[tuple[str, str]]:
+    """The fields of takes that count: those of a choice, where there is one to make."""
+    chooses = not is_empty(values.get("retry_below")) or _whole("best of", values.get("best_of") or 1) > 1
+    return ((name, kind) for name, kind in TAKES.items() if chooses and not is_empty(values.get(name)))
 
 
 def _number(name: str, value: object) -> float:

@@ -71,10 +71,10 @@ def _lyrics(desk: Desk, fields: Fields, place: str, changes: bool) -> None:
         instrumental = fields.check("instrumental", True)
     with gr.Column(visible=changes, elem_classes="lyrics") as box:
         lyrics = fields.text("lyrics", 6, elem_id=lyrics_id, **usual)
-        with gr.Row(elem_classes="chips"):
+        with gr.Row(elem_classes="sections"):
             for section in strings.SECTIONS:
                 insert = _INSERT.format(id=lyrics_id, tag=f"[{section}]")
-                button = gr.Button(section, size="sm", min_width=60, elem_classes="chip")
+                button = gr.Button(section, size="sm", min_width=60, elem_classes="section")
                 button.click(None, lyrics, lyrics, js=insert, **EVENT)
         check = gr.Button(strings.BUTTONS["check"], size="sm", elem_classes="quiet")
         found = gr.HTML()

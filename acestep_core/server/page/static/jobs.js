@@ -106,8 +106,9 @@ class JobView {
 
 function phaseText({ progress, started }) {
   if (!progress) return ""
-  const { phase, step, of, share } = progress
+  const { phase, step, of, share, loss } = progress
   const parts = [phase, of > 0 && step > 0 && say("step", { step, of })]
+  if (loss != null) parts.push(say("loss", { loss: loss.toFixed(3) }))
   const left = share > 0.1 && started ? ((Date.now() / 1000 - started) * (1 - share)) / share : NaN
   if (left > 2) parts.push(`≈ ${clock(left)}`)
   return parts.filter(Boolean).join(" · ")
@@ -125,7 +126,8 @@ function answerParts(job, said) {
   }
   if (answer.lrc !== undefined) return [el("pre", { textContent: answer.lrc }), el("div", { className: "actions" }, copyButton(answer.lrc, said))]
   if (answer.line) return [el("p", { textContent: answer.line })]
-  return answer.song ? [songWords(answer.song, answer.description), el("div", { className: "actions" }, use)] : []
+  if (!answer.song) return [el("div", { className: "chips" }, ...factChips(answer))]
+  return [songWords(answer.song, answer.description), el("div", { className: "actions" }, use)]
 }
 
 function songWords(song, description) {
@@ -134,6 +136,12 @@ function songWords(song, description) {
   const chips = facts.map((name) => el("span", { className: "chip", textContent: `${name.replace("_", " ")}: ${song[name]}` }))
   const words = [song.caption || description, song.lyrics].filter(Boolean)
   return el("div", {}, el("div", { className: "chips" }, ...chips), ...words.map((text) => el("pre", { textContent: text })))
+}
+
+/** What an answer says in single values. */
+function factChips(answer) {
+  const plain = Object.entries(answer).filter(([, value]) => ["string", "number"].includes(typeof value))
+  return plain.map(([name, value]) => el("span", { className: "chip", textContent: `${name.replaceAll("_", " ")}: ${value}` }))
 }
 
 function copyButton(text, said) {
