@@ -7,6 +7,8 @@ import pytest
 pytest.importorskip("gradio", reason="gradio is not installed; it comes with the extra [serve]")
 pytest.importorskip("httpx", reason="httpx, fastapi's test client, is not installed; it comes with [test]")
 
+pytestmark = pytest.mark.slow  # Gradio takes seconds to be imported, and the page to be built
+
 LINE = "What do you want to hear?"
 
 

@@ -15,7 +15,6 @@ from .values import edit_requests
 from .words import song_words
 
 REGIONS_ID, FIRST_TASK = "edit-regions", "repaint"
-assert set(strings.TASKS) == set(TASKS)
 
 
 def edit_tab(desk: Desk) -> Form:

@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-from ...spec import MIN_SECONDS
+from ...checkpoints.cascade_models import DEFAULT_CASCADE
 from . import strings
 from .desk import EVENT, Desk
 from .fields import Fields
@@ -27,9 +27,8 @@ def simple_tab(desk: Desk) -> None:
     make = gr.Button(strings.BUTTONS["make"], variant="primary", elem_id="simple-make")
     said = gr.HTML(elem_classes="answer")
     gr.Markdown(strings.HINTS["simple_planner" if with_planner else "simple_alone"], elem_classes="hint")
+    if desk.server.default_model == DEFAULT_CASCADE:
+        gr.Markdown(strings.HINTS["embedded"], elem_classes="hint")
     queue = desk.makes(make, form, lambda values: [simple_request(values, has_planner=desk.has_planner)], said)
     line.submit(queue, form.inputs, said, **EVENT)
     form.finish()
-
-
-assert MIN_SECONDS == 10

@@ -3,7 +3,6 @@
 TITLE = "ACE-Step cascade"
 SUBTITLE = "Songs from words, made by three models in turn: L for the shape, M for the harmony, S for the polish."
 API_LINK, SIGN_OUT = "API", "Sign out"
-NO_SCRIPT = "This page needs JavaScript."
 
 TABS = {
     "simple": "Simple",
@@ -304,7 +303,6 @@ SCRIPT = {
     "stop_recording": "Stop",
     "no_microphone": "No microphone can be used here: {why}. Browsers allow it at https:// and on this machine alone.",
     "uploading": "Uploading {name} …",
-    "checking": "Reading {name} …",
     "pick": "From the library",
     "recording": "recording",
     "clear": "Remove",
@@ -312,8 +310,6 @@ SCRIPT = {
     "clear_regions": "Clear",
     "region_hint": "Drag to draw a region. Arrow keys move the chosen one, Delete removes it.",
     "region_label": "Region {number}, {start} to {end}",
-    "play_region": "Play the region",
-    "waveform": "Waveform",
     "failed_request": "The server said {status}.",
     "dataset": "Dataset",
     "new_dataset": "Name of a new dataset",
@@ -337,6 +333,5 @@ SCRIPT = {
     "losses": "Loss",
     "loss": "loss {loss}",
     "fetch": "Download",
-    "signed_out": "Your visit has ended; sign in again.",
     "close": "Close",
 }

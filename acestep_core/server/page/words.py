@@ -7,7 +7,7 @@ import gradio as gr
 from ...errors import UserError
 from ...scoring.lint import Lyrics, lint, tokens_of
 from ...song import LANGUAGE_NAMES, TIME_SIGNATURES, Song
-from ...spec import DEFAULT_SECONDS
+from ...spec import DEFAULT_SECONDS, MAX_SECONDS, MIN_SECONDS
 from . import strings
 from .desk import EVENT, Desk
 from .fields import Fields
@@ -16,11 +16,9 @@ from .values import song_of, song_values
 
 NOTES = ("C", "C#", "Db", "D", "Eb", "E", "F", "F#", "Gb", "G", "Ab", "A", "Bb", "B")
 KEYS = [f"{note} {mode}" for mode in ("major", "minor") for note in NOTES]
-METRES = [("2/4", "2"), ("3/4", "3"), ("4/4", "4"), ("6/8", "6")]
+METRES = [(f"{beats}/{8 if beats == '6' else 4}", beats) for beats in TIME_SIGNATURES]
 LANGUAGES = sorted((name, code) for code, name in LANGUAGE_NAMES.items())
 _INSERT = "(text) => window.acestepInsert({id!r}, {tag!r}, text)"
-
-assert {code for _, code in METRES} == set(TIME_SIGNATURES)
 
 
 def song_words(desk: Desk, form: Form, place: str, *, changes: bool = False) -> gr.Column:
@@ -47,7 +45,7 @@ def song_words(desk: Desk, form: Form, place: str, *, changes: bool = False) -> 
 def length_fields(fields: Fields) -> None:
     """The length of a song: seconds, or by itself."""
     with gr.Row(equal_height=True):
-        seconds = fields.slider("seconds", 10, 600, DEFAULT_SECONDS, min_width=200)
+        seconds = fields.slider("seconds", MIN_SECONDS, MAX_SECONDS, DEFAULT_SECONDS, min_width=200)
         auto = fields.check("auto_length", min_width=180)
     auto.change(lambda on: gr.update(interactive=not on), auto, seconds, **EVENT)
 

@@ -38,6 +38,7 @@ function heading(song, wave, compact) {
     song.key,
     song.task,
     song.seed != null && say("seed", { seed: song.seed }),
+    song.made_in_seconds && say("made_in", { seconds: song.made_in_seconds }),
     compact && song.models,
   ].filter(Boolean)
   const chips = facts.map((fact) => el("span", { className: "chip", textContent: fact }))
