@@ -30,6 +30,7 @@ BODIES_BYTES_MOST, UPLOADS_BYTES_MOST = 256 * MEGABYTE, 2000 * MEGABYTE  # of al
 _ADDRESSES_MOST = 10_000
 _FORM_ROOM = MEGABYTE  # of a form around its file
 OPEN_PATHS = ("/health", LOGIN_PATH)
+ASSET_PATHS = ("/assets/", "/static/", "/page/")  # dozens of small files, which a browser fetches for the page at once
 # Routes of the original, whose clients send the key in the body: they compare it themselves.
 BODY_KEY_PATHS = ("/release_task", "/query_result", "/format_input", "/create_random_sample")
 _DETAIL_PATHS = ("/v1/lora/", "/v1/dataset/", "/v1/training/")  # others of the original's
@@ -148,7 +149,8 @@ class Guard:
             raise Refused(403, "origin: pages of that address may not ask; start the server with --allow-origin ORIGIN")
         if headers.get("sec-fetch-site") == "cross-site" and scope["method"] not in _SAFE_METHODS and origin is None:
             raise Refused(403, "origin: pages of other addresses may not ask")
-        self.rate.take((scope.get("client") or ("", 0))[0])
+        if not scope["path"].startswith(ASSET_PATHS):
+            self.rate.take((scope.get("client") or ("", 0))[0])
         self._check_length(headers.get("content-length"), scope)
         self._check_key(scope, headers)
 

@@ -82,13 +82,15 @@ def _stages(desk: Desk, fields: Fields) -> None:
     with gr.Row():
         desk.listed(_named(desk, fields, "models", CASCADE_NAMES, own), CASCADE_NAMES, own)
         fields.number("steps", min_width=110)
-        fields.text("guidance", min_width=140)
+        fields.text("guidance", max_lines=1, min_width=120)
         fields.choice("solver", SOLVERS, strings.OWN, min_width=110)
     for slot in SLOTS:
         with gr.Row(elem_classes=f"stage stage-{slot}"):
             desk.listed(_named(desk, fields, slot, STAGE_MODELS), STAGE_MODELS)
             fields.number(f"steps_{slot}", placeholder=strings.PLACEHOLDERS["steps_each"], min_width=80)
-            fields.text(f"guidance_{slot}", placeholder=strings.PLACEHOLDERS["guidance_each"], min_width=90)
+            fields.text(
+                f"guidance_{slot}", max_lines=1, placeholder=strings.PLACEHOLDERS["guidance_each"], min_width=90
+            )
     with gr.Row():
         fields.number("boundary_1", min_width=110)
         fields.number("boundary_2", min_width=110)
@@ -121,7 +123,7 @@ def _adapters(desk: Desk, fields: Fields) -> None:
                 ADAPTERS,
                 strings.NO_ADAPTER,
             )
-            fields.slider(f"strength_{number}", -2, 2, 1, 0.05, "strength_of", min_width=140)
+            fields.slider(f"strength_{number}", -2, 2, 1, 0.05, "strength_of", min_width=190)
             fields.choice(f"stage_{number}", stages, "", "stage", value=ALL_STAGES, min_width=100)
 
 

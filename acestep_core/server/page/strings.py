@@ -54,7 +54,7 @@ VERBS = {
     "understand": "Understand: a sound → what it is",
 }
 
-AUTO, OWN, ALL = "auto", "as the models say", "all stages"
+AUTO, OWN, ALL = "auto", "default", "all stages"
 ANY_PLANNER, NO_ADAPTER, OFF, CHOOSE = "any that is here", "none", "off", "choose one"
 SECTIONS = ("Intro", "Verse", "Pre-Chorus", "Chorus", "Bridge", "Solo", "Break", "Outro")
 
@@ -114,7 +114,7 @@ LABELS: dict[str, tuple[str, str | None]] = {
     "draft": ("Steps of a draft joined", None),
     "name": ("Name of the adapter", None),
     "model": ("Model to adapt", None),
-    "trigger": ("Trigger", "a word that stands for the style in captions"),
+    "trigger": ("Trigger", None),
     "vram": ("Settings for a GPU of", None),
     "train_steps": ("Steps", None),
     "rank": ("Rank", None),
@@ -179,7 +179,7 @@ PLACEHOLDERS = {
     "retry_below": "never; such as 0.7",
     "draft": "2",
     "name": "my-style",
-    "trigger": "none",
+    "trigger": "a word for the style",
     "train_steps": "1000",
     "save_every": "250",
     "measure_every": "50",
@@ -189,8 +189,8 @@ PLACEHOLDERS = {
     "loudness": "as it comes, or -14",
     "title": "the caption",
     "artist": "acestep-cascade",
-    "steps": "as the models say",
-    "guidance": "7, cfg:7, apg:5, adg:4",
+    "steps": "default",
+    "guidance": "7, or cfg:7",
     "boundary_1": "flow time, 1 to 0",
     "boundary_2": "flow time, 1 to 0",
     "codes_strength": "1: all steps follow them",

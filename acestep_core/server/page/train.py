@@ -24,10 +24,10 @@ def train_tab(desk: Desk) -> None:
     form.add("dataset", gr.HTML("", html_template=element, js_on_load=_ON_LOAD, apply_default_css=False))
     fields = Fields(form)
     with gr.Row():
-        fields.text("name", min_width=140)
+        fields.text("name", max_lines=1, min_width=140)
         names = desk.names(STAGE_MODELS)
         desk.listed(fields.choice("model", names, strings.CHOOSE, min_width=160), STAGE_MODELS, strings.CHOOSE)
-        fields.text("trigger", min_width=140)
+        fields.text("trigger", max_lines=1, min_width=140)
     with gr.Row():
         fields.number("train_steps", min_width=110)
         sizes = [(f"{size} GB", str(size)) for size in sorted(PRESETS)]

@@ -22,15 +22,15 @@ class DataSets extends HTMLElement {
     this.tools = el(
       "div",
       { className: "actions" },
-      button(say("label_all"), () => attempt(this.said, () => ask(`v1/datasets/${this.dataset}/label`, json("POST", {})))),
+      button(say("label_all"), () => attempt(this.said, () => ask(`v1/datasets/${this.opened}/label`, json("POST", {})))),
       button(say("remove_dataset"), ({ target }) => this.removal(target), { className: "danger" }),
     )
     this.append(el("div", { className: "tools" }, this.choice, this.name, begin), this.count, this.rows, this.sounds, this.tools, this.said)
-    document.addEventListener("acestep:answer", ({ detail }) => detail.kind === "label" && this.open(this.dataset))
+    document.addEventListener("acestep:answer", ({ detail }) => detail.kind === "label" && this.open(this.opened))
     this.list()
   }
 
-  async list(chosen = this.dataset) {
+  async list(chosen = this.opened) {
     const found = await attempt(this.said, () => ask("v1/datasets"))
     const names = (found?.datasets ?? []).map(({ name }) => name)
     const options = names.map((name) => el("option", { value: name, textContent: name }))
@@ -49,7 +49,7 @@ class DataSets extends HTMLElement {
   }
 
   async open(name) {
-    this.dataset = name
+    this.opened = name
     this.sounds.hidden = this.tools.hidden = !name
     this.dispatchEvent(new CustomEvent("dataset", { detail: name }))
     const found = name && (await attempt(this.said, () => ask(`v1/datasets/${name}`)))
@@ -60,14 +60,14 @@ class DataSets extends HTMLElement {
 
   take(sounds) {
     return attempt(this.said, async () => {
-      for (const { id, name } of sounds) await ask(`v1/datasets/${this.dataset}/clips`, json("POST", { clip: id, labels: { file: name } }))
+      for (const { id, name } of sounds) await ask(`v1/datasets/${this.opened}/clips`, json("POST", { clip: id, labels: { file: name } }))
       this.sounds.show([])
-      await this.open(this.dataset)
+      await this.open(this.opened)
     })
   }
 
   row(clip) {
-    const here = `v1/datasets/${this.dataset}/clips/${clip.id}`
+    const here = `v1/datasets/${this.opened}/clips/${clip.id}`
     const fields = LABELS.map((name) => {
       const label = say(SHOWN[name] ?? name)
       const kind = name === "lyrics" ? "textarea" : "input"
@@ -80,7 +80,7 @@ class DataSets extends HTMLElement {
         await ask(here, json("PUT", labels))
         said.textContent = say("saved")
       })
-    const remove = () => attempt(said, () => ask(here, { method: "DELETE" }).then(() => this.open(this.dataset)))
+    const remove = () => attempt(said, () => ask(here, { method: "DELETE" }).then(() => this.open(this.opened)))
     const audio = el("audio", { controls: true, preload: "none", src: clip.audio.slice(1) })
     const close = button("✕", remove, { className: "close", "aria-label": `${say("clear")}: ${clip.file ?? clip.id}` })
     const top = el("div", { className: "top" }, el("strong", { textContent: clip.file ?? clip.id }), close)
@@ -90,7 +90,7 @@ class DataSets extends HTMLElement {
   removal(target) {
     if (target.textContent !== say("sure")) return (target.textContent = say("sure"))
     target.textContent = say("remove_dataset")
-    return attempt(this.said, () => ask(`v1/datasets/${this.dataset}`, { method: "DELETE" }).then(() => this.list("")))
+    return attempt(this.said, () => ask(`v1/datasets/${this.opened}`, { method: "DELETE" }).then(() => this.list("")))
   }
 }
 
