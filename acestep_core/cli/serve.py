@@ -23,6 +23,9 @@ KEY_ENVIRONMENT = "ACESTEP_API_KEY"
 PORT = 8001
 CONNECTIONS_MOST, CLOSING_SECONDS = 512, 5
 _PACKAGES = ("fastapi", "uvicorn", "multipart")
+_NO_PAGE = (
+    "note: the page needs gradio, which is not installed: pip install 'acestep-cascade[serve]'; the API is served"
+)
 _MODELS = {
     "models": "tiny (default), published, a folder, or one model for all stages",
     "l": "model of the first stage",
@@ -38,7 +41,7 @@ a file with --key-file; --no-key serves everybody who reaches the address. Guide
 
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
-    parser.description = "Serve songs: a queue of jobs, a library, and an API for programs."
+    parser.description = "Serve songs: a page for people, an API for programs, one queue of jobs, a library."
     parser.epilog = _EPILOG
     parser.set_defaults(run=serve)
     parser.add_argument(
@@ -59,6 +62,7 @@ def _add_access(group):
     group.add_argument("--port", type=int, default=PORT, metavar="N", help=f"default {PORT}; 0: any that is free")
     group.add_argument("--key-file", metavar="FILE", help="a file whose first line is the key")
     group.add_argument("--no-key", action="store_true", help="serve another address to everybody")
+    group.add_argument("--no-page", action="store_true", help="serve the API alone, without the page")
     group.add_argument(
         "--allow-host", action="append", default=[], metavar="NAME", help="a name of this server; repeatable"
     )
@@ -148,6 +152,16 @@ def _check_limits(arguments: argparse.Namespace) -> None:
         raise UserError(f"--port: got {arguments.port}, expected 0 to {2**16 - 1}")
 
 
+def _has_page(arguments: argparse.Namespace, console: Console) -> bool:
+    """Whether the page is served; a note says how to get it where its package is missing."""
+    if arguments.no_page:
+        return False
+    has_gradio = find_spec("gradio") is not None
+    if not has_gradio:
+        console.note(_NO_PAGE)
+    return has_gradio
+
+
 def _listening(address: str, port: int) -> socket.socket:
     try:
         return socket.create_server((address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
@@ -177,7 +191,7 @@ def _run(arguments, console: Console, folder: Path, access, defaults: Generation
         upload_bytes_most=access.upload_bytes_most,
         slots=_slots(arguments, machines),
     )
-    app = create_app(server, access, version())
+    app = create_app(server, access, version(), _has_page(arguments, console))
     host = f"[{arguments.address}]" if ":" in arguments.address else arguments.address
     console.result(f"http://{host}:{listener.getsockname()[1]}  songs are kept in {folder}")
     options = {"log_level": "warning", "access_log": False, "server_header": False}

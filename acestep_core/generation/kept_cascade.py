@@ -75,7 +75,7 @@ class KeptCascade:
     def steps(self, work: SongWork) -> Iterator["Progress | Preview | MadeSong"]:
         """Makes a song, or the best takes of it, the best first. Raises what the library raises."""
         settings = work.settings
-        cascade = yield from self._loaded(settings)
+        cascade = yield from self.loaded(settings)
         digests = digests_of(cascade, settings)
         if settings.source or settings.reference or settings.continue_from:
             yield Progress("encoding clips")
@@ -89,7 +89,7 @@ class KeptCascade:
             made = yield from within(_played(cascade, ready, own, digests, work.preview_seconds), *ends)
             yield (yield from _listened(cascade, made, why, work.file))
 
-    def _loaded(self, settings: GenerationSettings) -> Iterator[Progress]:
+    def loaded(self, settings: GenerationSettings) -> Iterator[Progress]:
         """The cascade of a song's models. -> Cascade"""
         models = *settings.model_names.values(), *settings.precision.values()
         if models == self._models:

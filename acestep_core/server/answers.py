@@ -24,6 +24,7 @@ from .training_reader import NoSuchLora
 from .uploads import TooLarge
 
 POLL_SECONDS, KEEP_ALIVE_SECONDS = 0.1, 15.0
+LISTED_MOST, LIST_POLL_SECONDS = 50, 0.25  # of events of all jobs
 _FAILED = "failed: an unexpected error, of which the server's log has more"
 
 
@@ -151,6 +152,22 @@ async def job_versions(job: Job) -> AsyncIterator[bool]:
             return
         await asyncio.sleep(POLL_SECONDS)
         quiet += POLL_SECONDS
+
+
+async def changed_jobs(queue: JobQueue) -> AsyncIterator[Job | None]:
+    """The newest jobs, the oldest of them first, then each that has changed; None when none has for a while."""
+    seen, quiet = {}, 0.0
+    while True:
+        newest = queue.jobs()[:LISTED_MOST]
+        versions = {job.id: (job.version, queue.place(job), job.cancelled) for job in newest}
+        changed = [job for job in reversed(newest) if seen.get(job.id) != versions[job.id]]
+        seen, quiet = versions, 0.0 if changed else quiet + LIST_POLL_SECONDS
+        for job in changed:
+            yield job
+        if quiet >= KEEP_ALIVE_SECONDS:
+            quiet = 0.0
+            yield None
+        await asyncio.sleep(LIST_POLL_SECONDS)
 
 
 async def ended(job: Job, queue: JobQueue, request: Request) -> Job:

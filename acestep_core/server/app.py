@@ -7,11 +7,13 @@ from starlette.middleware.cors import CORSMiddleware
 
 from .answers import add_error_handlers, own_folders
 from .job_routes import job_routes, song_routes
+from .login import login_routes
 from .openai_routes import openai_models, openai_routes
 from .original_routes import original_routes
 from .original_training import original_training_routes
 from .security import Access, Guard
 from .server import Server
+from .sound_routes import sound_routes
 from .training_routes import dataset_routes, lora_routes
 
 TITLE = "acestep-cascade"
@@ -22,8 +24,8 @@ _DESCRIPTION = (
 )
 
 
-def create_app(server: Server, access: Access, version: str = "") -> FastAPI:
-    """The application of a server. Its end closes the server."""
+def create_app(server: Server, access: Access, version: str = "", page: bool = False) -> FastAPI:
+    """The application of a server, with the page at `/` where it is asked for. Its end closes the server."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI):
@@ -39,12 +41,18 @@ def create_app(server: Server, access: Access, version: str = "") -> FastAPI:
         dataset_routes(server, folders),
         lora_routes(server),
         original_training_routes(server),
+        sound_routes(server),
         original_routes(server, access, folders, version),
         openai_routes(server, folders),
+        login_routes(access),
     ):
         app.include_router(router)
     for router in (openai_models(server), openai_routes(server, folders)):
         app.include_router(router, prefix="/openai", include_in_schema=False)
+    if page:
+        from .page.mount import mount_page
+
+        mount_page(app, server, access, folders)
     app.add_middleware(Guard, access=access)
     if access.origins:  # around the guard: a browser asks without a key whether it may ask
         allowed = {"allow_methods": ["*"], "allow_headers": _CLIENT_HEADERS}

@@ -8,9 +8,10 @@ from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 
-from ..audio.song_tags import without_words
+from ..audio.song_tags import TIMED_TAG, without_words
+from ..audio.tags import read_tags
 from ..errors import UserError
-from .answers import body_docs, event, job_json, job_versions, post
+from .answers import body_docs, changed_jobs, event, job_json, job_versions, post
 from .library import NoSuchSong, SongRow
 from .server import Server
 
@@ -47,6 +48,14 @@ def job_routes(server: Server, folders) -> APIRouter:
     @router.get("", summary="All jobs that are kept, the newest first")
     def jobs() -> dict:
         return {"jobs": [shown(job) for job in queue.jobs()]}
+
+    @router.get("/events", summary="Server-sent events: `job` for each of the newest jobs, and after every change")
+    def all_events() -> StreamingResponse:
+        async def stream() -> AsyncIterator[str]:
+            async for job in changed_jobs(queue):
+                yield event("job", shown(job)) if job else ": still there\n\n"
+
+        return StreamingResponse(stream(), media_type="text/event-stream", headers={"cache-control": "no-store"})
 
     @router.get("/{job_id}", summary="A job: its state, place, progress, songs, notes and error")
     def job(job_id: str) -> dict:
@@ -89,7 +98,8 @@ def song_routes(server: Server) -> APIRouter:
     def song(song_id: str) -> dict:
         row, made = library.get(song_id), library.tagged(song_id)
         settings = server.requests.shown_settings(made.settings)
-        return {**row_json(row), "song": asdict(made.song), "settings": settings, "digests": made.digests}
+        shown = {"song": asdict(made.song), "settings": settings, "digests": made.digests, "scores": made.scores}
+        return {**row_json(row), **shown, "lrc": read_tags(library.path(song_id)).get(TIMED_TAG, "")}
 
     @router.get("/songs/{song_id}/audio", summary="A song's file; parts of it by Range")
     def audio(song_id: str) -> FileResponse:

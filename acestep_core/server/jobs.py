@@ -246,7 +246,7 @@ class JobQueue:
                 job.error = _LOST
                 self._end(job, LOST)
             elif failure is not None:
-                job.error = _message(failure)
+                job.error = message_of(failure)
                 self._end(job, FAILED)
             elif job.cancelled:
                 self._end(job, CANCELLED)
@@ -284,7 +284,7 @@ def _remembered(record: dict) -> Job:
     return job
 
 
-def _message(failure: BaseException) -> str:
+def message_of(failure: BaseException) -> str:
     """An error as the command line says it."""
     if isinstance(failure, UserError):
         return str(failure)

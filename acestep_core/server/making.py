@@ -16,6 +16,7 @@ from ..generation.song_files import MadeSong, SongFile
 from ..planner.planned_song import settled_length
 from ..song import Song
 from .jobs import Event, Made, Progress
+from .listening import ListenOrder, steps_of
 from .orders import PLAN, REWRITE, UNDERSTAND, WRITE, AnswerOrder, Order, PlannerStep, SongsOrder, TrainingOrder
 from .requests import bare
 from .training_making import label_steps, training_steps
@@ -57,6 +58,8 @@ class SongMaker:
             return self._songs(order)
         if isinstance(order, AnswerOrder):
             return self._answer(order)
+        if isinstance(order, ListenOrder):
+            return steps_of(order, self._kept, self.machine.device)
         self._kept.give_up()  # a training, or a planner that reads many clips, needs the memory
         if isinstance(order, TrainingOrder):
             return training_steps(order, self.machine)

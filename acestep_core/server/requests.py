@@ -25,6 +25,9 @@ from ..scoring.take_settings import TakeSettings
 from ..song import AUTO, INSTRUMENTAL, Song, check_seed, check_text, field_name
 from .fields import check_fields, flag_of, number_of, object_of, whole_of
 from .library import SONG_ID, Library
+from .listening import FIELDS as LISTEN_FIELDS
+from .listening import KINDS as LISTEN_KINDS
+from .listening import ListenOrder, order_of
 from .orders import (
     LABEL,
     PLAN,
@@ -43,11 +46,11 @@ from .uploads import UPLOAD_ID, Uploads
 
 COUNT_MOST, TAKES_MOST = 8, 32
 PREVIEW_SECONDS_MOST = 30.0
-SONG_FIELDS = ("kind", "song", "settings", "edit", "again", "plan", "count", "preview_seconds")
+SONG_FIELDS = ("kind", "song", "settings", "edit", "again", "write", "plan", "count", "preview_seconds")
 TAKE_FIELDS = {"best_of": "count", "keep": "keep", "retry_below": "retry_below", "draft": "draft"}
 FILE_FIELDS = tuple(column.name for column in dataclasses.fields(SongFile))
 ANSWER_FIELDS = ("kind", "song", "line", "instrumental", "source", "models", "planner", "seed", "sampling", "codes")
-KINDS = (SONGS, PLAN, WRITE, REWRITE, UNDERSTAND, TRAIN_LORA, LABEL)
+KINDS = (SONGS, PLAN, WRITE, REWRITE, UNDERSTAND, TRAIN_LORA, LABEL, *LISTEN_KINDS)
 # Settings that name sounds on disk, or that a request gives in a place of its own.
 _NOT_SETTINGS = ("source", "edit")
 _HANDLE = "the handle of an upload (u_...) or of a song (s_...)"
@@ -61,18 +64,23 @@ class RequestReader:
     uploads: Uploads
     defaults: GenerationSettings = GenerationSettings()
 
-    def order(self, given: Mapping) -> Order:
+    def order(self, given: Mapping) -> Order | ListenOrder:
         """The order of a request to the job API. Raises UserError."""
         kind = given.get("kind", SONGS)
         if kind not in KINDS:
             raise UserError(f"kind: got {shown(kind)}, expected one of {', '.join(KINDS)}")
         readers = {SONGS: self.songs, TRAIN_LORA: self.training.train_lora, LABEL: self.training.label}
+        readers |= dict.fromkeys(LISTEN_KINDS, self._listen)
         return readers.get(kind, self.answer)(given)
 
     @property
     def training(self) -> TrainingReader:
         """The reader of requests about trainings."""
         return TrainingReader(self.library.own_folder, self.check_models)
+
+    def _listen(self, given: Mapping) -> ListenOrder:
+        check_fields(given, LISTEN_FIELDS)
+        return order_of(given, self)
 
     # ---- songs -------------------------------------------------------------------------------------------------------
 
@@ -86,8 +94,9 @@ class RequestReader:
         elif given.get("edit") is not None:
             song, settings = self._edit(object_of(given, "edit"), words, asked)
         else:
-            song, settings = Song.from_json(words), self.with_defaults(asked)
-        return self.ordered(song, settings, given, self._plan(given.get("plan"), settings))
+            usual = {"caption": "", "lyrics": "", "seconds": AUTO} if given.get("write") else {}
+            song, settings = Song.from_json({**usual, **words}), self.with_defaults(asked)
+        return self.ordered(song, settings, given, self._steps(given, settings))
 
     def ordered(
         self, song: Song, settings: GenerationSettings, given: Mapping, steps: tuple[PlannerStep, ...] = ()
@@ -211,6 +220,18 @@ class RequestReader:
         own = settings.edit or {"task": "retake"}
         edit = {"amount": DEFAULT_AMOUNT, "retake_seed": seed, **given, "task": own["task"]}
         return made.song, dataclasses.replace(settings, edit={**own, **edit}, source=settings.source or source)
+
+    def _steps(self, given: Mapping, settings: GenerationSettings) -> tuple[PlannerStep, ...]:
+        """What a planner is asked first: to write the words from the line `write`, and to fill in what is open."""
+        plan, line = given.get("plan"), given.get("write")
+        planned = self._plan(plan, settings)
+        if line is None:
+            return planned
+        if not isinstance(line, str) or not line.strip() or given.get("edit") or given.get("again"):
+            raise UserError(f"write: got {shown(line)}, expected a few words about a song that is made from text")
+        planner = check_planner(plan if isinstance(plan, str) else None)
+        instrumental = object_of(given, "song").get("instrumental") is True
+        return (PlannerStep(WRITE, planner, line, instrumental), *planned)
 
     def _plan(self, plan: object, settings: GenerationSettings) -> tuple[PlannerStep, ...]:
         """`plan`: false, true, or the name of a planner."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from ..errors import UserError
+from .sessions import LOGIN_PATH, has_session
 from .uploads import BYTES_MOST, MEGABYTE
 
 KEY_LENGTH_LEAST = 16
@@ -28,7 +29,8 @@ BODY_SECONDS_MOST = 300.0
 BODIES_BYTES_MOST, UPLOADS_BYTES_MOST = 256 * MEGABYTE, 2000 * MEGABYTE  # of all requests at once; uploads lie on disk
 _ADDRESSES_MOST = 10_000
 _FORM_ROOM = MEGABYTE  # of a form around its file
-OPEN_PATHS = ("/health",)
+OPEN_PATHS = ("/health", LOGIN_PATH)
+ASSET_PATHS = ("/assets/", "/static/", "/page/")  # dozens of small files, which a browser fetches for the page at once
 # Routes of the original, whose clients send the key in the body: they compare it themselves.
 BODY_KEY_PATHS = ("/release_task", "/query_result", "/format_input", "/create_random_sample")
 _DETAIL_PATHS = ("/v1/lora/", "/v1/dataset/", "/v1/training/")  # others of the original's
@@ -43,9 +45,9 @@ Receive, Send = Callable[[], Awaitable[dict]], Callable[[dict], Awaitable[None]]
 class Refused(Exception):
     """A request that goes no further: its status, and a message for the client."""
 
-    def __init__(self, status: int, message: str, retry_seconds: int | None = None):
+    def __init__(self, status: int, message: str, retry_seconds: int | None = None, location: str | None = None):
         super().__init__(message)
-        self.status, self.message, self.retry_seconds = status, message, retry_seconds
+        self.status, self.message, self.retry_seconds, self.location = status, message, retry_seconds, location
 
 
 @dataclass(frozen=True)
@@ -147,15 +149,20 @@ class Guard:
             raise Refused(403, "origin: pages of that address may not ask; start the server with --allow-origin ORIGIN")
         if headers.get("sec-fetch-site") == "cross-site" and scope["method"] not in _SAFE_METHODS and origin is None:
             raise Refused(403, "origin: pages of other addresses may not ask")
-        self.rate.take((scope.get("client") or ("", 0))[0])
+        if not scope["path"].startswith(ASSET_PATHS):
+            self.rate.take((scope.get("client") or ("", 0))[0])
         self._check_length(headers.get("content-length"), scope)
-        self._check_key(scope["path"], key_of(headers))
+        self._check_key(scope, headers)
 
-    def _check_key(self, path: str, given: str | None) -> None:
+    def _check_key(self, scope: Mapping, headers: Mapping[str, str]) -> None:
+        path, given = scope["path"], key_of(headers)
         if path in OPEN_PATHS or (given is None and path in BODY_KEY_PATHS):
             return
-        if not self.access.has_key(given):
-            raise Refused(401, "key: is missing or wrong; send the header Authorization: Bearer KEY")
+        if self.access.has_key(given) or (given is None and has_session(headers, self.access.key)):
+            return
+        if scope["method"] == "GET" and "text/html" in headers.get("accept", ""):  # a browser that opens a page
+            raise Refused(303, "key: is missing; sign in", location=LOGIN_PATH)
+        raise Refused(401, "key: is missing or wrong; send the header Authorization: Bearer KEY")
 
     def _check_length(self, length: str | None, scope: Mapping) -> None:
         if length is not None and (not _LENGTH.fullmatch(length) or int(length) > self._bytes_most(scope)):
@@ -255,6 +262,8 @@ async def _answer(send: Send, path: str, refused: Refused) -> None:
     headers: list[tuple[bytes, bytes]] = [(b"content-type", b"application/json"), (b"connection", b"close")]
     if refused.retry_seconds is not None:
         headers.append((b"retry-after", str(refused.retry_seconds).encode()))
+    if refused.location is not None:
+        headers.append((b"location", refused.location.encode()))
     await send({"type": "http.response.start", "status": refused.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

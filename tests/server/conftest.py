@@ -136,14 +136,14 @@ def client(server):
     return client_of(server)
 
 
-def client_of(server, address="127.0.0.1", base="http://127.0.0.1", **access):
+def client_of(server, address="127.0.0.1", base="http://127.0.0.1", page=False, **access):
     pytest.importorskip("fastapi", reason="fastapi is not installed; it comes with the extra [serve]")
     pytest.importorskip("httpx", reason="httpx, fastapi's test client, is not installed; it comes with [test]")
     from acestep_pack.acestep_core.server.app import create_app
     from acestep_pack.acestep_core.server.security import Access
     from fastapi.testclient import TestClient
 
-    app = create_app(server, Access(address, **access), "0.0")
+    app = create_app(server, Access(address, **access), "0.0", page)
     return TestClient(app, base, raise_server_exceptions=False)
 
 

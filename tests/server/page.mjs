@@ -1,0 +1,104 @@
+// Uses the server's page in a headless Chromium, as a visitor does: node page.mjs URL make|return WIDTH [WAV] [SHOT.png]
+//
+// "make" makes a song from a line, plays it, repaints a region of it, and uploads a clip; "return" finds all of that again.
+// The report on standard output is one JSON object: what was seen, errors of page, console and HTTP, and requests that
+// went to another server. Needs playwright-core (NODE_PATH) and a Chromium (CHROMIUM).
+import { createRequire } from "node:module"
+
+const { chromium } = createRequire(import.meta.url)("playwright-core")
+const WAIT_MS = 400_000
+const [url, part, width, wav, shot] = process.argv.slice(2)
+const report = { errors: [], foreign: [] }
+
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? "chromium",
+  args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--autoplay-policy=no-user-gesture-required"]
+})
+try {
+  const page = await (await browser.newContext({ viewport: { width: Number(width), height: 860 } })).newPage()
+  page.setDefaultTimeout(WAIT_MS)
+  listen(page)
+  await page.goto(url)
+  await page.locator("#simple-make").waitFor()
+  Object.assign(report, await (part === "make" ? make(page) : comeBack(page)))
+  report.wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
+  if (shot) await page.screenshot({ path: shot })
+} finally {
+  await browser.close()
+}
+process.stdout.write(JSON.stringify(report))
+
+function listen(page) {
+  page.on("pageerror", (error) => report.errors.push(String(error.stack ?? error)))
+  page.on("console", (message) => message.type() === "error" && report.errors.push(message.text()))
+  page.on("response", (answer) => answer.status() >= 400 && report.errors.push(`${answer.status()} ${answer.url()}`))
+  page.on("request", (request) => {
+    const { protocol, origin } = new URL(request.url())
+    if (protocol.startsWith("http") && origin !== new URL(url).origin) report.foreign.push(request.url())
+  })
+}
+
+async function make(page) {
+  await page.fill("#simple-line textarea", "calm lo-fi beat with piano, 90 bpm")
+  await page.getByLabel("number input for Length in seconds").first().fill("10")
+  await page.keyboard.press("Tab")
+  await page.click("#simple-make")
+  const progress = await page.waitForFunction(() => {
+    const bar = document.querySelector(".job [role=progressbar]")
+    return Number(bar?.getAttribute("aria-valuenow")) > 0 && document.querySelector(".job .phase").textContent
+  })
+  await page.locator(".job.done .song").first().waitFor()
+  await page.locator(".job .song .play").first().click()
+  await page.waitForFunction(() => [...document.querySelectorAll("song-wave")].some((wave) => wave.at > 0.2))
+  await page.locator(".job .song .play").first().click()
+  await page.locator(".job .song .to-edit").first().click()
+  await drawRegion(page)
+  const regions = await page.inputValue("#edit-regions :is(input, textarea)")
+  await page.click("#edit-make")
+  await page.waitForFunction(() => document.querySelectorAll(".job.done .song").length === 2)
+  return { progress: await progress.jsonValue(), regions, upload: await upload(page) }
+}
+
+/** From three tenths of the sound to a half of it. */
+async function drawRegion(page) {
+  const wave = page.locator("sound-input song-wave.editable")
+  await wave.waitFor()
+  await page.waitForFunction(() => document.querySelector("sound-input song-wave.editable").duration > 0)
+  const track = wave.locator(".track")
+  await track.scrollIntoViewIfNeeded()
+  const { x, y, width: wide } = await track.boundingBox()
+  await page.mouse.move(x + 0.3 * wide, y + 20)
+  await page.mouse.down()
+  await page.mouse.move(x + 0.5 * wide, y + 24, { steps: 4 })
+  await page.mouse.up()
+  await page.locator("sound-input .region").waitFor()
+}
+
+async function upload(page) {
+  await openTab(page, "Reference")
+  const input = page.locator("sound-input:visible").first()
+  await input.locator("input[type=file]").setInputFiles(wav)
+  return input.locator(".sound .name").textContent()
+}
+
+async function comeBack(page) {
+  await page.locator(".job.done .song").nth(1).waitFor()
+  await openTab(page, "Library")
+  await page.locator("song-library .song").nth(1).waitFor()
+  const count = await page.locator("song-library .count").textContent()
+  await page.fill("song-library input[type=search]", "no such words")
+  await page.waitForFunction(() => !document.querySelector("song-library .song"))
+  await page.fill("song-library input[type=search]", "piano")
+  const card = page.locator("song-library .song").first()
+  await card.waitFor()
+  await card.locator(".play").focus()
+  await page.keyboard.press("Enter")
+  await page.waitForFunction(() => [...document.querySelectorAll("song-wave")].some((wave) => wave.at > 0.2))
+  return { count, tasks: await page.locator("song-library .chip").allTextContents() }
+}
+
+async function openTab(page, name) {
+  const tab = page.getByRole("tab", { name, exact: true })
+  if (!(await tab.first().isVisible())) await page.locator(".overflow-menu > button").click()
+  await page.locator(`:is([role=tab], .overflow-dropdown button):visible`, { hasText: name }).first().click()
+}

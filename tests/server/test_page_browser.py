@@ -1,0 +1,80 @@
+"""The page of a real server in a real browser: a song from a line, its repaint, and both again after a restart."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from comfyui_tests.browser import find_browser
+
+pytest.importorskip("gradio", reason="gradio is not installed; it comes with the extra [serve]")
+
+ROOT = Path(__file__).resolve().parents[2]
+MAIN = "import sys; from acestep_core.cli.parser import main; sys.exit(main())"
+WAIT, DESKTOP, PHONE = 900, 1360, 390
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def browser():
+    found = find_browser()
+    if isinstance(found, str):
+        pytest.skip(f"{found}; python tests/comfyui/install.py says how to get it")
+    return found
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Starts the server over one folder; (process, its address)."""
+    processes = []
+
+    def start():
+        command = [sys.executable, "-c", MAIN, "serve", "--folder", str(tmp_path / "songs"), "--port", "0"]
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        log = (tmp_path / "log.txt").open("a")
+        process = subprocess.Popen([*command, "--device", "cpu"], env=env, stdout=-1, stderr=log, text=True)
+        processes.append(process)
+        return process, process.stdout.readline().split()[0]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def visit(browser, url, *arguments):
+    """What tests/server/page.mjs reports of a visit."""
+    command = [browser.node, str(Path(__file__).with_name("page.mjs")), url, *map(str, arguments)]
+    env = os.environ | {"NODE_PATH": str(browser.modules), "CHROMIUM": browser.chromium}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=WAIT)
+    assert done.returncode == 0, done.stderr[-3000:]
+    report = json.loads(done.stdout)
+    assert report["errors"] == [] and report["foreign"] == []
+    assert report["wide"] <= 0, "the page is wider than its window"
+    return report
+
+
+def test_a_visitor_makes_repaints_and_finds_a_song(browser, serve, tmp_path, wav):
+    clip = tmp_path / "clip.wav"
+    clip.write_bytes(wav)
+    process, url = serve()
+    made = visit(browser, url, "make", DESKTOP, clip, *shot("desktop"))
+    assert "step" in made["progress"] and made["upload"] == "clip.wav"
+    start, _, end = made["regions"].partition("-")
+    assert float(start) == pytest.approx(3, abs=0.3) and float(end) == pytest.approx(5, abs=0.3)
+    process.terminate()
+    process.wait(60)
+
+    _, url = serve()
+    found = visit(browser, url, "return", PHONE, clip, *shot("phone"))
+    assert found["count"] == "2 songs" and "repaint" in found["tasks"]
+    assert "Traceback" not in (tmp_path / "log.txt").read_text()
+
+
+def shot(name):
+    """A picture of the visit's end, where ACESTEP_SHOTS names a folder for it."""
+    folder = os.environ.get("ACESTEP_SHOTS")
+    return [str(Path(folder, f"{name}.png"))] if folder else []
