@@ -8,7 +8,6 @@ from types import FrameType
 
 from .cli.parser import STOPPED, main
 from .console import Console
-from .system.skipped_imports import spare
 
 _GENERATION_2_THRESHOLD = 1000
 
@@ -24,9 +23,6 @@ def command() -> int:
         signal.getsignal(signal.SIGINT) is signal.default_int_handler
     ):  # a parent process that ignores Ctrl-C keeps it ignored
         signal.signal(signal.SIGINT, _stopped)
-    if sys.argv[1:2] == ["generate"]:
-        spare("scipy")
-        spare("sklearn")  # it needs scipy, and older transformers import it wherever it is installed
     try:
         return main()
     finally:
