@@ -2,11 +2,15 @@
 
 from .errors import AceStepError, CheckpointError, UserError
 from .song import Song
+from .system.threads import prepare_threads
 
 __all__ = ["AceStepError", "Cascade", "CheckpointError", "Edit", "Planner", "Song", "UserError", "Waveform"]
 
 
 def __getattr__(name: str):
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    prepare_threads()
     if name == "Edit":
         from .editing.edit import Edit
 
@@ -16,8 +20,6 @@ def __getattr__(name: str):
         from .generation import cascade
 
         return getattr(cascade, name)
-    if name == "Planner":
-        from .planner import planner
+    from .planner import planner
 
-        return planner.Planner
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return planner.Planner

@@ -8,7 +8,7 @@ from types import FrameType
 
 from .cli.parser import STOPPED, main
 from .console import Console
-from .system.skipped_imports import spare
+from .system.threads import prepare_threads
 
 _GENERATION_2_THRESHOLD = 1000
 
@@ -20,13 +20,11 @@ def command() -> int:
     collected rarely, and the collection at exit is skipped.
     """
     gc.set_threshold(*gc.get_threshold()[:2], _GENERATION_2_THRESHOLD)
+    prepare_threads()
     if (
         signal.getsignal(signal.SIGINT) is signal.default_int_handler
     ):  # a parent process that ignores Ctrl-C keeps it ignored
         signal.signal(signal.SIGINT, _stopped)
-    if sys.argv[1:2] == ["generate"]:
-        spare("scipy")
-        spare("sklearn")  # it needs scipy, and older transformers import it wherever it is installed
     try:
         return main()
     finally:

@@ -118,7 +118,7 @@ def _aligned(handle: ModelHandle, encoder: EncoderHandle, song: Song, latents, c
     model = handle.model
     config = model.transformer.config
     heads = known_heads(model.family, model.defaults, config, model.name) or all_heads(config, model.name)
-    tokenizer = encoder.encoder.tokenizer.backend_tokenizer
+    tokenizer = encoder.encoder.tokenizer
     with torch.no_grad():
         velocity = prepare(model.transformer, condition)
         return align(velocity, latents, 1 / model.defaults.steps, heads, tokenizer, song, song.seconds)

@@ -9,7 +9,6 @@ from torch.nn import functional
 
 from ..errors import UserError
 from ..spec import LOUDNESS_LUFS, PEAK_DBFS
-from ..system.skipped_imports import need
 from .waveform import Waveform
 
 logger = logging.getLogger(__name__)
@@ -26,7 +25,6 @@ def loudness_lufs(wave: Waveform) -> tuple[float, ...]:
 
     Raises UserError below 0.4 s and above 5 channels, for which it is not defined.
     """
-    need("scipy")
     import pyloudnorm
 
     if wave.seconds < LOUDNESS_BLOCK_SECONDS:

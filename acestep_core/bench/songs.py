@@ -126,7 +126,7 @@ class _Networks:
 
         tokenizer = load_text_encoder(TINY_FOLDER / "text_encoder").tokenizer
         return cls(
-            published.text_encoder(layers, len(tokenizer), device, dtype),
+            published.text_encoder(layers, tokenizer.get_vocab_size(), device, dtype),
             tokenizer,
             published.condition_encoder(device, dtype),
             published.vae(device, dtype),
@@ -157,9 +157,11 @@ class _Networks:
     def pipeline(self, seconds: float):
         """diffusers' pipeline of the 2B."""
         from diffusers import AceStepPipeline, FlowMatchEulerDiscreteScheduler
+        from transformers import PreTrainedTokenizerFast
 
         scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1, shift=1.0)
-        parts = (self.vae, self.qwen, self.tokenizer, self._transformer("2B"), self.encoder, scheduler)
+        words = PreTrainedTokenizerFast(tokenizer_object=self.tokenizer)
+        parts = (self.vae, self.qwen, words, self._transformer("2B"), self.encoder, scheduler)
         pipeline = AceStepPipeline(*parts, self.audio_tokenizer, self.detokenizer)
         pipeline.set_progress_bar_config(disable=True)
         if seconds > WHOLE_SECONDS:

@@ -9,7 +9,6 @@ import torch
 
 from ..errors import CheckpointError, how_to_get
 from ..models.stage_model import StageModel
-from ..system.torchaudio_import import settle_torchaudio
 from .checkpoint import TOKENIZER_FOLDERS, Checkpoint, read_checkpoint
 from .layouts import AUDIO_TOKEN_PARTS, AUDIO_TOKENS, STAGE_PARTS
 from .locate import find, find_here
@@ -19,9 +18,9 @@ from .silence import stage_silence
 from .tokenizer_files import read_tokenizer, special_tokens
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderOobleck
-    from transformers import PreTrainedTokenizerBase
+    from tokenizers import Tokenizer
 
+    from ..models.autoencoder import Autoencoder
     from ..models.text_encoder import TextEncoder
     from ..models.vocoder import Vocoder
 
@@ -107,17 +106,22 @@ def load_text_encoder(
     return TextEncoder(build("text_encoder", part, device, dtype), tokenizer)
 
 
-def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
-    """The tokenizer of a folder, exactly as its tokenizer.json has it. Raises CheckpointError."""
-    settle_torchaudio()
-    from transformers import PreTrainedTokenizerFast
+def load_tokenizer(folder: Path) -> "Tokenizer":
+    """The tokenizer of a folder as its tokenizer.json has it, with the special tokens of its tokenizer_config.json.
 
+    It neither cuts nor pads by itself. Raises CheckpointError.
+    """
     tokenizer = read_tokenizer(folder / "tokenizer.json")
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special_tokens(folder / "tokenizer_config.json"))
+    known = {str(token.content) for token in tokenizer.get_added_tokens_decoder().values()}
+    special = special_tokens(folder / "tokenizer_config.json").values()
+    tokenizer.add_special_tokens([token for token in dict.fromkeys(special) if token not in known])
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
-def load_vae(name_or_path: str | Path, *, device: Device = "cpu", dtype: Dtype = None) -> "AutoencoderOobleck":
-    """diffusers' AutoencoderOobleck from a known name, a folder, or a single file. Raises CheckpointError."""
+def load_vae(name_or_path: str | Path, *, device: Device = "cpu", dtype: Dtype = None) -> "Autoencoder":
+    """A vocoder's Autoencoder from a known name, a folder, or a single file. Raises CheckpointError."""
     return build("vae", read_checkpoint(find(name_or_path, VOCODER).path).part("vae"), device, dtype)
 
 

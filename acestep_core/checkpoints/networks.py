@@ -7,7 +7,6 @@ tables, quantiser levels) are made by the constructors as ever, in full precisio
 
 import inspect
 import threading
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,11 +18,22 @@ from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from ..errors import CheckpointError
+from ..models.autoencoder import Autoencoder
+from ..models.condition_encoder import ConditionEncoder
+from ..models.qwen3 import Qwen3
+from ..models.transformer import Transformer
 from ..system.torchaudio_import import settle_torchaudio
 from .checkpoint import COMPONENT_CLASSES, Part
 from .layouts import PLANNER
 from .weights import DTYPES, TensorInfo
 
+_CLASSES = {
+    "transformer": Transformer,
+    "condition_encoder": ConditionEncoder,
+    "vae": Autoencoder,
+    "text_encoder": Qwen3,
+    PLANNER: Qwen3,
+}  # audio tokenizers, which only edits and plans need, are diffusers' own
 SILENCE_BUFFER = "silence_latent"  # of the condition encoder; set by hand, its length is the file's own
 
 
@@ -39,8 +49,7 @@ def build(
     `computed_on`: see `placed`; None is the device where it lies.
     """
     _check_dtypes(part.tensors)
-    with _parameters_on_meta(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # diffusers' Oobleck uses torch's older weight norm
+    with _parameters_on_meta():
         network = _empty(name, part.arguments)
     _check(network, part.tensors, name)
     place = torch.device(device)
@@ -91,16 +100,12 @@ def _parameters_on_meta() -> Iterator[None]:
 
 
 def _empty(name: str, arguments: Mapping[str, Any]) -> nn.Module:
+    if name in _CLASSES:
+        return _CLASSES[name](**arguments)
     settle_torchaudio()
-    if name in ("text_encoder", PLANNER):
-        from transformers import Qwen3Config, Qwen3Model
-
-        return Qwen3Model(Qwen3Config.from_dict(dict(arguments)))
-    import diffusers
     from diffusers.pipelines import ace_step
 
-    kind = COMPONENT_CLASSES[name]
-    network_class = getattr(ace_step, kind, None) or getattr(diffusers, kind)
+    network_class = getattr(ace_step, COMPONENT_CLASSES[name])
     accepted = inspect.signature(network_class.__init__).parameters
     return network_class(**{key: value for key, value in arguments.items() if key in accepted})
 

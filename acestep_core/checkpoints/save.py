@@ -17,19 +17,18 @@ from .layouts import to_original
 from .variants import OVERRIDES
 
 if TYPE_CHECKING:
-    from diffusers import AceStepTransformer1DModel, AutoencoderOobleck
-    from diffusers.pipelines.ace_step import (
-        AceStepAudioTokenDetokenizer,
-        AceStepAudioTokenizer,
-        AceStepConditionEncoder,
-    )
+    from diffusers.pipelines.ace_step import AceStepAudioTokenDetokenizer, AceStepAudioTokenizer
     from transformers import PreTrainedTokenizerBase, Qwen3Model
+
+    from ..models.autoencoder import Autoencoder
+    from ..models.condition_encoder import ConditionEncoder
+    from ..models.transformer import Transformer
 
 
 def save_stage_model(
     folder: Path | str,
-    transformer: "AceStepTransformer1DModel",
-    condition_encoder: "AceStepConditionEncoder",
+    transformer: "Transformer",
+    condition_encoder: "ConditionEncoder",
     silence: torch.Tensor,
     config_extra: Mapping | None = None,
     dtype: torch.dtype | None = None,
@@ -60,7 +59,7 @@ def save_stage_model(
     return folder
 
 
-def save_vae(folder: Path | str, vae: "AutoencoderOobleck", dtype: torch.dtype | None = None) -> Path:
+def save_vae(folder: Path | str, vae: "Autoencoder", dtype: torch.dtype | None = None) -> Path:
     """A vocoder as config.json and diffusion_pytorch_model.safetensors, diffusers' names; returns the folder."""
     folder = _folder(folder)
     config = {key: value for key, value in vae.config.items() if not key.startswith("_")}

@@ -12,7 +12,7 @@ from .weights import read_json
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-_SPECIAL = ("pad_token", "eos_token", "bos_token", "unk_token")
+_SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token")
 _ID = whole(0, 2**22 - 1)  # a tokenizer's memory grows with its largest id
 _OBJECT = Rule("an object", lambda value: isinstance(value, dict))
 _TOKEN = Rule("a token, or an object with its content", lambda value: isinstance(value, str) and 1 <= len(value) <= 200)

@@ -105,7 +105,7 @@ class LyricVerbs:
     def _tokenizer(self) -> "Tokenizer":
         if self.models is not None:
             return tokenizer_of_encoder(self.models.text.path)
-        return self.pool[TEXT].tokenizer.backend_tokenizer
+        return self.pool[TEXT].tokenizer
 
 
 def _words(song) -> Song:

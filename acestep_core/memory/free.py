@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-PROGRAM_BYTES = 440 << 20  # Python with torch, diffusers and transformers
+PROGRAM_BYTES = 440 << 20  # Python with torch, and with diffusers, which only edits and plans import
 FREE_SHARE = 0.9  # of what is free; the rest is lost between the blocks of an allocator
 
 

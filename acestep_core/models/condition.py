@@ -17,8 +17,6 @@ from .kept import context
 from .reference import Reference, fit_timbre
 
 if TYPE_CHECKING:
-    from diffusers.pipelines.ace_step import AceStepConditionEncoder
-
     from .stage_model import StageModel
     from .text_encoder import TextStates
 
@@ -101,29 +99,6 @@ def _timbre(model: "StageModel", clips: tuple[torch.Tensor, ...]) -> torch.Tenso
     return known[key].to(weight.device)
 
 
-def pack_condition(
-    encoder: "AceStepConditionEncoder",
-    text: torch.Tensor,  # [B, Lt, Dt]
-    text_mask: torch.Tensor,  # [B, Lt] bool, True at tokens, False at padding
-    lyrics: torch.Tensor,  # [B, Ll, Dt]
-    lyrics_mask: torch.Tensor,  # [B, Ll]
-    timbre: torch.Tensor,  # [clips of all items, C, F]
-    timbre_item: torch.Tensor,  # [clips of all items], the item that each belongs to
-    *,
-    timbre_token: bool,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Packed states [B, L, D] and their mask [B, L] of a batch with padding: tokens first, padding last.
-
-    `timbre_token`: whether the model (family "xl") puts its special token before each clip and pools there, or pools
-    the first frame. Only songs without padding equal their single runs: transformers attend to padding.
-    """
-    timbre = encode_timbre(encoder.timbre_encoder, timbre, timbre_token)
-    lyrics = encoder.lyric_encoder(inputs_embeds=lyrics, attention_mask=lyrics_mask)
-    timbre, timbre_mask = encoder.timbre_encoder.unpack_timbre_embeddings(timbre, timbre_item)
-    states, mask = _pack(lyrics, lyrics_mask, timbre, timbre_mask.bool())
-    return _pack(states, mask, encoder.text_projector(text), text_mask)
-
-
 def encode_lyrics(encoder: torch.nn.Module, lyrics: torch.Tensor) -> torch.Tensor:
     """Embeddings of lyrics without padding [B, L, Dt] -> [B, L, D]."""
     return normed(encoder.norm, _encoded(encoder, encoder.embed_tokens(lyrics)))
@@ -147,11 +122,3 @@ def _encoded(encoder: torch.nn.Module, stream: torch.Tensor) -> torch.Tensor:
         stream = stream + self_attention(layer.self_attn, moved, rotary, windows[reach_of(layer)])
         stream = stream + layer.mlp(normed(layer.post_attention_layernorm, stream))
     return stream
-
-
-def _pack(
-    first: torch.Tensor, first_mask: torch.Tensor, second: torch.Tensor, second_mask: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    states, mask = torch.cat([first, second], dim=1), torch.cat([first_mask, second_mask], dim=1)
-    order = mask.int().argsort(dim=1, descending=True, stable=True)
-    return states.gather(1, order[..., None].expand_as(states)), mask.gather(1, order)

@@ -9,12 +9,10 @@ import torch
 from .defaults import VariantDefaults
 
 if TYPE_CHECKING:
-    from diffusers import AceStepTransformer1DModel
-    from diffusers.pipelines.ace_step import (
-        AceStepAudioTokenDetokenizer,
-        AceStepAudioTokenizer,
-        AceStepConditionEncoder,
-    )
+    from diffusers.pipelines.ace_step import AceStepAudioTokenDetokenizer, AceStepAudioTokenizer
+
+    from .condition_encoder import ConditionEncoder
+    from .transformer import Transformer
 
 
 @dataclass(frozen=True)
@@ -26,8 +24,8 @@ class StageModel:
     """
 
     name: str
-    transformer: "AceStepTransformer1DModel"
-    condition_encoder: "AceStepConditionEncoder"
+    transformer: "Transformer"
+    condition_encoder: "ConditionEncoder"
     silence: torch.Tensor
     family: str
     defaults: VariantDefaults
@@ -43,7 +41,7 @@ class StageModel:
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "StageModel":
         """The same model on another device or at another dtype; the networks are moved in place."""
-        # diffusers warns when `dtype` is passed, even as None.
+        # diffusers' audio tokenizers warn when `dtype` is passed, even as None.
         where = {name: value for name, value in (("device", device), ("dtype", dtype)) if value is not None}
         for network in (self.transformer, self.condition_encoder, self.audio_tokenizer, self.audio_token_detokenizer):
             if network is not None:

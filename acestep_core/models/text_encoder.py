@@ -14,9 +14,10 @@ import torch
 from ..prompt import TEXT_TO_MUSIC, lyrics_prompt, text_prompt
 from ..song import Song
 from ..spec import LYRIC_TOKENS_MAX, TEXT_TOKENS_MAX
+from .qwen3 import hidden_states
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase, Qwen3Model
+    from tokenizers import Tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +39,9 @@ class TextStates:
 
 
 class TextEncoder:
-    """A Qwen3Model and its tokenizer, which appends the <|endoftext|> tokens."""
+    """A Qwen3, this library's or transformers', and its tokenizer, which appends the <|endoftext|> tokens."""
 
-    def __init__(self, model: "Qwen3Model", tokenizer: "PreTrainedTokenizerBase"):
+    def __init__(self, model: torch.nn.Module, tokenizer: "Tokenizer"):
         self.model = model
         self.tokenizer = tokenizer
 
@@ -53,8 +54,8 @@ class TextEncoder:
         text_ids = self._tokens(text, TEXT_TOKENS_MAX, "caption")
         lyric_ids = self._tokens(lyrics, LYRIC_TOKENS_MAX, "lyrics")
         return TextStates(
-            text=self.model(input_ids=text_ids, use_cache=False).last_hidden_state,
-            lyrics=self.model.get_input_embeddings()(lyric_ids),
+            text=hidden_states(self.model, text_ids),
+            lyrics=self.model.embed_tokens(lyric_ids),
         )
 
     def to(self, device: "torch.device | str", dtype: torch.dtype | None = None) -> "TextEncoder":
@@ -62,7 +63,7 @@ class TextEncoder:
         return self
 
     def _tokens(self, prompt: str, limit: int, what: str) -> torch.Tensor:  # [1, L]
-        ids = self.tokenizer(prompt, verbose=False).input_ids
+        ids = self.tokenizer.encode(prompt).ids
         if len(ids) > limit:
             logger.warning(
                 "%s: too long, with its headings it makes %d tokens and the model reads the first %d; shorten it",
@@ -70,5 +71,13 @@ class TextEncoder:
                 len(ids),
                 limit,
             )
-            ids = self.tokenizer(prompt, truncation=True, max_length=limit).input_ids
+            ids = self._cut(prompt, limit)
         return torch.tensor([ids], device=self.model.device)
+
+    def _cut(self, prompt: str, limit: int) -> list[int]:
+        """The first tokens, so many with those that the tokenizer appends."""
+        self.tokenizer.enable_truncation(limit)
+        try:
+            return self.tokenizer.encode(prompt).ids
+        finally:
+            self.tokenizer.no_truncation()

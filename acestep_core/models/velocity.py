@@ -1,9 +1,10 @@
 """A Condition and a diffusion transformer -> velocity(latents, t).
 
 Outside, time is the last axis: latents and velocities [B, C, T]. Inside, the stream is [B, N, hidden] with N =
-ceil(T / patch). The networks are diffusers' own module instances. Each layer is called as a whole and never unwrapped,
-so that adapters around a layer, and layers whose weights are on another device, work. `prepare` computes once all
-constants of a run: the cross-attention's keys and values, rotary tables, masks, and the embedding of t - r = 0.
+ceil(T / patch). The networks are those of transformer.py, or diffusers', whose modules have the same names. Each layer
+is called as a whole and never unwrapped, so that adapters around a layer, and layers whose weights are on another
+device, work. `prepare` computes once all constants of a run: the cross-attention's keys and values, rotary tables,
+masks, and the embedding of t - r = 0.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,13 +19,12 @@ from ..nn.attention import Window, attend, heads, out, reach_of, rotary_table, s
 from ..nn.rms_norm import modulated, normed
 
 if TYPE_CHECKING:
-    from diffusers.models import AceStepTransformer1DModel
-
     from .condition import Condition
+    from .transformer import Transformer
 
 
 def prepare(
-    transformer: "AceStepTransformer1DModel",
+    transformer: "Transformer",
     condition: "Condition",
     *,
     device: "torch.device | str | None" = None,
@@ -57,7 +57,7 @@ class Velocity:
 
     def __init__(
         self,
-        transformer: "AceStepTransformer1DModel",
+        transformer: "Transformer",
         condition: "Condition",
         device: torch.device,
         dtype: torch.dtype,

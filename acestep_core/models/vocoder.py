@@ -33,7 +33,7 @@ from ..nn.tiling import (
 from ..spec import LatentSpec
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderOobleck
+    from .autoencoder import Autoencoder
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Vocoder:
     `frame_numbers`: numbers of the widest layer for each frame.
     """
 
-    def __init__(self, vae: "AutoencoderOobleck", tile_frames: int | None = None):
+    def __init__(self, vae: "Autoencoder", tile_frames: int | None = None):
         self.network = Oobleck(vae)
         self.ratios = tuple(vae.config.downsampling_ratios)
         hop = math.prod(self.ratios)

@@ -23,11 +23,9 @@ CHUNK_TOKENS = 128  # measured best of 64 to 512 at the published window of 128
 
 def rotary_table(tokens: int, head_dim: int, theta: float, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Cosines and sines [tokens, 1, head_dim / 2], float32, rounded to the dtype of `like`, on its device."""
-    from diffusers.models.embeddings import get_1d_rotary_pos_embed
-
-    positions = torch.arange(tokens, dtype=torch.float32)
-    cos, sin = get_1d_rotary_pos_embed(head_dim, positions, theta=theta, use_real=True, repeat_interleave_real=False)
-    return tuple(table[:, None, : head_dim // 2].to(like).float() for table in (cos, sin))  # the halves are equal
+    rates = 1.0 / theta ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
+    angles = torch.outer(torch.arange(tokens, dtype=torch.float32), rates)
+    return tuple(table[:, None].to(like).float() for table in (angles.cos(), angles.sin()))
 
 
 def rotate(x: torch.Tensor, table: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:

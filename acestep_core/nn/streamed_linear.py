@@ -1,15 +1,10 @@
 """Linear layers whose weights stay in main memory and are copied for each call, for transformers larger than a GPU."""
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import nn
 from torch.nn import functional
 
 from .module_tree import replace
-
-if TYPE_CHECKING:
-    from diffusers import AceStepTransformer1DModel
 
 
 class StreamedLinear(nn.Linear):
@@ -27,7 +22,7 @@ class StreamedLinear(nn.Linear):
         return functional.linear(x, weight, bias)
 
 
-def stream_layers(transformer: "AceStepTransformer1DModel", device: torch.device) -> "AceStepTransformer1DModel":
+def stream_layers(transformer: nn.Module, device: torch.device) -> nn.Module:
     """The transformer, changed in place: its matrices stay where they are, everything else moves to the device."""
     linears = [path for path, module in transformer.named_modules() if type(module) is nn.Linear]
     for path in linears:

@@ -15,7 +15,7 @@ from ..nn.few_rows import linear
 from .recorded_step import Recorder
 
 if TYPE_CHECKING:
-    from transformers import Qwen3Model
+    from ..models.qwen3 import Qwen3
 
 Tables = tuple[torch.Tensor, torch.Tensor]  # cosines and sines [N, 1, head_dim]
 Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -40,9 +40,9 @@ class Cache:
 
 
 class LanguageModel:
-    """A Qwen3Model as functions on caches. Hidden states are [N, D], one row a token. `place`: its file or folder."""
+    """A Qwen3 as functions on caches. Hidden states are [N, D], one row a token. `place`: its file or folder."""
 
-    def __init__(self, network: "Qwen3Model", place: str = "the planner"):
+    def __init__(self, network: "Qwen3", place: str = "the planner"):
         self.network, self.place = network, place
         attention = network.layers[0].self_attn
         self.depth, self.head_dim = len(network.layers), attention.head_dim

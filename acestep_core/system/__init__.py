@@ -1,1 +1,1 @@
-"""This machine: its folders, files and JSON read and written safely, libraries whose import needs help."""
+"""This machine: its folders, files and JSON read and written safely, its threads, libraries whose import needs help."""

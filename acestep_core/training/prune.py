@@ -14,11 +14,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from ..system.torchaudio_import import settle_torchaudio
-
 if TYPE_CHECKING:
-    from diffusers import AceStepTransformer1DModel
-
+    from ..models.transformer import Transformer
     from .settings import Size
 
 SHIFTS = 6  # of a layer, all made by one time_proj
@@ -42,9 +39,7 @@ _SPACES = (
 )
 
 
-def prune(
-    teacher: "AceStepTransformer1DModel", size: "Size", calibrate: Callable[[], None]
-) -> "AceStepTransformer1DModel":
+def prune(teacher: "Transformer", size: "Size", calibrate: Callable[[], None]) -> "Transformer":
     """The teacher pruned to a size, float32, on its device. `calibrate()` runs the teacher on typical inputs.
 
     Raises UserError where the teacher is smaller than that.
@@ -63,9 +58,8 @@ def prune(
     return student
 
 
-def initialised(teacher: "AceStepTransformer1DModel", size: "Size") -> "AceStepTransformer1DModel":
+def initialised(teacher: "Transformer", size: "Size") -> "Transformer":
     """A transformer of a size for the teacher's condition encoder, with random weights, float32, on its device."""
-    settle_torchaudio()
     config = {name: value for name, value in teacher.config.items() if not name.startswith("_")}
     width = config["encoder_hidden_size"] or config["hidden_size"]
     config |= {
@@ -108,7 +102,7 @@ def _spaces(path: str) -> tuple[str | None, str | None]:
 
 
 @contextmanager
-def _recorded_moments(teacher: "AceStepTransformer1DModel", size: "Size"):
+def _recorded_moments(teacher: "Transformer", size: "Size"):
     """Path of each module that loses inputs -> second moments of them, summed over calls: [D, D], for norms [D]."""
     moments: dict[str, torch.Tensor] = {}
     hooks = []

@@ -13,6 +13,7 @@ from ...acestep_core.memory.oom_fallback import OomFallback
 from ...acestep_core.memory.plan import LAYERS, Plan
 from ...acestep_core.nn.dtypes import DTYPES, suitable_dtype, warn_if_emulated
 from ...acestep_core.nn.quantise import stored
+from ...acestep_core.system.threads import fit_threads
 
 SHARE_OF_A_NETWORK = 0.3  # of free memory; the cascade's other networks and activations need the rest
 
@@ -64,6 +65,8 @@ class Managed:
 def load_together(networks: "tuple[Managed, ...]", activation_bytes: float) -> None:
     """Managed.load for several networks that are used by turns: none of them evicts another one."""
     patchers = [network.patcher for network in networks]
+    if any(patcher.load_device.type == "cpu" for patcher in patchers):
+        fit_threads()
     # Plain layers cannot be split between devices, hence the full load.
     with weights_for_all():
         management.load_models_gpu(patchers, memory_required=activation_bytes, force_full_load=True)

@@ -16,8 +16,8 @@ from acestep_pack.acestep_core.checkpoints.load import load_stage_model
 from acestep_pack.acestep_core.flow.guidance import Guidance
 from acestep_pack.acestep_core.flow.schedule import TURBO_TIMES, times, turbo_nearest
 from acestep_pack.acestep_core.flow.stages import Stage
-from acestep_pack.acestep_core.models.condition import pack_condition
 from acestep_pack.acestep_core.models.semantic_codes import semantic_hints, semantic_tokens
+from core_tests.in_diffusers import in_diffusers, pack_condition
 from safetensors.torch import load_file, save_file
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -75,7 +75,7 @@ def as_sharded(source, folder):
 def as_diffusers(source, folder):
     model = load_stage_model(source, parts=TOKENS)
     for part in ("transformer", "condition_encoder", *TOKENS):
-        getattr(model, part).save_pretrained(folder / part)
+        in_diffusers(getattr(model, part)).save_pretrained(folder / part)
     return folder
 
 

@@ -12,6 +12,7 @@ import torch
 from acestep_pack.acestep_core.checkpoints.checkpoint import read_checkpoint
 from acestep_pack.acestep_core.checkpoints.load import load_stage_model, load_text_encoder, load_vae
 from acestep_pack.acestep_core.errors import CheckpointError, UserError
+from core_tests.in_diffusers import in_diffusers
 from safetensors.torch import load_file, save_file
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -201,7 +202,7 @@ def test_the_right_file_in_the_wrong_place(folder):
 
 
 def test_lone_transformer(folder, tmp_path):
-    load_stage_model(folder).transformer.save_pretrained(tmp_path / "alone")
+    in_diffusers(load_stage_model(folder).transformer).save_pretrained(tmp_path / "alone")
     assert "has no condition_encoder (it has transformer); choose a model that brings one" in stage_refused(
         tmp_path / "alone"
     )

@@ -8,10 +8,11 @@ from acestep_pack.acestep_core.audio.waveform import Waveform
 from acestep_pack.acestep_core.checkpoints.load import load_stage_model
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.models import condition as condition_module
-from acestep_pack.acestep_core.models.condition import context, encode_condition, encode_timbre, pack_condition
+from acestep_pack.acestep_core.models.condition import context, encode_condition, encode_timbre
 from acestep_pack.acestep_core.models.kept import Kept
 from acestep_pack.acestep_core.models.reference import ContinuationSource, Reference
 from acestep_pack.acestep_core.models.text_encoder import TextStates
+from core_tests.in_diffusers import in_diffusers
 
 CHANNELS, WIDTH, TEXT_WIDTH = 8, 32, 24
 
@@ -40,7 +41,8 @@ def test_states_are_lyrics_then_timbre_then_text(model):
     encoder = model.condition_encoder
     with torch.no_grad():
         assert torch.equal(condition.states[:, 10:], encoder.text_projector(states.text))
-        sung = encoder.lyric_encoder(inputs_embeds=states.lyrics, attention_mask=torch.ones(1, 9, dtype=torch.bool))
+        theirs = in_diffusers(encoder).lyric_encoder
+        sung = theirs(inputs_embeds=states.lyrics, attention_mask=torch.ones(1, 9, dtype=torch.bool))
         assert torch.allclose(condition.states[:, :9], sung, atol=1e-5)
         silent = encode_timbre(encoder.timbre_encoder, model.silent(model.timbre_frames), timbre_token=False)
     assert torch.allclose(condition.states[:, 9], silent, atol=1e-6)
@@ -69,34 +71,14 @@ def test_xl_models_pool_at_a_token_of_their_own(model):
         first, token = (encode_timbre(encoder, clip(), timbre_token=flag) for flag in (False, True))
         assert not torch.allclose(first, token, atol=1e-2)
         # Without it, diffusers' own forward; with it, the same forward on a sequence that begins with the token.
-        own, _ = encoder(clip().transpose(1, 2), torch.zeros(1, dtype=torch.long))
+        theirs = in_diffusers(model.condition_encoder).timbre_encoder
+        own, _ = theirs(clip().transpose(1, 2), torch.zeros(1, dtype=torch.long))
         assert torch.allclose(own[:, 0], first, atol=1e-5)
-        hook = encoder.embed_tokens.register_forward_hook(lambda _, __, out: torch.cat([encoder.special_token, out], 1))
-        own, _ = encoder(clip().transpose(1, 2), torch.zeros(1, dtype=torch.long))
-        hook.remove()
+        theirs.embed_tokens.register_forward_hook(lambda _, __, out: torch.cat([encoder.special_token, out], 1))
+        own, _ = theirs(clip().transpose(1, 2), torch.zeros(1, dtype=torch.long))
     assert torch.allclose(own[:, 0], token, atol=1e-5)
     xl = encode_condition(replace(model, family="xl"), text(), 60, Reference(timbre=(clip(),)))
     assert torch.allclose(xl.states[:, 9], token, atol=1e-5)
-
-
-def test_padding_moves_behind_the_tokens(model):
-    """Two songs in one batch: each one's tokens come first and in order, as in its single run."""
-    short, long = text(3, 4), text(5, 9, seed=3)
-    pad = torch.nn.functional.pad
-    arguments = {
-        "text": torch.cat([pad(short.text, (0, 0, 0, 2)), long.text]),
-        "text_mask": torch.tensor([[1, 1, 1, 0, 0], [1] * 5], dtype=torch.bool),
-        "lyrics": torch.cat([pad(short.lyrics, (0, 0, 0, 5)), long.lyrics]),
-        "lyrics_mask": torch.tensor([[1] * 4 + [0] * 5, [1] * 9], dtype=torch.bool),
-        "timbre": torch.cat([clip(), clip(seed=2), clip(seed=3)]),
-        "timbre_item": torch.tensor([0, 1, 1]),
-    }
-    with torch.no_grad():
-        states, mask = pack_condition(model.condition_encoder, **arguments, timbre_token=False)
-    alone = encode_condition(model, short, 60, Reference(timbre=(clip(),)))
-    assert mask.sum(dim=1).tolist() == [4 + 1 + 3, 9 + 2 + 5]
-    assert mask[0, :8].all()
-    assert torch.allclose(states[:1, :8], alone.states, atol=1e-5)
 
 
 # ---- context ---------------------------------------------------------------------------------------------------------

@@ -190,7 +190,7 @@ def test_what_is_right_still_loads(family, monkeypatch):
     monkeypatch.undo()
     for kind in (STAGE, TEXT, VOCODER):
         LOADERS[kind](family / kind)
-    assert load.load_text_encoder(family / TEXT).model.config.rope_parameters["rope_theta"] == 10000.0
+    assert load.load_text_encoder(family / TEXT).model.config.rope_theta == 10000.0
 
 
 def test_the_rotary_base_is_the_configs(family, monkeypatch):
@@ -202,5 +202,5 @@ def test_the_rotary_base_is_the_configs(family, monkeypatch):
         file.write_text(json.dumps(config))
         change(file, *keys, value=value)
         expected = value["rope_theta"] if isinstance(value, dict) else value
-        assert load_text_encoder(family / TEXT).model.config.rope_parameters["rope_theta"] == expected
+        assert load_text_encoder(family / TEXT).model.config.rope_theta == expected
     assert torch.is_tensor(load_text_encoder(family / TEXT).model.embed_tokens.weight)

@@ -177,10 +177,11 @@ def test_a_damaged_index_is_not_fatal(shelf, own, index):
 def pipeline(folder):
     """As diffusers lays it out: a folder for each network."""
     from acestep_pack.acestep_core.checkpoints.load import load_stage_model
+    from core_tests.in_diffusers import in_diffusers
 
     model = load_stage_model(GOLDEN / "m2b_a")
     for part in ("transformer", "condition_encoder"):
-        getattr(model, part).save_pretrained(folder / part)
+        in_diffusers(getattr(model, part)).save_pretrained(folder / part)
     shutil.copytree(GOLDEN / "vae_a", folder / "vae")
     (folder / "model_index.json").write_text('{"_class_name": "AceStepPipeline"}')
     return folder

@@ -55,9 +55,11 @@ def _shard(model: Path) -> None:
 
 def pipeline(folder: Path, family: Path) -> None:
     """diffusers' folders, written by diffusers."""
+    from core_tests.in_diffusers import in_diffusers
+
     model, target = ours.load_stage_model(family / "l"), folder / "mutant-pipeline"
-    model.transformer.save_pretrained(target / "transformer")
-    model.condition_encoder.save_pretrained(target / "condition_encoder")
+    in_diffusers(model.transformer).save_pretrained(target / "transformer")
+    in_diffusers(model.condition_encoder).save_pretrained(target / "condition_encoder")
     for part in ("text_encoder", "vae"):
         shutil.copytree(family / part, target / part)
     (target / "model_index.json").write_text(json.dumps({"_class_name": "AceStepPipeline", "_name_or_path": "x"}))

@@ -249,7 +249,7 @@ def test_split_files_are_loaded_one_by_one(files, run_node, said):
     assert (stage.model.defaults.variant, stage.model.latents_channels) == ("turbo", 64)
     (encoder,) = run_node(load.LoadTextEncoder, text_encoder=published.TEXT_ENCODER, dtype="auto").args
     assert encoder.encoder.model.config.hidden_size == published.TEXT_WIDTH
-    assert encoder.encoder.tokenizer("ab").input_ids[0] > 0
+    assert encoder.encoder.tokenizer.encode("ab").ids[0] > 0
     (vocoder,) = run_node(load.LoadVocoder, vocoder=published.VOCODER).args
     assert vocoder.vocoder.latents == PUBLISHED_LATENTS
 

@@ -42,8 +42,8 @@ def test_tokens_are_those_that_the_text_encoder_reads(comfy_models):
     given = {"caption": asked.caption, "lyrics": asked.lyrics, "bpm": 90, "language": "English", "seconds": 30}
     told = song.answer_tokens(given)
     assert told == {
-        "caption": {"tokens": len(tokenizer(text_prompt(asked)).input_ids), "most": 256},
-        "lyrics": {"tokens": len(tokenizer(lyrics_prompt(asked)).input_ids), "most": 2048},
+        "caption": {"tokens": len(tokenizer.encode(text_prompt(asked)).ids), "most": 256},
+        "lyrics": {"tokens": len(tokenizer.encode(lyrics_prompt(asked)).ids), "most": 2048},
         "text_encoder": "tiny-text",
     }
     assert song.answer_tokens({**given, "lyrics": asked.lyrics * 9})["lyrics"]["tokens"] > told["lyrics"]["tokens"]
