@@ -4,7 +4,7 @@ Each function builds one side, OURS or THEIRS, of the same computation.
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -97,6 +97,40 @@ def learn(
         optimiser.step()
         optimiser.zero_grad()
         return loss.detach()
+
+    return run
+
+
+@torch.inference_mode(False)
+def learn_together(
+    width: str, layers: int | None, crops: int, seconds: float, device: torch.device, dtype: torch.dtype, *, side: str
+) -> Run:
+    """The gradients of a LoRA on several crops whose texts differ in length -> their losses [crops].
+
+    Ours is one forward pass; THEIRS, by this library too, one for each crop.
+    """
+    from ..training.lora import adapted
+    from ..training.objective import BatchVelocity, flow_loss
+    from ..training.settings import LoraSettings
+
+    network = adapted(published.transformer(width, layers, device, dtype), LoraSettings())
+    drawn = Drawn.of(network, seconds, device, dtype)
+    noise = torch.randn(crops, *drawn.latents.shape[1:], generator=torch.Generator().manual_seed(published.SEED))
+    music, noise = 0.5 * noise.flip(0).to(device), noise.to(device)
+    whole, t = drawn.condition, torch.linspace(0.2, 0.8, crops, device=device)
+    conditions = [replace(whole, states=whole.states[:, : CONDITION_TOKENS - 40 * i]) for i in range(crops)]
+    size = crops if side == OURS else 1
+
+    def losses(at: int) -> torch.Tensor:
+        part = slice(at, at + size)
+        loss = flow_loss(BatchVelocity(network, conditions[part], dtype), music[part], noise[part], t[part])
+        (loss.sum() / crops).backward()
+        return loss.detach()
+
+    def run() -> torch.Tensor:
+        network.zero_grad()
+        with torch.inference_mode(False), torch.enable_grad():
+            return torch.cat([losses(at) for at in range(0, crops, size)])
 
     return run
 

@@ -30,6 +30,7 @@ EDIT_SECONDS = ((30.0,), ())
 NATIVE_SECONDS = ((30.0,), (240.0,))
 PLANNER_SECONDS = ((10.0,), (60.0,))
 LEARN_SECONDS = {"2B": (60.0,), "XL": (60.0,)}
+TOGETHER = ((4, 10.0),)  # crops, and seconds of each
 LAYERS, SONG_LAYERS = 2, 4  # on a CPU; a planner has as many as a song
 # Models of the songs: each song takes eight steps in all; diffusers' songs are made by the 2B alone.
 CASCADES = {"M": ("2B",), "M → S": ("2B", "S"), "L → M → S": ("XL", "2B", "S")}
@@ -176,6 +177,10 @@ def _measure(arguments, device, dtype_name: str, mode: str, layers: int | None, 
     for width, of in LEARN_SECONDS.items() if "training" in kinds else ():
         for seconds in arguments.seconds or of:
             yield row(f"{width} LoRA, {seconds:g} s", partial(pairs.learn, width, layers, seconds, device, dtype))
+    for width in LEARN_SECONDS if "training" in kinds else ():
+        for crops, seconds in TOGETHER:
+            make = partial(pairs.learn_together, width, layers, crops, seconds, device, dtype)
+            yield row(f"{width} LoRA, {crops} x {seconds:g} s", make, of="one by one")
     for seconds in lengths(PLANNER_SECONDS) if "planner" in kinds else ():
         yield from _planner_rows(arguments, seconds, row, song_layers, device, dtype)
     if arguments.comfyui and "steps" in kinds:

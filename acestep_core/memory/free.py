@@ -21,6 +21,18 @@ def free_bytes(device: "torch.device") -> float:
     return free_main_memory()
 
 
+def total_bytes(device: "torch.device") -> float:
+    """Bytes of a device's memory, or of this machine's and the container's around this process, whoever holds them."""
+    import psutil
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory()
+    return min([psutil.virtual_memory().total, *_container_limit()])
+
+
 def program_bytes(device: "torch.device") -> int:
     """Main memory of the program beside models and songs, which a limit includes on a CPU; 0 for other devices."""
     return PROGRAM_BYTES if device.type == "cpu" else 0
@@ -31,6 +43,14 @@ def free_main_memory() -> float:
     import psutil
 
     return min([psutil.virtual_memory().available, *_left_in_container()])
+
+
+def _container_limit(folder: Path = Path("/sys/fs/cgroup")) -> list[int]:
+    try:
+        limit = (folder / "memory.max").read_text().strip()
+    except OSError:
+        return []
+    return [int(limit)] if limit.isdigit() else []
 
 
 def _left_in_container(folder: Path = Path("/sys/fs/cgroup")) -> list[int]:

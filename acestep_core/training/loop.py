@@ -57,6 +57,17 @@ class TrainingStep:
     saved: Path | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """An item of a step: condition, music and noise [1, C, T], flow time, and the seed of the network's own numbers."""
+
+    seed: int
+    condition: "Condition"
+    music: torch.Tensor
+    noise: torch.Tensor
+    t: float
+
+
 class TrainingLoop(ABC):
     """One training in one work folder, resumed from the last checkpoint there.
 
@@ -67,6 +78,7 @@ class TrainingLoop(ABC):
     """
 
     memory_advice = "a shorter --crop"  # settings for a new training where memory runs out
+    together = 1  # items of one forward pass
 
     @torch.inference_mode(False)  # a host may run everything in it, and then nothing could be trained
     def __init__(
@@ -169,21 +181,21 @@ class TrainingLoop(ABC):
 
     @torch.inference_mode(False)
     def measure_step_seconds(self, clock) -> float:
-        """Seconds of a step, measured on the next step's first item without training on it. `clock()` makes a clock
+        """Seconds of a step, measured on the next step's first batch without training on it. `clock()` makes a clock
         with `.seconds`.
         """
         for _ in range(2):  # the first pass includes a device's own preparations
             started = clock()
             with self._saved_on_out_of_memory():
-                self._add_gradients(0)
+                batch = next(self._batches())
+                self._add_gradients(batch)
             seconds = started.seconds
         self.optimiser.zero_grad()
-        return seconds * -(-self.settings.accumulate // self.group.size)
+        return seconds * -(-self.settings.accumulate // self.group.size) / len(batch)
 
     @torch.inference_mode(False)
     def _optimise(self, rate: float) -> float:
-        items = range(self.group.index, self.settings.accumulate, self.group.size)
-        loss = torch.tensor(float(sum(self._add_gradients(item) for item in items)), device=self.device)
+        loss = torch.tensor(self._add_all_gradients(), device=self.device)
         for parameter in self.parameters.values():  # the null condition skips some layers; AdamW would skip them too
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
@@ -201,14 +213,36 @@ class TrainingLoop(ABC):
         self.optimiser.zero_grad()
         return loss
 
-    def _add_gradients(self, item: int) -> float:
-        """Adds an item's share to the gradients; returns its share of the loss."""
+    def _add_all_gradients(self) -> float:
+        """Adds the gradients of this process's items of a step; returns their share of the loss."""
+        return float(sum(self._add_gradients(batch) for batch in self._batches()))
+
+    def _batches(self) -> "Iterator[list[Drawn]]":
+        """The items of this process in a step, in batches of one length and at most `together` items."""
+        items = map(self._drawn, range(self.group.index, self.settings.accumulate, self.group.size))
+        lengths: dict[int, list[Drawn]] = {}
+        for item in items:
+            alike = lengths.setdefault(item.music.shape[-1], [])
+            alike.append(item)
+            if len(alike) == self.together:
+                yield lengths.pop(item.music.shape[-1])
+        yield from lengths.values()
+
+    def _drawn(self, item: int) -> "Drawn":
         seed = seed_of(self.settings.seed, self.step, item)
-        condition, music, noise, t = self._sample(seed, self.step * self.settings.accumulate + item)
-        with torch.enable_grad(), self._seeded(seed):
-            loss = self._loss(condition, music, noise, t) / self.settings.accumulate
+        return Drawn(seed, *self._sample(seed, self.step * self.settings.accumulate + item))
+
+    def _add_gradients(self, batch: "list[Drawn]") -> float:
+        """Adds a batch's share to the gradients; returns its share of the loss."""
+        with torch.enable_grad(), self._seeded(batch[0].seed):
+            loss = self._batch_loss(batch) / self.settings.accumulate
             loss.backward()
         return float(loss.detach())
+
+    def _batch_loss(self, batch: "list[Drawn]") -> torch.Tensor:
+        """The sum of the losses of a batch; of one item where a training does not override it."""
+        (item,) = batch
+        return self._loss(item.condition, item.music, item.noise, item.t)
 
     def _sample(self, seed: int, position: int) -> "tuple[Condition, torch.Tensor, torch.Tensor, float]":
         """Condition, music and noise [1, C, T], and flow time at a position in the order of all items."""

@@ -4,6 +4,7 @@ The base's weights are not changed; the adapter's are float32, whatever the base
 adapter; previews/ in the work folder holds one song with the adapter of each step, and the same song without.
 """
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -14,20 +15,22 @@ from typing import TYPE_CHECKING
 import torch
 
 from .. import audio
-from ..errors import UserError
+from ..errors import UserError, is_out_of_memory
 from ..lora.adapter import Adapter
 from ..lora.apply import apply_adapter
 from ..lora.deltas import Delta, Kronecker, LowRank
 from ..lora.facts import BASE, BASE_HASH, TRAINING, TRIGGER_WORDS
 from ..lora.save import save_adapter
+from ..memory.free import total_bytes
 from ..nn.module_tree import share
 from ..nn.quantise import unquantised
 from ..system.torchaudio_import import settle_torchaudio
 from .distributed import ProcessGroup
 from .folders import folders
-from .loop import TrainingLoop
+from .loop import Drawn, TrainingLoop
+from .memory_needs import crops_together
 from .model_card import adapter_card, write_card
-from .objective import TrainableVelocity, flow_loss
+from .objective import BatchVelocity, TrainableVelocity, flow_loss
 from .prepare import Example
 from .preview import OtherStages, Preview
 from .prior_preservation import endpoints, item_at
@@ -37,6 +40,8 @@ from .settings import KINDS, TARGETS, Intervals, LoraSettings
 if TYPE_CHECKING:
     from ..models.stage_model import StageModel
     from ..models.vocoder import Vocoder
+
+logger = logging.getLogger(__name__)
 
 WITHOUT = "without.flac"
 _NAME = "default"  # PEFT's, of the one adapter
@@ -76,12 +81,41 @@ class Trainer(TrainingLoop):
         super().__init__(model, network, examples, vocoder.latents, work, settings, intervals, group, self.songs)
         if self.step == 0 and self.group.is_main:
             self._delete_previews()
+        self.together = 1 if self._is_random else self._most_together(model.transformer)
         self.facts = {BASE: model.name, BASE_HASH: self.base_hash, TRAINING: self.identity, **(facts or {})}
+
+    def _most_together(self, transformer: torch.nn.Module) -> int:
+        """Crops of a step that go through the weights together: as many as fit into the device, however much of it is
+        free, so that a resumed training makes the same batches.
+        """
+        text_tokens = max(example.states.shape[1] for example in (*self.train_set, *self.songs))
+        room = total_bytes(self.device)
+        return crops_together(transformer, self.settings, self.crop_frames, text_tokens, room)
 
     def _loss(self, condition, music: torch.Tensor, noise: torch.Tensor, t: float) -> torch.Tensor:
         velocity = TrainableVelocity(self.network, condition, self._dtype, self.settings.gradient_checkpointing)
         at = torch.tensor([t], device=self.device)
         return flow_loss(velocity, music.to(self.device), noise.to(self.device), at).mean()
+
+    def _batch_loss(self, batch: list[Drawn]) -> torch.Tensor:
+        if len(batch) == 1:
+            return super()._batch_loss(batch)
+        conditions = [item.condition for item in batch]
+        velocity = BatchVelocity(self.network, conditions, self._dtype, self.settings.gradient_checkpointing)
+        music, noise = (torch.cat([getattr(item, name) for item in batch]) for name in ("music", "noise"))
+        at = torch.tensor([item.t for item in batch], device=self.device)
+        return flow_loss(velocity, music.to(self.device), noise.to(self.device), at).sum()
+
+    def _add_all_gradients(self) -> float:
+        try:
+            return super()._add_all_gradients()
+        except RuntimeError as exc:
+            if self.together == 1 or not is_out_of_memory(exc):
+                raise
+        logger.warning("out of memory with %d crops at once; from now on they run one by one", self.together)
+        self.together = 1
+        self.optimiser.zero_grad()
+        return super()._add_all_gradients()
 
     def _example_at(self, position: int) -> Example:
         number, is_own = item_at(position, self.settings.preserve)
@@ -94,8 +128,12 @@ class Trainer(TrainingLoop):
         return condition, music, noise, t
 
     def _seeded(self, seed: int) -> AbstractContextManager:
-        is_random = self.settings.dropout or self.settings.kind == "lokr"  # PEFT's LoKr is, even without dropout
-        return seeded(seed, self.device) if is_random else nullcontext()
+        return seeded(seed, self.device) if self._is_random else nullcontext()
+
+    @property
+    def _is_random(self) -> bool:
+        """Whether the network draws numbers of its own, for each item by its seed."""
+        return bool(self.settings.dropout) or self.settings.kind == "lokr"  # PEFT's LoKr does, even without dropout
 
     def _delete_previews(self) -> None:
         """Those of a training that saved no step: the song without the adapter follows its settings too."""

@@ -13,6 +13,7 @@ from .settings import TARGETS, LoraSettings
 
 # Bytes of an adapter's parameter: weight and gradient, float32, and the optimiser's moments.
 STATE_BYTES = {"adamw": 8 + 8, "adamw8bit": 8 + 2}
+SHARE_OF_A_DEVICE = 0.5
 TYPICAL_TEXT_TOKENS = 300  # of caption and lyrics, in the cross-attention
 
 
@@ -76,6 +77,15 @@ def crop_bytes(
         + at_work
         + layers * text_tokens * _TEXT_TOKEN.bytes(config)
     )
+
+
+def crops_together(
+    transformer: torch.nn.Module, settings: LoraSettings, frames: int, text_tokens: int, total_bytes: float
+) -> int:
+    """How many crops of a step fit into a device together, at least one; other programs keep their share of it."""
+    room = SHARE_OF_A_DEVICE * total_bytes - weights_bytes(transformer) - state_bytes(transformer, settings)
+    fitting = int(max(room, 0) // crop_bytes(transformer, settings, frames, text_tokens))
+    return max(1, min(settings.accumulate, fitting))
 
 
 def weights_bytes(transformer: torch.nn.Module) -> int:

@@ -6,7 +6,8 @@ the null condition in 15 % of the samples, which guidance needs.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from ..errors import UserError
 from ..flow import schedule
 from ..flow.schedule import SAME_TIME
 from ..models.velocity import Velocity
+from ..nn.attention import attend, out
 
 if TYPE_CHECKING:
     from ..models.condition import Condition
@@ -84,6 +86,32 @@ class TrainableVelocity(Velocity):
         if not self._gradient_checkpointing or not torch.is_grad_enabled():
             return super()._block(stream, number, shifts, cross)
         return checkpoint(super()._block, stream, number, shifts, cross, use_reentrant=False)
+
+
+class BatchVelocity(TrainableVelocity):
+    """The velocities of songs of one length, each under a condition of its own, in one pass over the weights.
+
+    Their texts may differ in length: a song attends to its own states alone, so its velocity is that of its own run.
+    """
+
+    def __init__(
+        self,
+        transformer,
+        conditions: "Sequence[Condition]",
+        dtype: torch.dtype,
+        gradient_checkpointing: bool = False,
+    ):
+        self._lengths = [condition.states.shape[1] for condition in conditions]
+        states = torch.cat([condition.states.to(dtype) for condition in conditions], dim=1)
+        context = torch.cat([condition.context for condition in conditions])
+        together = replace(conditions[0], states=states, context=context)
+        super().__init__(transformer, together, dtype, gradient_checkpointing)
+
+    def _cross(self, stream: torch.Tensor, number: int) -> torch.Tensor:
+        layer = self._layers[number]
+        queries = self._queries(stream, number).split(1)
+        keys, values = (part.split(self._lengths, dim=2) for part in (layer.keys, layer.values))
+        return out(layer.block.cross_attn, torch.cat([attend(*song) for song in zip(queries, keys, values)]))
 
 
 def flow_loss(velocity: Velocity, music: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:

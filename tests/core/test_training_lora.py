@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 import types
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from acestep_pack.acestep_core.training.folders import folders
 from acestep_pack.acestep_core.training.lora import Trainer, adapted
 from acestep_pack.acestep_core.training.loss_log import LossLog
 from acestep_pack.acestep_core.training.loss_plot import loss_plot_of, picture
+from acestep_pack.acestep_core.training.memory_needs import crops_together
 from acestep_pack.acestep_core.training.prepare import Example
 from acestep_pack.acestep_core.training.preview import OtherStages, StagePlayer
 from acestep_pack.acestep_core.training.settings import KINDS, Intervals, LoraSettings, preset
@@ -155,6 +157,44 @@ def test_a_loss_that_is_no_number_stops_with_advice_and_spoils_nothing(trainer):
         next(steps)
     assert same(weights(one), kept) and one.step == 2
     assert [it.name for it in sorted(one.work.glob("step-*"))] == ["step-000002"]
+
+
+def test_crops_in_one_forward_pass_are_trained_as_one_by_one(trainer):
+    """Crops of several lengths and texts of several lengths: the same draws, losses and weights up to rounding."""
+    alone, together = trainer("a", accumulate=5), trainer("b", accumulate=5)
+    assert together.together == 5
+    alone.together = 1
+    for one in (alone, together):
+        for number, example in enumerate(one.train_set):
+            object.__setattr__(example, "states", example.states[:, : 2 + number])
+            object.__setattr__(example, "latents", example.latents[..., : 60 - 40 * (number % 2)])
+    sizes = [len(batch) for batch in together._batches()]
+    assert sum(sizes) == 5 and max(sizes) > 1 and len(sizes) > 1
+    losses = [[step.loss for step in one.run()] for one in (alone, together)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-6)
+    assert all(torch.allclose(weights(alone)[name], value, atol=1e-5) for name, value in weights(together).items())
+
+
+def test_crops_that_do_not_fit_together_run_one_by_one(trainer, caplog, monkeypatch):
+    whole, short = trainer("a"), trainer("b")
+    fits = short._batch_loss
+
+    def batch_loss(batch):
+        if len(batch) > 1:
+            raise torch.OutOfMemoryError("full")
+        return fits(batch)
+
+    monkeypatch.setattr(short, "_batch_loss", batch_loss)
+    losses = [[step.loss for step in one.run()] for one in (whole, short)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-6) and short.together == 1
+    assert caplog.text.count("out of memory with 2 crops at once") == 1
+
+
+def test_as_many_crops_go_together_as_fit(trainer):
+    one = trainer()
+    needs = partial(crops_together, one.model.transformer, SETTINGS, 32, 6)
+    assert (needs(0), needs(1e9)) == (1, SETTINGS.accumulate)
+    assert all(trainer(str(changed), **changed).together == 1 for changed in ({"dropout": 0.1}, {"kind": "lokr"}))
 
 
 def test_out_of_memory_keeps_what_was_learnt(trainer, monkeypatch):
