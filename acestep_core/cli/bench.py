@@ -41,6 +41,7 @@ COMMANDS = {
     "lora": ("train an adapter of it and measure the adapter", "bench_lora"),
     "distill": ("distill a stage of it and measure the student", "bench_distill"),
     "loading": ("measure how fast model files load", "bench_loading"),
+    "cards": ("reckon songs and trainings on graphics cards from 8 to 80 GB", "bench_cards"),
 }
 
 
