@@ -189,6 +189,11 @@ def add_output(group):
     group.add_argument(
         "--lrc", action="store_true", help="write the times of the lyrics into the tags and into a file.lrc beside"
     )
+    group.add_argument(
+        "--play",
+        action="store_true",
+        help="play the song while it is decoded, by ffplay, mpv or aplay, at the vocoder's own level",
+    )
     group.add_argument("--title", metavar="TEXT", help="title tag (default: the caption)")
     group.add_argument("--artist", metavar="TEXT", help="artist tag")
     group.add_argument("--json", action="store_true", help="print one line of JSON for each file")

@@ -13,6 +13,7 @@ from ..generation.song_files import SongFile, encode_song, write_song
 from .cluster import left_to_make, make_on_cluster, wants_cluster
 from .orders import STDOUT, Order
 from .planned_orders import planned
+from .speakers import Speakers
 from .takes import chosen_orders, wants_takes
 
 if TYPE_CHECKING:
@@ -28,11 +29,14 @@ def make_orders(orders: list[Order], arguments: argparse.Namespace, console: Con
     for order in orders:
         with named(order.place):
             check_files(order.settings)
+    speakers = Speakers(arguments.play)
     if wants_cluster(arguments):
+        if arguments.play:
+            raise UserError("--play: the songs are decoded on other machines, expected to be made on this one")
         orders = planned(left_to_make(orders, arguments, console), arguments, console)
         make_on_cluster(orders, arguments, console)
     else:
-        _make(planned(orders, arguments, console), takes, arguments, console)
+        _make(planned(orders, arguments, console), takes, speakers, arguments, console)
 
 
 def _check_stdout(arguments: argparse.Namespace) -> None:
@@ -44,7 +48,7 @@ def _check_stdout(arguments: argparse.Namespace) -> None:
         raise UserError("--keep-latents: got -o -, expected a file, beside which the latents are kept")
 
 
-def _make(orders: list[Order], takes: bool, arguments: argparse.Namespace, console: Console):
+def _make(orders: list[Order], takes: bool, speakers: Speakers, arguments: argparse.Namespace, console: Console):
     cascade, models = None, None
     for number, order in enumerate(orders, start=1):
         if len(orders) > 1:
@@ -58,8 +62,9 @@ def _make(orders: list[Order], takes: bool, arguments: argparse.Namespace, conso
         clock, ready = Clock(), _prepared(cascade, order, console)
         chosen = chosen_orders(cascade, order, ready, arguments, console) if takes else [order]
         for own in chosen:
-            made = _listened(cascade, _play(cascade, own, ready, digests, console), takes, arguments, console)
-            _save(own, made, arguments, console, clock)
+            made = _play(cascade, own, ready, digests, speakers, console)
+            _save(own, _listened(cascade, made, takes, arguments, console), arguments, console, clock)
+            speakers.finish()
 
 
 def machine_of(arguments: argparse.Namespace) -> dict:
@@ -84,7 +89,7 @@ def _digests(cascade, order: Order, console: Console) -> dict[str, str]:
     return digests
 
 
-def _play(cascade, order: Order, ready: "Prepared", digests, console: Console) -> "MadeSong":
+def _play(cascade, order: Order, ready: "Prepared", digests, speakers: Speakers, console: Console) -> "MadeSong":
     from ..generation.song_steps import made_song, stage_steps
 
     clock = Clock()
@@ -93,7 +98,8 @@ def _play(cascade, order: Order, ready: "Prepared", digests, console: Console) -
         console.bar(made.name, step.step, step.of, clock.seconds)
         if step.step == step.of:
             clock = Clock()
-    made = made_song(cascade, ready, order.settings, step.latents, digests=digests)
+    hear = speakers.begin(cascade, step.latents.shape[-1], ready[0].seconds)
+    made = made_song(cascade, ready, order.settings, step.latents, hear, digests=digests)
     console.bar(cascade.models.vocoder.name, 1, 1, clock.seconds)
     return made
 

@@ -11,7 +11,7 @@ Latents go through in float32. Item i of a batch is made from seed + i and equal
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from threading import RLock
@@ -339,15 +339,20 @@ class Cascade(EditVerbs, LyricVerbs, TakeVerbs):
 
     @torch.no_grad()
     def decode(
-        self, latents: torch.Tensor, song: AnySong | None = None, reference: Reference | None = None
+        self,
+        latents: torch.Tensor,
+        song: AnySong | None = None,
+        reference: Reference | None = None,
+        hear: Callable[[torch.Tensor, int], None] = lambda piece, start: None,
     ) -> Waveform:
         """Latents [B, C, T] -> samples [B, 2, N], as long as the song; peaks at -1 dBFS.
 
         In a continuation the clip's own samples are put back, so the level is not changed; only peaks above full scale
-        are limited. Edits keep the level of their source.
+        are limited. Edits keep the level of their source. `hear` gets pieces of the vocoder's sound, see
+        Vocoder.decode; after memory ran out they begin anew.
         """
         with self._lock:
-            wave = self.pool.with_fallback(lambda: self.pool.vocoder.decode(latents))
+            wave = self.pool.with_fallback(lambda: self.pool.vocoder.decode(latents, hear=hear))
         self._check_finite(VOCODER, wave.samples)
         return finished(wave, song and song.seconds, reference)
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -64,11 +64,18 @@ def take_steps(
 
 
 def made_song(
-    cascade: "Cascade", ready: "Prepared", settings: GenerationSettings, latents: "torch.Tensor", **known
+    cascade: "Cascade",
+    ready: "Prepared",
+    settings: GenerationSettings,
+    latents: "torch.Tensor",
+    hear: "Callable[[torch.Tensor, int], None]" = lambda piece, start: None,
+    **known,
 ) -> MadeSong:
-    """The finished song of latents [1, C, T]. `known`: further fields of MadeSong."""
+    """The finished song of latents [1, C, T]. `hear` gets its sound while it is decoded, see `Cascade.decode`; `known`:
+    further fields of MadeSong.
+    """
     song, reference = ready
-    wave = cascade.decode(latents, song, reference)
+    wave = cascade.decode(latents, song, reference, hear)
     kept = cascade.result_latents(latents, wave, reference)
     return MadeSong(wave, song, settings, cascade.models.names, kept, reference, **known)
 

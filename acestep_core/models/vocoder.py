@@ -103,10 +103,16 @@ class Vocoder:
             samples = (samples + 2 * math.ceil(ratio / 2) - 2 * ratio) // ratio + 1
         return max(samples, 0)
 
-    def decode(self, latents: torch.Tensor, report: Callable[[float], None] = lambda seconds: None) -> Waveform:
+    def decode(
+        self,
+        latents: torch.Tensor,
+        report: Callable[[float], None] = lambda seconds: None,
+        hear: Callable[[torch.Tensor, int], None] = lambda piece, start: None,
+    ) -> Waveform:
         """Latents [B, C, T] -> waveform [B, channels, N], float32 on the CPU. Raises UserError for foreign latents.
 
-        `report` is called with the seconds decoded so far.
+        `report` is called with the seconds decoded so far, `hear` with each piece [B, channels, n] as soon as it is
+        there and the number of its first sample.
         """
         self._check(latents)
         whole, start = torch.empty(len(latents), self.channels, self.samples(latents.shape[-1])), 0
@@ -114,6 +120,7 @@ class Vocoder:
             whole.zero_()  # many threads touch its pages here; the copies below have one thread
         for chunk in self._decoded(latents):
             whole[..., start : start + chunk.shape[-1]] = chunk
+            hear(chunk, start)
             start += chunk.shape[-1]
             report(start / self.latents.sample_rate_hz)
         return Waveform(whole, self.latents.sample_rate_hz)

@@ -29,7 +29,7 @@ def whole_file(path: Path, move: Callable[[Path, Path], None] | None = None) -> 
     """
     # Beside the target, so that the last step is a rename within one file system; short, as the target's may be long.
     part = path.with_name(f".{secrets.token_hex(8)}.part")
-    remove_stale(path.parent)
+    _sweep(path.parent)
     try:
         part.touch(exist_ok=False)
         mode = part.stat().st_mode
@@ -68,6 +68,17 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
+    """`remove_stale`, at most once in STALE_SECONDS for a folder, as it takes longer the more files there are."""
+    now = time.monotonic()
+    if now - _swept.get(folder, -STALE_SECONDS) >= STALE_SECONDS:
+        remove_stale(folder)
+        _swept[folder] = now
+
+
+_swept: dict[Path, float] = {}
 
 
 def remove_stale(folder: Path) -> None:

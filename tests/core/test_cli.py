@@ -433,6 +433,19 @@ def test_clips_change_the_song(generate):
     assert torch.equal(audio.read("b.wav").samples, audio.read("d.wav").samples)
 
 
+def test_a_song_is_played_while_it_is_decoded(generate, tmp_path, monkeypatch):
+    code, _, err = generate("x", "-o", "a.wav", "--seconds", 10, "--seed", 1, "--play")
+    assert code == 2 and "install one" in err if not shutil.which("ffplay") else code == 0
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "ffplay").write_text("#!/bin/sh\nexec /bin/cat > heard.wav\n")
+    (tmp_path / "bin" / "ffplay").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    generate("x", "-o", "a.wav", "--seconds", 10, "--seed", 1, "--play")
+    song, heard = (audio.read(name).samples for name in ("a.wav", "heard.wav"))
+    assert heard.shape == song.shape  # the same up to the level
+    assert torch.allclose(heard / heard.abs().max(), song / song.abs().max(), atol=2e-2)
+
+
 def test_loudness_is_met(generate):
     generate("x", "-o", "a.wav", "--seconds", 10, "--seed", 1, "--loudness", "-23")
     assert audio.loudness_lufs(audio.read("a.wav"))[0] == pytest.approx(-23, abs=0.2)

@@ -142,3 +142,15 @@ def test_tensors_survive_the_sorting_of_their_metadata(tmp_path):
     assert all(torch.equal(load_file(file)[name], tensor) for name, tensor in tensors.items())
     write_tensors(tensors, file, {})
     assert all(torch.equal(load_file(file)[name], tensor) for name, tensor in tensors.items())
+
+
+def test_a_folder_is_searched_for_unfinished_files_once(tmp_path, monkeypatch):
+    """Else the thousandth song of a folder takes as long to keep as all before it."""
+    searched = []
+    monkeypatch.setattr(files, "remove_stale", searched.append)
+    for number in range(3):
+        files.write_whole(tmp_path / f"{number}.wav", b"x")
+    assert searched == [tmp_path]
+    monkeypatch.setattr(files.time, "monotonic", lambda: 1e9)
+    files.write_whole(tmp_path / "3.wav", b"x")
+    assert searched == [tmp_path] * 2
