@@ -159,8 +159,12 @@ class _Networks:
         from diffusers import AceStepPipeline, FlowMatchEulerDiscreteScheduler
         from transformers import PreTrainedTokenizerFast
 
+        from ..checkpoints.locate import TINY_FOLDER
+        from ..checkpoints.tokenizer_files import special_tokens
+
         scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1, shift=1.0)
-        words = PreTrainedTokenizerFast(tokenizer_object=self.tokenizer)
+        special = special_tokens(TINY_FOLDER / "text_encoder" / "tokenizer_config.json")
+        words = PreTrainedTokenizerFast(tokenizer_object=self.tokenizer, **special)
         parts = (self.vae, self.qwen, words, self._transformer("2B"), self.encoder, scheduler)
         pipeline = AceStepPipeline(*parts, self.audio_tokenizer, self.detokenizer)
         pipeline.set_progress_bar_config(disable=True)
