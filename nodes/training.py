@@ -210,11 +210,14 @@ def load(model: ModelHandle, vocoder: VocoderHandle, examples: list, request: Tr
     """Loads the transformer onto its device, and the vocoder where there are previews, beside the memory that training
     needs; ComfyUI may move the text encoder away.
     """
-    from ..acestep_core.training.memory_needs import training_bytes
+    from ..acestep_core.memory.free import total_bytes
+    from ..acestep_core.training.memory_needs import crops_together, training_bytes
 
     longest = max(example.latents.shape[-1] for example in examples)
-    frames = min(longest, vocoder.vocoder.latents.frames(request.settings.crop_seconds))
-    needed = training_bytes(model.model.transformer, request.settings, frames)
+    whole = vocoder.vocoder.latents.frames(request.settings.crop_seconds)
+    about = model.model.transformer, request.settings
+    crops = crops_together(*about, whole, total_bytes(model.transformer.patcher.load_device))
+    needed = training_bytes(*about, min(longest, whole), crops=crops)
     if request.intervals.preview:
         devices.load_together((model.transformer, vocoder.network), max(needed, vocoder.activation_bytes))
     else:

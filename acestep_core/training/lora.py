@@ -81,16 +81,11 @@ class Trainer(TrainingLoop):
         super().__init__(model, network, examples, vocoder.latents, work, settings, intervals, group, self.songs)
         if self.step == 0 and self.group.is_main:
             self._delete_previews()
-        self.together = 1 if self._is_random else self._most_together(model.transformer)
-        self.facts = {BASE: model.name, BASE_HASH: self.base_hash, TRAINING: self.identity, **(facts or {})}
-
-    def _most_together(self, transformer: torch.nn.Module) -> int:
-        """Crops of a step that go through the weights together: as many as fit into the device, however much of it is
-        free, so that a resumed training makes the same batches.
-        """
         text_tokens = max(example.states.shape[1] for example in (*self.train_set, *self.songs))
+        # By the memory of the device and not by what is free, so that a resumed training makes the same batches.
         room = total_bytes(self.device)
-        return crops_together(transformer, self.settings, self.crop_frames, text_tokens, room)
+        self.together = crops_together(model.transformer, settings, self.crop_frames, room, text_tokens)
+        self.facts = {BASE: model.name, BASE_HASH: self.base_hash, TRAINING: self.identity, **(facts or {})}
 
     def _loss(self, condition, music: torch.Tensor, noise: torch.Tensor, t: float) -> torch.Tensor:
         velocity = TrainableVelocity(self.network, condition, self._dtype, self.settings.gradient_checkpointing)
@@ -128,12 +123,7 @@ class Trainer(TrainingLoop):
         return condition, music, noise, t
 
     def _seeded(self, seed: int) -> AbstractContextManager:
-        return seeded(seed, self.device) if self._is_random else nullcontext()
-
-    @property
-    def _is_random(self) -> bool:
-        """Whether the network draws numbers of its own, for each item by its seed."""
-        return bool(self.settings.dropout) or self.settings.kind == "lokr"  # PEFT's LoKr does, even without dropout
+        return seeded(seed, self.device) if self.settings.is_random else nullcontext()
 
     def _delete_previews(self) -> None:
         """Those of a training that saved no step: the song without the adapter follows its settings too."""

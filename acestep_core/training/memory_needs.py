@@ -46,10 +46,14 @@ def adapter_parameters(transformer: torch.nn.Module, settings: LoraSettings) -> 
 
 
 def training_bytes(
-    transformer: torch.nn.Module, settings: LoraSettings, frames: int, text_tokens: int = TYPICAL_TEXT_TOKENS
+    transformer: torch.nn.Module,
+    settings: LoraSettings,
+    frames: int,
+    text_tokens: int = TYPICAL_TEXT_TOKENS,
+    crops: int = 1,
 ) -> int:
-    """Bytes beside the base's weights, for crops of so many latent frames."""
-    return state_bytes(transformer, settings) + crop_bytes(transformer, settings, frames, text_tokens)
+    """Bytes beside the base's weights, for `crops` crops at once of so many latent frames."""
+    return state_bytes(transformer, settings) + crops * crop_bytes(transformer, settings, frames, text_tokens)
 
 
 def state_bytes(transformer: torch.nn.Module, settings: LoraSettings) -> int:
@@ -80,9 +84,17 @@ def crop_bytes(
 
 
 def crops_together(
-    transformer: torch.nn.Module, settings: LoraSettings, frames: int, text_tokens: int, total_bytes: float
+    transformer: torch.nn.Module,
+    settings: LoraSettings,
+    frames: int,
+    total_bytes: float,
+    text_tokens: int = TYPICAL_TEXT_TOKENS,
 ) -> int:
-    """How many crops of a step fit into a device together, at least one; other programs keep their share of it."""
+    """How many crops of a step go through the weights together: as many as fit into a share of a device, at least one;
+    one where each crop has random numbers of its own.
+    """
+    if settings.is_random:
+        return 1
     room = SHARE_OF_A_DEVICE * total_bytes - weights_bytes(transformer) - state_bytes(transformer, settings)
     fitting = int(max(room, 0) // crop_bytes(transformer, settings, frames, text_tokens))
     return max(1, min(settings.accumulate, fitting))

@@ -42,10 +42,11 @@ def _memory(trainer: "Trainer") -> str:
 
     base, settings = trainer.model.transformer, trainer.settings
     frames = min(trainer.crop_frames, max(example.latents.shape[-1] for example in trainer.train_set))
+    crops = f"{trainer.together} crops at once" if trainer.together > 1 else "a crop"
     parts = {
         "the base": weights_bytes(base),
         "the adapter with its optimiser": state_bytes(base, settings),
-        "a crop": crop_bytes(base, settings, frames),
+        crops: trainer.together * crop_bytes(base, settings, frames),
     }
     listed = ", ".join(f"{size / 1e9:.2f} {name}" for name, size in parts.items())
     return f"about {sum(parts.values()) / 1e9:.2f} GB beside the program itself ({listed})"

@@ -112,6 +112,11 @@ class LoraSettings(TrainingSettings):
         if not self.targets or not set(self.targets) <= set(TARGETS):
             raise UserError(f"targets: got {', '.join(self.targets)!r}, expected some of {', '.join(TARGETS)}")
 
+    @property
+    def is_random(self) -> bool:
+        """Whether the network draws numbers of its own, for each crop by the crop's seed."""
+        return bool(self.dropout) or self.kind == "lokr"  # PEFT's LoKr does, even without dropout
+
 
 # What the student is trained to match -> share of the music's velocity in its target; the rest is the teacher's.
 MUSIC_SHARE: Mapping[str, float] = MappingProxyType({"teacher": 0.0, "both": 0.75, "music": 1.0})

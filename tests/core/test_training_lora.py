@@ -192,7 +192,7 @@ def test_crops_that_do_not_fit_together_run_one_by_one(trainer, caplog, monkeypa
 
 def test_as_many_crops_go_together_as_fit(trainer):
     one = trainer()
-    needs = partial(crops_together, one.model.transformer, SETTINGS, 32, 6)
+    needs = partial(crops_together, one.model.transformer, SETTINGS, 32)
     assert (needs(0), needs(1e9)) == (1, SETTINGS.accumulate)
     assert all(trainer(str(changed), **changed).together == 1 for changed in ({"dropout": 0.1}, {"kind": "lokr"}))
 
