@@ -90,7 +90,7 @@ def _digests(cascade, order: Order, console: Console) -> dict[str, str]:
 
 
 def _play(cascade, order: Order, ready: "Prepared", digests, speakers: Speakers, console: Console) -> "MadeSong":
-    from ..generation.song_steps import made_song, stage_steps
+    from ..generation.song_steps import live_sound, made_song, stage_steps
 
     clock = Clock()
     for made in stage_steps(cascade, ready, order.settings):
@@ -98,8 +98,8 @@ def _play(cascade, order: Order, ready: "Prepared", digests, speakers: Speakers,
         console.bar(made.name, step.step, step.of, clock.seconds)
         if step.step == step.of:
             clock = Clock()
-    hear = speakers.begin(cascade, step.latents.shape[-1], ready[0].seconds)
-    made = made_song(cascade, ready, order.settings, step.latents, hear, digests=digests)
+    live = speakers.begin(live_sound(cascade, ready, step.latents)) if speakers.are_on else None
+    made = made_song(cascade, ready, order.settings, step.latents, live, digests=digests)
     console.bar(cascade.models.vocoder.name, 1, 1, clock.seconds)
     return made
 

@@ -1,12 +1,7 @@
 """`--play`: each song of a command is played while it is decoded."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
+from ..audio.live import LiveSound
 from ..audio.player import Player, find_player
-
-if TYPE_CHECKING:
-    import torch
 
 
 class Speakers:
@@ -15,17 +10,14 @@ class Speakers:
     def __init__(self, is_on: bool):
         self._command, self._player = find_player() if is_on else None, None
 
-    def begin(self, cascade, frames: int, seconds: float | None) -> "Callable[[torch.Tensor, int], None]":
-        """Begins to play what the vocoder makes of so many latent frames, cut to the song's length; returns what takes
-        its pieces [1, channels, n] and the number of their first sample.
-        """
-        if self._command is None:
-            return lambda piece, start: None
-        vocoder = cascade.pool.with_fallback(lambda: cascade.pool.vocoder)
-        rate, samples = vocoder.latents.sample_rate_hz, vocoder.samples(frames)
-        samples = min(samples, round(seconds * rate)) if seconds else samples
-        player = self._player = Player(self._command, rate, vocoder.channels, samples)
-        return lambda piece, start: player.add(piece[0], start)
+    @property
+    def are_on(self) -> bool:
+        return self._command is not None
+
+    def begin(self, sound: LiveSound) -> LiveSound:
+        """Begins to play a sound, and gives it back."""
+        self._player = Player(self._command, sound)
+        return sound
 
     def finish(self) -> None:
         """Returns once the song has been played, or its player was closed."""

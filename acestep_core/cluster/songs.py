@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from ..audio.live import LiveSound
 from ..generation.kept_cascade import KeptCascade, Progress, SongWork
 from ..generation.making import Machine
 from ..generation.song_files import MadeSong, PackedSong, pack_song
@@ -30,6 +31,8 @@ class TaskMaker:
         work = dataclasses.replace(task.work, settings=renamed(task.work.settings, places))
         names, began = iter(task.names), time.monotonic()
         for event in self._kept.steps(work):
+            if isinstance(event, LiveSound):  # is heard in this process alone
+                continue
             if isinstance(event, MadeSong):
                 event = pack_song(as_asked(event, places), work.file, next(names), time.monotonic() - began)
             yield event

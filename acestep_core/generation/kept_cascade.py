@@ -6,6 +6,7 @@ The server and the workers of a cluster make songs so. Whoever iterates no furth
 import dataclasses
 import logging
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from .settings import GenerationSettings
 from .song_files import MadeSong, SongFile
 
 if TYPE_CHECKING:
+    from ..audio.live import LiveSound
     from .cascade import Cascade
     from .song_steps import Prepared
 
@@ -72,7 +74,7 @@ class KeptCascade:
         """Drops the cascade, whose memory something else needs."""
         self.cascade, self._models = None, None
 
-    def steps(self, work: SongWork) -> Iterator["Progress | Preview | MadeSong"]:
+    def steps(self, work: SongWork) -> Iterator["Progress | Preview | LiveSound | MadeSong"]:
         """Makes a song, or the best takes of it, the best first. Raises what the library raises."""
         settings = work.settings
         cascade = yield from self.loaded(settings)
@@ -131,8 +133,10 @@ def _chosen(cascade: "Cascade", ready: "Prepared", settings: GenerationSettings,
 
 
 def _played(cascade: "Cascade", ready: "Prepared", settings: GenerationSettings, digests, preview: float):
-    """A song, with its progress, and a preview of its first `preview` seconds. -> MadeSong"""
-    from .song_steps import made_song, stage_steps
+    """A song, with its progress, a preview of its first `preview` seconds, and its sound while it is decoded.
+    -> MadeSong
+    """
+    from .song_steps import live_sound, made_song, stage_steps
 
     preview = 0.0 if settings.edit or settings.continue_from else preview
     for made in stage_steps(cascade, ready, settings):
@@ -142,7 +146,9 @@ def _played(cascade: "Cascade", ready: "Prepared", settings: GenerationSettings,
             yield from _preview(cascade, step.x0, preview)
             preview = 0.0
     yield Progress("decoding", share=0.95)
-    return made_song(cascade, ready, settings, step.latents, digests=digests)
+    with closing(live_sound(cascade, ready, step.latents)) as live:
+        yield live
+        return made_song(cascade, ready, settings, step.latents, live, digests=digests)
 
 
 def _listened(cascade: "Cascade", made: MadeSong, why: str | None, file: SongFile):

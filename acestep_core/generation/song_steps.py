@@ -2,10 +2,11 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..audio.live import LiveSound
 from ..models.reference import Reference
 from ..planner.metadata import is_instrumental
 from ..planner.planned_song import PlannedSong
@@ -63,19 +64,27 @@ def take_steps(
     )
 
 
+def live_sound(cascade: "Cascade", ready: "Prepared", latents: "torch.Tensor") -> LiveSound:
+    """The sound that the vocoder makes of latents [1, C, T], cut to the song's length, to be heard as it is decoded."""
+    vocoder = cascade.pool.with_fallback(lambda: cascade.pool.vocoder)
+    rate, samples, seconds = vocoder.latents.sample_rate_hz, vocoder.samples(latents.shape[-1]), ready[0].seconds
+    return LiveSound(rate, vocoder.channels, min(samples, round(seconds * rate)) if seconds else samples)
+
+
 def made_song(
     cascade: "Cascade",
     ready: "Prepared",
     settings: GenerationSettings,
     latents: "torch.Tensor",
-    hear: "Callable[[torch.Tensor, int], None]" = lambda piece, start: None,
+    live: LiveSound | None = None,
     **known,
 ) -> MadeSong:
-    """The finished song of latents [1, C, T]. `hear` gets its sound while it is decoded, see `Cascade.decode`; `known`:
-    further fields of MadeSong.
+    """The finished song of latents [1, C, T]. `live` gets its sound while it is decoded; `known`: further fields of
+    MadeSong.
     """
     song, reference = ready
-    wave = cascade.decode(latents, song, reference, hear)
+    hear = {"hear": lambda piece, start: live.add(piece[0], start)} if live else {}
+    wave = cascade.decode(latents, song, reference, **hear)
     kept = cascade.result_latents(latents, wave, reference)
     return MadeSong(wave, song, settings, cascade.models.names, kept, reference, **known)
 

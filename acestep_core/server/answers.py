@@ -134,7 +134,8 @@ def song_json(made: Mapping) -> dict:
 def _links(job: Job) -> dict:
     here = f"/v1/jobs/{job.id}"
     links = {"self": here, "events": f"{here}/events"}
-    return links | ({"preview": f"{here}/preview"} if job.preview else {})
+    early = {"preview": job.preview, "sound": job.live}
+    return links | {name: f"{here}/{name}" for name, there in early.items() if there}
 
 
 async def job_versions(job: Job) -> AsyncIterator[bool]:

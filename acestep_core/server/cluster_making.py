@@ -5,9 +5,11 @@ Trainings and labels, whose clips lie on this machine, are made here.
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..audio.live import LiveSound
 from ..cluster.bundles import Bundle, bundle_of, bundles_of, renamed
 from ..cluster.pool import Slot, retried
 from ..cluster.songs import as_asked
@@ -83,7 +85,9 @@ class OrderTaskMaker:
 
     def steps(self, task: OrderTask, places: Mapping[str, str]) -> Iterator[object]:
         self._shelf.places = places
-        return self._maker.steps(_of_copies(task.order, places))
+        with closing(self._maker.steps(_of_copies(task.order, places))) as steps:
+            # A sound that is being made is heard in its own process alone.
+            yield from (event for event in steps if not isinstance(event, LiveSound))
 
 
 def _of_copies(order: SongsOrder | AnswerOrder, places: Mapping[str, str]) -> SongsOrder | AnswerOrder:

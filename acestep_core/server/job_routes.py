@@ -72,6 +72,13 @@ def job_routes(server: Server, folders) -> APIRouter:
             return Response(status_code=204)
         return Response(made.data, media_type=made.media_type)
 
+    @router.get("/{job_id}/sound", summary="The song that is being decoded, as a wav that comes as it is made")
+    def sound(job_id: str) -> Response:
+        live = queue.get(job_id).live
+        if live is None:
+            return Response(status_code=204)
+        return StreamingResponse(live.parts(), media_type="audio/wav", headers={"cache-control": "no-store"})
+
     @router.get("/{job_id}/events", summary="Server-sent events: `job` after each change, the last with its end")
     def events(job_id: str) -> StreamingResponse:
         found = queue.get(job_id)

@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ..audio.live import LiveSound
 from ..errors import AceStepError, UserError
 from ..generation.kept_cascade import Preview, Progress
 from .journal import Journal
@@ -44,7 +45,7 @@ class Made:
     answer: dict
 
 
-Event = Progress | Preview | Made
+Event = Progress | Preview | LiveSound | Made
 
 
 class Order(Protocol):
@@ -75,6 +76,7 @@ class Job:
     notes: list[str] = field(default_factory=list)
     error: str | None = None
     preview: Preview | None = None
+    live: LiveSound | None = None  # the song that is being decoded
     cancelled: bool = False
     version: int = 0
 
@@ -235,7 +237,10 @@ class JobQueue:
                 job.progress = event
             elif isinstance(event, Preview):
                 job.preview = event
+            elif isinstance(event, LiveSound):
+                job.live = event
             else:
+                job.live = None
                 job.made.append(event.answer)
                 self._journal.put(job.record())
             self._change(job)
@@ -255,7 +260,7 @@ class JobQueue:
                 self._end(job, DONE)
 
     def _end(self, job: Job, state: str) -> None:
-        job.state, job.ended = state, time.time()
+        job.state, job.ended, job.live = state, time.time(), None
         self._change(job)
         self._journal.put(job.record())
 

@@ -6,6 +6,7 @@ import pytest
 import soundfile
 import torch
 from acestep_pack.acestep_core.audio import player
+from acestep_pack.acestep_core.audio.live import LiveSound
 from acestep_pack.acestep_core.errors import UserError
 
 RATE = 8000
@@ -25,32 +26,35 @@ def ffplay(tmp_path, monkeypatch):
 
 def test_pieces_are_played_in_order_and_once(ffplay):
     sound = torch.rand(2, 1000) * 2 - 1
-    heard = player.Player(player.find_player(), RATE, 2, 900)
+    heard = LiveSound(RATE, 2, 900)
+    playing = player.Player(player.find_player(), heard)
     # The second pair is the first one again: memory ran out, and the sound is made anew in smaller tiles.
     for start, end in ((0, 300), (300, 600), (0, 200), (200, 700), (700, 1000)):
         heard.add(sound[:, start:end], start)
-    heard.finish()
+    playing.finish()
     played, rate = soundfile.read(ffplay)
     assert rate == RATE and np.abs(played.T - sound[:, :900].numpy()).max() < 1e-4
 
 
 def test_a_piece_is_played_before_the_next_is_made(ffplay):
-    heard = player.Player(player.find_player(), RATE, 1, 2000)
+    heard = LiveSound(RATE, 1, 2000)
+    playing = player.Player(player.find_player(), heard)
     heard.add(torch.ones(1, 1000), 0)
     until = time.monotonic() + 10
     while not ffplay.is_file() or ffplay.stat().st_size < 2000:
         assert time.monotonic() < until
         time.sleep(0.01)
     heard.add(torch.ones(1, 1000), 1000)
-    heard.finish()
+    playing.finish()
     assert len(soundfile.read(ffplay)[0]) == 2000
 
 
 def test_a_player_that_is_closed_ends_nothing_else(tmp_path):
-    heard = player.Player(["/bin/true"], RATE, 1, 10**7)
+    heard = LiveSound(RATE, 1, 10**7)
+    playing = player.Player(["/bin/true"], heard)
     for at in range(0, 10**6, 10**5):
         heard.add(torch.zeros(1, 10**5), at)
-    heard.finish()
+    playing.finish()
 
 
 def test_without_a_player_the_error_says_what_to_install(monkeypatch):

@@ -1,6 +1,7 @@
 """The web API where songs are made at once: our own routes, the original's, OpenAI's form, the hostile."""
 
 import base64
+import io
 import json
 import re
 import threading
@@ -8,6 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+import soundfile
+import torch
+from acestep_pack.acestep_core.audio.live import LiveSound
 
 pytest.importorskip("fastapi", reason="fastapi is not installed; it comes with the extra [serve]")
 pytest.importorskip("httpx", reason="httpx, fastapi's test client, is not installed; it comes with [test]")
@@ -92,6 +96,26 @@ def test_places_cancel_and_a_full_queue(make_server, connect):
     gate.release(3)
     assert ended(client, third)["state"] == "done"
     assert client.get(f"/v1/jobs/{first}/preview").status_code == 204
+
+
+def test_a_song_is_heard_while_it_is_decoded(make_server, connect):
+    gate = threading.Semaphore(0)
+    server = make_server(gate=gate)
+    client = connect(server)
+    job = submit(client)
+    assert client.get(f"/v1/jobs/{job}/sound").status_code == 204
+    live = LiveSound(8000, 1, 200)
+    server.queue._take(server.queue.get(job), live)
+    address = client.get(f"/v1/jobs/{job}").json()["links"]["sound"]
+    live.add(torch.full((1, 100), 0.5), 0)
+    later = threading.Timer(0.2, lambda: (live.add(torch.full((1, 100), -0.5), 100), live.close()))
+    later.start()
+    heard = client.get(address)
+    sound, rate = soundfile.read(io.BytesIO(heard.content))
+    assert heard.headers["content-type"] == "audio/wav" and rate == 8000
+    assert len(sound) == 200 and abs(sound[0] - 0.5) < 1e-3 and abs(sound[-1] + 0.5) < 1e-3
+    gate.release(3)
+    assert "sound" not in ended(client, job)["links"]
 
 
 def test_the_library_is_searched_and_songs_are_thrown_away(client):

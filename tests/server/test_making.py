@@ -1,8 +1,11 @@
 """Songs by the embedded family: made by the server as the command line makes them."""
 
+import io
 import json
 
 import pytest
+import soundfile
+from acestep_pack.acestep_core.audio.live import LiveSound
 from acestep_pack.acestep_core.cli.parser import OK, main
 from acestep_pack.acestep_core.generation.making import Machine
 from acestep_pack.acestep_core.generation.settings import GenerationSettings
@@ -31,8 +34,6 @@ def done(server, given):
 
 @pytest.mark.slow
 def test_a_song_is_the_command_lines_to_the_sample(server, tmp_path, capsys):
-    import soundfile
-
     job = done(server, {**SONG, "preview_seconds": 1})
     made = server.library.path(job.made[0]["id"])
     line = ["generate", "lo-fi beat", "--seconds", "10", "--seed", "3", "--steps", "3", "--models", "tiny"]
@@ -69,6 +70,16 @@ def test_the_best_take_is_the_command_lines_with_its_times(server, tmp_path, cap
     assert made["lrc"] and "neon" in server.library.lyric_times(made["id"])
     assert server.library.tagged(made["id"]).scores == told["scores"]
     assert [note.partition(":")[0] for note in job.notes][:2] == ["take 1 of 2", "take 2 of 2"]
+
+
+@pytest.mark.slow
+def test_a_song_is_given_while_it_is_decoded(server):
+    maker = SongMaker(LibraryShelf(server.requests), Machine("cpu"))
+    events = list(maker.steps(server.requests.order(SONG)))
+    [live] = [event for event in events if isinstance(event, LiveSound)]
+    heard, _ = soundfile.read(io.BytesIO(b"".join(live.parts())))
+    song, _ = soundfile.read(server.library.path(events[-1].answer["id"]))
+    assert heard.shape == song.shape and abs(heard / abs(heard).max() - song / abs(song).max()).max() < 2e-2
 
 
 def test_other_models_are_loaded_on_request_and_a_step_ends_a_cancelled_song(server):

@@ -87,8 +87,11 @@ class JobView {
   }
 
   showPreview(job, ended) {
-    if (job.links.preview && !this.preview && !ended) {
-      const audio = el("audio", { controls: true, src: job.links.preview.slice(1) })
+    const early = job.links.sound ?? job.links.preview // a song that is being decoded is heard from its beginning on
+    if (early && early !== this.early && !ended) {
+      this.preview?.remove()
+      this.early = early
+      const audio = el("audio", { controls: true, src: early.slice(1) })
       this.preview = el("label", { className: "preview" }, say("preview"), audio)
       this.songs.append(this.preview)
     }
