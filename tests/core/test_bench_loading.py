@@ -4,6 +4,7 @@ import json
 
 import pytest
 from acestep_pack.acestep_core.bench import loading
+from acestep_pack.acestep_core.cli import bench_loading
 from acestep_pack.acestep_core.cli import parser as cli
 
 SMALL = {
@@ -33,7 +34,7 @@ def test_every_layout_is_measured(tmp_path):
 
 def test_rows_come_as_json_and_mistakes_are_told(monkeypatch, capsys):
     row = loading.Loading("original", "bf16", 0.1, 2.0, 0.01, 3)
-    monkeypatch.setattr(loading, "measure", lambda *_: iter([row]))
+    monkeypatch.setattr(bench_loading, "measure", lambda *_: iter([row]))
     assert cli.main(["bench", "loading", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["memory_share"] == 0.01
     assert cli.main(["bench", "loading"]) == 0
