@@ -24,12 +24,14 @@ from acestep_pack.acestep_core.models.velocity import prepare
 from acestep_pack.acestep_core.models.vocoder import Context
 from acestep_pack.acestep_core.training.objective import TrainableVelocity, flow_loss
 from core_tests.golden_cases import (
+    CASES,
     FORWARD,
     LAYOUTS,
     RUN,
     assert_near,
     cases,
     hints_of,
+    model_folder,
     stage_of,
     states_of,
     tensors_of,
@@ -44,6 +46,12 @@ KNOWN_PARAMS = {
     *("dcw_mode", "dcw_scaler", "dcw_high_scaler", "dcw_wavelet"),
     *("diffusion_guidance_scale", "cfg_interval_start", "cfg_interval_end", "use_adg"),
 }
+
+
+def test_a_copy_of_one_folder_alone_finds_its_models(tmp_path):
+    """As ACESTEP_GOLDEN may name it: cases of one folder run on models of the other."""
+    moved = [{**case, "root": tmp_path} for case in CASES if "model_path" in case]
+    assert all((model_folder(case) / "config.json").is_file() for case in moved)
 
 
 # ---- forwards --------------------------------------------------------------------------------------------------------

@@ -187,11 +187,10 @@ def codes_trainer(folder, work):
 
 TRAINERS = {"vocoder": vocoder_trainer, "decoder": decoder_trainer, "text": text_trainer, "codes": codes_trainer}
 TRAINERS |= {"l": stage_trainer("l"), "s": stage_trainer("s")}
-SPARED = () if os.environ.get("ACESTEP_RUN_ALL") else ("decoder", "s")  # which share the code of "vocoder" and "l"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("phase", [phase for phase in TRAINERS if phase not in SPARED])
+@pytest.mark.parametrize("phase", TRAINERS)
 def test_a_resumed_training_is_an_unbroken_one_to_the_bit(phase, tmp_path, encoded):
     def make(folder):
         return TRAINERS[phase](folder, encoded)
