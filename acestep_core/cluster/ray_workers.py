@@ -30,13 +30,8 @@ class RayCluster:
         import ray
 
         quiet = {"logging_level": logging.ERROR, "log_to_driver": False, "include_dashboard": False}
-        try:
+        with _Reached(address):
             ray.init(address or None, **quiet)
-        except (ConnectionError, ValueError, RuntimeError, OSError) as exc:
-            first = (str(exc).splitlines() or [type(exc).__name__])[0]
-            raise UserError(
-                f"--cluster {address}: no cluster can be reached ({first}); start one by ray start"
-            ) from exc
         self._ray = ray
 
     def slots(
@@ -73,6 +68,23 @@ class RayCluster:
     def close(self) -> None:
         """Ends the connection, with its workers, and a cluster that was started for it."""
         self._ray.shutdown()
+
+
+class _Reached:
+    """Errors of a start become one line: Ray raises plain Exceptions too."""
+
+    def __init__(self, address: str):
+        self._address = address
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind, exc: BaseException | None, trace) -> None:
+        if isinstance(exc, Exception):
+            first = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
+            raise UserError(
+                f"--cluster {self._address}: no cluster can be reached ({first[:200]}); start one by ray start --head"
+            ) from exc
 
 
 def check_ray() -> None:
