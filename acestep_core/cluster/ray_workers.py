@@ -5,8 +5,11 @@ Plain actors, and not Ray Serve: the queue, progress, previews and cancelling ar
 
 import logging
 import os
+import sys
+import threading
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
+from typing import TextIO
 
 from ..errors import AceStepError, UserError
 from .pool import Slot, WorkerLost
@@ -32,7 +35,8 @@ class RayCluster:
         quiet = {"logging_level": logging.ERROR, "log_to_driver": False, "include_dashboard": False}
         with _Reached(address):
             ray.init(address or None, **quiet)
-        self._ray = ray
+        self._ray, self._stdout = ray, sys.stdout
+        sys.stdout = sys.stdout and _OfThisThread(sys.stdout)
 
     def slots(
         self, make: Callable[[], Maker], workers: int | None, device: str | None, threads: int, **slot
@@ -68,6 +72,22 @@ class RayCluster:
     def close(self) -> None:
         """Ends the connection, with its workers, and a cluster that was started for it."""
         self._ray.shutdown()
+        sys.stdout = self._stdout
+
+
+class _OfThisThread:
+    """stdout for the thread that makes it. A thread of Ray's prints there, between our results, that a worker was lost,
+    which the pool says in its own way.
+    """
+
+    def __init__(self, stream: TextIO):
+        self._stream, self._thread = stream, threading.get_ident()
+
+    def write(self, text: str) -> int:
+        return self._stream.write(text) if threading.get_ident() == self._thread else len(text)
+
+    def __getattr__(self, name: str):
+        return getattr(self._stream, name)
 
 
 class _Reached:
