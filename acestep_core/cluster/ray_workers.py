@@ -5,8 +5,11 @@ Plain actors, and not Ray Serve: the queue, progress, previews and cancelling ar
 
 import logging
 import os
+import sys
+import threading
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
+from typing import TextIO
 
 from ..errors import AceStepError, UserError
 from .pool import Slot, WorkerLost
@@ -30,14 +33,10 @@ class RayCluster:
         import ray
 
         quiet = {"logging_level": logging.ERROR, "log_to_driver": False, "include_dashboard": False}
-        try:
+        with _Reached(address):
             ray.init(address or None, **quiet)
-        except (ConnectionError, ValueError, RuntimeError, OSError) as exc:
-            first = (str(exc).splitlines() or [type(exc).__name__])[0]
-            raise UserError(
-                f"--cluster {address}: no cluster can be reached ({first}); start one by ray start"
-            ) from exc
-        self._ray = ray
+        self._ray, self._stdout = ray, sys.stdout
+        sys.stdout = sys.stdout and _OfThisThread(sys.stdout)
 
     def slots(
         self, make: Callable[[], Maker], workers: int | None, device: str | None, threads: int, **slot
@@ -73,6 +72,39 @@ class RayCluster:
     def close(self) -> None:
         """Ends the connection, with its workers, and a cluster that was started for it."""
         self._ray.shutdown()
+        sys.stdout = self._stdout
+
+
+class _OfThisThread:
+    """stdout for the thread that makes it. A thread of Ray's prints there, between our results, that a worker was lost,
+    which the pool says in its own way.
+    """
+
+    def __init__(self, stream: TextIO):
+        self._stream, self._thread = stream, threading.get_ident()
+
+    def write(self, text: str) -> int:
+        return self._stream.write(text) if threading.get_ident() == self._thread else len(text)
+
+    def __getattr__(self, name: str):
+        return getattr(self._stream, name)
+
+
+class _Reached:
+    """Errors of a start become one line: Ray raises plain Exceptions too."""
+
+    def __init__(self, address: str):
+        self._address = address
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind, exc: BaseException | None, trace) -> None:
+        if isinstance(exc, Exception):
+            first = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
+            raise UserError(
+                f"--cluster {self._address}: no cluster can be reached ({first[:200]}); start one by ray start --head"
+            ) from exc
 
 
 def check_ray() -> None:

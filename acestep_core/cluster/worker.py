@@ -55,7 +55,8 @@ class WorkerProcess:
 
             torch.set_num_threads(threads)
         self._maker, self._steps, self._places = make(), None, {}
-        self._folder = Path(tempfile.mkdtemp(prefix="acestep-worker-"))
+        self._own = tempfile.TemporaryDirectory(prefix="acestep-worker-")  # goes with this object
+        self._folder = Path(self._own.name)
         self._copies: dict[str, str] = {}
         self._notes = _Notes()
         logging.getLogger(__package__.rpartition(".")[0]).addHandler(self._notes)

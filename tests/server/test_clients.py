@@ -52,7 +52,7 @@ def test_openais_own_client(server, listen):
     message = client.chat.completions.create(**asked).choices[0].message
     assert base64.b64decode(message.audio.data)[:4] == b"RIFF" and "calm piano" in message.audio.transcript
     chunks = [chunk.choices[0] for chunk in client.chat.completions.create(**asked, stream=True)]
-    sounds = [chunk.delta.audio["data"] for chunk in chunks if getattr(chunk.delta, "audio", None)]
+    sounds = [(chunk.delta.model_dump().get("audio") or {}).get("data") or "" for chunk in chunks]
     assert chunks[-1].finish_reason == "stop" and base64.b64decode("".join(sounds))[:4] == b"RIFF"
     with pytest.raises(openai.BadRequestError, match="input: is empty"):
         client.audio.speech.create(model="tiny", voice="alloy", input=" ")
