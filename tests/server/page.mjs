@@ -1,6 +1,7 @@
 // Uses the server's page in a headless Chromium, as a visitor does: node page.mjs URL make|return WIDTH [WAV] [SHOT.png]
 //
-// "make" makes a song from a line, plays it, repaints a region of it, and uploads a clip; "return" finds its songs again, and begins a dataset.
+// "make" makes a song from a line, plays it, repaints a region of it, and uploads a clip; "return" finds the songs again,
+// and begins a dataset.
 // The report on standard output is one JSON object: what was seen, errors of page, console and HTTP, and requests that
 // went to another server. Needs playwright-core (NODE_PATH) and a Chromium (CHROMIUM).
 import { createRequire } from "node:module"
