@@ -152,7 +152,7 @@ def _check_limits(arguments: argparse.Namespace) -> None:
         raise UserError(f"--port: got {arguments.port}, expected 0 to {2**16 - 1}")
 
 
-def _has_page(arguments: argparse.Namespace, console: Console) -> bool:
+def has_page(arguments: argparse.Namespace, console: Console) -> bool:
     """Whether the page is served; a note says how to get it where its package is missing."""
     if arguments.no_page:
         return False
@@ -191,7 +191,7 @@ def _run(arguments, console: Console, folder: Path, access, defaults: Generation
         upload_bytes_most=access.upload_bytes_most,
         slots=_slots(arguments, machines),
     )
-    app = create_app(server, access, version(), _has_page(arguments, console))
+    app = create_app(server, access, version(), has_page(arguments, console))
     host = f"[{arguments.address}]" if ":" in arguments.address else arguments.address
     console.result(f"http://{host}:{listener.getsockname()[1]}  songs are kept in {folder}")
     options = {"log_level": "warning", "access_log": False, "server_header": False}

@@ -19,7 +19,7 @@ from acestep_pack.acestep_core.cli import parser as cli
 from acestep_pack.acestep_core.song import Song
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = {"torch", "numpy", "transformers", "diffusers", "peft", "huggingface_hub", "safetensors", "soundfile"}
+HEAVY = {"torch", "numpy", "transformers", "diffusers", "peft", "huggingface_hub", "safetensors", "soundfile", "gradio"}
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
 // Uses the server's page in a headless Chromium, as a visitor does: node page.mjs URL make|return WIDTH [WAV] [SHOT.png]
 //
-// "make" makes a song from a line, plays it, repaints a region of it, and uploads a clip; "return" finds all of that again.
+// "make" makes a song from a line, plays it, repaints a region of it, and uploads a clip; "return" finds the songs again,
+// and begins a dataset.
 // The report on standard output is one JSON object: what was seen, errors of page, console and HTTP, and requests that
 // went to another server. Needs playwright-core (NODE_PATH) and a Chromium (CHROMIUM).
 import { createRequire } from "node:module"
@@ -94,7 +95,22 @@ async function comeBack(page) {
   await card.locator(".play").focus()
   await page.keyboard.press("Enter")
   await page.waitForFunction(() => [...document.querySelectorAll("song-wave")].some((wave) => wave.at > 0.2))
-  return { count, tasks: await page.locator("song-library .chip").allTextContents() }
+  const tasks = await page.locator("song-library .chip").allTextContents()
+  return { count, tasks, clips: await beginDataset(page) }
+}
+
+/** A dataset with one clip and its caption; how many clips it says that it has. */
+async function beginDataset(page) {
+  await openTab(page, "Train")
+  const sets = page.locator("data-sets")
+  await sets.locator("input[type=text]").first().fill("mine")
+  await sets.getByRole("button", { name: "Begin" }).click()
+  await sets.locator("sound-input").waitFor()
+  await sets.locator("input[type=file]").setInputFiles(wav)
+  await sets.locator(".clip input[name=caption]").fill("soft noise")
+  await sets.getByRole("button", { name: "Save" }).click()
+  await sets.locator(".clip .said", { hasText: "saved" }).waitFor()
+  return sets.locator(":scope > .hint").textContent()
 }
 
 async function openTab(page, name) {

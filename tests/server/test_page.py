@@ -40,7 +40,7 @@ class Events:
         event = next(one for one in self.config["dependencies"] if [target, "submit"] in one["targets"])
         given = zip(event["outputs"], self.run(event, [], event_data=asked))
         filled = [(self.components[key]["props"].get("label"), one) for key, one in given]
-        return {name: one["value"] if isinstance(one, dict) else one for name, one in filled if one != UNCHANGED}
+        return [(name, one.get("value") if isinstance(one, dict) else one) for name, one in filled if one != UNCHANGED]
 
     def run(self, event, data, **more):
         body = {"fn_index": event["id"], "data": data, "session_hash": "s", **more}
@@ -64,9 +64,9 @@ def test_buttons_make_the_jobs_that_requests_make(page, server):
 
     server.queue.wait(newest, 30)
     song = newest.made[0]["id"]
-    filled = events.act(act="reuse", id=song)
+    filled = dict(events.act(act="reuse", id=song))
     assert filled["Caption"] == "<b>house</b>" and filled["Seed"] == "7" and filled["Tempo (bpm)"] == "120"
-    assert [{"id": song, "name": "house"}] in events.act(act="edit", id=song, name="house").values()
+    assert (None, [{"id": song, "name": "house"}]) in events.act(act="edit", id=song, name="house")
     assert "expected the handle of an upload" in str(events.act(act="edit", id="/etc/passwd"))
     assert "page: got" in str(events.act(act="delete everything", id=song))
 

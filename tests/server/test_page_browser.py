@@ -71,6 +71,7 @@ def test_a_visitor_makes_repaints_and_finds_a_song(browser, serve, tmp_path, wav
     _, url = serve()
     found = visit(browser, url, "return", PHONE, clip, *shot("phone"))
     assert found["count"] == "2 songs" and "repaint" in found["tasks"]
+    assert found["clips"] == "clips: 1, labelled: 1"
     assert "Traceback" not in (tmp_path / "log.txt").read_text()
 
 

@@ -1,13 +1,16 @@
 """Values of the page's forms -> requests that the server reads as they were meant, and songs -> values."""
 
 import dataclasses
+import re
+from pathlib import Path
 
 import pytest
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.generation.settings import GenerationSettings, TaggedSong
-from acestep_pack.acestep_core.server.page import values
+from acestep_pack.acestep_core.server.page import strings, values
 from acestep_pack.acestep_core.song import Song
 
+STATIC = Path(values.__file__).with_name("static")
 UPLOAD = "u_" + "0" * 32
 EMPTY = {"caption": "lo-fi", "instrumental": True, "seconds": 30.0, "count": 1, "bpm": "", "key": "", "seed": ""}
 
@@ -96,6 +99,31 @@ def test_a_planner_is_asked_with_what_its_verb_reads():
     assert write == {**asked, "sampling": sampling}
     understood = values.planner_request({**given, "verb": "understand", "source": [{"id": UPLOAD}], "models": ""})
     assert understood == {"kind": "understand", "source": UPLOAD, "sampling": sampling}
+
+
+def test_a_training_has_the_settings_that_were_given():
+    given = {"dataset": "d", "name": " warm ", "model": "tiny-l", "trigger": "", "vram": "8", "train_steps": "20"}
+    given |= {"rank": "4", "learning_rate": "1e-3", "alpha": "", "kind": "", "targets": ["self"], "save_every": "10"}
+    request = values.train_request({**given, "gradient_checkpointing": False, "all_times": True})
+    settings = {"steps": 20, "rank": 4, "learning_rate": 1e-3, "targets": ["self"], "all_times": True}
+    asked = {"kind": "train_lora", "dataset": "d", "name": "warm", "model": "tiny-l", "trigger": None}
+    assert request == {**asked, "vram": 8, "save_every": 10, "settings": settings}
+
+
+def test_takes_are_chosen_only_where_there_is_a_choice():
+    given = {**EMPTY, "keep": "2", "draft": "3"}
+    assert "keep" not in values.request_of({**given, "best_of": 1})
+    request = values.request_of({**given, "best_of": 8, "retry_below": "0.7", "lrc": True, "lrc_words": False})
+    takes = {"best_of": 8, "keep": 2, "draft": 3, "retry_below": 0.7, "lrc": True}
+    assert {name: one for name, one in request.items() if name not in ("song", "settings", "count")} == takes
+
+
+def test_every_text_of_the_scripts_is_there_and_used():
+    scripts = "".join(path.read_text(encoding="utf-8") for path in STATIC.glob("*.js"))
+    said = set(re.findall(r'say\(\s*"(\w+)"', scripts))
+    assert said <= set(strings.SCRIPT)
+    unused = [name for name in strings.SCRIPT if f'"{name}"' not in scripts and f"{name}:" not in scripts]
+    assert unused == []
 
 
 SONG = Song("folk", "[Verse]\nla", bpm=90, key="A minor", time_signature="3", language="en", seconds=20)

@@ -1,6 +1,7 @@
 """Who may ask: hosts, origins, keys, sizes and rates, and what `serve` refuses to start with."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 from acestep_pack.acestep_core.cli import serve
@@ -240,3 +241,23 @@ def test_wrong_options_are_one_line(arguments, message, monkeypatch, capsys, tmp
     assert main(["serve", *arguments]) == MISTAKE
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1
+
+
+def test_the_page_is_served_where_its_package_is_and_it_is_wanted(monkeypatch):
+    notes = []
+    console = SimpleNamespace(note=notes.append)
+    monkeypatch.setattr(serve, "find_spec", lambda name: None)
+    assert not serve.has_page(SimpleNamespace(no_page=True), console) and notes == []
+    assert not serve.has_page(SimpleNamespace(no_page=False), console)
+    assert len(notes) == 1 and "pip install 'acestep-cascade[serve]'" in notes[0] and "\n" not in notes[0]
+    monkeypatch.setattr(serve, "find_spec", lambda name: object())
+    assert serve.has_page(SimpleNamespace(no_page=False), console) and len(notes) == 1
+
+
+def test_files_of_the_page_do_not_count_as_requests():
+    guard = Guard(None, Access(requests_a_minute=1))
+    for _ in range(5):
+        guard.check(scope("/assets/index.js"))
+    guard.check(scope())
+    with pytest.raises(Refused):
+        guard.check(scope())

@@ -5,7 +5,9 @@ Gradio's own uploads, files, proxy and the like are not served: sounds come and 
 
 import json
 import os
+import threading
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -65,6 +67,12 @@ def mount_page(app: FastAPI, server: Server, access: Access, folders: Mapping[Pa
     )
     mounted = app.router.routes[-1]
     mounted.app = PageOnly(mounted.app)
+    threading.Thread(target=_warm_up, daemon=True).start()
+
+
+def _warm_up() -> None:
+    """Imports what checks of requests need, and with it torch, for which the first visitor would wait."""
+    import_module("...flow.stage_plan", __package__)
 
 
 def _add_static(app: FastAPI) -> None:

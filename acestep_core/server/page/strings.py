@@ -315,7 +315,7 @@ SCRIPT = {
     "new_dataset": "Name of a new dataset",
     "begin": "Begin",
     "choose": "Choose or begin a dataset.",
-    "clips": "{count} clips, {labelled} of them labelled",
+    "clips": "clips: {count}, labelled: {labelled}",
     "add_clips": "Clips of it",
     "caption": "caption",
     "lyrics": "lyrics",

@@ -12,7 +12,8 @@ function plain(song) {
   const { caption, bpm, key, seconds } = { ...words, seconds: song.seconds }
   const title = song.title || caption?.split("\n")[0] || song.file || song.id
   const models = typeof song.models === "string" ? song.models : ""
-  return { ...song, title, caption, bpm, key, seconds, models, lyrics: words.lyrics }
+  const task = song.task ?? song.settings?.edit?.task
+  return { ...song, title, caption, bpm, key, seconds, models, task, lyrics: words.lyrics }
 }
 
 /** The card of a song. `removed` is called once the song lies in the trash. */
@@ -55,6 +56,7 @@ function actions(song, card, said, removed) {
     button(say("again"), again),
     ...ACTS.map((name) => button(say(name), to(name))),
     ...JOBS.filter((kind) => kind !== "lyric_times" || isSung(song)).map((kind) => button(say(kind), listen(kind))),
+    button(say("details"), () => attempt(said, () => showTags(song, card))),
     button(say("compare"), () => document.dispatchEvent(new CustomEvent("acestep:compare", { detail: song }))),
     button(say("remove"), () => removal(song, card, said, removed), { className: "danger" }),
   ]
@@ -117,6 +119,15 @@ async function details(song, wave, found) {
   if (!tags) return
   if (tags.lrc) wave.lines = linesOf(tags.lrc)
   if (tags.scores?.total !== undefined && !found.firstChild) showScore(tags.scores, found)
+}
+
+/** Opens the song's words, settings and digests of models below its card, or closes them. */
+async function showTags(song, card) {
+  const open = card.querySelector("pre.tags")
+  if (open) return open.remove()
+  const { song: words, settings, digests } = await ask(`v1/songs/${song.id}`)
+  const shown = JSON.stringify({ song: words, settings, digests }, null, 1)
+  card.append(el("pre", { className: "tags", textContent: shown, tabIndex: 0 }))
 }
 
 function takeAnswer(job, song, wave, found) {

@@ -53,9 +53,14 @@ class DataSets extends HTMLElement {
     this.sounds.hidden = this.tools.hidden = !name
     this.dispatchEvent(new CustomEvent("dataset", { detail: name }))
     const found = name && (await attempt(this.said, () => ask(`v1/datasets/${name}`)))
-    const clips = found?.clips ?? []
-    this.rows.replaceChildren(...clips.map((clip) => this.row(clip)))
-    this.count.textContent = name ? say("clips", { count: clips.length, labelled: clips.filter((one) => one.labelled).length }) : ""
+    this.clips = found?.clips ?? []
+    this.rows.replaceChildren(...this.clips.map((clip) => this.row(clip)))
+    this.tell()
+  }
+
+  tell() {
+    const labelled = this.clips.filter((one) => one.labelled).length
+    this.count.textContent = this.opened ? say("clips", { count: this.clips.length, labelled }) : ""
   }
 
   take(sounds) {
@@ -77,7 +82,8 @@ class DataSets extends HTMLElement {
     const save = () =>
       attempt(said, async () => {
         const labels = Object.fromEntries(fields.map(({ name, value }) => [name, value.trim() || null]))
-        await ask(here, json("PUT", labels))
+        Object.assign(clip, await ask(here, json("PUT", labels)))
+        this.tell()
         said.textContent = say("saved")
       })
     const remove = () => attempt(said, () => ask(here, { method: "DELETE" }).then(() => this.open(this.opened)))
