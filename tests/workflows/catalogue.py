@@ -29,7 +29,6 @@ WORKFLOWS = {
             edits.accompany_a_voice,
             edits.morph_the_words,
             planning.best_of_eight,
-            planning.lyrics_with_timestamps,
             planning.song_from_one_line,
             planning.plan_and_edit,
             planning.understand_and_cover,

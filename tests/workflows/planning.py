@@ -1,4 +1,4 @@
-"""The workflows that plan songs, choose among takes, and time lyrics."""
+"""The workflows that plan songs, and one that chooses among takes."""
 
 from comfyui_tests import prompts
 from workflows_tests.definitions import (
@@ -23,9 +23,6 @@ KEPT |= dict.fromkeys(("key", "time_signature", "language"), "as it is")
 NEEDS_PLANNER = (
     "This needs a planner, which does not come with the pack. Choose one marked *(download, ...)* in **Load Planner**, "
     "such as *acestep-5Hz-lm-1.7B*, and press **Run**."
-)
-SUNG = (
-    "[Verse]\nNeon rain on the window\nI hold on to the night\n\n[Chorus]\nOver the silver river\nWe follow the light"
 )
 
 
@@ -200,34 +197,4 @@ def best_of_eight() -> Definition:
         },
         {"report": "Why this one"},
         shown=["score", "save", "report"],
-    )
-
-
-def lyrics_with_timestamps() -> Definition:
-    request = song("Slow soul ballad with organ, electric bass and drums", 20.0, bpm=76, lyrics=SUNG)
-    links = {"model": ["cascade", 1], "text_encoder": ["cascade", 3], "song": ["song", 0], "latent": ["S", 0]}
-    return Definition(
-        {
-            "cascade": cascade(),
-            **before_stages(request),
-            **stages(7),
-            "vocode": vocode("S"),
-            "save": save("vocode", "sung"),
-            "times": prompts.node("AceStepLyricTimestamps", **links, words=False),
-            "lrc": shown_text("times", 0),
-        },
-        [["cascade"], ["song"], ["text", "latent"], ["L"], ["M"], ["S"], ["vocode", "save"], ["times", "lrc"]],
-        {
-            "1 · A song with lyrics": ("song", ["cascade", *TEXT]),
-            "2 · Cascade": ("stages", LMS),
-            "3 · Sound": ("sound", ["vocode", "save"]),
-            "4 · When each line is sung": ("other", ["times", "lrc"]),
-        },
-        {
-            1: "Lyrics with **[Verse]** and **[Chorus]** on lines of their own. The *tiny* models do not sing, so "
-            "their times are guesses: choose downloaded models in **Load Cascade** for a voice.",
-            7: "**LRC** is the text that players show as karaoke. With **words** on, each word has its time too.",
-        },
-        {"lrc": "LRC"},
-        shown=["save", "times", "lrc"],
     )
