@@ -11,6 +11,7 @@ from acestep_pack.acestep_core.errors import AceStepError, UserError
 from acestep_pack.acestep_core.lora.adapter import Adapter, read_adapter
 from acestep_pack.acestep_core.lora.apply import apply_adapter
 from acestep_pack.acestep_core.lora.save import save_adapter
+from core_tests.in_diffusers import in_diffusers
 from core_tests.lora_material import CONV, LAYERS, dora, draw, hadamard, kronecker, lora, low_rank, near, velocity
 from safetensors import SafetensorError
 
@@ -112,7 +113,7 @@ def test_diffusers_reads_what_we_save(model, magnitude):
     adapter = Adapter("d", {path: low_rank(model, path, rank, 1.5) for path, rank in zip(paths, (4, 4, 2))})
     adapter = dora(model, adapter) if magnitude else adapter
     file = save_adapter(adapter, "d.safetensors", "diffusers")
-    transformer = copy.deepcopy(model.transformer)
+    transformer = in_diffusers(model.transformer)
     state, metadata = AceStepLoraLoaderMixin.lora_state_dict(
         str(file.parent), weight_name=file.name, return_lora_metadata=True
     )
