@@ -148,6 +148,8 @@ def asked_seconds(prompt, name):
     asked = asked if name == WHOLE else [min(MOST_SECONDS, seconds) for seconds in asked]
     sources = [SOURCES[node["class_type"]] for node in prompt.values() if node["class_type"] in SOURCES] or asked
     around = [sum(node["inputs"].get(side, 0) for side in ("before", "after")) for node in edits(prompt)]
+    if any(node["class_type"] == "AceStepEncodeAudio" for node in prompt.values()):
+        around = [0]  # the music of a clip, made again
     return [seconds + more for seconds in sources for more in around] or asked
 
 

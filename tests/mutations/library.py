@@ -22,6 +22,7 @@ from acestep_pack.acestep_core.planner.planner import Planner
 from acestep_pack.acestep_core.server.library import Library, song_id
 from acestep_pack.acestep_core.server.making import Machine, SongMaker
 from acestep_pack.acestep_core.server.requests import RequestReader
+from acestep_pack.acestep_core.server.shelf import LibraryShelf
 from acestep_pack.acestep_core.server.uploads import Uploads
 from acestep_pack.acestep_core.training.captions import own_songs
 from acestep_pack.acestep_core.training.dataset import LeftOut, read_clip_regions, read_dataset
@@ -43,6 +44,7 @@ __all__ = [
     "GenerationSettings",
     "Kronecker",
     "LeftOut",
+    "LibraryShelf",
     "Library",
     "LossLog",
     "Machine",

@@ -16,7 +16,7 @@ from .outcome import Outcome, judge
 from .targets import ERRORS_FOR_USERS, WITHOUT_NAME, Place
 
 MATERIAL_CPU_SECONDS = 120  # some of it is trained
-BAD_TARGET_CPU_SECONDS = 2  # some of them compute until they are stopped
+BAD_TARGET_CPU_SECONDS = 4  # some of them compute until they are stopped
 TRAINING = "training"  # torch runs no backward pass in a fork of a process that ran one
 TARGETS = {**targets.TARGETS, **bad_targets.TARGETS}
 KEEP_FOLDER = os.environ.get("ACESTEP_MUTATION_KEEP")

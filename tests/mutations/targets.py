@@ -265,7 +265,7 @@ def edit_request(place: Place) -> None:
     defaults = ours.GenerationSettings(models=str(_taught(place)))
     requests = ours.RequestReader(library, ours.Uploads(library.own_folder), defaults)
     order = requests.order(ours.read_json_object(place.mutant()))
-    for _ in ours.SongMaker(requests, ours.Machine("cpu", MEMORY_GB, text_cache=False)).steps(order):
+    for _ in ours.SongMaker(ours.LibraryShelf(requests), ours.Machine("cpu", MEMORY_GB, text_cache=False)).steps(order):
         pass
     if library.songs().total < 2:
         raise Wrong("no song was made")
