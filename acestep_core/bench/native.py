@@ -7,6 +7,7 @@ import importlib
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import torch
 
@@ -91,14 +92,18 @@ def check_folder(comfyui: Path) -> None:
 
 
 def _imported(comfyui: Path, device: torch.device) -> tuple[type, type]:
+    network, operations = comfyui_modules(comfyui, device, "comfy.ldm.ace.ace_step15", "comfy.ops")
+    return network.AceStepConditionGenerationModel, operations.disable_weight_init
+
+
+def comfyui_modules(comfyui: Path, device: torch.device, *names: str) -> list[ModuleType]:
+    """Modules of the ComfyUI in a folder, for a device. Raises UserError where they do not import."""
     check_folder(comfyui)
     sys.path.insert(0, str(comfyui))
     try:
         importlib.import_module("comfy.cli_args").args.cpu = device.type == "cpu"  # read when the others are imported
-        network = importlib.import_module("comfy.ldm.ace.ace_step15").AceStepConditionGenerationModel
-        operations = importlib.import_module("comfy.ops").disable_weight_init
+        return [importlib.import_module(name) for name in names]
     except ImportError as exc:
         raise UserError(f"{comfyui}: does not import ({exc}); run this with the Python that runs ComfyUI") from exc
     finally:
         sys.path.remove(str(comfyui))
-    return network, operations

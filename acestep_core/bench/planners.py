@@ -4,23 +4,20 @@ Each function builds one side of the same work: a prompt is read and as many cod
 same filters. The draws of each side are its own, so only times are compared.
 """
 
-import importlib
 import os
 import random
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from ..errors import UserError
 from ..planner.decoding import Prompt, answer
 from ..planner.grammar import Allowed, Writer
 from ..planner.language_model import LanguageModel
 from ..planner.sampling import GUIDANCE, TEMPERATURE, TOP_P, Draws, Sampling
 from . import published
 from .contender import OURS, Run
-from .native import check_folder
+from .native import comfyui_modules
 
 WIDTH = "1.7B"
 VOCABULARY, FIRST_CODE, CODES, END = 217_204, 151_669, 64_000, 151_645
@@ -123,16 +120,8 @@ def _comfyui(folder: Path, network, count: int, device: torch.device, dtype: tor
 
 def _comfyui_planner(folder: Path, network, device: torch.device, dtype: torch.dtype):
     """ComfyUI's planner with the same weights, and its function that writes codes."""
-    check_folder(folder)
     os.environ["TQDM_DISABLE"] = "1"  # its bar would cover the rows
-    sys.path.insert(0, str(folder))
-    try:
-        importlib.import_module("comfy.cli_args").args.cpu = device.type == "cpu"  # read when the others are imported
-        theirs = importlib.import_module("comfy.text_encoders.ace15")
-    except ImportError as exc:
-        raise UserError(f"{folder}: does not import ({exc}); run this with the Python that runs ComfyUI") from exc
-    finally:
-        sys.path.remove(str(folder))
+    (theirs,) = comfyui_modules(folder, device, "comfy.text_encoders.ace15")
     layers = {"num_hidden_layers": network.config.num_hidden_layers}
     options = {"model_name": "planner", "planner_model_config": layers}
     model = theirs.Qwen3_2B_ACE15(device=device, dtype=dtype, model_options=options).eval()

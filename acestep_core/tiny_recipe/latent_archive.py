@@ -4,6 +4,7 @@ Latents are rounded to steps of STEP, far below what a decoder is trained to for
 differences in time, which compress well. Notes are written anew from the song's sketch.
 """
 
+import lzma
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from .latents import NOTES, Library, latent_path
 
 STEP, LARGEST = 0.2, 127
 PATTERN, ABOUT = "latents-*.zip", ".json"
+_DAMAGED = (zipfile.BadZipFile, lzma.LZMAError, zlib.error, NotImplementedError)
 
 
 def keep_latents(folder: Path, target: Path, most_bytes: int) -> None:
@@ -70,7 +72,7 @@ def restore_latents(target: Path, folder: Path) -> None:
             with zipfile.ZipFile(path) as archive:
                 for name in archive.namelist():
                     _restore(folder, Path(name).name, archive.read(name))
-        except (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as exc:
+        except (OSError, ValueError, EOFError, *_DAMAGED) as exc:
             raise UserError(f"{path}: cannot be read ({exc}); the state is not whole, get it again") from exc
     if folder.exists():
         _write_notes(folder)
