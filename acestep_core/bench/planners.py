@@ -4,7 +4,6 @@ Each function builds one side of the same work: a prompt is read and as many cod
 same filters. The draws of each side are its own, so only times are compared.
 """
 
-import os
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -120,7 +119,6 @@ def _comfyui(folder: Path, network, count: int, device: torch.device, dtype: tor
 
 def _comfyui_planner(folder: Path, network, device: torch.device, dtype: torch.dtype):
     """ComfyUI's planner with the same weights, and its function that writes codes."""
-    os.environ["TQDM_DISABLE"] = "1"  # its bar would cover the rows
     (theirs,) = comfyui_modules(folder, device, "comfy.text_encoders.ace15")
     layers = {"num_hidden_layers": network.config.num_hidden_layers}
     options = {"model_name": "planner", "planner_model_config": layers}
