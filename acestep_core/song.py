@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 INSTRUMENTAL = "[Instrumental]"
 AUTO = "auto"  # a length that is left open
 UNKNOWN_LANGUAGE = "unknown"
+LYRICS_MOST = 300_000  # characters: far more than the models read, and than a song of ten minutes has
+KEY_MOST = 40  # characters
 
 # The languages that the models were trained on, by their codes.
 LANGUAGE_NAMES = MappingProxyType(
@@ -99,7 +101,7 @@ TIME_SIGNATURES = ("2", "3", "4", "6")
 BEATS = MappingProxyType({None: 4, "2": 2, "3": 3, "4": 4, "6": 6})
 _WRITTEN_SIGNATURES = MappingProxyType({"2/4": "2", "3/4": "3", "4/4": "4", "6/8": "6"})
 
-_KEY = re.compile(r"([A-Ga-g])[\s_-]*([#b♯♭]|sharp|flat)?[\s_:-]*(major|minor|maj|min|M|m|dur|moll)?", re.ASCII)
+_KEY = re.compile(r"([A-Ga-g])(?:[\s_-]*([#b♯♭]|sharp|flat))?[\s_:-]*(major|minor|maj|min|M|m|dur|moll)?", re.ASCII)
 _KEY_WORDS = re.compile(r"(?i)(sharp|flat|major|minor|maj|min|dur|moll)")
 _ACCIDENTALS = MappingProxyType({"♯": "#", "sharp": "#", "♭": "b", "flat": "b"})
 _MODES = MappingProxyType({"maj": "major", "M": "major", "dur": "major", "min": "minor", "m": "minor", "moll": "minor"})
@@ -154,6 +156,10 @@ class Song:
             if not isinstance(getattr(self, name), str):
                 raise UserError(f"{name}: got {shown(getattr(self, name))}, expected text")
             check_text(name, getattr(self, name))
+        if len(self.lyrics) > LYRICS_MOST:
+            raise UserError(
+                f"lyrics: got {len(self.lyrics):,} characters, expected at most {LYRICS_MOST:,}; shorten them"
+            )
         for name in ("caption", "lyrics"):  # the same words are the same song, whichever system wrote them
             object.__setattr__(self, name, re.sub(r"\r\n?", "\n", getattr(self, name)))
         for name, check in _CHECKS.items():
@@ -247,7 +253,8 @@ def check_key(value) -> str | None:
     """'Am', 'a minor', 'C#', 'D-flat Major' become 'A minor', 'C# major', 'Db major'; a bare note is major."""
     if _is_unset(value):
         return None
-    found = _KEY.fullmatch(_with_plain_words(value.strip())) if isinstance(value, str) else None
+    text = value.strip() if isinstance(value, str) else ""
+    found = _KEY.fullmatch(_with_plain_words(text)) if len(text) <= KEY_MOST else None
     if not found:
         raise UserError(f'key: got {shown(value)}, expected a note and a mode, such as "A minor", "C# major" or "Ebm"')
     note, accidental, mode = found.groups()

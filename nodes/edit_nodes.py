@@ -73,7 +73,7 @@ class EditNode(io.ComfyNode):
                 io.Latent.Input(
                     "latent",
                     optional=True,
-                    tooltip="For a song that this graph makes: the finished latent that its sound was decoded of. "
+                    tooltip="For a song that this graph makes: the finished latent from which its sound was decoded. "
                     "Then the sound is not encoded, and edges fit better.",
                 ),
                 ReferenceSocket.Input(

@@ -11,7 +11,7 @@ from ..acestep_core.checkpoints.registry import STAGE, TEXT, VOCODER
 from ..acestep_core.errors import CheckpointError
 from ..acestep_core.memory.needs import LONG_SECONDS, Needs, cascade_needs, lone_needs
 from ..acestep_core.memory.plan import ALL, NETWORKS
-from ..acestep_core.nn.quantise import QUANTISED
+from ..acestep_core.nn.quantise import OF_STAGES
 from ..acestep_core.spec import DTYPE_NAMES, VOCODER_DTYPE_NAMES
 from .host import devices, locations, messages
 from .host.workflow import song_seconds
@@ -44,11 +44,12 @@ def load_model(
     from ..acestep_core.nn.quantise import check_quantise, quantise
 
     kind = None if quantised == NONE else quantised
-    check_quantise(kind)
     parameters = read_checkpoint(local.path).part("transformer").parameters
+    chosen = devices.stage_dtype(dtype, parameters)
+    check_quantise(kind, devices.stage_device(), chosen, OF_STAGES)
     folders = locations.models_shelf().all_folders
     with devices.weights_for_all():
-        model = load_stage_model(local.path, dtype=devices.stage_dtype(dtype, parameters), folders=folders)
+        model = load_stage_model(local.path, dtype=chosen, folders=folders)
         if kind:
             quantise(model.transformer, kind, torch.device("cpu"))
     model = dataclasses.replace(model, name=local.name)
@@ -153,12 +154,13 @@ def _vocoder_dtype_input(name: str) -> io.Combo.Input:
 def _quantise_input() -> io.Combo.Input:
     return io.Combo.Input(
         "quantise",
-        options=[NONE, *QUANTISED],
+        options=[NONE, *OF_STAGES],
         default=NONE,
         optional=True,
         advanced=True,
         tooltip="Weights of the transformer's layers in 8 bits: half the memory of bf16, a slightly different song. "
-        "Needs torchao in ComfyUI's Python. none: the weights keep their dtype.",
+        "fp8-matmul multiplies in 8 bits too, on NVIDIA GPUs since the RTX 40 series, with bf16. Needs torchao in "
+        "ComfyUI's Python. none: the weights keep their dtype.",
     )
 
 

@@ -1,6 +1,5 @@
 """Answers to the editor of regions, of a file in one of ComfyUI's folders: the peaks of its sound, and its beats."""
 
-import contextlib
 import math
 import threading
 from pathlib import Path
@@ -10,10 +9,10 @@ import numpy as np
 from ..acestep_core.audio.peaks import peaks_of
 from ..acestep_core.checkpoints.locate import state_of
 from ..acestep_core.editing.beats import Beats, beats_of_file
-from ..acestep_core.editing.source_song import song_of_file
+from ..acestep_core.editing.source_song import tagged_song
 from ..acestep_core.errors import UserError, shown
 from ..acestep_core.memory.lru import LruCache
-from ..acestep_core.song import Song, check_time_signature
+from ..acestep_core.song import check_time_signature
 from ..acestep_core.spec import MAX_BPM, MIN_BPM
 from .host import locations
 
@@ -58,13 +57,6 @@ def known_beats(bpm: float, time_signature: str | None) -> tuple[float | None, s
     if bpm and not MIN_BPM <= bpm <= MAX_BPM:
         raise UserError(f"bpm: got {bpm:g}, expected {MIN_BPM} to {MAX_BPM}, or 0 to have it found")
     return bpm or None, check_time_signature(time_signature)
-
-
-def tagged_song(path: Path) -> Song:
-    """The Song in a file's tags; one that knows nothing where there is none, or none that can be read."""
-    with contextlib.suppress(UserError):
-        return song_of_file(path) or Song("")
-    return Song("")
 
 
 def _number(query: dict, name: str) -> float:

@@ -22,7 +22,7 @@ class ExtractStem(EditNode):
     TASK, NODE_ID, DISPLAY = "extract", "AceStepExtractStem", "Extract Stem"
     DESCRIPTION = "Takes single stems out of a mix, such as its drums; the nodes behind run once for each."
     ALIASES = ["stem separation", "isolate", "vocals", "karaoke", "split", "unmix"]
-    SONG = "Tempo and key, where they are known. A caption of the whole mix fights the stem: leave it out."
+    SONG = "Only to give tempo and key: with the stem's name as its caption, for one of the whole mix works against it."
     NEEDS_SONG = False
 
     @classmethod

@@ -35,17 +35,19 @@ for folder in ("comfyui", "core", "mutations", "workflows"):
 def pytest_xdist_make_scheduler(config, log):
     """A file stays in one process with `-n`, and those that talk to a running ComfyUI share one.
 
-    The workflows, which take longer than all others of these together, have servers of their own: one where all are
-    run, one where some are.
+    Two parts of them have a process and a server of their own: the workflows, which take longest, and all that is seen
+    in the newest front end.
     """
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid):
             file = nodeid.split("::")[0]
-            if file.endswith("/test_workflows.py"):
-                return f"{file} pinned, classic" if "[pinned, classic" in nodeid else file
-            return "tests/comfyui" if file.startswith("tests/comfyui/") else file
+            if not file.startswith("tests/comfyui/"):
+                return file
+            if "[newest, " in nodeid:
+                return "tests/comfyui: newest"
+            return file if file.endswith("/test_workflows.py") else "tests/comfyui"
 
     config.option.loadscopereorder = False  # by numbers of tests: slow files have few, and would come last
     return ByFile(config, log)

@@ -107,6 +107,7 @@ class Panel {
     this.asked = asked;
     const answer = await ask(`clips?${asked}`).catch((error) => ({ clips: [], error: error.message }));
     if (asked !== this.asked) return;
+    if (answer.error) this.asked = null; // it is asked again with the next change
     this.clips = answer.clips;
     this.why = answer.error ?? "no clips are there yet";
     const before = this.choice.value;

@@ -60,7 +60,10 @@ def _louden(wave: Waveform, lufs: float, peak_dbfs: float) -> Waveform:
         return wave
     for _ in range(6):  # the limiter lowers the loudness, so the gain before it is found by iteration
         gain_db += lufs - reached
-        made = limit(Waveform(wave.samples * 10 ** (gain_db / 20), wave.sample_rate_hz), peak_dbfs)
+        louder = Waveform(wave.samples * 10 ** (gain_db / 20), wave.sample_rate_hz)
+        made = limit(louder, peak_dbfs)
+        if made is louder and gain_db < 0:  # exact; measured again, quiet sound would fall below the measure's gate
+            return made
         reached = loudness_lufs(made)[0]
         if abs(reached - lufs) <= LOUDNESS_TOLERANCE_LU:
             return made

@@ -4,7 +4,8 @@ import io
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from ..errors import UserError
 from ..json_text import parse_json
@@ -17,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 _RIFF_NAMES = ("title", "artist", "album", "genre", "date")
 _RIFF_KEY = "acestep_cascade"  # RIFF INFO has few names, so all tags lie as JSON under this key in its comment
+_UNKNOWN_BYTES = 0xFFFFFFFF  # the length in a WAV file whose writer did not know it
+_WAV_CHUNKS = ("fmt", "fact", "data", "ds64", "PEAK", "LIST INFO", "id3", "ID3", "JUNK", "junk", "PAD", "FLLR")
 
 
 def tagged(data: bytes, name: str, tags: Mapping[str, str]) -> bytes:
@@ -86,9 +89,9 @@ def read_tags(path: "str | os.PathLike") -> dict[str, str]:
 
 
 def with_tags(path: "str | os.PathLike", changed: Mapping[str, str]) -> bytes:
-    """The bytes of a sound file with some tags changed; its sound stays as it is. Raises UserError.
+    """The bytes of a sound file with some tags changed; its sound stays as it is.
 
-    A file with a picture is refused, as the picture would be lost.
+    Raises UserError, also for a file that `check_rewritable` refuses.
     """
     import av
 
@@ -97,13 +100,42 @@ def with_tags(path: "str | os.PathLike", changed: Mapping[str, str]) -> bytes:
     if name not in FORMATS:
         raise UserError(f"{path}: tags can be written into {', '.join(FORMATS)} files; write a file beside it instead")
     tags = {**read_tags(path), **changed}
-    with av.open(str(path), metadata_errors="replace") as container:
-        if container.streams.video:
-            raise UserError(f"{path}: holds a picture, which would be lost; write a file beside it instead")
+    check_rewritable(path)
     try:
         return tagged(path.read_bytes(), name, tags)
     except (av.FFmpegError, ValueError) as exc:
         raise UserError(f"{path}: cannot be written again with other tags ({exc}); write a file beside it") from exc
+
+
+def check_rewritable(path: Path) -> None:
+    """Raises UserError for a sound file that holds what would be lost: a picture, or chunks of a WAV such as cues."""
+    import av
+
+    try:
+        with av.open(str(path), metadata_errors="replace") as container:
+            has_picture = bool(container.streams.video)
+    except av.FFmpegError as exc:
+        raise UserError(f"{path}: is no audio file ({exc.strerror})") from exc
+    if has_picture:
+        raise UserError(f"{path}: holds a picture, which would be lost; write a file beside it instead")
+    if others := [name for name in dict.fromkeys(_wav_chunks(path)) if name not in _WAV_CHUNKS]:
+        raise UserError(f"{path}: holds {', '.join(others)}, which would be lost; write a file beside it instead")
+
+
+def _wav_chunks(path: Path) -> Iterator[str]:
+    """Names of the chunks of a WAV file, a list's with its kind; none of any other file."""
+    with path.open("rb") as file:
+        start = file.read(12)
+        if start[:4] not in (b"RIFF", b"RF64") or start[8:] != b"WAVE":
+            return
+        end = int.from_bytes(start[4:8], "little") or _UNKNOWN_BYTES
+        while file.tell() < end and len(head := file.read(8)) == 8:
+            name, size = head[:4].decode("latin-1").strip(), int.from_bytes(head[4:], "little")
+            if name == "data" and size in (0, _UNKNOWN_BYTES):  # of a stream: sound up to the end
+                return
+            body = file.tell()
+            yield f"{name} {file.read(4).decode('latin-1').strip()}" if name == "LIST" else name
+            file.seek(body + size + size % 2)
 
 
 def _from_riff(tags: dict[str, str]) -> dict[str, str]:

@@ -80,10 +80,10 @@ def _about(rng, sketch: Sketch) -> tuple[str, str]:
 
 
 def _named(rng, sketch: Sketch, share: float = LEAST_NAMED) -> list[str]:
-    return [role for role in _audible(sketch) if rng.random() < share]
+    return [role for role in audible(sketch) if rng.random() < share]
 
 
-def _audible(sketch: Sketch) -> list[str]:
+def audible(sketch: Sketch) -> list[str]:
     """Who is heard: effects lead into a chorus, and a short song has none."""
     return [role for role in sketch.voices if role != "fx" or "chorus" in form_of(sketch).names]
 
@@ -162,7 +162,7 @@ def _sentence(rng, sketch: Sketch, world: World) -> Said:
 def _few_words(rng, sketch: Sketch, world: World) -> Said:
     """As users often ask: "calm lo-fi", "fast metal with lead guitar"."""
     mood, genre = _about(rng, sketch)
-    named = [_one(rng, _audible(sketch))] if rng.random() < 0.4 and sketch.voices else []
+    named = [_one(rng, audible(sketch))] if rng.random() < 0.4 and sketch.voices else []
     head = _one(rng, (f"{mood} {genre}", genre, f"{_tempo(rng, sketch)} {genre}"))
     return head + (f" with {_words(rng, sketch, named[0])}" if named else ""), named, []
 

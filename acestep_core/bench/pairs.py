@@ -4,6 +4,7 @@ Each function builds one side, OURS or THEIRS, of the same computation.
 """
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -133,6 +134,85 @@ def learn_together(
             return torch.cat([losses(at) for at in range(0, crops, size)])
 
     return run
+
+
+@torch.inference_mode(False)
+def learn_step(
+    width: str,
+    layers: int | None,
+    rank: int,
+    crops: int,
+    seconds: float,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    side: str,
+) -> Run:
+    """A step of training a LoRA on several crops in one pass, by AdamW -> its loss [1]. Ours is recorded on a GPU."""
+    from ..training.lora import adapted
+    from ..training.optimisers import make_optimiser
+    from ..training.settings import LoraSettings
+
+    settings = LoraSettings(rank=rank)
+    network = adapted(published.transformer(width, layers, device, dtype), settings)
+    drawn = Drawn.of(network, seconds, device, dtype)
+    optimiser = make_optimiser(settings, [part for part in network.parameters() if part.requires_grad])
+    add = (_ours_recorded if side == OURS else _theirs_together)(network, drawn, crops, dtype)
+
+    def run() -> torch.Tensor:
+        with torch.inference_mode(False), torch.enable_grad():
+            loss = add()
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=side != OURS)
+        return loss.reshape(1)
+
+    return run
+
+
+def _ours_recorded(network, drawn: Drawn, crops: int, dtype: torch.dtype) -> Callable[[], torch.Tensor]:
+    """A function that adds the gradients of `crops` crops -> the loss; it is recorded where it can be."""
+    from ..training.crops import Crops
+    from ..training.objective import padded_pass
+    from ..training.recorded_passes import RecordedPasses, graphs_for
+
+    music, noise, t = _several(drawn, crops)
+    states, context = (part.repeat(crops, 1, 1) for part in (drawn.states, drawn.condition.context))
+    mask = torch.zeros(crops, 1, 1, CONDITION_TOKENS, device=music.device, dtype=dtype)
+    batch = Crops(music, noise, t, states, mask, context)
+
+    def prepare(batch: Crops) -> Callable[[], torch.Tensor]:
+        return padded_pass(network, batch, dtype, crops)
+
+    graphs = graphs_for(music.device, network)
+    if graphs is None:
+        return prepare(batch)
+    passes = RecordedPasses(network, prepare, lambda _: 0.0, graphs)
+    for _ in range(SETTLED_AFTER):
+        passes.add(batch)
+    network.zero_grad()
+    return lambda: passes.add(batch)
+
+
+def _theirs_together(network, drawn: Drawn, crops: int, dtype: torch.dtype) -> Callable[[], torch.Tensor]:
+    """The same by diffusers' own forward pass."""
+    from ..training.objective import flow_loss
+
+    music, noise, t = _several(drawn, crops)
+    several = Drawn(music, drawn.states.repeat(crops, 1, 1), drawn.rows.repeat(crops, 1, 1), t.to(dtype))
+
+    def add() -> torch.Tensor:
+        loss = flow_loss(lambda x, _: several.theirs(network, x.to(dtype)), music, noise, t).sum() / crops
+        loss.backward()
+        return loss.detach()
+
+    return add
+
+
+def _several(drawn: Drawn, crops: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Music and noise [crops, C, T], and their flow times."""
+    made = torch.Generator().manual_seed(published.SEED)
+    noise = torch.randn(crops, *drawn.latents.shape[1:], generator=made).to(drawn.latents.device)
+    return 0.5 * noise.flip(0), noise, torch.full((crops,), T, device=noise.device)
 
 
 def decode(seconds: float, device: torch.device, dtype: torch.dtype, their_dtype: torch.dtype, *, side: str) -> Run:

@@ -51,10 +51,7 @@ def read_silence(path: Path, channels: int) -> torch.Tensor:
     try:
         silence = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} holds a pickle of more than a tensor, which can run any code when it is opened, so it is refused; "
-            "get the published file"
-        ) from error
+        raise _pickle_refused(path, "of more than a tensor") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise CheckpointError(f"{path} is no whole tensor file ({_first_line(error)}); fetch the file again") from error
     return _checked(silence, channels, path)
@@ -66,9 +63,23 @@ def _check_archive(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        if isinstance(error, zipfile.BadZipFile) and _is_pickle(path):
+            raise _pickle_refused(path, "without an archive") from error
         raise CheckpointError(f"{path} is no whole tensor file ({_first_line(error)}); fetch the file again") from error
     if size > _BYTES_MAX:
         raise CheckpointError(f"{path} holds {size:,} bytes, expected at most {_BYTES_MAX:,}; fetch the file again")
+
+
+def _is_pickle(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(pickle.PROTO)) == pickle.PROTO
+
+
+def _pickle_refused(path: Path, kind: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} holds a pickle {kind}, which can run any code when it is opened, so it is refused; get the published "
+        "file"
+    )
 
 
 def _first_line(error: Exception) -> str:

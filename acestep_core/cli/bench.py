@@ -31,6 +31,8 @@ NATIVE_SECONDS = ((30.0,), (240.0,))
 PLANNER_SECONDS = ((10.0,), (60.0,))
 LEARN_SECONDS = {"2B": (60.0,), "XL": (60.0,)}
 TOGETHER = ((4, 10.0),)  # crops, and seconds of each
+LEARN_RANKS, LEARN_CROPS = (16, 64), 4  # of a whole step of the 2B
+LEARN_STEP_SECONDS = {"cuda": 60.0}  # of each crop; elsewhere as long as those of TOGETHER
 LAYERS, SONG_LAYERS = 2, 4  # on a CPU; a planner has as many as a song
 # Models of the songs: each song takes eight steps in all; diffusers' songs are made by the 2B alone.
 CASCADES = {"M": ("2B",), "M → S": ("2B", "S"), "L → M → S": ("XL", "2B", "S")}
@@ -41,6 +43,7 @@ COMMANDS = {
     "lora": ("train an adapter of it and measure the adapter", "bench_lora"),
     "distill": ("distill a stage of it and measure the student", "bench_distill"),
     "loading": ("measure how fast model files load", "bench_loading"),
+    "cluster": ("compare workers of a Ray cluster on this machine with one process", "bench_cluster"),
     "cards": ("reckon songs and trainings on graphics cards from 8 to 80 GB", "bench_cards"),
 }
 
@@ -182,6 +185,10 @@ def _measure(arguments, device, dtype_name: str, mode: str, layers: int | None, 
         for crops, seconds in TOGETHER:
             make = partial(pairs.learn_together, width, layers, crops, seconds, device, dtype)
             yield row(f"{width} LoRA, {crops} x {seconds:g} s", make, of="one by one")
+    for rank in LEARN_RANKS if "training" in kinds else ():
+        for seconds in arguments.seconds or (LEARN_STEP_SECONDS.get(device.type, TOGETHER[0][1]),):
+            make = partial(pairs.learn_step, "2B", layers, rank, LEARN_CROPS, seconds, device, dtype)
+            yield row(f"2B LoRA step, rank {rank}, {LEARN_CROPS} x {seconds:g} s", make)
     for seconds in lengths(PLANNER_SECONDS) if "planner" in kinds else ():
         yield from _planner_rows(arguments, seconds, row, song_layers, device, dtype)
     if arguments.comfyui and "steps" in kinds:

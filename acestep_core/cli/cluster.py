@@ -15,8 +15,7 @@ from ..generation.settings import GenerationSettings, read_song
 from ..generation.song_files import PackedSong, unpack_song
 from ..song import AUTO, Song
 from ..training.progress import duration
-from .orders import Order, takes_of
-from .takes import take_path
+from .orders import Order, take_path, takes_of
 
 if TYPE_CHECKING:
     from ..cluster.pool import Pool

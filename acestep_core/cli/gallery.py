@@ -5,15 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..console import Clock, Console
-from ..errors import UserError
+from ..errors import UserError, shown
+from ..generation.making import slug
 from ..generation.settings import GenerationSettings
+from ..song import check_text
 from ..spec import MAX_SECONDS, MIN_SECONDS
 from ..system.folders import user_path
 from .generate import add_memory, add_model_choice
 from .orders import changed
 
 DEFAULT_SECONDS = 12.0
-EMBEDDED_LORA = "tiny-l-chiptune"
 
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
@@ -44,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
 
 
 def gallery(arguments: argparse.Namespace, console: Console):
-    folder, others = user_path(arguments.output), [_other(text) for text in arguments.compare]
+    check_text("--title", arguments.title)
+    folder, others = user_path(arguments.output), _others(arguments.compare)
     if not MIN_SECONDS <= arguments.seconds <= MAX_SECONDS:
         raise UserError(f"--seconds: got {arguments.seconds:g}, expected {MIN_SECONDS:g} to {MAX_SECONDS:g}")
     if arguments.film is not None and arguments.film < 1:
@@ -57,7 +59,8 @@ def gallery(arguments: argparse.Namespace, console: Console):
     from ..gallery.page import PAGE, write_page
     from ..gallery.pieces import GENRES, pieces
 
-    family = family_of(*_models(arguments))
+    lora, arguments.lora = tuple(arguments.lora or ()), None  # of the gallery's own section, not of every piece
+    family = family_of(changed(GenerationSettings(), arguments), lora)
     wanted = pieces(family, arguments.seconds)
     machine = {"device": arguments.device, "memory_gb": arguments.memory, "offload": arguments.offload}
     maker = Maker(folder, **machine, text_cache=not arguments.no_text_cache)
@@ -73,7 +76,17 @@ def gallery(arguments: argparse.Namespace, console: Console):
     console.result(f"{folder / PAGE}  {len(wanted)} sounds, {_megabytes(folder):.1f} MB")
 
 
+def _others(texts: Sequence[str]) -> list[tuple[str, Path]]:
+    """(name, folder) of each. Raises UserError where two names would share a folder of the gallery."""
+    found = [_other(text) for text in texts]
+    folders = [slug(name) for name, _ in found]
+    if twice := next((name for name, _ in found if folders.count(slug(name)) > 1), None):
+        raise UserError(f"--compare: got {shown(twice)} twice, or a name much like it; give each folder another name")
+    return found
+
+
 def _other(text: str) -> tuple[str, Path]:
+    check_text("--compare", text)
     name, equals, folder = text.partition("=")
     if not (name.strip() and equals and folder):
         raise UserError(f"--compare: got {text!r}, expected NAME=FOLDER")
@@ -81,14 +94,6 @@ def _other(text: str) -> tuple[str, Path]:
     if not place.is_dir():
         raise UserError(f"--compare: {place} is not a folder; give the folder of {name}'s sounds")
     return name.strip(), place
-
-
-def _models(arguments: argparse.Namespace) -> tuple[GenerationSettings, tuple[str, ...]]:
-    """The settings that name the models, and the adapters of the adapter's section."""
-    lora, arguments.lora = arguments.lora, None
-    settings = changed(GenerationSettings(), arguments)
-    embedded = not any(settings.model_names[name] for name in ("models", "l", "m", "s")) or settings.models == "tiny"
-    return settings, tuple(lora or ((EMBEDDED_LORA,) if embedded else ()))
 
 
 def _about(family, arguments: argparse.Namespace) -> str:

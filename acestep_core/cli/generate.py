@@ -163,7 +163,18 @@ def add_memory(group):
         help="fp32 (default) or bf16, which is faster, with noise about 40 to 45 dB below the music",
     )
     group.add_argument(
-        "--quantise", choices=["int8", "fp8"], help="store the transformers' weights in 8 bits (needs torchao)"
+        "--quantise",
+        choices=["int8", "fp8", "fp8-matmul"],
+        help="store the transformers' weights in 8 bits; fp8-matmul multiplies in 8 bits too, on NVIDIA GPUs since the "
+        "RTX 40 series (needs torchao)",
+    )
+    group.add_argument(
+        "--matmul",
+        dest="quantise",
+        type=lambda name: f"{name}-matmul",
+        choices=["fp8-matmul"],
+        metavar="fp8",
+        help="--matmul fp8 is --quantise fp8-matmul",
     )
     group.add_argument("--offload", action="store_true", help="keep only the model in use in memory")
     group.add_argument(

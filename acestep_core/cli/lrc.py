@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..audio.formats import FORMATS
 from ..audio.song_tags import TIMED_TAG
-from ..audio.tags import read_tags, with_tags
+from ..audio.tags import check_rewritable, read_tags, with_tags
 from ..console import Console
 from ..errors import UserError
 from ..generation.settings import GenerationSettings, TaggedSong, read_song
@@ -18,7 +18,7 @@ from ..planner.planned_song import PlannedSong
 from ..scoring.lyric_times import lrc
 from ..song import Song
 from ..spec import DTYPE_NAMES
-from ..system.files import check_destination, existing, write_whole
+from ..system.files import check_destination, existing, write_again, write_whole
 from ..system.folders import user_path
 from .orders import read_text, whole
 
@@ -49,15 +49,30 @@ def add_models(group) -> None:
 def times(arguments: argparse.Namespace, console: Console):
     path, output = existing(arguments.file), None
     if arguments.output is not None:
-        output = check_destination(user_path(arguments.output))
-    if arguments.tag and path.suffix.lower().removeprefix(".") not in FORMATS:
-        raise UserError(f"--tag: got {path.name}, expected one of {', '.join(FORMATS)}; take -o song.lrc")
+        output = _check_output(check_destination(user_path(arguments.output)), path)
+    if arguments.tag:
+        if not _is_sound(path):
+            raise UserError(f"--tag: got {path.name}, expected one of {', '.join(FORMATS)}; take -o song.lrc")
+        check_rewritable(path)
     made = tagged_song(arguments.file)
     song = _song(made, arguments)
     cascade = cascade_of(arguments.file, made, arguments, console)
     console.busy("listening ...")
     found = cascade.lyric_times(path, _planned(song, made.settings), reference=clips_of(made.settings, console))
     _give(found, lrc(found.lines, arguments.words), path, output, arguments, console)
+
+
+def _check_output(output: Path, song: Path) -> Path:
+    """The file for the times. Raises UserError where it is the song itself, or is named as a sound is."""
+    if output.exists() and output.samefile(song):
+        raise UserError(f"-o: got {output}, which is the song itself, expected another file; take -o song.lrc")
+    if _is_sound(output):
+        raise UserError(f"-o: got {output}, the name of a sound, expected that of a text; take -o song.lrc")
+    return output
+
+
+def _is_sound(path: Path) -> bool:
+    return path.suffix.lower().removeprefix(".") in FORMATS
 
 
 def tagged_song(file: str) -> TaggedSong:
@@ -107,7 +122,7 @@ def _give(found, text: str, path: Path, output: Path | None, arguments: argparse
     if output is not None:
         write_whole(output, f"{text}\n".encode())
     if arguments.tag:
-        write_whole(path, with_tags(path, {TIMED_TAG: text}))
+        write_again(path, with_tags(path, {TIMED_TAG: text}))
     if arguments.json:
         lines = [asdict(line) for line in found.lines]
         shown = {"file": arguments.file, "lines": lines, "score": found.score.score, **asdict(found.score)}

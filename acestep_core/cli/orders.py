@@ -12,6 +12,7 @@ from ..checkpoints.cascade_models import CASCADES, embedded_name
 from ..errors import UserError, shown
 from ..generation.making import DEFAULT_FORMAT, SEEDS_DRAWN_BELOW, named, slug
 from ..generation.settings import MODEL_OPTIONS, GenerationSettings, TaggedSong, read_song
+from ..generation.song_files import files_beside
 from ..json_text import parse_json_object
 from ..lora.find import Lora
 from ..scoring.take_settings import TakeSettings
@@ -23,6 +24,7 @@ MOST_SONGS = 10_000
 TEXT_BYTES_MOST = 16_000_000
 NO_LORA = "none"
 STDOUT = "-"
+STREAMS = Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd")
 
 _SONG_OPTIONS = ("caption", "seconds", "lyrics", "language", "bpm", "key", "time_signature")
 
@@ -74,8 +76,6 @@ def orders_from(requests: "Sequence[Request]", arguments: argparse.Namespace) ->
     """The Orders of requests, with their seeds and files. Raises UserError."""
     for name in ("title", "artist"):
         check_text(name, getattr(arguments, name) or "")
-    if arguments.output == STDOUT and len(requests) * arguments.count > 1:
-        raise UserError(f"-o -: got {len(requests) * arguments.count} songs, expected one, as stdout holds one file")
     orders: list[Order] = []
     taken: set[Path] = set()
     for number, request in enumerate(requests, start=1):
@@ -83,7 +83,16 @@ def orders_from(requests: "Sequence[Request]", arguments: argparse.Namespace) ->
         suffix = numbered if request.suffix is None else request.suffix
         with named(request.place):
             orders += _numbered(request, arguments, suffix, taken)
+    _check_streamed(sum(order.path is None for order in orders), takes_of(arguments).keep)
     return orders
+
+
+def _check_streamed(songs: int, keep: int) -> None:
+    """Raises UserError where more than one file would go to stdout."""
+    if songs > 1:
+        raise UserError(f"-o -: got {songs} songs, expected one, as stdout holds one file")
+    if songs and keep > 1:
+        raise UserError(f"--keep: got {keep} and -o -, expected 1, as stdout holds one file")
 
 
 def _numbered(request: Request, arguments: argparse.Namespace, suffix: str, taken: set[Path]) -> list[Order]:
@@ -95,7 +104,7 @@ def _numbered(request: Request, arguments: argparse.Namespace, suffix: str, take
         seed = drawn + item * takes_of(arguments).seeds
         path, replaces = _path(arguments, request, seed, end)
         if replaces:
-            _take(path, taken)
+            _take(path, taken, arguments.lrc)
         settings = dataclasses.replace(request.settings, seed=seed)
         if settings.planner_seed is not None and settings.codes is None:
             settings = dataclasses.replace(settings, planner_seed=settings.planner_seed + item)
@@ -263,7 +272,22 @@ def _path(arguments: argparse.Namespace, request: Request, seed: int, end: str) 
         path = _with_ending(folder, arguments.format)
         path = path.with_stem(path.stem + end)
     choose_format(path, arguments.format, arguments.bit_depth)
-    return check_destination(path), named
+    _check_files(path, arguments)
+    return path, named
+
+
+def _check_files(path: Path, arguments: argparse.Namespace) -> None:
+    """Raises UserError where a file of a song cannot be made: its sound, or one beside it, of every take."""
+    keep = takes_of(arguments).keep
+    for rank in range(1, keep + 1):
+        sound = check_destination(take_path(path, rank, keep))
+        for beside in files_beside(sound, lrc=arguments.lrc, latents=arguments.keep_latents):
+            check_destination(beside)
+
+
+def take_path(path: Path, rank: int, keep: int) -> Path:
+    """The file of the take of a rank, from 1, where `keep` of them are kept."""
+    return path.with_stem(f"{path.stem}_take{rank}") if keep > 1 else path
 
 
 def _with_ending(path: Path, format: str | None) -> Path:
@@ -279,13 +303,15 @@ def _check_stdout(arguments: argparse.Namespace) -> None:
 
 
 def _check_regular(path: Path) -> None:
-    if path.exists() and not path.is_file() and not path.is_dir():
+    ordinary = path.is_file() and path.absolute().parent not in STREAMS  # there a file is what a shell redirects to
+    if path.exists() and not (ordinary or path.is_dir()):
         raise UserError(f"{path}: is a device or a pipe, expected a file; -o - --format wav writes to stdout")
 
 
-def _take(path: Path, taken: set[Path]) -> None:
-    """Adds a path to those that songs are written to. Raises UserError where it is one of them."""
-    resolved = path.resolve()
-    if resolved in taken:
-        raise UserError(f"{path}: would be written twice; give every song its own output")
-    taken.add(resolved)
+def _take(path: Path, taken: set[Path], lrc: bool) -> None:
+    """Adds a song's files to those that are written. Raises UserError where one of them is there already."""
+    for file in (path, *files_beside(path, lrc=lrc)):
+        resolved = file.resolve()
+        if resolved in taken:
+            raise UserError(f"{file}: would be written twice; give every song its own output")
+        taken.add(resolved)

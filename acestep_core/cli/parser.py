@@ -6,6 +6,7 @@ its own needs: help, versions and mistakes are answered without torch.
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -56,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.quiet = getattr(arguments, "quiet", False)
         with _notes(console):
             keep_freed_memory()
+            _check_current_folder()
             arguments.run(arguments, console)
     except SystemExit as exc:  # argparse leaves this way after --help and --version
         return int(exc.code or OK)
@@ -74,6 +76,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.error("stopped")
         return STOPPED
     return OK
+
+
+def _check_current_folder() -> None:
+    """Raises UserError where the current folder is gone, where torch's libraries end the process."""
+    try:
+        os.getcwd()
+    except FileNotFoundError as exc:
+        raise UserError("the current folder was removed or moved; change into another one, such as by cd ~") from exc
 
 
 class _notes:

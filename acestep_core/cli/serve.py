@@ -4,13 +4,15 @@ import argparse
 import logging
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 from ..console import Console
 from ..errors import UserError
 from ..generation.settings import MODEL_OPTIONS, GenerationSettings
+from ..system.extras import install_command
 from ..system.folders import user_path
 from .cluster import add_cluster, wants_cluster
 from .generate import add_memory
@@ -23,9 +25,7 @@ KEY_ENVIRONMENT = "ACESTEP_API_KEY"
 PORT = 8001
 CONNECTIONS_MOST, CLOSING_SECONDS = 512, 5
 _PACKAGES = ("fastapi", "uvicorn", "multipart")
-_NO_PAGE = (
-    "note: the page needs gradio, which is not installed: pip install 'acestep-cascade[serve]'; the API is served"
-)
+_NO_PAGE = "note: the page needs gradio, which is not installed: {}; the API is served"
 _MODELS = {
     "models": "tiny (default), published, a folder, or one model for all stages",
     "l": "model of the first stage",
@@ -99,7 +99,7 @@ def check_packages() -> None:
     if missing := [name for name in _PACKAGES if find_spec(name) is None]:
         raise UserError(
             f"serve: needs packages that are not installed ({', '.join(missing)}); install them with "
-            "pip install 'acestep-cascade[serve]'"
+            f"{install_command('serve')}"
         )
 
 
@@ -158,7 +158,7 @@ def has_page(arguments: argparse.Namespace, console: Console) -> bool:
         return False
     has_gradio = find_spec("gradio") is not None
     if not has_gradio:
-        console.note(_NO_PAGE)
+        console.note(_NO_PAGE.format(install_command("serve")))
     return has_gradio
 
 
@@ -182,27 +182,30 @@ def _run(arguments, console: Console, folder: Path, access, defaults: Generation
     devices = [name.strip() for name in arguments.device.split(",")] if arguments.device else [None]
     shared = {"memory_gb": arguments.memory, "offload": arguments.offload, "text_cache": not arguments.no_text_cache}
     machines = [Machine(device, **shared) for device in devices]
-    server = Server.start(
-        folder,
-        machines,
-        defaults,
-        waiting_most=arguments.queue,
-        keep_seconds=arguments.keep_hours * 3600,
-        upload_bytes_most=access.upload_bytes_most,
-        slots=_slots(arguments, machines),
-    )
-    app = create_app(server, access, version(), has_page(arguments, console))
-    host = f"[{arguments.address}]" if ":" in arguments.address else arguments.address
-    console.result(f"http://{host}:{listener.getsockname()[1]}  songs are kept in {folder}")
-    options = {"log_level": "warning", "access_log": False, "server_header": False}
-    limits = {"limit_concurrency": CONNECTIONS_MOST, "timeout_graceful_shutdown": CLOSING_SECONDS}
-    uvicorn.Server(uvicorn.Config(app, **options, **limits)).run(sockets=[listener])
+    with _workers(arguments, machines) as slots:
+        server = Server.start(
+            folder,
+            machines,
+            defaults,
+            waiting_most=arguments.queue,
+            keep_seconds=arguments.keep_hours * 3600,
+            upload_bytes_most=access.upload_bytes_most,
+            slots=slots,
+        )
+        app = create_app(server, access, version(), has_page(arguments, console))
+        host = f"[{arguments.address}]" if ":" in arguments.address else arguments.address
+        console.result(f"http://{host}:{listener.getsockname()[1]}  songs are kept in {folder}")
+        options = {"log_level": "warning", "access_log": False, "server_header": False}
+        limits = {"limit_concurrency": CONNECTIONS_MOST, "timeout_graceful_shutdown": CLOSING_SECONDS}
+        uvicorn.Server(uvicorn.Config(app, **options, **limits)).run(sockets=[listener])
 
 
-def _slots(arguments: argparse.Namespace, machines) -> list:
+@contextmanager
+def _workers(arguments: argparse.Namespace, machines) -> Iterator[list]:
     """The workers of --cluster; none without it. Raises UserError."""
     if not wants_cluster(arguments):
-        return []
+        yield []
+        return
     if len(machines) > 1:
         raise UserError(
             f"--device {arguments.device}: got --cluster too, which has a worker a device; name one or none"
@@ -210,7 +213,7 @@ def _slots(arguments: argparse.Namespace, machines) -> list:
     from ..cluster.ray_workers import RayCluster, threads_here
     from ..server.cluster_making import MakeOrderTasks
 
-    cluster = RayCluster(arguments.cluster)
     given = arguments.workers, arguments.device, threads_here()
-    # Where workers run is for the log, and not for the notes of jobs, which clients read.
-    return cluster.slots(MakeOrderTasks(machines[0]), *given, say=logger.info)
+    with closing(RayCluster(arguments.cluster)) as cluster:
+        # Where workers run is for the log, and not for the notes of jobs, which clients read.
+        yield cluster.slots(MakeOrderTasks(machines[0]), *given, say=logger.info)

@@ -2,12 +2,10 @@
 
 import argparse
 import dataclasses
-from pathlib import Path
 
 from ..console import Clock, Console
-from ..errors import UserError
 from ..generation.making import named
-from .orders import STDOUT, Order, takes_of
+from .orders import Order, take_path, takes_of
 
 
 def add_takes(group) -> None:
@@ -35,10 +33,7 @@ def add_takes(group) -> None:
 
 def wants_takes(arguments: argparse.Namespace) -> bool:
     """Whether songs are chosen among takes. Raises UserError for options that make no sense."""
-    settings = takes_of(arguments)
-    if arguments.output == STDOUT and settings.keep > 1:
-        raise UserError(f"--keep: got {settings.keep} and -o -, expected 1, as stdout holds one file")
-    return settings.are_wanted
+    return takes_of(arguments).are_wanted
 
 
 def judging_planner(arguments: argparse.Namespace):
@@ -72,8 +67,3 @@ def chosen_orders(cascade, order: Order, prepared, arguments: argparse.Namespace
 def _of_take(order: Order, seed: int, rank: int, keep: int) -> Order:
     path = order.path and take_path(order.path, rank, keep)
     return dataclasses.replace(order, path=path, settings=dataclasses.replace(order.settings, seed=seed))
-
-
-def take_path(path: Path, rank: int, keep: int) -> Path:
-    """The file of the take of a rank, from 1, where `keep` of them are kept."""
-    return path.with_stem(f"{path.stem}_take{rank}") if keep > 1 else path

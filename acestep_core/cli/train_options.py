@@ -46,7 +46,7 @@ def add_course(group: "argparse._ArgumentGroup", default: TrainingSettings):
     group.add_argument(
         *("--gradient-checkpointing", "--frugal"),
         action=argparse.BooleanOptionalAction,
-        help="less memory, a third more time",
+        help="less memory, a third more time; default: only where memory asks for it",
     )
 
 

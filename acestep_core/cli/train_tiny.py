@@ -1,16 +1,20 @@
-"""The recipe of the embedded tiny family: songs of the band → vocoder → text encoder → transformers L, M, S.
+"""The recipe of the embedded tiny family: songs and clips of the band → vocoder → text encoder → transformers L, M, S.
 
 `acestep-cascade train tiny` runs it. No torch is imported here: `--help` must answer at once.
 """
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import UserError
+from ..errors import UserError, shown
+from ..system.folders import user_path
 
 _ONLY_ASKED = ("state",)  # a phase that runs where --only names it
-_PHASES = ("songs", "vocoder", "text", "latents", "codes", "planner", "l", "m", "s", "decoder", "export")
+_PHASES = ("songs", "vocoder", "text", "latents", "clips", "codes", "planner", "l", "m", "s", "decoder", "export")
+_WITH_STEPS = tuple(phase for phase in _PHASES if phase not in ("songs", "latents", "clips", "export"))
+THREADS_MOST = 1024
 _ONLY = (
     "repeatable; default: all but state, which writes what a training has reached into --out, in half precision, so "
     "that --warm can go on from there"
@@ -35,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
     parser.add_argument("--only", metavar="PHASE", action="append", choices=(*_ONLY_ASKED, *_PHASES), help=_ONLY)
     parser.add_argument("--soundfont", metavar="FILE", nargs="?", const="auto", help=_SOUNDFONT)
     parser.add_argument("--songs", type=int, metavar="N", default=600, help="of the phase songs (default 600)")
+    parser.add_argument("--clips", type=int, metavar="N", default=3000, help="of the phase clips (default 3000)")
     parser.add_argument("--disk", type=float, metavar="GB", default=20.0, help="that songs may take (default 20)")
     parser.add_argument("--forget-sounds", action="store_true", help=_FORGET)
     parser.add_argument("--time-budget", type=float, metavar="MINUTES", help=_BUDGET)
@@ -46,9 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
 
 def run(arguments: argparse.Namespace, console):
     steps = dict(_steps(text) for text in arguments.steps)
-    if arguments.threads is not None and arguments.threads < 1:
-        raise UserError(f"--threads: got {arguments.threads}, expected at least 1")
-    for name in ("songs", "disk", "time_budget"):
+    if arguments.threads is not None and not 1 <= arguments.threads <= THREADS_MOST:
+        raise UserError(f"--threads: got {arguments.threads}, expected 1 to {THREADS_MOST}")
+    for name in ("songs", "clips", "disk", "time_budget"):
         value = getattr(arguments, name)
         if value is not None and not value > 0:
             raise UserError(f"--{name.replace('_', '-')}: got {value:g}, expected more than 0")
@@ -65,22 +70,30 @@ def run(arguments: argparse.Namespace, console):
     font = find_soundfont(arguments.soundfont) if arguments.soundfont else None
     if font:
         open_soundfont(font)  # a mistake is named before anything is played
-    order = Order(arguments.songs, workers=arguments.threads, most_bytes=arguments.disk * 1e9)
+    places = {"workers": arguments.threads, "most_bytes": arguments.disk * 1e9}
+    order = Order(arguments.songs, clips=arguments.clips, **places)
     seconds = arguments.time_budget and 60 * arguments.time_budget
-    folders = Path(arguments.work), Path(arguments.out)
+    folders = _folder("work", arguments.work), _folder("out", arguments.out)
     recipe = Recipe(*folders, device, arguments.fused, steps, font, order, arguments.forget_sounds, seconds)
     if arguments.warm:
         from ..tiny_recipe.warm_start import warm_start
 
         recipe.work.mkdir(parents=True, exist_ok=True)
-        warm_start(recipe.work, Path(arguments.warm))
+        warm_start(recipe.work, user_path(arguments.warm))
     recipe.run(tuple(arguments.only or _PHASES), console)
+
+
+def _folder(name: str, given: str) -> Path:
+    path = user_path(given)
+    if path.exists() and not path.is_dir():
+        raise UserError(f"--{name}: {path} is a file, expected a folder")
+    return path
 
 
 def _steps(text: str) -> tuple[str, int]:
     phase, _, count = text.partition("=")
-    if phase not in _PHASES or not count.isdecimal() or int(count) < 1:
+    if phase not in _WITH_STEPS or not re.fullmatch("0*[1-9][0-9]{0,8}", count):
         raise UserError(
-            f"--steps: got {text!r}, expected PHASE=N with PHASE one of {', '.join(_PHASES)} and N at least 1"
+            f"--steps: got {shown(text)}, expected PHASE=N with PHASE one of {', '.join(_WITH_STEPS)} and N at least 1"
         )
     return phase, int(count)

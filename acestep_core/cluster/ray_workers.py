@@ -3,6 +3,7 @@
 Plain actors, and not Ray Serve: the queue, progress, previews and cancelling are ours, and each actor has one task.
 """
 
+import contextlib
 import logging
 import os
 import sys
@@ -10,12 +11,16 @@ import threading
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import TextIO
+from weakref import WeakSet
 
 from ..errors import AceStepError, UserError
+from ..system.extras import install_command
 from .pool import Slot, WorkerLost
 from .worker import Maker, WorkerProcess
+from .worker_folders import remove_dead
 
 START_SECONDS = 900.0  # until an actor runs: its imports, and the start of a machine
+LEAVE_SECONDS = 5.0  # for all workers to remove their files, once they have no more to do
 LOCAL = "local"
 WORKERS_MOST = 1000
 
@@ -36,7 +41,15 @@ class RayCluster:
         with _Reached(address):
             ray.init(address or None, **quiet)
         self._ray, self._stdout = ray, sys.stdout
+        self._workers: WeakSet[RayWorker] = WeakSet()  # Ray ends an actor, and frees its GPU, once nobody refers to it
         sys.stdout = sys.stdout and _OfThisThread(sys.stdout)
+
+    @property
+    def ray(self):
+        """The module ray. Raises WorkerLost once this is closed, where ray would begin another cluster by itself."""
+        if self._ray is None:
+            raise WorkerLost("the cluster is closed")
+        return self._ray
 
     def slots(
         self, make: Callable[[], Maker], workers: int | None, device: str | None, threads: int, **slot
@@ -45,8 +58,8 @@ class RayCluster:
 
         `slot`: further arguments of Slot.
         """
-        gpus = 0 if device == "cpu" else int(self._ray.cluster_resources().get("GPU", 0))
-        machines = sum(node["Alive"] for node in self._ray.nodes())
+        gpus = 0 if device == "cpu" else int(self.ray.cluster_resources().get("GPU", 0))
+        machines = sum(node["Alive"] for node in self.ray.nodes())
         count = workers or gpus or machines
         if not 1 <= count <= WORKERS_MOST or (gpus and count > gpus):
             raise UserError(
@@ -60,8 +73,9 @@ class RayCluster:
 
     def _start(self, make: Callable[[], Maker], threads: int, gpus: int) -> "RayWorker":
         placed = {"num_cpus": 0, "num_gpus": gpus, "scheduling_strategy": "SPREAD", "max_restarts": 0}
-        actor = self._ray.remote(WorkerProcess).options(**placed).remote(make, threads)
-        worker = RayWorker(self._ray, actor)
+        actor = self.ray.remote(WorkerProcess).options(**placed).remote(make, threads)
+        worker = RayWorker(self, actor)
+        self._workers.add(worker)
         try:
             worker.call("about", seconds=START_SECONDS)
         except AceStepError:
@@ -70,8 +84,13 @@ class RayCluster:
         return worker
 
     def close(self) -> None:
-        """Ends the connection, with its workers, and a cluster that was started for it."""
-        self._ray.shutdown()
+        """Ends the connection, with its workers and their files, and a cluster that was started for it."""
+        ray, self._ray = self.ray, None
+        with contextlib.suppress(ray.exceptions.RayError):
+            if leaving := [worker.leave() for worker in list(self._workers)]:
+                ray.wait(leaving, num_returns=len(leaving), timeout=LEAVE_SECONDS)
+        ray.shutdown()
+        remove_dead()
         sys.stdout = self._stdout
 
 
@@ -110,20 +129,21 @@ class _Reached:
 def check_ray() -> None:
     """Raises UserError where ray is not installed."""
     if find_spec("ray") is None:
-        raise UserError("--cluster: needs ray, which is not installed; pip install 'acestep-cascade[cluster]'")
+        raise UserError(f"--cluster: needs ray, which is not installed; {install_command('cluster')}")
 
 
 class RayWorker:
     """A WorkerProcess in a Ray actor. Each call raises WorkerLost where the actor, or its machine, is gone."""
 
-    def __init__(self, ray, actor):
-        self._ray, self._actor = ray, actor
+    def __init__(self, cluster: RayCluster, actor):
+        self._cluster, self._actor = cluster, actor
 
     def call(self, method: str, *given, seconds: float | None = None):
         """What a method of the actor returns."""
-        errors = self._ray.exceptions
+        ray = self._cluster.ray
+        errors = ray.exceptions
         try:
-            return self._ray.get(getattr(self._actor, method).remote(*given), timeout=seconds)
+            return ray.get(getattr(self._actor, method).remote(*given), timeout=seconds)
         except errors.RayTaskError as exc:
             raise AceStepError(f"worker: an unexpected error ({exc.cause!r})") from exc
         except errors.RayError as exc:
@@ -148,9 +168,13 @@ class RayWorker:
     def close(self) -> None:
         self.call("close")
 
+    def leave(self):
+        """Begins the end of its work, after what it does now. -> a reference for ray.wait"""
+        return self._actor.leave.remote()
+
     def stop(self) -> None:
         """Ends the actor."""
-        self._ray.kill(self._actor)
+        self._cluster.ray.kill(self._actor)
 
 
 def threads_here() -> int:

@@ -7,13 +7,15 @@ import logging
 import os
 import shutil
 import socket
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from ..errors import AceStepError, UserError
+from ..memory.malloc import keep_freed_memory
+from ..system.threads import prepare_threads
+from .worker_folders import WorkerFolder
 
 COPIES_MOST = 64  # bundles; the one that was not asked for longest goes first
 
@@ -47,16 +49,16 @@ class Maker(Protocol):
 
 
 class WorkerProcess:
-    """A maker in its own process. `threads`: of torch on a CPU, where sums depend on their number."""
+    """A maker in its own process, which has so many threads of torch: sums on a CPU depend on their number.
+
+    Without `threads` it is a guest in a process that has its own.
+    """
 
     def __init__(self, make: Callable[[], Maker], threads: int | None = None):
         if threads is not None:
-            import torch
-
-            torch.set_num_threads(threads)
+            _prepare_process(threads)
         self._maker, self._steps, self._places = make(), None, {}
-        self._own = tempfile.TemporaryDirectory(prefix="acestep-worker-")  # goes with this object
-        self._folder = Path(self._own.name)
+        self._folder = WorkerFolder()
         self._copies: dict[str, str] = {}
         self._notes = _Notes()
         logging.getLogger(__package__.rpartition(".")[0]).addHandler(self._notes)
@@ -70,7 +72,7 @@ class WorkerProcess:
 
     def attach(self, key: str, files: Mapping[str, bytes]) -> None:
         """Keeps a copy of a bundle's files."""
-        folder = self._folder / key
+        folder = self._folder.path / key
         for name, data in files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,6 +110,20 @@ class WorkerProcess:
         if steps is not None and hasattr(steps, "close"):
             steps.close()
         self._notes.taken()
+
+    def leave(self) -> None:
+        """Removes its copies of files; call it last."""
+        self.close()
+        self._folder.remove()
+
+
+def _prepare_process(threads: int) -> None:
+    """Does before the first import of torch what the command line does."""
+    prepare_threads()
+    keep_freed_memory()
+    import torch
+
+    torch.set_num_threads(threads)
 
 
 class _Notes(logging.Handler):

@@ -15,7 +15,8 @@ Region = tuple[float, float | None]
 REGIONS_MOST = 100
 ROUNDING_SECONDS = 0.05  # by which a region may end behind its source
 _TIME = r"(?:(\d{1,3}):)?(\d{1,5}(?:\.\d{1,6})?)"
-_SECONDS = re.compile(rf"\s*{_TIME}\s*-\s*(?:{_TIME}|end)?\s*(?:s|seconds)?\s*", re.ASCII)
+# No two \s* meet without a letter between them: a text of nothing but spaces would take minutes.
+_SECONDS = re.compile(rf"\s*{_TIME}\s*-(?:\s*(?:{_TIME}|end))?(?:\s*(?:s|seconds))?\s*", re.ASCII)
 _BARS = re.compile(r"\s*bars?\s*(\d{1,5})(?:\s*-\s*(\d{1,5}))?\s*", re.ASCII | re.IGNORECASE)
 _EXPECTED = "expected seconds such as 10-20, 1:05-1:20 or 40-end, or bars such as bars 8-12"
 

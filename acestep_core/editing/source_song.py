@@ -1,5 +1,6 @@
 """The words of an edit: those of the source, from its tags, and those of the result."""
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
@@ -33,6 +34,13 @@ def song_of_file(path: "str | Path") -> Song | None:
         return Song.from_json(tags[SONG_TAG])
     except UserError as exc:
         raise UserError(f"{path}: its tags cannot be read ({exc}); a newer version may have made it") from exc
+
+
+def tagged_song(path: "str | Path") -> Song:
+    """The same; a Song that knows nothing where there is none, or none that can be read."""
+    with contextlib.suppress(UserError):
+        return song_of_file(path) or Song("")
+    return Song("")
 
 
 def words_of(edit: Edit, source: Song | None) -> Song:

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import torch
 
-from ..audio.waveform import Waveform
-from ..band.strokes import RATE_HZ
 from ..flow.stages import noise
 from ..generation.cascade import TEXT, VOCODER, Cascade
 from ..lora.adapter import read_adapter
@@ -17,7 +15,9 @@ from ..models.velocity import prepare
 from ..tiny_recipe.spectral import mel_distance_db
 from ..training.objective import flow_times
 from ..training.settings import LoraSettings, with_own_times
-from .embedded_family import Truth, accuracy, frechet, make, truth
+from .song_figures import accuracy, frechet
+from .truths import Truth, make, truth, waveform
+from .vocoder_figures import through
 
 STYLE_SEEDS, OTHER_SEEDS = 2_000_500, 1_000_500  # the first ones
 MEASURED_TIMES = 4  # of each clip
@@ -71,7 +71,7 @@ def losses(cascade: Cascade, truths: list[Truth], adapter: Path, strength: float
     adapted, _ = apply_adapter(model, read_adapter(adapter), strength)
     sums = {"before": 0.0, "after": 0.0}
     for number, one in enumerate(truths):
-        music = vocoder.encode(_waveform(one.wave))
+        music = vocoder.encode(waveform(one.wave))
         start = noise([number], *music.shape[1:])
         condition = encode_condition(model, text.encode(one.song), music.shape[-1])
         for name, stage in zip(sums, (model, adapted)):
@@ -82,16 +82,6 @@ def losses(cascade: Cascade, truths: list[Truth], adapter: Path, strength: float
     return {f"loss on clips of the style: {name}": loss for name, loss in sums.items()}
 
 
-@torch.no_grad()
-def through(vocoder, clips: list[torch.Tensor]) -> list[torch.Tensor]:
-    """Clips encoded and decoded by the vocoder: no song can be nearer to the band's clips than these."""
-    return [vocoder.decode(vocoder.encode(_waveform(clip))).samples[0, :, : clip.shape[-1]] for clip in clips]
-
-
 def mel_distance(some: list[torch.Tensor], others: list[torch.Tensor]) -> float:
     """Mean log-mel distance of pairs in dB."""
     return sum(mel_distance_db(a[None], b[None]).item() for a, b in zip(some, others)) / len(some)
-
-
-def _waveform(clip: torch.Tensor) -> Waveform:
-    return Waveform(clip[None], RATE_HZ)

@@ -1,4 +1,4 @@
-"""Makes the sounds and pictures of a gallery. A sound that is there is kept, so a stopped gallery goes on."""
+"""Makes the sounds and pictures of a gallery. A sound that is there as asked is kept, so a stopped gallery goes on."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from ..audio.song_tags import song_tags
 from ..band import play
 from ..band.mix import RATE_HZ
+from ..errors import UserError
 from ..generation.making import check_files, digests_of, load_cascade, prepared
-from ..generation.settings import GenerationSettings
+from ..generation.settings import GenerationSettings, read_song
 from ..generation.song_steps import made_song, stage_steps
 from ..system.files import write_whole
 from .pieces import FORMAT, Family, Piece
@@ -20,17 +21,22 @@ if TYPE_CHECKING:
 
 PICTURE_PX, PICTURE_QUALITY = (720, 200), 55
 PICTURE = "webp"
+LENGTH_WITHIN_S = 0.1
+EMBEDDED_LORA, ITS_BASE = "tiny-l-chiptune", "tiny-l"
 
 
-def family_of(settings: GenerationSettings, lora: tuple[str, ...]) -> Family:
-    """What the models of these settings can show. Raises CheckpointError, UserError."""
+def family_of(settings: GenerationSettings, lora: tuple[str, ...] = ()) -> Family:
+    """What the models of these settings can show; the embedded family its own adapter too, where none is named and its
+    base is there. Raises CheckpointError, UserError.
+    """
     from ..checkpoints.cascade_models import find_cascade
 
-    check_files(replace(settings, lora=lora or None))
     found = find_cascade(**settings.model_names)
     tasks = frozenset.intersection(*(frozenset(own.tasks) for own in found.defaults))
     names = tuple(stage.name for stage in found.stages)
     own = all(stage.known is not None and stage.known.family == "tiny" for stage in found.stages)
+    lora = lora or ((EMBEDDED_LORA,) if own and ITS_BASE in names else ())
+    check_files(replace(settings, lora=lora or None))
     return Family(settings, names if len(set(names)) > 1 else (), tasks, own, lora)
 
 
@@ -52,9 +58,24 @@ class Maker:
 
     def _make(self, piece: Piece) -> None:
         sound = self.folder / piece.file
-        if not sound.exists():
+        if not self._is_there(piece, sound):
             self._play(piece, sound) if piece.sketch else self._generate(piece, sound)
         draw(sound)
+
+    def _is_there(self, piece: Piece, sound: Path) -> bool:
+        """Whether the sound was made as the piece asks, by its models and settings, at its length."""
+        import soundfile
+
+        if not sound.exists():
+            return False
+        try:
+            if piece.sketch:
+                return abs(soundfile.info(sound).duration - piece.sketch.seconds) < LENGTH_WITHIN_S
+            known = read_song(str(sound))
+        except (UserError, soundfile.LibsndfileError):
+            return False
+        asked = _portable(self._settings(piece))
+        return known.settings == asked and (piece.edit is not None or known.song.seconds == piece.song.seconds)
 
     def _play(self, piece: Piece, sound: Path) -> None:
         import torch

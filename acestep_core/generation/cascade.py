@@ -47,7 +47,7 @@ from ..models.stage_model import StageModel
 from ..models.text_encoder import TextEncoder, TextStates
 from ..models.vocoder import Vocoder
 from ..nn.dtypes import pick_device, pick_dtype
-from ..nn.quantise import check_quantise
+from ..nn.quantise import OF_STAGES, check_quantise
 from ..planner.planned_song import PlannedSong, settled
 from ..planner.song_plan import SongPlan
 from ..song import Song, check_seed
@@ -107,17 +107,18 @@ class Cascade(EditVerbs, LyricVerbs, TakeVerbs):
         with `vocoder_dtype` "bf16" it is faster, and its noise lies about 40 to 45 dB below the music. A song
         takes at most the free memory, or `memory_gb`; on a CPU this includes Python and its libraries. `offload` holds
         one model at a time in any case. `text_cache` keeps the text encoder's states on disk for the next run.
-        `quantise` "int8" or "fp8" stores the transformers' weights in 8 bits, half the memory of bf16 (needs torchao).
+        `quantise` "int8" or "fp8" stores the transformers' weights in 8 bits, half the memory of bf16; "fp8-matmul"
+        multiplies in 8 bits too, on an NVIDIA GPU that can (needs torchao).
         """
         if memory_gb is not None and not memory_gb > 0:
             raise UserError(f"memory: got {memory_gb:g} GB, expected a positive number such as 8")
-        check_quantise(quantise)
+        device = pick_device(device)
+        check_quantise(quantise, device, pick_dtype(dtype), OF_STAGES)
         named = [slot for slot, model in slots.items() if model]
         if isinstance(models, CascadeModels) and named:
             raise UserError(f"models: got a whole cascade and {', '.join(named)} too; name those to find_cascade")
         found = models if isinstance(models, CascadeModels) else find_cascade(models, **slots)
         _check_guidance(found)
-        device = pick_device(device)
         vocoder_dtype = pick_dtype(vocoder_dtype, "vocoder dtype", VOCODER_DTYPE_NAMES) or torch.float32
         precision = Precision(pick_dtype(dtype), vocoder_dtype, quantise)
         cascade = cls((), None, None)

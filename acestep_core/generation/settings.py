@@ -13,6 +13,7 @@ from ..json_text import parse_json, parse_json_object
 from ..planner.planned_song import check_strength
 from ..planner.song_plan import checked_codes
 from ..song import Song
+from ..spec import MAX_SEED
 
 MODEL_OPTIONS = ("models", "l", "m", "s", "text_encoder", "vocoder")
 _NAMES = (*MODEL_OPTIONS, "continue_from", "source", "planner", "dtype", "vocoder_dtype", "quantise", "solver")
@@ -52,10 +53,10 @@ class GenerationSettings:
     def __post_init__(self):
         # A command line gives the right types; the tags of a file may hold any.
         schedule.check_kinds(self.steps, self.boundaries)
-        self._check("seed", isinstance(self.seed, int), "a whole number")
+        for name in ("seed", "planner_seed"):
+            self._check(name, _is_seed(getattr(self, name)), f"a whole number from 0 to {MAX_SEED - 1}")
         for name in _NAMES:
             self._check(name, isinstance(getattr(self, name), str), "a name")
-        self._check("planner_seed", isinstance(self.planner_seed, int), "a whole number")
         if self.codes is not None:
             object.__setattr__(self, "codes", checked_codes(self.codes))
         if self.codes_strength is not None:
@@ -177,6 +178,10 @@ def _digests(text: str) -> dict[str, str]:
 
 def _values(of: "dict | list"):
     return of.values() if isinstance(of, dict) else of
+
+
+def _is_seed(value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_SEED
 
 
 def _is_tuple(value, kind) -> bool:

@@ -5,6 +5,7 @@ The command line, the server and workers of a cluster write by this module alone
 
 import json
 import logging
+import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..audio.formats import choose_format
 from ..audio.song_tags import SCORES_TAG, TIMED_TAG, song_tags
 from ..editing.kept_latents import keep_latents, latents_path
-from ..system.files import check_destination, write_beside, write_whole
+from ..system.files import check_destination, numbered, write_beside, write_whole
 from .making import DEFAULT_FORMAT, bit_depth
 from .settings import GenerationSettings
 
@@ -81,10 +82,11 @@ class MadeSong:
 def write_song(made: MadeSong, file: SongFile, path: Path, *, replace: bool = True) -> Path:
     """Writes a song's files, each whole, and returns the path of its sound.
 
-    Without `replace` a file of that name stays, and a free name is taken. Raises UserError, AceStepError.
+    Without `replace` files of that name stay, and a name that is free for all is taken. Raises UserError, AceStepError.
     """
     from .. import audio
 
+    path = path if replace else _free(path, lrc=bool(made.timed), latents=file.keep_latents)
     wave, format, depth = _written(made, file, path)
     written = audio.write(path, wave, format, depth, _tags(made, file), replace=replace)
     if file.keep_latents:
@@ -92,6 +94,16 @@ def write_song(made: MadeSong, file: SongFile, path: Path, *, replace: bool = Tr
     if made.timed:
         write_whole(written.with_suffix(LRC_ENDING), f"{made.timed}\n".encode())
     return written
+
+
+def files_beside(sound: Path, *, lrc: bool = False, latents: bool = False) -> list[Path]:
+    """The files that are written beside a song's sound: the times of its lyrics, and its latents."""
+    return [sound.with_suffix(LRC_ENDING)] * lrc + [latents_path(sound)] * latents
+
+
+def _free(path: Path, **kinds: bool) -> Path:
+    """The first of song.flac, song_2.flac, ... of which neither the sound nor a file beside it is there."""
+    return next(name for name in numbered(path) if not any(map(os.path.lexists, [name, *files_beside(name, **kinds)])))
 
 
 def encode_song(made: MadeSong, file: SongFile) -> bytes:
@@ -129,7 +141,8 @@ def unpack_song(packed: PackedSong, path: Path, *, replace: bool = True) -> Path
     if replace:
         write_whole(path, packed.sound)
     else:
-        path = write_beside(path, packed.sound)
+        free = _free(path, lrc=packed.lrc is not None, latents=packed.latents is not None)
+        path = write_beside(free, packed.sound)
     if packed.latents is not None:
         write_whole(latents_path(path), packed.latents)
     if packed.lrc is not None:

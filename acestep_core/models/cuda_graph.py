@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TypeVar
 
 import torch
 
@@ -23,6 +24,7 @@ IDLE_SHARE = 0.25  # of a pass's launch time: a GPU that finishes this soon afte
 LEAST_REPLAYS = 2  # recording takes as long as this many passes
 LEAST_FREE_BYTES = 1 << 30  # a recording reserves the memory of its pass
 
+_Made = TypeVar("_Made")
 Velocities = torch.Tensor | tuple[torch.Tensor, ...]
 _launches = ContextVar("launches", default=False)  # whether every pass is launched and none replayed
 
@@ -39,9 +41,7 @@ def launched() -> Iterator[None]:
 
 def with_cuda_graph(velocity: Velocity, passes: int) -> "Velocity | CudaGraphVelocity":
     """The velocity of a stage of `passes` passes, recorded as a CUDA graph where that is faster."""
-    on_nvidia = velocity.device.type == "cuda" and torch.version.hip is None
-    fetches = any(isinstance(module, StreamedLinear) for module in velocity.transformer.modules())
-    return CudaGraphVelocity(velocity, passes) if on_nvidia and not fetches else velocity
+    return CudaGraphVelocity(velocity, passes) if can_record(velocity.device, velocity.transformer) else velocity
 
 
 class CudaGraphVelocity:
@@ -85,7 +85,7 @@ class _Kind:
     def run(self, latents: torch.Tensor, t: float, left: int) -> Velocities:
         if self._graph is None and self._waits and left >= LEAST_REPLAYS:
             self._record(latents)
-        if self._graph is not None and self._places() == self._recorded:
+        if self._graph is not None and addresses(self._transformer) == self._recorded:
             return self._replay(latents, t)
         self._graph = self._velocities = None  # releases the memory that the recording reserves
         self._made += 1
@@ -104,28 +104,11 @@ class _Kind:
         if torch.cuda.mem_get_info(self._device)[0] < LEAST_FREE_BYTES:
             return
         self._latents, self._t = torch.empty_like(latents), torch.ones(1, device=self._device)
-        graph, side = torch.cuda.CUDAGraph(), _side_stream(self._device)
-        draws = torch.cuda.default_generators[self._latents.get_device()]
-        as_before = draws.clone_state()
-        here = torch.cuda.current_stream(self._device)
-        side.wait_stream(here)
         try:
-            with torch.cuda.stream(side):
-                graph.capture_begin(capture_error_mode="thread_local")
-                try:
-                    self._velocities = self._forward(self._latents, self._t)
-                finally:
-                    graph.capture_end()
-            self._graph, self._recorded = graph, self._places()
+            self._graph, self._velocities = capture(self._device, lambda: self._forward(self._latents, self._t))
+            self._recorded = addresses(self._transformer)
         except RuntimeError as exc:  # a pass that cannot be recorded, with an unusual adapter say, stays launched
             logger.info("steps are not recorded: %s", exc)
-            draws.graphsafe_set_state(as_before)  # else the generator would stay in its state of the failed recording
-        here.wait_stream(side)
-
-    def _places(self) -> list[int]:
-        """Addresses of the weights, which a host may have moved to make room for other models."""
-        weights = (*self._transformer.parameters(), *self._transformer.buffers())
-        return [tensor.data_ptr() for weight in weights for tensor in stored(weight)]
 
     def _replay(self, latents: torch.Tensor, t: float) -> Velocities:
         self._latents.copy_(latents)
@@ -133,6 +116,56 @@ class _Kind:
         self._graph.replay()
         made = self._velocities  # the next replay overwrites them
         return made.clone() if isinstance(made, torch.Tensor) else tuple(part.clone() for part in made)
+
+
+def can_record(device: torch.device, network: torch.nn.Module) -> bool:
+    """Whether passes of a network can be recorded: on NVIDIA's GPUs, with all weights there."""
+    on_nvidia = device.type == "cuda" and torch.version.hip is None
+    return on_nvidia and not any(isinstance(module, StreamedLinear) for module in network.modules())
+
+
+def are_launched() -> bool:
+    """Whether this is within `launched`, where nothing is recorded or replayed."""
+    return _launches.get()
+
+
+def addresses(network: torch.nn.Module) -> list[int]:
+    """Of its weights, which a host may move to make room for other models: recordings read the old places."""
+    weights = (*network.parameters(), *network.buffers())
+    return [tensor.data_ptr() for weight in weights for tensor in stored(weight)]
+
+
+def capture(device: torch.device, run: Callable[[], _Made], pool=None) -> tuple[torch.cuda.CUDAGraph, _Made]:
+    """Records what `run` launches, without computing it -> the graph, and the tensors that a replay computes anew.
+
+    `pool`: memory shared with other recordings that are never replayed at the same time. Raises RuntimeError where
+    something in it cannot be recorded.
+    """
+    graph, draws = torch.cuda.CUDAGraph(), torch.cuda.default_generators[torch.empty(0, device=device).get_device()]
+    as_before = draws.clone_state()
+    try:
+        with beside(device):
+            graph.capture_begin(pool, capture_error_mode="thread_local")
+            try:
+                made = run()
+            finally:
+                graph.capture_end()
+    except RuntimeError:
+        draws.graphsafe_set_state(as_before)  # else the generator would stay in its state of the failed recording
+        raise
+    return graph, made
+
+
+@contextmanager
+def beside(device: torch.device) -> Iterator[None]:
+    """On the stream of recordings, in order with what is launched before and afterwards."""
+    side, here = _side_stream(device), torch.cuda.current_stream(device)
+    side.wait_stream(here)
+    try:
+        with torch.cuda.stream(side):
+            yield
+    finally:
+        here.wait_stream(side)
 
 
 @functools.cache

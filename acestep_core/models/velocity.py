@@ -49,11 +49,30 @@ class _Layer:
     values: torch.Tensor
 
 
+@dataclass(frozen=True)
+class Places:
+    """Constants of a length: the rotary table of its tokens, and the window of each reach of a layer."""
+
+    rotary: tuple[torch.Tensor, torch.Tensor]
+    windows: Mapping[int | None, Window | None]
+
+    @staticmethod
+    def of(transformer: "Transformer", frames: int, like: torch.Tensor) -> "Places":
+        """Those of so many latent frames, on the device and in the dtype of `like`."""
+        config = transformer.config
+        tokens, head = -(-frames // config.patch_size), config.head_dim
+        windows = {reach: window_of(tokens, reach, like, head) for reach in map(reach_of, transformer.layers)}
+        return Places(rotary_table(tokens, head, config.rope_theta, like), windows)
+
+
 Cross = Callable[[torch.Tensor, int], torch.Tensor]  # (stream, layer number) -> the output of cross-attention
 
 
 class Velocity:
-    """velocity(latents [B, C, T], t) -> [B, C, T], with the latents' dtype and device. See `prepare`."""
+    """velocity(latents [B, C, T], t) -> [B, C, T], with the latents' dtype and device. See `prepare`.
+
+    `places`: those of the condition's frames, where they are at hand.
+    """
 
     def __init__(
         self,
@@ -61,6 +80,7 @@ class Velocity:
         condition: "Condition",
         device: torch.device,
         dtype: torch.dtype,
+        places: Places | None = None,
     ):
         self.transformer, self.device, self.dtype = transformer, device, dtype
         self.frames = condition.context.shape[-1]
@@ -68,12 +88,10 @@ class Velocity:
         config = transformer.config
         self._padding = -self.frames % config.patch_size
         self._context = functional.pad(self._own(condition.context), (0, self._padding))
-        tokens = (self.frames + self._padding) // config.patch_size
-        self._rotary = rotary_table(tokens, config.head_dim, config.rope_theta, self._context)
+        places = places or Places.of(transformer, self.frames, self._context)
+        self._rotary = places.rotary
         states = transformer.condition_embedder(self._own(condition.states))
-        like, head = self._context, config.head_dim
-        windows = {reach: window_of(tokens, reach, like, head) for reach in map(reach_of, transformer.layers)}
-        self._layers = [_layer(block, windows[reach_of(block)], states) for block in transformer.layers]
+        self._layers = [_layer(block, places.windows[reach_of(block)], states) for block in transformer.layers]
         self._null_states = self._own(condition.null)
         self._null_vectors: list[torch.Tensor] | None = None
         self._no_jump = self._embed(transformer.time_embed_r, torch.zeros(1, device=device))

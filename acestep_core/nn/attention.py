@@ -53,14 +53,14 @@ def _normed_and_turned(
 
 
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-    """Softmax attention -> [B, H, N, D]. `mask` [N, M], True where attended."""
+    """Softmax attention -> [B, H, N, D]. `mask` [N, M], True where attended; or [B, 1, 1, M], added to the scores."""
     groups = q.shape[1] // k.shape[1]
     if groups == 1 or q.device.type == "cpu" or (mask is None and has_flash(q.device, q.dtype, q.shape[3])):
         return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=groups > 1)
     # Elsewhere fused kernels refuse grouped heads in some cases (float32, a mask): there the queries of a group are
     # concatenated as more tokens of the same head.
     folded = q.unflatten(1, (k.shape[1], groups)).flatten(2, 3)
-    mask = mask if mask is None else mask.repeat(groups, 1)
+    mask = mask if mask is None or mask.shape[-2] == 1 else mask.repeat(groups, 1)
     seen = functional.scaled_dot_product_attention(folded, k, v, attn_mask=mask)
     return seen.unflatten(2, (groups, q.shape[2])).flatten(1, 2)
 

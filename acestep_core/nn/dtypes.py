@@ -34,6 +34,11 @@ def computes(device: torch.device, dtype: torch.dtype | None) -> bool:
     return True
 
 
+def product_dtype(device: torch.device) -> torch.dtype:
+    """Of matrix products in training: bfloat16 where the device has it, and else float32."""
+    return torch.bfloat16 if computes(device, torch.bfloat16) else torch.float32
+
+
 def suitable_dtype(device: torch.device, asked: torch.dtype | None, fits: bool = True) -> torch.dtype | None:
     """The dtype asked for, with a warning where it is emulated. Without one: float32 on a CPU without bfloat16, where
     that `fits`, and None (the files' own) anywhere else.

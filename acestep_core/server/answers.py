@@ -44,27 +44,17 @@ async def json_body(request: Request) -> dict:
 
 
 def post(
-    router: APIRouter, path: str, act: Callable[[dict], object], *, example: Mapping, summary: str, status: int = 200
+    router: APIRouter, path: str, act: Callable[[dict], object], *, docs: dict, summary: str, status: int = 200
 ) -> None:
-    """A route that takes a JSON object and answers with what `act`, in a thread, makes of it."""
+    """A route that takes a JSON object and answers with what `act`, in a thread, makes of it. `docs`: of its body."""
 
     async def route(request: Request):
         return await run_in_threadpool(act, await json_body(request))
 
     route.__name__ = act.__name__
-    extra = body_docs({"application/json": example})
     router.add_api_route(
-        path, route, methods=["POST"], summary=summary, status_code=status, response_model=None, openapi_extra=extra
+        path, route, methods=["POST"], summary=summary, status_code=status, response_model=None, openapi_extra=docs
     )
-
-
-def body_docs(examples: Mapping[str, Mapping]) -> dict:
-    """The body of a route in the OpenAPI page: an example for each content type."""
-    content = {
-        kind: {"schema": {"type": "object", "additionalProperties": True}, "example": dict(example)}
-        for kind, example in examples.items()
-    }
-    return {"requestBody": {"required": True, "content": content}}
 
 
 def add_error_handlers(app: FastAPI, own_folders: Mapping[Path, str]) -> None:

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from .answers import add_error_handlers, own_folders
+from .docs_page import docs_routes
 from .job_routes import job_routes, song_routes
 from .login import login_routes
 from .openai_routes import openai_models, openai_routes
@@ -32,7 +33,10 @@ def create_app(server: Server, access: Access, version: str = "", page: bool = F
         yield
         server.close()
 
-    app = FastAPI(title=TITLE, description=_DESCRIPTION, version=version or "0", lifespan=lifespan)
+    # FastAPI's own pages of the routes fetch their scripts from another server.
+    app = FastAPI(
+        title=TITLE, description=_DESCRIPTION, version=version or "0", lifespan=lifespan, docs_url=None, redoc_url=None
+    )
     folders = own_folders((server.uploads.folder, ""), (server.library.folder, ""))
     add_error_handlers(app, folders)
     for router in (
@@ -45,6 +49,7 @@ def create_app(server: Server, access: Access, version: str = "", page: bool = F
         original_routes(server, access, folders, version),
         openai_routes(server, folders),
         login_routes(access),
+        docs_routes(access, page),
     ):
         app.include_router(router)
     for router in (openai_models(server), openai_routes(server, folders)):

@@ -11,7 +11,8 @@ from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Res
 from ..audio.song_tags import TIMED_TAG, without_words
 from ..audio.tags import read_tags
 from ..errors import UserError
-from .answers import body_docs, changed_jobs, event, job_json, job_versions, post
+from .answers import changed_jobs, event, job_json, job_versions, post
+from .body_schemas import JOB, body_docs, of_object
 from .library import NoSuchSong, SongRow
 from .server import Server
 
@@ -22,6 +23,7 @@ _EXAMPLE = {
     "format": "flac",
     "preview_seconds": 5,
 }
+_UPLOAD = of_object({"file": {"type": "string", "format": "binary", "description": "wav, flac, ogg, mp3, m4a ..."}})
 SPOOLED_BYTES = 1 << 20  # of an upload in memory; the rest goes to disk
 MEDIA_TYPES = {
     "flac": "audio/flac",
@@ -43,7 +45,8 @@ def job_routes(server: Server, folders) -> APIRouter:
         [job] = queue.submit(server.requests.order(given))
         return JSONResponse(shown(job), 202, {"location": f"/v1/jobs/{job.id}"})
 
-    post(router, "", submit, example=_EXAMPLE, summary="Queue a job: songs, or plan, write, rewrite, understand")
+    docs = body_docs({"application/json": _EXAMPLE}, JOB)
+    post(router, "", submit, docs=docs, summary="Queue a job: songs, an answer of a planner, a training, ...")
 
     @router.get("", summary="All jobs that are kept, the newest first")
     def jobs() -> dict:
@@ -133,7 +136,7 @@ def song_routes(server: Server) -> APIRouter:
     def inventory() -> dict:
         return server.inventory()
 
-    docs = body_docs({"multipart/form-data": {"file": "(a sound file)"}, "audio/wav": {}})
+    docs = body_docs({"multipart/form-data": {"file": "(a sound file)"}, "audio/wav": {}}, _UPLOAD)
 
     @router.post("/uploads", summary="Send a sound; its handle stands for it in requests", openapi_extra=docs)
     async def upload(request: Request) -> dict:

@@ -12,7 +12,7 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -73,16 +73,20 @@ class NoSuchSong(UserError):
 class Library:
     """The songs of a folder. Threads may share one, and other processes may have the same folder open.
 
-    Raises UserError where there is no such folder, or none that can be written. A damaged index is made anew.
+    Raises UserError where there is no such folder, or none that can be written, also later on. A damaged index is made
+    anew.
     """
 
     def __init__(self, folder: Path):
         if not folder.is_dir():
             raise UserError(f"{folder}: is not a folder; create it first or give another place")
         self.folder, self.own_folder = folder.resolve(), folder.resolve() / OWN_FOLDER
-        self.own_folder.mkdir(exist_ok=True)
         self._lock, self._path = threading.RLock(), self.own_folder / INDEX
-        self._index = opened_or_anew(self._path, self._opened)
+        try:
+            self.own_folder.mkdir(exist_ok=True)
+            self._index = opened_or_anew(self._path, self._opened)
+        except (OSError, sqlite3.Error) as exc:
+            raise _unusable(self.own_folder, exc) from exc
 
     def _opened(self) -> sqlite3.Connection:
         index = open_database(self._path)
@@ -99,6 +103,18 @@ class Library:
         with self._lock:
             self._index.close()
 
+    @contextmanager
+    def _used(self) -> Iterator[sqlite3.Connection]:
+        """The index, for one thread, in one transaction. Raises UserError where it cannot be read or written."""
+        with self._lock:
+            try:
+                with self._index:
+                    yield self._index
+            except sqlite3.ProgrammingError:  # the index was closed meanwhile
+                raise
+            except sqlite3.Error as exc:
+                raise _unusable(self._path, exc) from exc
+
     # ---- reading -----------------------------------------------------------------------------------------------------
 
     def songs(self, query: str = "", *, most: int = 50, skip: int = 0, order: str = "newest") -> SongPage:
@@ -108,9 +124,9 @@ class Library:
         words = query.casefold().split()[:WORDS_MOST]
         wanted = " AND ".join(["is_song", *("instr(words, ?)" for _ in words)])
         page = max(0, min(most, LIST_MOST)), max(0, min(skip, SKIP_MOST))
-        with self._lock:
-            total = self._index.execute(f"SELECT count(*) FROM songs WHERE {wanted}", words).fetchone()[0]
-            rows = self._index.execute(
+        with self._used() as index:
+            total = index.execute(f"SELECT count(*) FROM songs WHERE {wanted}", words).fetchone()[0]
+            rows = index.execute(
                 f"SELECT {', '.join(_COLUMNS)} FROM songs WHERE {wanted} ORDER BY {_ORDERS[order]} LIMIT ? OFFSET ?",
                 (*words, *page),
             ).fetchall()
@@ -125,10 +141,8 @@ class Library:
         return self._row("path", name)
 
     def _row(self, column: str, value: str) -> SongRow:
-        with self._lock:
-            row = self._index.execute(
-                f"SELECT {', '.join(_COLUMNS)} FROM songs WHERE {column} = ?", (value,)
-            ).fetchone()
+        with self._used() as index:
+            row = index.execute(f"SELECT {', '.join(_COLUMNS)} FROM songs WHERE {column} = ?", (value,)).fetchone()
         if row is None:
             raise NoSuchSong(f"song: there is none of the handle {value[:80]!r} in the library")
         return SongRow(*row)
@@ -156,25 +170,25 @@ class Library:
     def add(self, path: Path) -> SongRow:
         """Takes a file of the folder into the index, or anew after it has changed."""
         row, words = _read(self.folder, path)
-        with self._lock, self._index:
+        with self._used():
             self._put([(row, words)])
         return row
 
     def refresh(self) -> tuple[int, int]:
         """Takes in what is new or changed in the folder, and drops what is gone: (files read, rows dropped)."""
         found = dict(_files(self.folder))
-        with self._lock:
-            known = dict(
-                (path, (size, changed))
-                for path, size, changed in self._index.execute("SELECT path, size, changed_ns FROM songs")
-            )
+        with self._used() as index:
+            known = {
+                path: (size, changed)
+                for path, size, changed in index.execute("SELECT path, size, changed_ns FROM songs")
+            }
         new = [self.folder / path for path, state in found.items() if known.get(path) != state]
         gone = [path for path in known if path not in found]
         for path in new:
             with suppress(OSError):  # gone in the meantime
                 self.add(path)
-        with self._lock, self._index:
-            self._index.executemany("DELETE FROM songs WHERE path = ?", [(path,) for path in gone])
+        with self._used() as index:
+            index.executemany("DELETE FROM songs WHERE path = ?", [(path,) for path in gone])
         return len(new), len(gone)
 
     def rebuild(self) -> int:
@@ -183,26 +197,48 @@ class Library:
         for path, _ in _files(self.folder):
             with suppress(OSError):
                 read.append(_read(self.folder, self.folder / path))
-        with self._lock, self._index:
-            self._index.execute("DELETE FROM songs")
-            self._put(read)
-        return sum(row.is_song for row, _ in read)
+        with self._used() as index:
+            index.execute("DELETE FROM songs")
+            return self._put(read)
 
-    def _put(self, read: Sequence[tuple[SongRow, str]]) -> None:
-        places = ", ".join("?" * (len(_COLUMNS) + 1))
-        rows = [(*(getattr(row, name) for name in _COLUMNS), words) for row, words in read]
-        self._index.executemany(f"INSERT OR REPLACE INTO songs VALUES ({places})", rows)
+    def _put(self, read: Sequence[tuple[SongRow, str]]) -> int:
+        """Writes rows and their words; the number of songs. One that SQLite cannot hold is no song, with a note."""
+        songs = 0
+        for row, words in read:
+            try:
+                self._insert(row, words)
+            except (OverflowError, UnicodeEncodeError, sqlite3.DataError) as exc:
+                logger.warning("%s is left out of the library: the index cannot hold its tags (%s)", row.path, exc)
+                row = SongRow(row.id, row.path, row.size, row.changed_ns, row.made, is_song=False)
+                self._insert(row, "")
+            songs += row.is_song
+        return songs
+
+    def _insert(self, row: SongRow, words: str) -> None:
+        values = *(getattr(row, name) for name in _COLUMNS), words
+        self._index.execute(f"INSERT OR REPLACE INTO songs VALUES ({', '.join('?' * len(values))})", values)
 
     def remove(self, song_id: str) -> Path:
         """Moves a song's file into the trash of the library, and returns its place there. Raises NoSuchSong."""
         path = self.path(song_id)
         trash = self.own_folder / TRASH
-        trash.mkdir(exist_ok=True)
         place = trash / f"{path.stem[:40]}-{secrets.token_hex(4)}{path.suffix}"
-        shutil.move(path, place)
-        with self._lock, self._index:
-            self._index.execute("DELETE FROM songs WHERE id = ?", (song_id,))
+        try:
+            trash.mkdir(exist_ok=True)
+            shutil.move(path, place)
+        except OSError as exc:
+            raise _unusable(trash, exc) from exc
+        with self._used() as index:
+            index.execute("DELETE FROM songs WHERE id = ?", (song_id,))
         return place
+
+
+def _unusable(place: Path, error: Exception) -> UserError:
+    reason = getattr(error, "strerror", None) or error
+    return UserError(
+        f"{place}: cannot be read or written ({reason}); make its folder writable, end what has it locked, or give "
+        "another one"
+    )
 
 
 def song_id(name: str) -> str:

@@ -17,7 +17,7 @@ from ..planner.metadata import is_instrumental
 from ..planner.planned_song import PlannedSong
 from ..song import AUTO, Song
 from ..spec import CODES_PER_SECOND, MAX_SECONDS
-from ..system.files import write_whole
+from ..system.files import write_again
 from .jobs import Event, Made, Progress
 from .library import SONG_ID
 
@@ -142,7 +142,7 @@ def _keep(order: ListenOrder, tag: str, text: str) -> None:
     """Writes what was found into the tags of a song of the library; an upload stays as it came."""
     path = Path(order.source)
     if SONG_ID.fullmatch(order.handle) and path.suffix[1:].lower() in FORMATS:
-        write_whole(path, with_tags(path, {tag: text}))
+        write_again(path, with_tags(path, {tag: text}))
 
 
 _STEPS = MappingProxyType({SCORE: _score, LYRIC_TIMES: _lyric_times, CODES: _codes})

@@ -15,7 +15,8 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from ..audio.formats import FORMATS
 from ..errors import UserError, shown
-from .answers import body_docs, ended, job_versions, json_body, without_places
+from .answers import ended, job_versions, json_body, without_places
+from .body_schemas import SETTINGS, SONG, body_docs, of_object
 from .job_routes import MEDIA_TYPES
 from .jobs import DONE, Job
 from .orders import SongsOrder
@@ -27,7 +28,7 @@ _ANY_MODEL = ("", "default", "auto", "acestep", "tts-1")
 _SONG = ("lyrics", "bpm", "key", "key_scale", "time_signature", "language", "vocal_language", "seconds", "duration")
 _SETTINGS = ("seed", "steps", "solver", "guidance", "lora", "loudness")
 _MODES = {"cover": "cover", "repaint": "repaint"}
-_TAGGED = re.compile(r"<(prompt|lyrics)>(.*?)</\1>", re.DOTALL)
+_OPENING = re.compile("<(prompt|lyrics)>")
 _SPEECH = {"model": "tiny", "input": "[Verse]\nHello world", "instructions": "calm folk song", "voice": "any"}
 _CHAT = {
     "model": "tiny",
@@ -35,16 +36,36 @@ _CHAT = {
     "audio": {"format": "mp3", "voice": "any"},
     "messages": [{"role": "user", "content": "upbeat pop song with piano"}],
 }
+_MODEL = {"type": "string", "description": "a cascade or a stage model; the server's own where none is named"}
+_FORMAT = {"type": "string", "enum": tuple(FORMATS), "default": SPEECH_FORMAT}
+_FIELDS = {name: {**SONG, **SETTINGS}[name] for name in (*_SONG, *_SETTINGS) if name in SONG or name in SETTINGS}
+_SPEECH_FIELDS = {
+    "model": _MODEL,
+    "input": {"type": "string", "description": "what is sung; without instructions, how the song sounds"},
+    "instructions": {"type": "string", "description": "how the song sounds"},
+    "response_format": _FORMAT,
+    "voice": {"type": "string", "description": "is not used"},
+    **_FIELDS,
+}
+_CHAT_FIELDS = {
+    "model": _MODEL,
+    "messages": {"type": "array", "description": "the last one of a user is the caption; input_audio is a reference"},
+    "modalities": {"type": "array", "description": "where it is given, the answer has the sound as OpenAI's has it"},
+    "audio": of_object({"format": _FORMAT}),
+    "stream": {"type": "boolean", "default": False},
+    **_FIELDS,
+}
 
 
 def openai_routes(server: Server, folders: Mapping[Path, str]) -> APIRouter:
     """Routes of speech and chat."""
     router, queue = APIRouter(prefix="/v1", tags=["OpenAI's form"]), server.queue
 
-    def post(path: str, example: Mapping, summary: str):
-        return router.post(path, summary=summary, openapi_extra=body_docs({"application/json": example}))
+    def post(path: str, example: Mapping, fields: Mapping, summary: str):
+        extra = body_docs({"application/json": example}, of_object(fields))
+        return router.post(path, summary=summary, openapi_extra=extra)
 
-    @post("/audio/speech", _SPEECH, "A song as a sound file")
+    @post("/audio/speech", _SPEECH, _SPEECH_FIELDS, "A song as a sound file")
     async def speech(request: Request) -> Response:
         [job] = queue.submit(await run_in_threadpool(speech_order, server, await json_body(request)))
         await ended(job, queue, request)
@@ -52,7 +73,7 @@ def openai_routes(server: Server, folders: Mapping[Path, str]) -> APIRouter:
         kind = MEDIA_TYPES[path.suffix[1:]]
         return Response(await run_in_threadpool(path.read_bytes), media_type=kind)
 
-    @post("/chat/completions", _CHAT, "A song as an answer")
+    @post("/chat/completions", _CHAT, _CHAT_FIELDS, "A song as an answer")
     async def chat(request: Request) -> Response:
         given = await json_body(request)
         order = await run_in_threadpool(chat_order, server, given)
@@ -96,7 +117,7 @@ def speech_order(server: Server, given: Mapping) -> SongsOrder:
 def chat_order(server: Server, given: Mapping) -> SongsOrder:
     """The song that the last message of a user describes, with sounds in it as source or reference. UserError."""
     texts, sounds = _last_message(given)
-    tagged = dict(_TAGGED.findall("\n".join(texts)))
+    tagged = _tagged("\n".join(texts))
     words = {"caption": tagged.get("prompt", "\n".join(texts) if not tagged else "").strip()}
     if tagged.get("lyrics", "").strip():
         words["lyrics"] = tagged["lyrics"].strip()
@@ -107,6 +128,18 @@ def chat_order(server: Server, given: Mapping) -> SongsOrder:
     format = str(audio.get("format") or config.get("format") or SPEECH_FORMAT)
     handles = [server.uploads.put(io.BytesIO(sound)).id for sound in sounds]
     return _order(server, {**config, **given}, words, format, handles)
+
+
+def _tagged(text: str) -> dict[str, str]:
+    """What stands in <prompt> and in <lyrics>, the last of each; an opening that nothing closes is text."""
+    found, place = {}, 0
+    closings = {name: text.rfind(f"</{name}>") for name in ("prompt", "lyrics")}
+    for opening in _OPENING.finditer(text):
+        name, start = opening[1], opening.end()
+        if place <= opening.start() and start <= closings[name]:
+            place = text.index(f"</{name}>", start)
+            found[name] = text[start:place]
+    return found
 
 
 def _order(server: Server, given: Mapping, words: dict, format: str, sounds: Sequence[str] = ()) -> SongsOrder:

@@ -74,7 +74,8 @@ class AnswerOrder:
 @dataclass(frozen=True)
 class TrainingOrder:
     """An adapter `name` of one stage `model`, trained on the dataset in a folder. Checkpoints lie in `work`, prepared
-    clips in `cache`, and the finished adapter becomes the file `target`.
+    clips in `cache`, and the finished adapter becomes the file `target`. `songs`: those that the model makes itself for
+    prior preservation. `dtype`: of the model; None suits the device.
     """
 
     name: str
@@ -86,6 +87,10 @@ class TrainingOrder:
     target: Path
     intervals: Intervals = Intervals()
     trigger: str | None = None
+    songs: tuple[Song, ...] = ()
+    text_encoder: str | None = None  # None: the cascade's
+    vocoder: str | None = None
+    dtype: str | None = None
     kind: str = TRAIN_LORA
 
     @property

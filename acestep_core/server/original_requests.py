@@ -93,6 +93,9 @@ class Fields:
 
     def whole(self, name: str, usual: int | None = None) -> int | None:
         """A whole number, also written as text. Raises UserError."""
+        text = self.get(name)
+        if isinstance(text, str) and re.fullmatch(r" *[+-]?[0-9]{1,20} *", text):
+            return int(text)  # a large one would lose its last digits as a float
         value = self.number(name, usual)
         if value is not None and value != value // 1:
             raise UserError(f"{name}: got {value:g}, expected a whole number")

@@ -13,7 +13,8 @@ from starlette.exceptions import HTTPException
 
 from ..errors import UserError
 from ..json_text import parse_json
-from .answers import body_docs, ended, json_body, without_places
+from .answers import ended, json_body, without_places
+from .body_schemas import body_docs
 from .job_routes import audio_file
 from .jobs import CANCELLED, DONE, FAILED, LOST, QUEUED, RUNNING, Job, NoSuchJob
 from .library import SONG_ID, NoSuchSong

@@ -9,7 +9,8 @@ from fastapi.concurrency import run_in_threadpool
 
 from ..checkpoints.cascade_models import find_cascade
 from ..errors import UserError, shown
-from .answers import body_docs, json_body
+from .answers import json_body
+from .body_schemas import body_docs
 from .datasets import ClipRow, Datasets
 from .fields import name_of
 from .jobs import DONE, QUEUED, RUNNING, Job
@@ -59,20 +60,22 @@ def original_training_routes(server: Server) -> APIRouter:
     def get(path: str, act: Callable, summary: str) -> None:
         router.add_api_route(path, act, methods=["GET"], summary=summary, name=path)
 
+    def states(path: str, jobs: str) -> None:
+        get(path, lambda: envelope(training.task(jobs)), "How far that is")
+        get(f"{path}/{{task}}", lambda task: envelope(training.task(jobs, task)), "How far a task is")
+
     for path, (act, summary, example) in training.posts().items():
         post(path, act, summary, example)
     get("/v1/lora/status", lambda: envelope(server.used.status()), "Which adapters are in use")
     get("/v1/dataset/samples", lambda: envelope(training.samples()), "The clips of the dataset")
-    for kind, jobs in (("auto_label", "label"), ("preprocess", "prepare")):
-        place = f"/v1/dataset/{kind}_status"
-        get(place, lambda jobs=jobs: envelope(training.task(jobs)), "How far that is")
-        get(f"{place}/{{task}}", lambda task, jobs=jobs: envelope(training.task(jobs, task)), "How far a task is")
+    states("/v1/dataset/auto_label_status", "label")
+    states("/v1/dataset/preprocess_status", "prepare")
     get("/v1/dataset/sample/{number}", lambda number: envelope(training.sample(number)), "A clip by its number")
     get("/v1/training/status", lambda: envelope(training.status()), "How far the training is")
 
-    @router.put(
-        "/v1/dataset/sample/{number}", summary="Labels of a clip", openapi_extra=body_docs({"application/json": {}})
-    )
+    extra = body_docs({"application/json": {"caption": "warm soul", "keyscale": "A minor"}})
+
+    @router.put("/v1/dataset/sample/{number}", summary="Labels of a clip", openapi_extra=extra)
     async def label(number: str, request: Request) -> dict:
         given = await json_body(request)
         return envelope(await run_in_threadpool(training.label, number, given))

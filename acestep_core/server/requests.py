@@ -321,14 +321,18 @@ def _over(song: Song, words: Mapping) -> Song:
 
 
 def _regions(given: object, source: str, song: Song) -> tuple:
-    """Regions as texts ("10-20", "bars 8-12") or pairs of seconds."""
+    """Regions as texts ("10-20", "bars 8-12") or pairs of seconds. Bars are of the tempo and metre in the tags of the
+    source, and of those of `song` where they have none.
+    """
     if not isinstance(given, list):
         raise UserError(f'regions: got {shown(given)}, expected a list such as [[10, 20]] or ["bars 8-12"]')
     bars: BarTimes | None = None
     if any(isinstance(one, str) and is_in_bars(one) for one in given):
         from ..editing.bars import bar_times
 
-        bars, _ = bar_times(source, song_of_file(source) or song)
+        known = song_of_file(source) or song
+        missing = {name: getattr(song, name) for name in ("bpm", "time_signature") if getattr(known, name) is None}
+        bars, _ = bar_times(source, dataclasses.replace(known, **missing))
     return tuple(parse_region(one, bars) if isinstance(one, str) else one for one in given)
 
 

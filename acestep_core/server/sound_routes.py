@@ -1,7 +1,8 @@
 """Sounds by their handles, uploads and songs alike: to play, in any format, and as the outline of their waveform."""
 
 import threading
-from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,13 @@ from fastapi.responses import FileResponse, Response
 from ..audio.formats import FORMATS
 from ..audio.song_tags import TITLE_LENGTH
 from ..audio.tags import read_tags
+from ..checkpoints.locate import state_of
+from ..editing.beats import beats_of_file
+from ..editing.source_song import tagged_song
 from ..errors import UserError, shown
 from ..generation.making import slug
+from ..memory.lru import LruCache
+from ..spec import MAX_BPM, MIN_BPM
 from .job_routes import MEDIA_TYPES
 from .server import Server
 
@@ -20,7 +26,7 @@ if TYPE_CHECKING:
     from ..audio.peaks import Peaks
 
 COLUMNS, COLUMNS_MOST = 800, 4000
-_OUTLINES_KEPT = 64
+_OUTLINES_KEPT, _BEATS_KEPT = 64, 64
 _PLAYED = {**MEDIA_TYPES, "m4a": "audio/mp4", "webm": "audio/webm"}  # by every browser, or by all but one
 _HEADERS = {"x-content-type-options": "nosniff"}
 
@@ -28,7 +34,7 @@ _HEADERS = {"x-content-type-options": "nosniff"}
 def sound_routes(server: Server) -> APIRouter:
     """Routes of sounds."""
     router, clip = APIRouter(prefix="/v1/sounds", tags=["library"]), server.requests.clip
-    outlines, converting = _Outlines(), threading.Lock()
+    outlines, converting, measured = Remembered(_OUTLINES_KEPT), threading.Lock(), Remembered(_BEATS_KEPT)
 
     @router.get("/{handle}/audio", summary="A sound; `format` converts it to wav, flac, mp3, ogg or opus, tags and all")
     def audio(handle: str, format: str = "", download: bool = False) -> Response:
@@ -47,9 +53,17 @@ def sound_routes(server: Server) -> APIRouter:
 
     @router.get("/{handle}/peaks", summary="The outline of a sound: the lowest and highest sample of each column")
     def peaks(handle: str, columns: int = COLUMNS) -> dict:
-        found = outlines.of(Path(clip(handle)))
+        found = outlines.of(Path(clip(handle)), _outline)
         pairs = found.window(0.0, found.seconds, max(1, min(columns, COLUMNS_MOST)))
         return {"seconds": round(found.seconds, 3), "peaks": pairs.round(3).tolist()}
+
+    @router.get("/{handle}/beats", summary="Where beats lie: by its tags, else by `bpm`, else measured; {} if unknown")
+    def beats(handle: str, bpm: float = 0.0) -> dict:
+        path = Path(clip(handle))
+        song = tagged_song(path)
+        known = song.bpm or (bpm if MIN_BPM <= bpm <= MAX_BPM else None), song.time_signature
+        found = measured.of(path, lambda file: beats_of_file(file, *known), known)
+        return asdict(found) if found else {}
 
     return router
 
@@ -70,21 +84,19 @@ def _name(path: Path, handle: str) -> str:
     return slug(text[:TITLE_LENGTH]).encode("ascii", "ignore").decode() or "song"
 
 
-class _Outlines:
-    """An LRU cache of the peaks of files."""
+def _outline(path: Path) -> "Peaks":
+    from ..audio.peaks import peaks_of
 
-    def __init__(self):
-        self._lock, self._kept = threading.Lock(), OrderedDict()
+    return peaks_of(path)
 
-    def of(self, path: Path) -> "Peaks":
-        """Raises UserError."""
-        from ..audio.peaks import peaks_of
 
-        state = path.stat()
-        key = path, state.st_size, state.st_mtime_ns
+class Remembered:
+    """What was found of the last files. One file is read at a time: each takes the memory of a whole song."""
+
+    def __init__(self, most: int):
+        self._lock, self._found = threading.Lock(), LruCache(most)
+
+    def of(self, path: Path, find: Callable, given: Hashable = None):
+        """What `find` finds of a file, asked again where the file has changed. Raises UserError."""
         with self._lock:
-            found = self._kept.pop(key, None) or peaks_of(path)
-            self._kept[key] = found
-            if len(self._kept) > _OUTLINES_KEPT:
-                self._kept.popitem(last=False)
-        return found
+            return self._found.get((state_of(path), given), lambda: find(path))

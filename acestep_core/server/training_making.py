@@ -10,7 +10,7 @@ from ..training.dataset import read_dataset
 from ..training.lock import locked
 from ..training.lora_course import LoraCourse
 from .datasets import ClipRow, Datasets
-from .jobs import Event, Made, Progress
+from .jobs import Event, Made, Preview, Progress
 from .orders import LabelOrder, TrainingOrder
 
 if TYPE_CHECKING:
@@ -30,9 +30,10 @@ def training_steps(order: TrainingOrder, machine: Machine) -> Iterator[Event]:
     from ..training.distributed import ProcessGroup
 
     dataset = read_dataset(order.folder, order.trigger)
+    found = find_cascade(order.model, text=order.text_encoder, vocoder=order.vocoder)
     course = LoraCourse(
-        find_cascade(order.model), dataset, order.settings, order.intervals, order.work, order.cache, order.trigger,
-        device=machine.device,
+        found, dataset, order.settings, order.intervals, order.work, order.cache, order.trigger, order.songs,
+        machine.device, order.dtype,
     )  # fmt: skip
     course.check()
     order.target.parent.mkdir(parents=True, exist_ok=True)
@@ -60,6 +61,8 @@ def _trained(trainer: "Trainer") -> Iterator[Event]:
     try:
         for step in trainer.run():
             yield Progress("training", step.step, step.of, step.step / step.of, round(step.loss, 6))
+            if step.preview is not None:
+                yield Preview(step.preview.read_bytes(), "audio/flac")
     except GeneratorExit:
         if trainer.step > first:
             trainer.save()

@@ -17,22 +17,30 @@ from ..generation.making import SEEDS_DRAWN_BELOW
 from ..generation.settings import GenerationSettings
 from ..lora.find import FOLDER as ADAPTERS
 from ..lora.find import list_adapters
+from ..song import Song
+from ..spec import TRAINING_DTYPE_NAMES
+from ..training.captions import of_length, own_songs
 from ..training.dataset import read_dataset
-from ..training.folders import folders
+from ..training.folders import WITHOUT, folders
 from ..training.lock import locked
 from ..training.lora_course import own_times
 from ..training.loss_log import read_losses
 from ..training.progress import check_steps
-from ..training.settings import TINY, Intervals, LoraSettings, preset
+from ..training.settings import GRADIENT_CHECKPOINTING, TINY, Intervals, LoraSettings, preset
 from .datasets import Datasets
 from .fields import check_fields, name_of, object_of, text_of, whole_of
 from .orders import LabelOrder, TrainingOrder
 
 FOLDER, CACHE, LOSSES = "trainings", ".cache", "losses.csv"
-TRAIN_FIELDS = ("kind", "dataset", "name", "model", "trigger", "vram", "settings", "save_every", "measure_every")
+TRAIN_FIELDS = (
+    *("kind", "dataset", "name", "model", "trigger", "vram", "settings", "preserve_captions"),
+    *("save_every", "measure_every", "preview_every", "keep", "text_encoder", "vocoder", "dtype"),
+)
 LABEL_FIELDS = ("kind", "dataset", "planner", "models", "seed", "all")
 STEPS_MOST, RANK_MOST, ACCUMULATE_MOST, CROP_MOST = 200_000, 512, 256, 600.0
+KEEP_MOST, CAPTIONS_MOST = 100, 1000
 LOSSES_SHOWN = 1000
+PREVIEWS = "previews"
 
 
 @dataclass(frozen=True)
@@ -52,17 +60,18 @@ class TrainingReader:
         """The order of a training. Raises UserError, CheckpointError before anything is loaded."""
         check_fields(given, TRAIN_FIELDS)
         name, folder = name_of(given, "name"), self.datasets.path(name_of(given, "dataset"))
-        trigger, model = text_of(given, "trigger"), self._model(given)
-        found = find_cascade(model)
+        trigger, model, parts = text_of(given, "trigger"), self._model(given), self._parts(given)
+        found = find_cascade(model, text=parts["text_encoder"], vocoder=parts["vocoder"])
         lone_stage(found, "model", model)
-        settings, has_times = self._settings(given, found.defaults[0].variant)
+        variant = found.defaults[0].variant
+        settings, has_times = self._settings(given, variant)
         settings = settings if has_times else own_times(settings, found)
-        save = whole_of(given, "save_every", 1, STEPS_MOST, Intervals.save)
-        intervals = Intervals(save, whole_of(given, "measure_every", 0, STEPS_MOST, Intervals.measure))
+        songs = _own_songs(given.get("preserve_captions"), settings, variant)
         read_dataset(folder, trigger)
         self._check_free(name, settings.steps)
         cache, target = self.own_folder / FOLDER / CACHE, self.target(name)
-        return TrainingOrder(name, model, folder, settings, self.work(name), cache, target, intervals, trigger)
+        places = self.work(name), cache, target
+        return TrainingOrder(name, model, folder, settings, *places, _intervals(given), trigger, songs, **parts)
 
     def _model(self, given: Mapping) -> str:
         model = given.get("model")
@@ -70,6 +79,14 @@ class TrainingReader:
             raise UserError(f"model: got {shown(model)}, expected the stage model to adapt, such as tiny-l")
         self.check_models(GenerationSettings(models=model))
         return model
+
+    def _parts(self, given: Mapping) -> dict[str, str | None]:
+        """The other models that a training may name, and its number format."""
+        parts = {name: text_of(given, name) for name in ("text_encoder", "vocoder", "dtype")}
+        self.check_models(GenerationSettings(text_encoder=parts["text_encoder"], vocoder=parts["vocoder"]))
+        if parts["dtype"] not in (None, *TRAINING_DTYPE_NAMES):
+            raise UserError(f"dtype: got {shown(parts['dtype'])}, expected one of {', '.join(TRAINING_DTYPE_NAMES)}")
+        return parts
 
     def _settings(self, given: Mapping, variant: str) -> tuple[LoraSettings, bool]:
         """(settings, whether they name the flow times to train at)"""
@@ -136,7 +153,21 @@ class TrainingReader:
         if found is None:
             near = did_you_mean(name, [row["name"] for row in self.loras()])
             raise NoSuchLora(f"lora: there is none of the name {shown(name)}{near}")
-        return {**found, "losses": [list(row) for row in self.losses(name)]}
+        previews = [int(step) for step in self.previews(name)]
+        return {**found, "losses": [list(row) for row in self.losses(name)], PREVIEWS: previews}
+
+    def previews(self, name: str) -> dict[str, Path]:
+        """Step -> the song with the adapter of that step; step 0 is without it."""
+        folder = self.work(name) / PREVIEWS
+        made = {str(int(path.stem.removeprefix("step-"))): path for path in folders(folder, "step")}
+        return {"0": folder / WITHOUT, **made} if made else {}
+
+    def preview(self, name: str, step: str) -> Path:
+        """The file of a preview. Raises NoSuchLora."""
+        found = self.previews(name).get(step) if name in self.trained() else None
+        if found is None:
+            raise NoSuchLora(f"lora: {shown(name)} has no preview of step {shown(step)}; /v1/loras/{{name}} lists them")
+        return found
 
     def losses(self, name: str) -> list:
         """(step, loss, learning rate, loss on clips held out or None) of the last steps of a training."""
@@ -158,12 +189,36 @@ class TrainingReader:
         return self.target(name)
 
 
+def _intervals(given: Mapping) -> Intervals:
+    """Raises UserError."""
+    usual = Intervals()
+    return Intervals(
+        whole_of(given, "save_every", 1, STEPS_MOST, usual.save),
+        whole_of(given, "measure_every", 0, STEPS_MOST, usual.measure),
+        whole_of(given, "preview_every", 0, STEPS_MOST, usual.preview),
+        whole_of(given, "keep", 1, KEEP_MOST, usual.keep),
+    )
+
+
+def _own_songs(captions: object, settings: LoraSettings, variant: str) -> tuple[Song, ...]:
+    """The songs that a model makes itself for prior preservation: of captions, or of many styles. Raises UserError."""
+    if captions is None:
+        return tuple(own_songs(None, variant, settings.crop_seconds)) if settings.preserve else ()
+    if not settings.preserve:
+        raise UserError("preserve_captions: got some and no settings.preserve; give that too, such as 0.25")
+    if not isinstance(captions, list) or not 1 <= len(captions) <= CAPTIONS_MOST:
+        raise UserError(f"preserve_captions: expected a list of 1 to {CAPTIONS_MOST} captions, or songs in JSON")
+    songs = [Song.from_json(one if isinstance(one, dict) else {"caption": one}) for one in captions]
+    return tuple(of_length(songs, settings.crop_seconds))
+
+
 class NoSuchLora(UserError):
     """There is no adapter of this name."""
 
 
-_KINDS = {column.name: column.default for column in dataclasses.fields(LoraSettings)} | {"alpha": 1.0}
-_MOST = {"steps": STEPS_MOST, "rank": RANK_MOST, "accumulate": ACCUMULATE_MOST, "crop_seconds": CROP_MOST}
+_KINDS = {column.name: column.default for column in dataclasses.fields(LoraSettings)}
+_KINDS |= {"alpha": 1.0, GRADIENT_CHECKPOINTING: False}  # of which None is the default
+SETTINGS_MOST = {"steps": STEPS_MOST, "rank": RANK_MOST, "accumulate": ACCUMULATE_MOST, "crop_seconds": CROP_MOST}
 
 
 def _setting(name: str, value: object) -> object:
@@ -174,7 +229,7 @@ def _setting(name: str, value: object) -> object:
     if isinstance(usual, tuple) and isinstance(value, list):
         value = tuple(map(str, value))
     kinds = (int, float) if isinstance(usual, float) else (type(usual),)
-    if type(value) not in kinds or (name in _MOST and value > _MOST[name]):
-        most = f", at most {_MOST[name]:g}" if name in _MOST else ""
+    if type(value) not in kinds or (name in SETTINGS_MOST and value > SETTINGS_MOST[name]):
+        most = f", at most {SETTINGS_MOST[name]:g}" if name in SETTINGS_MOST else ""
         raise UserError(f"{name}: got {shown(value)}, expected something like {usual!r}{most}")
     return float(value) if isinstance(usual, float) else value

@@ -7,13 +7,18 @@ from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse
 
-from .answers import body_docs, job_json, json_body, post
+from .answers import job_json, json_body, post
+from .body_schemas import HANDLE, LABEL_BODY, LABELS_OF_A_CLIP, body_docs, of_object
 from .datasets import ClipRow
 from .fields import name_of, object_of
 from .server import Server
 
 _CLIP = {"clip": "u_0123456789abcdef0123456789abcdef", "labels": {"caption": "warm soul, female voice", "bpm": 92}}
 _LABELS = {"caption": "warm neo-soul with electric piano", "bpm": 92, "key": "A minor"}
+_NAMED = of_object({"name": {"type": "string", "description": "letters, digits, - and _"}}, ("name",))
+_LABEL_FIELDS = of_object(LABELS_OF_A_CLIP)
+_CLIP_FIELDS = of_object({"clip": {"type": "string", "description": HANDLE}, "labels": _LABEL_FIELDS}, ("clip",))
+_LABELLING = of_object({name: one for name, one in LABEL_BODY.items() if name not in ("kind", "dataset")})
 
 
 def dataset_routes(server: Server, folders: Mapping[Path, str]) -> APIRouter:
@@ -33,7 +38,8 @@ def dataset_routes(server: Server, folders: Mapping[Path, str]) -> APIRouter:
     def every() -> dict:
         return {"datasets": [{"name": name, "clips": len(datasets.rows(name))} for name in datasets.names()]}
 
-    post(router, "", create, example={"name": "my-style"}, summary="Begin a dataset", status=201)
+    docs = body_docs({"application/json": {"name": "my-style"}}, _NAMED)
+    post(router, "", create, docs=docs, summary="Begin a dataset", status=201)
 
     @router.get("/{name}", summary="A dataset: its clips with their labels")
     def dataset(name: str) -> dict:
@@ -53,7 +59,7 @@ def dataset_routes(server: Server, folders: Mapping[Path, str]) -> APIRouter:
         datasets.remove_clip(name, clip)
         return {"id": clip, "removed": True}
 
-    extra = body_docs({"application/json": _CLIP})
+    extra = body_docs({"application/json": _CLIP}, _CLIP_FIELDS)
 
     @router.post("/{name}/clips", summary="Put an upload, or a song, into a dataset", openapi_extra=extra)
     async def add(name: str, request: Request) -> JSONResponse:
@@ -65,14 +71,14 @@ def dataset_routes(server: Server, folders: Mapping[Path, str]) -> APIRouter:
 
         return JSONResponse(await run_in_threadpool(put), 201)
 
-    @router.put(
-        "/{name}/clips/{clip}", summary="Labels of a clip", openapi_extra=body_docs({"application/json": _LABELS})
-    )
+    extra = body_docs({"application/json": _LABELS}, _LABEL_FIELDS)
+
+    @router.put("/{name}/clips/{clip}", summary="Labels of a clip; null takes one away", openapi_extra=extra)
     async def label(name: str, clip: str, request: Request) -> dict:
         given = await json_body(request)
         return clip_json(name, await run_in_threadpool(datasets.label, name, clip, given))
 
-    extra = body_docs({"application/json": {"models": "published", "all": False}})
+    extra = body_docs({"application/json": {"models": "published", "all": False}}, _LABELLING)
 
     @router.post("/{name}/label", summary="Queue a job: a planner labels the clips", openapi_extra=extra)
     async def label_all(name: str, request: Request) -> JSONResponse:
@@ -96,13 +102,17 @@ def lora_routes(server: Server) -> APIRouter:
     def every() -> dict:
         return {"loras": training.loras()}
 
-    @router.get("/{name}", summary="An adapter, with the losses of its training")
+    @router.get("/{name}", summary="An adapter, with the losses of its training, and the steps of its previews")
     def lora(name: str) -> dict:
         return training.lora(name)
 
     @router.get("/{name}/file", summary="The file of an adapter that was trained here")
     def file(name: str) -> FileResponse:
         return FileResponse(training.file(name), filename=f"{name}.safetensors", media_type="application/octet-stream")
+
+    @router.get("/{name}/previews/{step}", summary="The song of a step of its training; step 0: without the adapter")
+    def preview(name: str, step: str) -> FileResponse:
+        return FileResponse(training.preview(name, step), media_type="audio/flac")
 
     @router.delete("/{name}", summary="Remove an adapter that was trained here, and its checkpoints")
     def remove(name: str) -> dict:

@@ -20,21 +20,21 @@ _UNFINISHED = re.compile(r"\.(?:[0-9a-f]{16}\.part|.+\.[a-z0-9_]{8}\.incomplete)
 
 
 @contextmanager
-def whole_file(path: Path, move: Callable[[Path, Path], None] | None = None) -> Iterator[Path]:
+def whole_file(path: Path, move: Callable[[Path, Path], None] | None = None, mode: int | None = None) -> Iterator[Path]:
     """The path of an unfinished file to write, which gets the name `path` once the block has ended without an error.
 
     By then its bytes are on the disk. Unfinished files that killed writers left in the folder are removed. Raises
     AceStepError where `path` cannot be written, as on a full disk; what was there before stays. `move` gives the
-    finished file its name, instead of os.replace.
+    finished file its name, instead of os.replace; `mode`: its permissions, None: as the umask says.
     """
     # Beside the target, so that the last step is a rename within one file system; short, as the target's may be long.
     part = path.with_name(f".{secrets.token_hex(8)}.part")
     _sweep(path.parent)
     try:
-        part.touch(exist_ok=False)
-        mode = part.stat().st_mode
+        part.touch(0o666 if mode is None else 0o600, exist_ok=False)
+        kept = part.stat().st_mode if mode is None else mode
         yield part
-        _flush(part, mode)
+        _flush(part, kept)
         (move or os.replace)(part, path)
     except OSError as exc:
         raise AceStepError(
@@ -48,6 +48,13 @@ def whole_file(path: Path, move: Callable[[Path, Path], None] | None = None) -> 
 def write_whole(path: Path, data: bytes) -> None:
     """Writes a file whole or not at all. Raises AceStepError as `whole_file` does."""
     with whole_file(path) as part:
+        part.write_bytes(data)
+
+
+def write_again(path: Path, data: bytes) -> None:
+    """Writes a file that is there once more, with its permissions; a link to it stays. Raises as `whole_file` does."""
+    path = path.resolve()
+    with whole_file(path, mode=path.stat().st_mode) as part:
         part.write_bytes(data)
 
 
@@ -95,9 +102,9 @@ def _is_stale(entry: os.DirEntry, before: float) -> bool:
 
 
 def _flush(file: Path, mode: int) -> None:
-    with suppress(OSError):  # a file system may know no modes
-        file.chmod(stat.S_IMODE(mode))  # as the umask says; safetensors makes files that only their owner can read
-    with file.open("rb+") as opened:
+    with file.open("rb+") as opened:  # before the mode, which may be one that is not opened for writing
+        with suppress(OSError):  # a file system may know no modes
+            file.chmod(stat.S_IMODE(mode))  # safetensors makes files that only their owner can read
         os.fsync(opened.fileno())
 
 
@@ -110,14 +117,15 @@ def write_beside(path: Path, data: bytes) -> Path:
     written = []
 
     def claim(part: Path, path: Path) -> None:
-        written.append(next(name for name in _numbered(path) if _moved(part, name)))
+        written.append(next(name for name in numbered(path) if _moved(part, name)))
 
     with whole_file(path, claim) as part:
         part.write_bytes(data)
     return written[0]
 
 
-def _numbered(path: Path) -> Iterator[Path]:
+def numbered(path: Path) -> Iterator[Path]:
+    """song.flac, song_2.flac, song_3.flac, ..."""
     return (path if number == 1 else path.with_stem(f"{path.stem}_{number}") for number in itertools.count(1))
 
 
@@ -152,8 +160,14 @@ def check_destination(path: "str | os.PathLike") -> Path:
 
 
 def existing(path: "str | os.PathLike") -> Path:
-    """The path of an audio file that a user typed. Raises UserError where there is no such file."""
+    """The path of an audio file that a user typed. Raises UserError where there is no such file, or where tags and
+    decoders cannot hold its name.
+    """
     path = user_path(path)
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as exc:
+        raise UserError(f"{ascii(str(path))}: its name is not UTF-8; rename the file") from exc
     if not path.is_file():
         raise UserError(f"{path}: {'is a folder' if path.is_dir() else 'does not exist'}, expected an audio file")
     return path

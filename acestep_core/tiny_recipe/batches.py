@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from .assignments import Assignment
-from .latents import MIX, NOTES, TWIN
+from .latents import FRAMES_PER_SECOND, MIX, NOTES, TWIN
 from .packed import Pack
 
 
@@ -19,8 +19,8 @@ class Batch:
     """`music` [C, F] is what shall be made, `context` [2C, F]; `counts` [F] is 1 where the loss is taken.
 
     `text` and `lyrics` hold the ids [L] of each item; `timbre` [K, C, Ft] the references, silence first, `chosen` [B]
-    which of them is an item's; `dropped` [B] who has the null condition. `notes` [N, 24] sound in each token, where
-    `noted` [N, 1] is 1.
+    which of them is an item's; `dropped` [B] who has the null condition. `notes` [N, 24] sound in each token, and
+    `beats` [N, 2], a beat and the first of a bar, begin in it, where `noted` [N, 1] is 1.
     """
 
     music: torch.Tensor
@@ -34,6 +34,7 @@ class Batch:
     chosen: torch.Tensor
     dropped: torch.Tensor
     notes: torch.Tensor
+    beats: torch.Tensor
     noted: torch.Tensor
 
     def to(self, device) -> "Batch":
@@ -81,6 +82,7 @@ class Packer:
             chosen=torch.tensor(chosen),
             dropped=torch.tensor([item.dropped for item in items]),
             notes=torch.cat(notes),
+            beats=torch.cat([self._beats(item) for item in items]),
             noted=torch.cat([torch.full((len(n), 1), float(i.target in (MIX, TWIN))) for i, n in zip(items, notes)]),
         )
 
@@ -125,6 +127,14 @@ class Packer:
         sounding = torch.from_numpy(item.entry.read(NOTES, item.first, item.frames))
         middles = self.patch // 2 + self.patch * torch.arange(self.tokens(item))
         return sounding[:, middles.clamp(max=sounding.shape[1] - 1)].T.float()
+
+    def _beats(self, item: Assignment) -> torch.Tensor:
+        """[N, 2], 1 where a beat begins in a token, and where a bar does."""
+        sketch = item.entry.sketch
+        edges = item.first + self.patch * torch.arange(self.tokens(item) + 1, dtype=torch.float64)
+        edges_s = edges / FRAMES_PER_SECOND
+        counted = [torch.ceil(edges_s / span - 1e-6) for span in (sketch.seconds_per_beat, sketch.seconds_per_bar)]
+        return torch.stack([count.diff() > 0 for count in counted], 1).float()
 
 
 def _frames_in(item: Assignment) -> torch.Tensor:

@@ -42,7 +42,7 @@ def measure(trainer) -> list[float]:
     losses = []
     for t in bins():
         at = torch.full((len(batch.tokens),), t, device=trainer.device)
-        errors, _ = flow_errors(trainer.average, trainer.words, batch, at, noise)
+        errors, *_ = flow_errors(trainer.average, trainer.words, batch, at, noise)
         losses.append(float((errors * batch.counts).sum() / batch.counts.sum()))
     return losses
 

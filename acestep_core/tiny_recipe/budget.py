@@ -5,16 +5,17 @@ from collections.abc import Callable, Iterator, Sequence
 
 # Of the time, to each phase: what profits most of it. Phases that are finished leave theirs to the others.
 SHARES = {
-    "songs": 0.08,
-    "vocoder": 0.22,
+    "songs": 0.05,
+    "vocoder": 0.19,
     "text": 0.03,
-    "latents": 0.07,
+    "latents": 0.04,
+    "clips": 0.06,
     "codes": 0.03,
     "planner": 0.05,
     "l": 0.28,
     "m": 0.08,
     "s": 0.04,
-    "decoder": 0.17,
+    "decoder": 0.15,
 }
 
 

@@ -26,10 +26,15 @@ def finished_state(path: Path, phase: str) -> dict:
     return state
 
 
-def load_weights(module: torch.nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Loads the weights of a state. Raises UserError where they are of another edition of the recipe."""
+def load_weights(
+    module: torch.nn.Module, tensors: dict[str, torch.Tensor], path: Path, later: str | tuple = ()
+) -> None:
+    """Loads the weights of a state; those whose names begin with `later` stay as they are where the state has none.
+    Raises UserError where they are of another edition of the recipe.
+    """
+    kept = {name: tensor for name, tensor in module.state_dict().items() if name.startswith(later)}
     try:
-        module.load_state_dict(tensors)
+        module.load_state_dict(kept | tensors)
     except RuntimeError as exc:
         raise UserError(
             f"{path}: has weights of other networks than the recipe trains now; train in another --work"

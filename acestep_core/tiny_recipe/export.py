@@ -90,7 +90,7 @@ def export(work: Path, target: Path) -> int:
         state = load_state(work / f"{slot.name}.pt")
         if state:
             networks = flow.Networks(slot)
-            load_weights(networks, state["average"], work)
+            load_weights(networks, state["average"], work, flow.LATER)
             _save_slot(target / slot.name, slot, networks, silence, made, defaults(work, made is not None))
     return sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
 

@@ -178,8 +178,28 @@ def misspelt(rng, text: str) -> str:
     return text[:at] + (text[at + 1] + text[at] if rng.random() < 0.5 else text[at + 1]) + text[at + 2 :]
 
 
+def take_over(model, tokenizer, known, known_tokenizer) -> list[int]:
+    """Copies the layers of a trained encoder, and the embeddings of the words that it knows, marked or not; returns the
+    ids of these words in `tokenizer`. Letters are no words.
+    """
+    state, theirs, rows = model.state_dict(), known.state_dict(), known_tokenizer.get_vocab()
+    table = "embed_tokens.weight"
+    state |= {name: tensor.float() for name, tensor in theirs.items() if name != table}
+    words = {id: token for token, id in tokenizer.get_vocab().items() if token.startswith((MARK, "<"))}
+    found = {id: rows.get(token, rows.get(token.removeprefix(MARK))) for id, token in words.items()}
+    kept = sorted(id for id, row in found.items() if row is not None)
+    for id in kept:
+        state[table][id] = theirs[table][found[id]].float()
+    model.load_state_dict(state)
+    return kept
+
+
 class Trainer:
-    """Trains the encoder; `text.pt` in `folder` holds everything needed to go on."""
+    """Trains the encoder; `text.pt` in `folder` holds everything needed to go on.
+
+    `kept`: ids of words that were taken over from another encoder, layers and all, since transformers know how it says
+    them. These stay as they are, and only the other words are learnt.
+    """
 
     def __init__(self, folder: Path, steps: int = STEPS, device: str = "cpu"):
         self.path, self.steps, self.device = folder / "text.pt", steps, device
@@ -191,16 +211,25 @@ class Trainer:
         self.letters = torch.nn.Linear(HIDDEN, self.spelt.shape[1])
         self.trained = torch.nn.ModuleList([self.model, self.heads, self.codes, self.letters]).to(device)
         self.optimiser = torch.optim.AdamW(self.trained.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
-        self.step = 0
+        self.step, self.kept = 0, []
         state = load_state(self.path)
         if state:
             load_weights(self.trained, state["trained"], self.path)
+            self.keep(state.get("kept", []))
             if state["optimiser"]:  # none after a warm start
                 self.optimiser.load_state_dict(state["optimiser"])
             self.step = state["step"]
 
+    def keep(self, ids: list[int]) -> None:
+        self.kept = ids
+        table = self.model.get_input_embeddings().weight
+        self._known = table.detach()[ids].clone()
+        for parameter in self.model.parameters():
+            parameter.requires_grad_(parameter is table or not ids)
+
     def save(self) -> None:
-        save_state(self.path, trained=self.trained.state_dict(), optimiser=self.optimiser.state_dict(), step=self.step)
+        trained = self.trained.state_dict(), self.optimiser.state_dict()
+        save_state(self.path, trained=trained[0], optimiser=trained[1], step=self.step, kept=self.kept)
 
     def loss(self) -> tuple[torch.Tensor, float]:
         """The sum of all questions' cross-entropies and the share of right answers."""
@@ -234,6 +263,9 @@ class Trainer:
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.trained.parameters(), 1.0)
             self.optimiser.step()
+            if self.kept:
+                with torch.no_grad():  # gradients and weight decay changed them
+                    self.model.get_input_embeddings().weight[self.kept] = self._known
             self.step += 1
             if self.step % 250 == 0 or self.step == self.steps:
                 self.save()

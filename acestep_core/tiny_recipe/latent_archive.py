@@ -1,7 +1,8 @@
 """Encoded songs in small archives, for a state: encoding them anew on another machine takes hours.
 
 Latents are rounded to steps of STEP, far below what a decoder is trained to forgive (vocoder.LATENT_NOISE), and kept as
-differences in time, which compress well. Notes are written anew from the song's sketch.
+differences in time, which compress well. Notes are written anew from the song's sketch. Clips are left out: they would
+be most of it, and are made anew in less time than a download takes on a slow line.
 """
 
 import lzma
@@ -18,6 +19,7 @@ from ..errors import UserError
 from ..system.files import whole_file, write_whole
 from . import latents
 from .latents import NOTES, Library, latent_path
+from .songs import FIRST_CLIP_SEED
 
 STEP, LARGEST = 0.2, 127
 PATTERN, ABOUT = "latents-*.zip", ".json"
@@ -47,6 +49,8 @@ def _fill(path: Path, first: dict[str, bytes], others: Iterator[dict[str, bytes]
 def _songs(folder: Path) -> Iterator[dict[str, bytes]]:
     """The members of each song; that with what is known of it is the last."""
     for about in sorted(folder.glob(f"*{ABOUT}")):
+        if int(about.stem) >= FIRST_CLIP_SEED:
+            continue
         paths = sorted(path for path in folder.glob(f"{about.stem}.*.npy") if path.suffixes[0] != f".{NOTES}")
         yield {path.stem: _packed(np.load(path)) for path in paths} | {about.name: about.read_bytes()}
 

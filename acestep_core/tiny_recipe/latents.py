@@ -19,10 +19,11 @@ from ..band import Sketch, pitch_classes, play
 from ..band.instruments import KNOWN_VOICES, SINGERS, VOICES
 from ..errors import UserError
 from ..json_text import read_json_object
+from ..nn.dtypes import product_dtype
 from ..spec import PEAK_DBFS
 from ..system.files import whole_file, write_whole
 from . import channels_last
-from .songs import UNPLAYABLE, Crop, Facts, Shelf, facts_path
+from .songs import FIRST_CLIP_SEED, UNPLAYABLE, Crop, Facts, Shelf, facts_path
 from .vocoder import CONFIG, SAMPLES_PER_FRAME
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,10 @@ class Entry:
     @property
     def frames(self) -> int:
         return frames_of(self.facts.seconds)
+
+    @property
+    def is_clip(self) -> bool:
+        return self.seed >= FIRST_CLIP_SEED
 
     @property
     def is_held_out(self) -> bool:
@@ -100,8 +105,10 @@ class Library:
         if not self._entries:
             raise UserError(f"{self.folder} is empty: the phase latents comes first; run it with --only latents")
         entries = list(self._entries.values())
-        self.held_out = [entry for entry in entries if entry.is_held_out] or entries
-        self.songs = [entry for entry in entries if not entry.is_held_out] or entries
+        whole = [entry for entry in entries if not entry.is_clip] or entries
+        self.held_out = [entry for entry in whole if entry.is_held_out] or whole
+        self.songs = [entry for entry in whole if not entry.is_held_out] or whole
+        self.clips = [entry for entry in entries if entry.is_clip]
         self.with_tracks = [entry for entry in self.songs if entry.tracks]
         self.with_twin = [entry for entry in self.songs if entry.twin]
 
@@ -136,7 +143,7 @@ class Encoder:
 
     def _means(self, piece: np.ndarray) -> np.ndarray:
         wave = torch.from_numpy(piece)[None].to(next(self.vae.parameters()).device)
-        means = channels_last.encode(self.vae.encoder, wave, torch.bfloat16).chunk(2, 1)[0]
+        means = channels_last.encode(self.vae.encoder, wave, product_dtype(wave.device)).chunk(2, 1)[0]
         return (self.scale * means[0]).cpu().numpy().astype(np.float16)
 
 
@@ -171,18 +178,19 @@ def encode_songs(encode: Encoder, shelf: Shelf, folder: Path, font: Path | None 
 
 
 def forgotten(folder: Path, shelf: Shelf) -> set[int]:
-    """The encoded songs whose sounds are not on the shelf any more."""
-    return {int(path.stem) for path in folder.glob("*.json")} - set(shelf.seeds)
+    """The encoded songs whose sounds are not on the shelf any more. Clips never lay there."""
+    encoded = {int(path.stem) for path in folder.glob("*.json")}
+    return {seed for seed in encoded - set(shelf.seeds) if seed < FIRST_CLIP_SEED}
 
 
 def _encode_song(encode: Encoder, shelf: Shelf, folder: Path, seed: int, font: Path | None) -> None:
     song = shelf.facts(seed)
     tracks, (twin, played) = _tracks_of(song), _twin_of(song, font)
     for name, sound in _sounds(shelf, song, tracks):
-        _write(folder, seed, name, encode(sound))
+        write_latents(folder, seed, name, encode(sound))
     if twin:
-        _write(folder, seed, TWIN, encode(played))
-    _write(folder, seed, NOTES, pitch_classes(song.sketch, FRAMES_PER_SECOND).astype(np.uint8))
+        write_latents(folder, seed, TWIN, encode(played))
+    write_latents(folder, seed, NOTES, pitch_classes(song.sketch, FRAMES_PER_SECOND).astype(np.uint8))
     about = {"facts": asdict(song), "tracks": tracks, "twin": twin}
     write_whole(entry_path(folder, seed), json.dumps(about).encode())
 
@@ -240,6 +248,7 @@ def _sounds(shelf: Shelf, song: Facts, tracks: list[str]) -> Iterator[tuple[str,
             yield SOLO, (stem * (10 ** (PEAK_DBFS / 20) * 32767 / peak)).astype(np.int16)
 
 
-def _write(folder: Path, seed: int, name: str, numbers: np.ndarray) -> None:
+def write_latents(folder: Path, seed: int, name: str, numbers: np.ndarray) -> None:
+    """One of the files of a song; what is known of it is written last, to entry_path."""
     with whole_file(latent_path(folder, seed, name)) as part, part.open("wb") as file:
         np.save(file, numbers)

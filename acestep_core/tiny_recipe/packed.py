@@ -1,5 +1,6 @@
 """The forward pass of diffusers' ACE-Step transformer for training at small widths: the same function of the same
-parameters, for items of different lengths in one sequence, without padding, its matrices in bfloat16.
+parameters, for items of different lengths in one sequence, without padding, its matrices in bfloat16 where the device
+has it.
 
 Everything but attention sees one long sequence of tokens. An item attends to its own tokens and its own states, so it
 is what it would be by itself, as every song is when it is generated. Attention is written out: at a width of some
@@ -13,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from ..nn.attention import rotary_table, rotate
+from ..nn.dtypes import product_dtype
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,10 @@ def _seen(q, k, v, mask=None):
     groups = q.shape[-2] // k.shape[-2]
     q, k, v = (x.transpose(-2, -3) for x in (q, k, v))
     queries = q.unflatten(-3, (k.shape[-3], groups)).flatten(-3, -2) * q.shape[-1] ** -0.5
-    scores = (queries @ k.transpose(-1, -2)).float()
+    scores = queries @ k.transpose(-1, -2)
     if mask is not None:
-        scores = (scores.unflatten(-2, (groups, -1)) + mask[..., None, None, :, :]).flatten(-3, -2)
-    seen = scores.softmax(-1).to(v.dtype) @ v
+        scores = (scores.unflatten(-2, (groups, -1)) + mask[..., None, None, :, :].to(scores.dtype)).flatten(-3, -2)
+    seen = scores.softmax(-1) @ v  # the softmax itself is taken in float32, whatever goes in
     return seen.unflatten(-2, (groups, -1)).flatten(-4, -3).transpose(-2, -3).flatten(-2)
 
 
@@ -132,11 +134,11 @@ class PackedForward:
     auxiliary loss.
     """
 
-    def __init__(self, transformer, dtype: torch.dtype = torch.bfloat16):
+    def __init__(self, transformer, dtype: torch.dtype | None = None):
         self.transformer, self.dtype = transformer, dtype
 
     def __call__(self, x_t, t, states, context, pack: Pack):
-        net, config, dtype = self.transformer, self.transformer.config, self.dtype
+        net, config, dtype = self.transformer, self.transformer.config, self.dtype or product_dtype(x_t.device)
         channels = torch.cat([context, x_t]).to(dtype)
         patches = channels.unflatten(1, (-1, config.patch_size)).transpose(0, 1).flatten(1)
         # Kernel and stride are equal, so the convolution is a matrix product.

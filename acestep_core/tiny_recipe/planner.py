@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..nn.dtypes import product_dtype
 from ..planner.song_plan import codes_count
 from ..planner.vocabulary import THINK_END, Vocabulary
 from . import codes
@@ -54,9 +55,13 @@ class Network(torch.nn.Module):
         self.model = Qwen3Model(Qwen3Config(vocab_size=rows, **CONFIG))
 
     def forward(self, ids: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-        """Ids [B, L], padded on the right → logits [N, rows] at the places [B, L] that are true."""
-        states = self.model(input_ids=ids, use_cache=False).last_hidden_state
-        return F.linear(states[places], self.model.embed_tokens.weight)
+        """Ids [B, L], padded on the right → logits [N, rows] at the places [B, L] that are true. Products are as in
+        the stages: the parameters stay float32 for the optimiser.
+        """
+        dtype = product_dtype(ids.device)
+        with torch.autocast(ids.device.type, dtype, enabled=dtype != torch.float32):
+            states = self.model(input_ids=ids, use_cache=False).last_hidden_state
+            return F.linear(states[places], self.model.embed_tokens.weight).float()
 
 
 @dataclass(frozen=True)

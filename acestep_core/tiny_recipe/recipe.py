@@ -12,6 +12,7 @@ from . import (
     boundaries,
     budget,
     channels_last,
+    clips,
     codes,
     export,
     flow,
@@ -82,10 +83,11 @@ class Recipe:
 
     def _phase(self, phase: str, seconds: float | None) -> Iterator[tuple[int, int, str]]:
         """Yields (step, number of steps, its figures as text)."""
-        if self.fused and phase in ("vocoder", "latents", "decoder"):
+        if self.fused and phase in ("vocoder", "latents", "clips", "decoder"):
             channels_last.compile_snake()
-        if phase in ("songs", "latents"):
-            steps = self._songs() if phase == "songs" else self._latents()
+        music = {"songs": self._songs, "latents": self._latents, "clips": self._clips}
+        if phase in music:
+            steps = music[phase]()
             return steps if seconds is None else budget.until(steps, seconds)
         if phase == "planner":
             return self._planner(seconds)
@@ -106,23 +108,31 @@ class Recipe:
         for done, song in enumerate(songs.make(self.work / "songs", order, self.font), start=len(gone) + 1):
             yield done, self.order.count, f"{song.seconds:.0f} s of {song.genre}"
 
-    def _latents(self):
+    def _encoder(self) -> latents.Encoder:
         vae = export.load_vocoder(self.work)
-        encode = latents.Encoder(vae.to(self.device), export.latent_scale(vae, self.work))
+        return latents.Encoder(vae.to(self.device), export.latent_scale(vae, self.work))
+
+    def _latents(self):
+        encode = self._encoder()
         shelf, folder = songs.Shelf(self.work / "songs"), self.work / "latents"
         for done, known in latents.encode_songs(encode, shelf, folder, self.font, self.forget):
             yield done, known, f"scale {encode.scale:.3f}"
 
+    def _clips(self):
+        for done, clip in clips.encode_clips(self._encoder(), self.work / "latents", self.order.clips, self.font):
+            yield done, self.order.clips, f"{clip.seconds:.0f} s of {clip.genre}"
+
     def _planner(self, seconds: float | None):
         """The training, and then the planner in its own folder, for it needs no other part of the family; and how many
-        lines that it has not seen become songs as they say.
+        lines that it has not seen become songs as they say, unless the time is given: an untrained planner writes long.
         """
         yield from self._training("planner", seconds)
         folder = self.target / export.PLANNER_FOLDER
-        size = export.export_planner(self.work, folder)
-        written = planner_lines.songs_of(Planner.load(folder, device=self.device, cache=False))
-        kept = f"{planner_lines.lines_kept(written)} of {len(written)} lines give what they say"
-        yield 1, 1, f"{size / 1e6:.1f} MB in {folder}; {kept}"
+        about = f"{export.export_planner(self.work, folder) / 1e6:.1f} MB in {folder}"
+        if seconds is None:
+            written = planner_lines.songs_of(Planner.load(folder, device=self.device, cache=False))
+            about += f"; {planner_lines.lines_kept(written)} of {len(written)} lines give what they say"
+        yield 1, 1, about
 
     def _training(self, phase: str, seconds: float | None):
         trainer = self._trainer(phase)

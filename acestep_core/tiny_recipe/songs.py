@@ -30,8 +30,9 @@ from ..system.files import whole_file, write_whole
 logger = logging.getLogger(__name__)
 
 FIRST_SEED, SEEDS = 10_000_000, 90_000_000
+FIRST_CLIP_SEED = 120_000_000  # from here on songs are clips, see clips.py
 FIRST_HELD_OUT_SEED = 1_000_000  # from here up to FIRST_SEED none is trained on: `bench tiny` measures on them
-SHORT_S, LONG_S = (10, 30), (30, 120)
+SHORT_S, LONG_S, CLIP_S = (10, 30), (30, 120), (10, 20)
 SHORT_SHARE, SAMPLED_SHARE, STEMS_SHARE = 0.35, 0.65, 0.5
 VARIANTS = 6  # captions of a song
 LEAST_SOUNDING_S = 1.0  # of a track, to be named in a crop
@@ -40,13 +41,14 @@ UNPLAYABLE = (ArithmeticError, LookupError, TypeError, ValueError)  # a mistake 
 
 @dataclass(frozen=True)
 class Order:
-    """Which songs are made: how many, from which seed, by how many processes, within how many bytes."""
+    """Which songs are made: how many, from which seed, by how many processes, in how many bytes; and how many clips."""
 
     count: int = 600
     first: int = FIRST_SEED
     workers: int | None = None  # None: one a core
     most_bytes: float = 20e9
     renew: bool = False
+    clips: int = 0
 
 
 @dataclass(frozen=True)
@@ -129,9 +131,11 @@ class Crop:
 
 
 def sketch_of(seed: int) -> Sketch:
-    """The song of a seed, its length drawn: a third are short, the others up to two minutes."""
+    """The song of a seed, its length drawn: a third are short, others up to two minutes; clips are shorter still."""
     rng = np.random.default_rng([seed, 20])
     low, high = SHORT_S if rng.random() < SHORT_SHARE else LONG_S
+    if seed >= FIRST_CLIP_SEED:
+        low, high = CLIP_S
     return Sketch.draw(seed, float(rng.integers(low, high + 1)), world=WHOLE)
 
 

@@ -1,8 +1,8 @@
 """A work folder that a training goes on from: out of a family that was exported, or out of a state that was kept.
 
 A state is what the trainings need to go on, in half precision and small files, the moving averages for the weights, and
-without the optimisers' own numbers; where it is asked for, the encoded songs too: some tens of MB. Encoder and text
-encoder of a family count as done: its transformers know no other latents and no other words.
+without the optimisers' own numbers; where it is asked for, the encoded songs too: some tens of MB. The vocoder of a
+family counts as done, and so does its text encoder where it knows all of today's words.
 """
 
 import json
@@ -16,7 +16,7 @@ from ..checkpoints.checkpoint import read_checkpoint
 from ..checkpoints.layouts import AUDIO_TOKEN_PARTS
 from ..checkpoints.load import load_stage_model, load_text_encoder, load_vae
 from ..checkpoints.save import write_tensors
-from ..errors import UserError
+from ..errors import UserError, shown
 from ..json_text import read_json_object
 from ..system.files import whole_file, write_whole
 from . import codes, flow, language, vocoder
@@ -26,15 +26,20 @@ from .latent_archive import keep_latents, restore_latents
 
 STATE_FILE, LATENTS, FILE_BYTES_MOST = "state.json", "latents", 12 << 20
 _OPTIMISERS = ("optimiser", "optimisers")  # none after a warm start
-
-
-def _phases() -> tuple[str, ...]:
-    return ("vocoder", "vocoder_decoder", "text", "codes", "planner", *flow.SLOTS)
+# The phases that have a state, and what each must hold, beside its numbers.
+_TENSORS = {
+    "vocoder": ("vae", "pitch_head"),
+    "vocoder_decoder": ("vae", "pitch_head", "judge"),
+    "text": ("trained",),
+    "codes": ("networks",),
+    "planner": ("network",),
+    **dict.fromkeys(flow.SLOTS, ("average",)),
+}
 
 
 def warm_start(work: Path, family: Path) -> None:
     """Raises UserError where the work folder already holds a training, or the family another vocabulary."""
-    if any((work / f"{name}.pt").exists() for name in _phases()):
+    if any((work / f"{name}.pt").exists() for name in _TENSORS):
         raise UserError(
             f"--warm: {work} already holds a training; leave --warm out to go on with it, or name another --work"
         )
@@ -53,7 +58,7 @@ def keep_state(work: Path, target: Path, latents: bool = False) -> int:
     """
     target.mkdir(parents=True, exist_ok=True)
     about = {}
-    for phase in _phases():
+    for phase in _TENSORS:
         state = load_state(work / f"{phase}.pt")
         if state:
             about[phase] = _keep_phase(target, phase, state)
@@ -103,16 +108,46 @@ def _half(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _warm_state(work: Path, folder: Path) -> None:
-    for phase, about in read_json_object(folder / STATE_FILE).items():
-        state = dict(about["numbers"]) | _read_tensors(folder, about["files"])
-        if "average" in state:
-            state["networks"] = dict(state["average"])
-        if phase == "text":
-            _check_words(folder, state["trained"]["0.embed_tokens.weight"])
+    """Everything is read before anything is written, so that a state that is not whole leaves no half of a training."""
+    about = read_json_object(folder / STATE_FILE)
+    for phase, state in {phase: _read_phase(folder, phase, one) for phase, one in about.items()}.items():
         save_state(work / f"{phase}.pt", **state, **dict.fromkeys(_OPTIMISERS))
     for path in _tables(folder):
         shutil.copyfile(path, work / path.name)
     restore_latents(folder, work / LATENTS)
+
+
+def _read_phase(folder: Path, phase: str, about) -> dict:
+    """The state of a phase. Raises UserError where the file tells of something else: its names become paths."""
+    numbers, files = (about.get(name) if isinstance(about, dict) else None for name in ("numbers", "files"))
+    if (
+        phase not in _TENSORS
+        or not isinstance(numbers, dict)
+        or not isinstance(numbers.get("step"), int)
+        or not isinstance(files, list)
+        or not all(isinstance(file, str) and file == Path(file).name for file in files)
+        or not _are_ids(numbers.get("kept", []))
+    ):
+        raise UserError(
+            f"{folder / STATE_FILE}: {shown(phase)} is no phase of a training with its numbers and files; expected "
+            "what train tiny --only state writes"
+        )
+    tensors = _read_tensors(folder, files)
+    if lacking := [name for name in _TENSORS[phase] if name not in tensors]:
+        raise UserError(
+            f"{folder / STATE_FILE}: {phase} has no {', '.join(lacking)}; the state is not whole, get it again"
+        )
+    if "average" in tensors:
+        tensors["networks"] = dict(tensors["average"])
+    if phase == "text":
+        _check_words(folder, tensors["trained"].get("0.embed_tokens.weight", torch.empty(0)))
+    return numbers | tensors
+
+
+def _are_ids(kept) -> bool:
+    """Whether these are ids of the words that are trained now."""
+    words = len(language.new_tokenizer()) if kept else 0
+    return isinstance(kept, list) and all(type(id) is int and 0 <= id < words for id in kept)
 
 
 def _read_tensors(folder: Path, files: list[str]) -> dict[str, dict[str, torch.Tensor]]:
@@ -143,17 +178,21 @@ def _check_words(folder: Path, embeddings: torch.Tensor) -> None:
 
 
 def _warm_family(work: Path, family: Path) -> None:
+    """Of a family with another vocabulary the words that both know are kept, so that its stages understand them; the
+    others are learnt in the phase text. Of its stages what fits is kept.
+    """
     text, known = language.Trainer(work, 0), load_text_encoder(family / "text_encoder")
-    if known.tokenizer.get_vocab() != text.tokenizer.get_vocab():
-        raise UserError(f"--warm: {family} has another vocabulary than families that are trained now; leave --warm out")
     vae = vocoder.new_vocoder()
     load_weights(vae, _wide(load_vae(family / "vae")), family / "vae")
     head = vocoder.new_pitch_head().state_dict()
     trained = dict(vae=vae.state_dict(), pitch_head=head, step=vocoder.STEPS)
     save_state(work / "vocoder.pt", **trained, **dict.fromkeys(_OPTIMISERS))
     write_whole(work / "scale.json", json.dumps({"scale": 1.0}).encode())  # folded into the exported layers
-    text.model.load_state_dict(_wide(known.model))
-    text.step = language.STEPS
+    if known.tokenizer.get_vocab() == text.tokenizer.get_vocab():
+        text.model.load_state_dict(_wide(known.model))
+        text.step = language.STEPS
+    else:
+        text.keep(language.take_over(text.model, text.tokenizer, known.model, known.tokenizer))
     text.save()
     for slot in flow.SLOTS.values():
         if (family / slot.name).is_dir():
@@ -164,11 +203,8 @@ def _warm_slot(work: Path, folder: Path, slot) -> None:
     has_codes = all(part in read_checkpoint(folder).parts for part in AUDIO_TOKEN_PARTS)
     model = load_stage_model(folder, parts=AUDIO_TOKEN_PARTS if has_codes else ())
     networks = flow.Networks(slot)
-    load_weights(networks.transformer, _wide(model.transformer), folder)
-    state = _wide(model.condition_encoder)
-    networks.encoder.load_state_dict(
-        {name: state[name] for name in networks.encoder.state_dict() if name != "silence_latent"}, strict=False
-    )
+    _load_what_fits(networks.transformer, _wide(model.transformer))
+    _load_what_fits(networks.encoder, _wide(model.condition_encoder))
     weights = networks.state_dict()
     nothing = dict.fromkeys(_OPTIMISERS)
     save_state(work / f"{slot.name}.pt", networks=weights, average=weights, step=0, warm_from=0, **nothing)
@@ -177,6 +213,12 @@ def _warm_slot(work: Path, folder: Path, slot) -> None:
         made.tokenizer.load_state_dict(_wide(model.audio_tokenizer))
         made.detokenizer.load_state_dict(_wide(model.audio_token_detokenizer))
         save_state(work / "codes.pt", networks=made.state_dict(), step=codes.STEPS, **nothing)
+
+
+def _load_what_fits(module, weights: dict) -> None:
+    own = module.state_dict()
+    fits = {name: tensor for name, tensor in weights.items() if name in own and own[name].shape == tensor.shape}
+    module.load_state_dict(fits, strict=False)
 
 
 def _wide(module) -> dict:

@@ -16,6 +16,7 @@ from ..editing.regions import Region, check_within
 from ..errors import UserError, shown
 from ..song import Song
 from ..spec import MAX_SECONDS, MIN_SECONDS
+from ..system.extras import install_command
 from ..system.folders import user_path
 from .labels import FIELDS, REGIONS, listed, regions_of, repeat_of, song_fields, unknown_names
 from .sidecars import sidecars
@@ -177,6 +178,6 @@ def _unmeasured(clips: list[Clip]) -> list[str]:
     if not unlabelled or is_available():
         return []
     return [
-        f"{unlabelled} of {len(clips)} clips have no bpm or no key, which is left to the model; pip install librosa "
-        "(the extra acestep-cascade[train]) to have them measured"
+        f"{unlabelled} of {len(clips)} clips have no bpm or no key, which is left to the model; to have them measured: "
+        f"{install_command('train')}"
     ]

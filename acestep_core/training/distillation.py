@@ -38,7 +38,7 @@ class Distiller(TrainingLoop):
     the student is larger than the teacher, or the folder holds another training.
     """
 
-    memory_advice = "--gradient-checkpointing, a shorter --crop or a smaller size"
+    memory_advice = "a shorter --crop or a smaller size"
 
     @torch.inference_mode(False)  # a host may run everything in it, and then nothing could be trained
     def __init__(

@@ -1,4 +1,5 @@
-"""Processes that train one adapter together, started by `accelerate launch`: each computes some items of a step.
+"""Processes that train one adapter together, started by `accelerate launch` or `torchrun`: each computes some items of
+a step.
 
 Their gradients are summed, so the step equals that of a single process with all items.
 """
@@ -9,8 +10,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..errors import UserError
+
 if TYPE_CHECKING:
     from accelerate import PartialState
+
+# Set by accelerate's launcher for several processes, of which it starts one where it knows of no GPUs.
+_ALONE = {"ACCELERATE_MIXED_PRECISION", "MASTER_ADDR"}
 
 
 class ProcessGroup:
@@ -23,12 +29,20 @@ class ProcessGroup:
 
     @staticmethod
     def of_this_process(cpu: bool = False) -> "ProcessGroup":
-        """The group that the launcher's environment variables name."""
-        if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        """The group that the launcher's environment variables name. Raises UserError where they name half of one."""
+        if "WORLD_SIZE" not in os.environ and os.environ.keys() >= _ALONE:
+            raise UserError(
+                "accelerate launch: started one process alone, as it does without --multi_gpu; give that, or on CPUs "
+                "use torchrun (web/docs/guides/deployment.md)"
+            )
+        if (size := int(os.environ.get("WORLD_SIZE", "1"))) < 2:
             return ProcessGroup()
         from accelerate import PartialState
 
-        return ProcessGroup(PartialState(cpu=cpu))
+        state = PartialState(cpu=cpu)
+        if state.num_processes != size:
+            raise UserError(f"WORLD_SIZE: got {size} processes, which no GPU connects; give --device cpu too")
+        return ProcessGroup(state)
 
     @property
     def is_main(self) -> bool:

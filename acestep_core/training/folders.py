@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+WITHOUT = "without.flac"  # the preview without the adapter, beside those of steps
+
 
 def folders(work: Path, kind: str) -> list[Path]:
     """Folders such as step-000250, or previews step-000250.flac, by step. Names such as step-000250-good are not among

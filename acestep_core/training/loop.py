@@ -12,25 +12,28 @@ import logging
 import math
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
 from ..errors import AceStepError, UserError, is_out_of_memory
 from ..system.files import whole_folder
+from .ahead import Ahead
 from .checkpoint import STEP, DamagedCheckpoint, TrainingState, check_same
 from .distributed import ProcessGroup
 from .folders import folders
+from .held_out import data_hash, split_examples
+from .items import Drawn, TrainingStep
 from .loss_log import LossLog
 from .objective import flow_times
-from .optimisers import optimiser_class
+from .optimisers import make_optimiser
 from .prepare import Example, fingerprint
 from .rng import seed_of
-from .settings import Intervals, TrainingSettings, under_old_names
+from .settings import GRADIENT_CHECKPOINTING, Intervals, TrainingSettings, under_old_names
 
 if TYPE_CHECKING:
     from ..models.condition import Condition
@@ -38,34 +41,9 @@ if TYPE_CHECKING:
     from ..spec import LatentSpec
 
 logger = logging.getLogger(__name__)
+_Made = TypeVar("_Made")
 
 MEASURED_TIMES = 4  # of each held-out example
-FEWEST_TO_HOLD_OUT = 4  # with fewer examples than this all are trained on
-
-
-@dataclass(frozen=True)
-class TrainingStep:
-    """The result of a step."""
-
-    step: int  # from 1
-    of: int
-    loss: float
-    learning_rate: float
-    held_out: float | None = None  # loss on the held-out examples, where it was measured
-    preview: Path | None = None  # a song with the trained weights ...
-    without: Path | None = None  # ... and the same song without
-    saved: Path | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Drawn:
-    """An item of a step: condition, music and noise [1, C, T], flow time, and the seed of the network's own numbers."""
-
-    seed: int
-    condition: "Condition"
-    music: torch.Tensor
-    noise: torch.Tensor
-    t: float
 
 
 class TrainingLoop(ABC):
@@ -79,6 +57,7 @@ class TrainingLoop(ABC):
 
     memory_advice = "a shorter --crop"  # settings for a new training where memory runs out
     together = 1  # items of one forward pass
+    is_recorded = False  # passes may be recorded: gradients stay the same tensors, and batches are made ahead
 
     @torch.inference_mode(False)  # a host may run everything in it, and then nothing could be trained
     def __init__(
@@ -96,24 +75,23 @@ class TrainingLoop(ABC):
         if not examples:
             raise UserError("clips: none is left to train on; expected at least one")
         self.model, self.network, self.latents = model, network, latents
+        self.device = next(network.parameters()).device
+        self.crop_frames = latents.frames(settings.crop_seconds)
+        self._chooses_checkpointing = settings.gradient_checkpointing is None
+        if self._chooses_checkpointing:
+            settings = replace(settings, gradient_checkpointing=self._needs_checkpointing(settings))
         self.work, self.settings, self.intervals = work, settings, intervals
         self.group = group or ProcessGroup()
         self.times = self.flow_times()
         self.train_set, self.held_out = split_examples(examples, settings)
-        self.crop_frames = latents.frames(settings.crop_seconds)
         self._pool = [example for example in self.train_set for _ in range(self._crops_of(example))]
         self.base_hash = fingerprint(model.transformer)
-        self._about = {
-            "base hash": self.base_hash,
-            "clips": _data_hash([*examples, *others]),
-            "settings": asdict(settings),
-        }
-        self.device = next(network.parameters()).device
+        clips = data_hash([*examples, *others])
+        self._about = {"base hash": self.base_hash, "clips": clips, "settings": asdict(settings)}
         self.parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
-        self.optimiser = optimiser_class(settings.optimiser)(
-            list(self.parameters.values()), lr=settings.learning_rate, weight_decay=settings.weight_decay
-        )
+        self.optimiser = make_optimiser(settings, list(self.parameters.values()))
         self.step, self.best = 0, math.inf
+        self._ahead = Ahead(self._batches)
         self._resume()
         self.losses = LossLog(work / "losses.csv", self.step) if self.group.is_main else None
 
@@ -136,6 +114,10 @@ class TrainingLoop(ABC):
     @abstractmethod
     def write_model(self, folder: Path) -> None:
         """Writes the model as it stands into an existing folder."""
+
+    def _needs_checkpointing(self, settings: TrainingSettings) -> bool:
+        """Whether memory asks for gradient checkpointing, where the settings leave that open."""
+        return False
 
     def flow_times(self):
         """The distribution of the flow times that are trained at."""
@@ -174,9 +156,10 @@ class TrainingLoop(ABC):
             self.optimiser.zero_grad()
             if self.step:
                 self.save()
+            first = "" if self.settings.gradient_checkpointing else "--gradient-checkpointing, "
             raise AceStepError(
                 f"out of memory after {self.step} steps, which are saved in {self.work}; begin a new training with "
-                f"{self.memory_advice}"
+                f"{first}{self.memory_advice}"
             ) from exc
 
     @torch.inference_mode(False)
@@ -184,18 +167,25 @@ class TrainingLoop(ABC):
         """Seconds of a step, measured on the next step's first batch without training on it. `clock()` makes a clock
         with `.seconds`.
         """
-        for _ in range(2):  # the first pass includes a device's own preparations
+        # The first pass includes a device's own preparations; the second one may be recorded.
+        for _ in range(4 if self.is_recorded else 2):
             started = clock()
             with self._saved_on_out_of_memory():
-                batch = next(self._batches())
-                self._add_gradients(batch)
+                size = self._retried(self._first_batch_size)
             seconds = started.seconds
-        self.optimiser.zero_grad()
-        return seconds * -(-self.settings.accumulate // self.group.size) / len(batch)
+        self._drop_gradients()
+        return seconds * -(-self.settings.accumulate // self.group.size) / size
+
+    def _first_batch_size(self) -> int:
+        """The number of items in the next step's first batch, once its gradients are there."""
+        batch = next(self._batches(self.step))
+        float(self._add_gradients(batch))  # a number on the CPU is there only when the device is done
+        return len(batch)
 
     @torch.inference_mode(False)
     def _optimise(self, rate: float) -> float:
-        loss = torch.tensor(self._add_all_gradients(), device=self.device)
+        shares = self._retried(self._add_all_gradients)
+        loss = torch.tensor(float(sum(map(float, shares))), device=self.device)
         for parameter in self.parameters.values():  # the null condition skips some layers; AdamW would skip them too
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
@@ -210,16 +200,44 @@ class TrainingLoop(ABC):
             )
         self.optimiser.param_groups[0]["lr"] = rate
         self.optimiser.step()
-        self.optimiser.zero_grad()
+        self._drop_gradients()
         return loss
 
-    def _add_all_gradients(self) -> float:
-        """Adds the gradients of this process's items of a step; returns their share of the loss."""
-        return float(sum(self._add_gradients(batch) for batch in self._batches()))
+    def _drop_gradients(self) -> None:
+        self.optimiser.zero_grad(set_to_none=not self.is_recorded)
 
-    def _batches(self) -> "Iterator[list[Drawn]]":
+    def _retried(self, run: Callable[[], _Made]) -> _Made:
+        """The result of `run`, which is called again where memory ran out and passes can do with less."""
+        while True:
+            try:
+                return run()
+            except RuntimeError as exc:
+                if not is_out_of_memory(exc) or not self._make_room():
+                    raise
+            self._drop_gradients()
+
+    def _make_room(self) -> bool:
+        """Lets passes need less memory from now on, with the same results but for rounding; False where none can."""
+        if self.together > 1:
+            logger.warning("out of memory with %d crops at once; from now on they run one by one", self.together)
+            self.together = 1
+        elif self._chooses_checkpointing and not self.settings.gradient_checkpointing:
+            logger.warning("out of memory; from now on with gradient checkpointing")
+            self.settings = replace(self.settings, gradient_checkpointing=True)
+        else:
+            return False
+        return True
+
+    def _add_all_gradients(self) -> list[torch.Tensor]:
+        """Adds the gradients of this process's items of a step; returns their shares of the loss, on the device."""
+        shares = [self._add_gradients(batch) for batch in self._ahead.of(self.step)]
+        if self.is_recorded and self.step + 1 < self.settings.steps:
+            self._ahead.begin(self.step + 1)
+        return shares
+
+    def _batches(self, step: int) -> "Iterator[Sequence[Drawn]]":
         """The items of this process in a step, in batches of one length and at most `together` items."""
-        items = map(self._drawn, range(self.group.index, self.settings.accumulate, self.group.size))
+        items = (self._drawn(step, item) for item in range(self.group.index, self.settings.accumulate, self.group.size))
         lengths: dict[int, list[Drawn]] = {}
         for item in items:
             alike = lengths.setdefault(item.music.shape[-1], [])
@@ -228,16 +246,16 @@ class TrainingLoop(ABC):
                 yield lengths.pop(item.music.shape[-1])
         yield from lengths.values()
 
-    def _drawn(self, item: int) -> "Drawn":
-        seed = seed_of(self.settings.seed, self.step, item)
-        return Drawn(seed, *self._sample(seed, self.step * self.settings.accumulate + item))
+    def _drawn(self, step: int, item: int) -> "Drawn":
+        seed = seed_of(self.settings.seed, step, item)
+        return Drawn(seed, *self._sample(seed, step * self.settings.accumulate + item))
 
-    def _add_gradients(self, batch: "list[Drawn]") -> float:
-        """Adds a batch's share to the gradients; returns its share of the loss."""
+    def _add_gradients(self, batch: "Sequence[Drawn]") -> torch.Tensor:
+        """Adds a batch's share to the gradients; returns its share of the loss, a scalar on the device."""
         with torch.enable_grad(), self._seeded(batch[0].seed):
             loss = self._batch_loss(batch) / self.settings.accumulate
             loss.backward()
-        return float(loss.detach())
+        return loss.detach()
 
     def _batch_loss(self, batch: "list[Drawn]") -> torch.Tensor:
         """The sum of the losses of a batch; of one item where a training does not override it."""
@@ -343,6 +361,9 @@ class TrainingLoop(ABC):
         for folder in reversed(checkpoints):
             try:
                 state = TrainingState.read(folder)
+                if self._chooses_checkpointing:  # then it is no part of the training
+                    stored = state.about["settings"].get(GRADIENT_CHECKPOINTING)
+                    self._about["settings"][GRADIENT_CHECKPOINTING] = stored
                 check_same(self.work, state.about, self._about)
                 state.check_fits(self.parameters, self._counts_in_tensors)
             except DamagedCheckpoint as exc:
@@ -364,10 +385,11 @@ class TrainingLoop(ABC):
 
     @torch.no_grad()
     def _load(self, state: TrainingState) -> None:
+        counted_on = self.device if self.optimiser.defaults.get("fused") else "cpu"
         for name, parameter in self.parameters.items():
             parts = {part: value.to(self.device) for part, value in state.tensors[name].items()}
             parameter.copy_(parts.pop("weight"))
-            step = torch.tensor(float(state.step)) if self._counts_in_tensors else state.step
+            step = torch.tensor(float(state.step), device=counted_on) if self._counts_in_tensors else state.step
             self.optimiser.state[parameter] = {STEP: step, **parts}
         self.step, self.best = state.step, state.best
 
@@ -375,26 +397,3 @@ class TrainingLoop(ABC):
 def _copied(tensor: torch.Tensor) -> torch.Tensor:
     # Copied in any case: an optimiser may hold one tensor for several parameters, which safetensors refuses.
     return tensor.detach().to("cpu", copy=True).contiguous()
-
-
-# ---- examples --------------------------------------------------------------------------------------------------------
-
-
-def preview_example(examples: Sequence[Example], settings: TrainingSettings) -> Example:
-    """The example whose text is used for previews."""
-    train_set, held_out = split_examples(examples, settings)
-    return (held_out or train_set)[0]
-
-
-def split_examples(examples: Sequence[Example], settings: TrainingSettings) -> tuple[list[Example], list[Example]]:
-    """Examples to train on, and held-out examples to measure on."""
-    if not settings.hold_out or len(examples) < FEWEST_TO_HOLD_OUT:
-        return list(examples), []
-    count = max(1, min(round(settings.hold_out * len(examples)), len(examples) - 1))
-    order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed_of(settings.seed, "held out")))
-    held = set(order[:count].tolist())
-    return [p for i, p in enumerate(examples) if i not in held], [examples[i] for i in sorted(held)]
-
-
-def _data_hash(examples: Sequence[Example]) -> str:
-    return hashlib.sha256(" ".join(example.key for example in examples).encode()).hexdigest()[:32]

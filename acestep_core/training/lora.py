@@ -4,9 +4,8 @@ The base's weights are not changed; the adapter's are float32, whatever the base
 adapter; previews/ in the work folder holds one song with the adapter of each step, and the same song without.
 """
 
-import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from .. import audio
-from ..errors import UserError, is_out_of_memory
+from ..errors import UserError
 from ..lora.adapter import Adapter
 from ..lora.apply import apply_adapter
 from ..lora.deltas import Delta, Kronecker, LowRank
@@ -25,15 +24,18 @@ from ..memory.free import total_bytes
 from ..nn.module_tree import share
 from ..nn.quantise import unquantised
 from ..system.torchaudio_import import settle_torchaudio
+from .crops import Crops, crops_of, padded_length
 from .distributed import ProcessGroup
-from .folders import folders
-from .loop import Drawn, TrainingLoop
-from .memory_needs import crops_together
+from .folders import WITHOUT, folders
+from .items import Drawn, TrainingStep
+from .loop import TrainingLoop
+from .memory_needs import crop_bytes, crops_together, needs_checkpointing
 from .model_card import adapter_card, write_card
-from .objective import BatchVelocity, TrainableVelocity, flow_loss
+from .objective import BatchVelocity, TrainableVelocity, flow_loss, padded_pass
 from .prepare import Example
 from .preview import OtherStages, Preview
 from .prior_preservation import endpoints, item_at
+from .recorded_passes import RecordedPasses, graphs_for
 from .rng import seed_of, seeded
 from .settings import KINDS, TARGETS, Intervals, LoraSettings
 
@@ -41,9 +43,6 @@ if TYPE_CHECKING:
     from ..models.stage_model import StageModel
     from ..models.vocoder import Vocoder
 
-logger = logging.getLogger(__name__)
-
-WITHOUT = "without.flac"
 _NAME = "default"  # PEFT's, of the one adapter
 
 
@@ -55,7 +54,7 @@ class Trainer(TrainingLoop):
     """
 
     other_stages = OtherStages()  # of the cascade, for previews; to be set before `run`
-    memory_advice = "--gradient-checkpointing, a shorter --crop or a lower --rank"
+    memory_advice = "a shorter --crop or a lower --rank"
 
     @torch.inference_mode(False)  # a host may run everything in it, and then nothing could be trained
     def __init__(
@@ -77,14 +76,17 @@ class Trainer(TrainingLoop):
                 f"{model.name}: is loaded as float16, expected bfloat16 or float32; pass --dtype bf16 or fp32"
             )
         self.vocoder, self._dtype, self.songs = vocoder, model.transformer.dtype, tuple(songs)
+        self._text_tokens = padded_length([example.states for example in (*examples, *songs)])
         network = adapted(model.transformer, settings)
         super().__init__(model, network, examples, vocoder.latents, work, settings, intervals, group, self.songs)
         if self.step == 0 and self.group.is_main:
             self._delete_previews()
-        text_tokens = max(example.states.shape[1] for example in (*self.train_set, *self.songs))
         # By the memory of the device and not by what is free, so that a resumed training makes the same batches.
         room = total_bytes(self.device)
-        self.together = crops_together(model.transformer, settings, self.crop_frames, room, text_tokens)
+        self.together = crops_together(model.transformer, self.settings, self.crop_frames, room, self._text_tokens)
+        graphs = None if settings.is_random else graphs_for(self.device, network)
+        self.passes = RecordedPasses(network, self._pass, self._bytes_of, graphs) if graphs else None
+        self.is_recorded = self.passes is not None
         self.facts = {BASE: model.name, BASE_HASH: self.base_hash, TRAINING: self.identity, **(facts or {})}
 
     def _loss(self, condition, music: torch.Tensor, noise: torch.Tensor, t: float) -> torch.Tensor:
@@ -101,16 +103,41 @@ class Trainer(TrainingLoop):
         at = torch.tensor([item.t for item in batch], device=self.device)
         return flow_loss(velocity, music.to(self.device), noise.to(self.device), at).sum()
 
-    def _add_all_gradients(self) -> float:
+    def _needs_checkpointing(self, settings: LoraSettings) -> bool:
+        about = self.model.transformer, settings, self.crop_frames
+        return needs_checkpointing(*about, total_bytes(self.device), self._text_tokens)
+
+    def _make_room(self) -> bool:
+        if self.passes and self.passes.count:
+            self.passes.stop("out of memory")
+            return True
+        return super()._make_room()
+
+    def run(self) -> Iterator[TrainingStep]:
         try:
-            return super()._add_all_gradients()
-        except RuntimeError as exc:
-            if self.together == 1 or not is_out_of_memory(exc):
-                raise
-        logger.warning("out of memory with %d crops at once; from now on they run one by one", self.together)
-        self.together = 1
-        self.optimiser.zero_grad()
-        return super()._add_all_gradients()
+            yield from super().run()
+        finally:
+            if self.passes:
+                self.passes.release()  # the memory of the recordings is for others
+
+    # ---- recorded passes ---------------------------------------------------------------------------------------------
+
+    def _batches(self, step: int) -> "Iterator[Crops | Sequence[Drawn]]":
+        batches, to = super()._batches(step), (self._text_tokens, self.device, self._dtype)
+        return (crops_of(batch, *to) for batch in batches) if self.passes else batches
+
+    def _add_gradients(self, batch: Crops | Sequence[Drawn]) -> torch.Tensor:
+        return self.passes.add(batch) if self.passes else super()._add_gradients(batch)
+
+    def _pass(self, crops: Crops):
+        settings = self.settings
+        return padded_pass(self.network, crops, self._dtype, settings.accumulate, settings.gradient_checkpointing)
+
+    def _bytes_of(self, crops: Crops) -> float:
+        about = self.model.transformer, self.settings, crops.music.shape[-1], self._text_tokens
+        return len(crops) * crop_bytes(*about)
+
+    # ---- items -------------------------------------------------------------------------------------------------------
 
     def _example_at(self, position: int) -> Example:
         number, is_own = item_at(position, self.settings.preserve)

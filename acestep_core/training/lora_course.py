@@ -107,7 +107,7 @@ class LoraCourse:
 
     def _other_stages(self, examples: "Sequence[Example]", text, group: "ProcessGroup", **at):
         """The other stages of the cascade, for previews."""
-        from .loop import preview_example
+        from .held_out import preview_example
         from .preview import OtherStages, other_stages_of
 
         if not self.intervals.preview or not group.is_main:

@@ -5,7 +5,7 @@ were counted on small networks, where the count is exact, with the CPU's kernels
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -14,6 +14,7 @@ from .settings import TARGETS, LoraSettings
 # Bytes of an adapter's parameter: weight and gradient, float32, and the optimiser's moments.
 STATE_BYTES = {"adamw": 8 + 8, "adamw8bit": 8 + 2}
 SHARE_OF_A_DEVICE = 0.5
+SHARE_FOR_ONE_CROP = 0.8  # real needs are up to a tenth higher than computed, and a card's driver takes its part
 TYPICAL_TEXT_TOKENS = 300  # of caption and lyrics, in the cross-attention
 
 
@@ -98,6 +99,19 @@ def crops_together(
     room = SHARE_OF_A_DEVICE * total_bytes - weights_bytes(transformer) - state_bytes(transformer, settings)
     fitting = int(max(room, 0) // crop_bytes(transformer, settings, frames, text_tokens))
     return max(1, min(settings.accumulate, fitting))
+
+
+def needs_checkpointing(
+    transformer: torch.nn.Module,
+    settings: LoraSettings,
+    frames: int,
+    total_bytes: float,
+    text_tokens: int = TYPICAL_TEXT_TOKENS,
+) -> bool:
+    """Whether one crop fits into a device of `total_bytes` only with gradient checkpointing."""
+    stored = replace(settings, gradient_checkpointing=False)
+    needed = weights_bytes(transformer) + training_bytes(transformer, stored, frames, text_tokens)
+    return needed > SHARE_FOR_ONE_CROP * total_bytes
 
 
 def weights_bytes(transformer: torch.nn.Module) -> int:

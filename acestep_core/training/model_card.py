@@ -3,6 +3,8 @@
 A card is written anew while its last line stands; who edits it deletes the line.
 """
 
+import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -44,7 +46,7 @@ def adapter_card(target: Path, kind: str, base: str, trigger: str | None, facts:
 ComfyUI: put it into `models/loras`, and the node **Apply LoRA** between the stage model and its stage. From a shell:
 
 ```bash
-acestep-cascade generate "{caption}" --m {base} --lora M={target.name} -o song.flac
+acestep-cascade generate {_quoted(caption)} --m {base} --lora {_quoted(f"M={target.name}", "")} -o song.flac
 ```
 
 ## Data and licence
@@ -67,7 +69,7 @@ A stage model for the last steps of an ACE-Step 1.5 cascade, distilled from `{te
 ComfyUI: put the folder into `models/acestep`, and choose it in **Load Cascade** as `s`. From a shell:
 
 ```bash
-acestep-cascade generate "warm piano" --m {teacher} --s {target.name} -o song.flac
+acestep-cascade generate "warm piano" --m {teacher} --s {_quoted(target.name, "")} -o song.flac
 ```
 
 ## Data and licence
@@ -75,6 +77,12 @@ acestep-cascade generate "warm piano" --m {teacher} --s {target.name} -o song.fl
 The teacher's text and vocoder models go with it. Whoever publishes this says here which clips it was trained on, and
 under which licence it may be used.
 """
+
+
+def _quoted(text: str, usual: str = '"') -> str:
+    """As a shell reads it: in `usual` quotes where nothing in it means anything to a shell."""
+    plain = r"[\w ,.:;=+'()-]*" if usual else r"[\w.=+-]+"
+    return f"{usual}{text}{usual}" if re.fullmatch(plain, text) else shlex.quote(text)
 
 
 def _metadata(base: str, relation: str, library: str | None, tag: str, trigger: str | None = None) -> str:

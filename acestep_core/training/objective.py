@@ -6,7 +6,7 @@ the null condition in 15 % of the samples, which guidance needs.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING
@@ -17,11 +17,12 @@ from torch.utils.checkpoint import checkpoint
 from ..errors import UserError
 from ..flow import schedule
 from ..flow.schedule import SAME_TIME
-from ..models.velocity import Velocity
+from ..models.condition import Condition
+from ..models.velocity import Places, Velocity
 from ..nn.attention import attend, out
+from .crops import Crops
 
 if TYPE_CHECKING:
-    from ..models.condition import Condition
     from ..models.defaults import VariantDefaults
 
 TIME_MEAN, TIME_DEVIATION = -0.4, 1.0  # of the logit of t
@@ -78,14 +79,24 @@ def _logit(t: float) -> float:
 class TrainableVelocity(Velocity):
     """The velocity with gradients; with gradient checkpointing a layer's activations are computed again for them."""
 
-    def __init__(self, transformer, condition: "Condition", dtype: torch.dtype, gradient_checkpointing: bool = False):
-        super().__init__(transformer, condition, next(transformer.parameters()).device, dtype)
+    draws = True  # whether the network may draw random numbers, the same ones when it is computed again
+
+    def __init__(
+        self,
+        transformer,
+        condition: Condition,
+        dtype: torch.dtype,
+        gradient_checkpointing: bool = False,
+        places: Places | None = None,
+    ):
+        super().__init__(transformer, condition, next(transformer.parameters()).device, dtype, places)
         self._gradient_checkpointing = gradient_checkpointing
 
     def _block(self, stream: torch.Tensor, number: int, shifts: torch.Tensor, cross) -> torch.Tensor:
         if not self._gradient_checkpointing or not torch.is_grad_enabled():
             return super()._block(stream, number, shifts, cross)
-        return checkpoint(super()._block, stream, number, shifts, cross, use_reentrant=False)
+        how = {"use_reentrant": False, "preserve_rng_state": self.draws}
+        return checkpoint(super()._block, stream, number, shifts, cross, **how)
 
 
 class BatchVelocity(TrainableVelocity):
@@ -97,7 +108,7 @@ class BatchVelocity(TrainableVelocity):
     def __init__(
         self,
         transformer,
-        conditions: "Sequence[Condition]",
+        conditions: Sequence[Condition],
         dtype: torch.dtype,
         gradient_checkpointing: bool = False,
     ):
@@ -112,6 +123,50 @@ class BatchVelocity(TrainableVelocity):
         queries = self._queries(stream, number).split(1)
         keys, values = (part.split(self._lengths, dim=2) for part in (layer.keys, layer.values))
         return out(layer.block.cross_attn, torch.cat([attend(*song) for song in zip(queries, keys, values)]))
+
+
+class PaddedVelocity(TrainableVelocity):
+    """The same for texts that are padded to one length, so that only the numbers differ from batch to batch.
+
+    A song attends to its own states alone. For networks that draw no random numbers.
+    """
+
+    draws = False
+
+    def __init__(
+        self,
+        transformer,
+        crops: Crops,
+        dtype: torch.dtype,
+        gradient_checkpointing: bool = False,
+        places: Places | None = None,
+    ):
+        condition = Condition(crops.states, crops.states[:1, :1], crops.context)
+        super().__init__(transformer, condition, dtype, gradient_checkpointing, places)
+        self._mask = crops.mask.to(dtype)
+
+    def _cross(self, stream: torch.Tensor, number: int) -> torch.Tensor:
+        layer = self._layers[number]
+        seen = attend(self._queries(stream, number), layer.keys, layer.values, self._mask)
+        return out(layer.block.cross_attn, seen)
+
+
+def padded_pass(
+    transformer, crops: Crops, dtype: torch.dtype, of: int, gradient_checkpointing: bool = False
+) -> Callable[[], torch.Tensor]:
+    """A function that adds the gradients of crops, of which a step has `of`, and returns their share of its loss, a
+    scalar. It makes no tensor on the CPU, so it can be recorded.
+    """
+    places = Places.of(transformer, crops.context.shape[-1], crops.context)
+
+    def run() -> torch.Tensor:
+        with torch.enable_grad():
+            velocity = PaddedVelocity(transformer, crops, dtype, gradient_checkpointing, places)
+            loss = flow_loss(velocity, crops.music, crops.noise, crops.t).sum() / of
+            loss.backward()
+        return loss.detach()
+
+    return run
 
 
 def flow_loss(velocity: Velocity, music: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,8 @@ from .loss_log import MEAN_STEPS
 from .settings import KINDS
 
 if TYPE_CHECKING:
-    from .loop import TrainingLoop, TrainingStep
+    from .items import TrainingStep
+    from .loop import TrainingLoop
     from .lora import Trainer
 
 NOTE_EVERY_STEPS = 20

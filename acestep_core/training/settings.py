@@ -24,6 +24,7 @@ TARGETS: Mapping[str, str] = MappingProxyType(
 
 
 OPTIMISERS = ("adamw", "adamw8bit")
+RANK_MOST = 4096  # beyond the width of a layer a matrix more holds nothing new
 KINDS = MappingProxyType({"lora": "LoRA", "dora": "DoRA", "lokr": "LoKr"})
 SLOTS = tuple(slot.upper() for slot in spec.SLOTS)
 LAST_SLOT = SLOTS.index("S")
@@ -47,7 +48,8 @@ class TrainingSettings:
     clip: float = 1.0  # of the gradient's norm
     weight_decay: float = 0.01
     optimiser: str = "adamw"  # of OPTIMISERS
-    gradient_checkpointing: bool = False  # layers are computed again for the gradients: less memory, a third more time
+    # Layers are computed again for the gradients: less memory, a third more time. None: where memory asks for it.
+    gradient_checkpointing: bool | None = None
     crop_seconds: float = 60.0
     hold_out: float = 0.1  # share of the clips that the loss is measured on and no step is trained on
     start: float = 1.0  # flow times, from noise ...
@@ -106,6 +108,8 @@ class LoraSettings(TrainingSettings):
     def __post_init__(self):
         super().__post_init__()
         self._check_whole(rank=1)
+        if self.rank > RANK_MOST:
+            raise UserError(f"rank: got {self.rank}, expected at most {RANK_MOST}")
         self._check_positive("alpha")
         self._check_shares("dropout", "preserve")
         self._check_one_of(kind=KINDS)

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .labels import FIELDS, IS_INSTRUMENTAL, OWN_FIELDS, REGIONS, json_labels, label_name, read_text
+from .labels import FIELDS, IS_INSTRUMENTAL, OWN_FIELDS, REGIONS, json_labels, label_name, read_bytes, read_text
 
-_FIELD_LINE = re.compile(r"\s*([A-Za-z][A-Za-z_ ]*?)\s*:\s*(.*)")
+TEXT_BYTES_MOST = 1 << 20  # of a text beside a clip
+_FIELD_NAME = re.compile("[A-Za-z][A-Za-z_ ]*")
 _ONE_WORD = re.compile(r"\s*[A-Za-z][A-Za-z_]*\s*:.*")  # more than one word before a colon may be a sentence
-_SECTION_TAG = re.compile(r"^\s*\[[^\[\]\n]+\]\s*$", re.MULTILINE)
+_SECTION_TAG = re.compile(r"^[^\S\n]*\[[^\[\]\n]+\][^\S\n]*$", re.MULTILINE)
 _COMMENT = "#"
 _AFTER_LYRICS = frozenset(("custom_tag", "tag_position", "repeat", IS_INSTRUMENTAL, REGIONS))  # never a line of lyrics
 
@@ -38,14 +39,16 @@ def sidecars(clip: Path, has_caption: bool = False) -> Iterator[Sidecar]:
     }
     has_caption = has_caption or bool(whole["caption"])
     for file in _present(clip, f"{clip.stem}.json"):
-        labels = json_labels(file.read_bytes(), file.name)
+        labels = json_labels(read_bytes(file), file.name)
         has_caption = has_caption or "caption" in labels
         yield Sidecar(labels, "*.json as fields")
     for file in _present(clip, f"{clip.stem}.txt"):
-        yield read_plain(read_text(file), has_caption)
+        yield read_plain(read_text(file, TEXT_BYTES_MOST), has_caption)
     for field, files in whole.items():
         for file in files:
-            yield Sidecar({field: read_text(file).strip()}, f"*{file.name[len(clip.stem) :]} as {field}")
+            yield Sidecar(
+                {field: read_text(file, TEXT_BYTES_MOST).strip()}, f"*{file.name[len(clip.stem) :]} as {field}"
+            )
 
 
 def _present(clip: Path, *names: str) -> list[Path]:
@@ -69,8 +72,9 @@ def read_plain(text: str, has_caption: bool = False) -> Sidecar:
 
 def _field_of(line: str) -> str | None:
     """The known field that a line gives a value to."""
-    found = _FIELD_LINE.fullmatch(line)
-    name = label_name(found[1]) if found else None
+    name, colon, _ = line.partition(":")
+    is_name = colon and _FIELD_NAME.fullmatch(name.strip())
+    name = label_name(name) if is_name else None
     return name if name in (*FIELDS, *OWN_FIELDS) else None
 
 
@@ -98,7 +102,7 @@ def _placed(labels: dict, loose: list[str], has_caption: bool) -> dict[str, obje
     """Lines without a known field belong to the caption; beside a caption, "word: ..." is an unknown field."""
     if "caption" not in labels and has_caption:
         return {label_name(line.partition(":")[0]): line for line in loose}
-    unknown = [line for line in loose if "caption" in labels and _ONE_WORD.fullmatch(line)]
+    unknown = {line: None for line in loose if "caption" in labels and _ONE_WORD.fullmatch(line)}
     rest = " ".join((labels.get("caption", ""), *(line for line in loose if line not in unknown))).strip()
     return {"caption": rest} | {label_name(line.partition(":")[0]): line for line in unknown}
 

@@ -72,10 +72,15 @@ def load_together(networks: "tuple[Managed, ...]", activation_bytes: float) -> N
         management.load_models_gpu(patchers, memory_required=activation_bytes, force_full_load=True)
 
 
+def stage_device() -> torch.device:
+    """Where stages are computed."""
+    return management.get_torch_device()
+
+
 def manage(network: torch.nn.Module, kind: str) -> Managed:
     """A network that lies on the CPU -> one that ComfyUI places. `kind`: "stage", "text" or "vocoder"."""
     device, rest = {
-        "stage": (management.get_torch_device, management.unet_offload_device),
+        "stage": (stage_device, management.unet_offload_device),
         "text": (management.text_encoder_device, management.text_encoder_offload_device),
         "vocoder": (management.vae_device, management.vae_offload_device),
     }[kind]

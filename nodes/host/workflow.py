@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 from comfy.cli_args import args
 
+from ...acestep_core.spec import MAX_SECONDS, MIN_SECONDS
+
 
 def workflow_tags(hidden) -> dict[str, str]:
     """The prompt and workflow that a node ran in, as tags in which the front end finds them when a file is dropped.
@@ -20,7 +22,8 @@ def workflow_tags(hidden) -> dict[str, str]:
 
 
 def song_seconds(prompt: dict | None, node_id: str) -> list[float]:
-    """`seconds` of the Song nodes whose songs are made with a node; a length through a link is left out.
+    """`seconds` of the Song nodes whose songs are made with a node. A length through a link is left out, and one that
+    no song can have, which the Song node refuses.
 
     A Song node counts if it is upstream of this node, or of a node downstream of this one.
     """
@@ -28,7 +31,8 @@ def song_seconds(prompt: dict | None, node_id: str) -> list[float]:
     takers = _closure({str(node_id)}, {one: {taker for taker, given in links.items() if one in given} for one in links})
     around = (prompt[one] for one in _closure(takers, links) if one in links)
     lengths = (node["inputs"].get("seconds") for node in around if node.get("class_type") == "AceStepSong")
-    return [length for length in lengths if isinstance(length, int | float)]
+    numbers = (length for length in lengths if isinstance(length, int | float))
+    return [length for length in numbers if MIN_SECONDS <= length <= MAX_SECONDS]  # NaN is not
 
 
 def _linked(node: dict) -> Iterator[str]:

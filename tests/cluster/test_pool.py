@@ -90,7 +90,8 @@ def test_every_task_is_made_once_and_mistakes_stop_nobody():
 def test_what_a_lost_worker_had_is_made_elsewhere_and_results_come_once():
     # The first dies in its first task's middle; the second after the first of two results.
     results, failures = made_by(slots_of([2], [6]), "two", "two", "a", "b")
-    assert results["two"] == ["two", "two again"] * 2 and results["a"] == ["a"] and results["b"] == ["b"]
+    assert sorted(results["two"]) == ["two", "two", "two again", "two again"]  # two workers make them at a time
+    assert results["a"] == ["a"] and results["b"] == ["b"]
     assert failures == {}
 
 

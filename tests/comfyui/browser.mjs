@@ -46,7 +46,8 @@ const SETTINGS = {
   "Comfy.Workflow.Persist": false,
   "Comfy.RightSidePanel.IsOpen": false,
   "Comfy.Minimap.Visible": false,
-  "LiteGraph.Canvas.MinFontSizeForLOD": 0 // text is drawn at any scale
+  "LiteGraph.Canvas.MinFontSizeForLOD": 0, // text is drawn at any scale
+  "LiteGraph.Canvas.MaximumFps": 10 // without a GPU a graph costs the server that runs it its time
 }
 
 const { values: options, positionals } = parseArgs({

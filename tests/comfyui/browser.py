@@ -27,7 +27,7 @@ class Browser:
         self,
         url: str,
         *files: Path,
-        timeout: float = 300,
+        timeout: float = 900,
         run: bool | Mapping[str, Changes] = False,
         options: Sequence[str] = (),
     ) -> dict[str, dict]:

@@ -5,7 +5,7 @@ With ACESTEP_REQUIRE_COMFYUI=1 they fail instead. See install.py for what is nee
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -56,9 +56,11 @@ def newest_server(comfyui_folder, tmp_path_factory):
 
 
 @contextlib.contextmanager
-def running(comfyui: Path, base: Path, frontend: Path | None = None) -> Iterator[servers.Server]:
+def running(
+    comfyui: Path, base: Path, frontend: Path | None = None, packs: Sequence[Path] = ()
+) -> Iterator[servers.Server]:
     material.lay_out(base)
-    started = servers.Server(comfyui, base, frontend)
+    started = servers.Server(comfyui, base, frontend, packs)
     try:
         started.wait()
         started.state_at_start, started.log_at_start = started.state(), started.log_text()
@@ -73,6 +75,13 @@ def running(comfyui: Path, base: Path, frontend: Path | None = None) -> Iterator
 def comfy(server):
     """The client of the running server."""
     return server.client
+
+
+@pytest.fixture(scope="session")
+def second_comfy(comfyui_folder, tmp_path_factory):
+    """The client of another server."""
+    with running(comfyui_folder, tmp_path_factory.mktemp("second")) as started:
+        yield started.client
 
 
 @pytest.fixture(scope="session")

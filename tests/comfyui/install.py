@@ -45,6 +45,13 @@ def find_comfyui() -> Path | None:
     return next((place for place in places if (place / "main.py").is_file() and (place / "comfy").is_dir()), None)
 
 
+def find_distributed(comfyui: Path) -> Path | None:
+    """The pack ComfyUI-Distributed: COMFYUI_DISTRIBUTED, or in ComfyUI's custom_nodes; None if it is not there."""
+    named = os.environ.get("COMFYUI_DISTRIBUTED")
+    place = Path(named).expanduser() if named else comfyui / "custom_nodes" / "ComfyUI-Distributed"
+    return place if (place / "distributed.py").is_file() else None
+
+
 def interpreter() -> str:
     return os.environ.get("COMFYUI_PYTHON") or sys.executable
 

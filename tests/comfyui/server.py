@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from comfyui_tests.client import Comfy
@@ -21,25 +22,29 @@ class StartFailed(Exception):
 class Server:
     """ComfyUI on the CPU with this pack in it, offline. Below `base` lie its folders: models, input, output.
 
-    `frontend`: the static files of another front end than that which this ComfyUI pins.
+    `frontend`: the static files of another front end than that which this ComfyUI pins; `packs`: folders of further
+    packs, which are copied, as packs may write into their folders.
     """
 
-    def __init__(self, comfyui: Path, base: Path, frontend: Path | None = None):
+    def __init__(self, comfyui: Path, base: Path, frontend: Path | None = None, packs: Sequence[Path] = ()):
         self.comfyui, self.base, self.log, self.frontend = comfyui, base, base / "server.log", frontend
-        self._lay_out_packs()
+        self._lay_out_packs(packs)
         port = _free_port()
         self.client = Comfy(f"http://127.0.0.1:{port}")
         self._process = self._start(port)
 
-    def _lay_out_packs(self) -> None:
+    def _lay_out_packs(self, others: Sequence[Path]) -> None:
         packs = self.base / "custom_nodes"
         (packs / "acestep-probe").mkdir(parents=True)
         shutil.copy(Path(__file__).with_name("probe.py"), packs / "acestep-probe" / "__init__.py")
         (packs / PACK).symlink_to(ROOT, target_is_directory=True)
+        for other in others:
+            shutil.copytree(other, packs / other.name)
 
     def _start(self, port: int) -> subprocess.Popen:
         command = [interpreter(), "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(port)]
-        command += ["--disable-auto-launch", "--disable-api-nodes", "--log-stdout"]
+        # The cache forgets where less memory than this is free (GB), and tests ask what is run again.
+        command += ["--disable-auto-launch", "--disable-api-nodes", "--log-stdout", "--cache-ram", "0.5"]
         command += ["--base-directory", str(self.base), "--database-url", "sqlite:///:memory:"]
         command += ["--front-end-root", str(self.frontend)] if self.frontend else []
         environment = os.environ | {"HF_HUB_OFFLINE": "1"}

@@ -151,9 +151,7 @@ def test_undo_stays_with_its_clip(filed):
     assert filed["undone"] == filed["second"]
 
 
-def test_crops_are_saved_with_the_workflow(filed, request):
-    if "newest" in request.node.callspec.id:
-        pytest.xfail("the newest front end opens the saved workflow without the text of regions; why is not known")
+def test_crops_are_saved_with_the_workflow(filed):
     assert filed["reloaded"] == {**filed["back"], "text": filed["second"]}
 
 

@@ -73,5 +73,9 @@ def test_sections_are_inserted_at_the_cursor_and_tokens_are_counted(used):
     assert used["lyrics"]["counter"].endswith(" of 2,048 tokens")
 
 
+def test_every_widget_of_every_node_is_saved_with_the_workflow(used):
+    assert used["every"]["lost"] == [] and used["every"]["widgets"] > 300
+
+
 def test_no_deprecated_part_of_the_front_end_is_used(used):
     assert [text for text in used["warnings"] if "deprecated" in text and LINKS_OF_CORE not in text] == []

@@ -3,7 +3,7 @@
 
 const [FED, RUN] = ["fed", "run"] // titles of the two nodes
 const SETTLE_MS = 600
-const KNOWN_MS = 60_000 // sound and tempo are read by the server, and librosa takes long to be imported
+const KNOWN_MS = 240_000 // sound and tempo are read by the server, and librosa takes long to be imported and compiled
 
 export default async function (page) {
   const done = {}
@@ -43,7 +43,7 @@ export default async function (page) {
 
   await press(page, 12) // in the region that was typed
   await page.keyboard.press(" ")
-  await page.waitForFunction(headIsSeen, FED, { timeout: 10_000 })
+  await page.waitForFunction(headIsSeen, FED, { timeout: KNOWN_MS })
   await page.keyboard.press(" ")
 
   done.typed = await page.evaluate(type, { title: FED, value: "1-2, 3-end, what" })

@@ -23,6 +23,7 @@ export default async function (page) {
   done.selected = await selectReport(page)
   done.restored = await page.evaluate(restore)
   done.lyrics = await insertSections(page)
+  done.every = await page.evaluate(reopenEveryNode)
   done.warnings = warnings
   return done
 }
@@ -128,4 +129,43 @@ async function insertSections(page) {
     const widget = (name) => song.widgets.find((one) => one.name === name)
     return { lyrics: widget("lyrics").value, counter: widget("sections").element.lastChild.textContent }
   })
+}
+
+/**
+ * Each node of the pack, once for each choice that may bring widgets, with every widget changed: how many widgets they
+ * have, and those that have another value once the graph was saved and opened. No page shows these graphs.
+ */
+function reopenEveryNode() {
+  const { LiteGraph } = window
+  const newGraph = () => Object.assign(new LiteGraph.LGraph(), { id: crypto.randomUUID() })
+  const isDynamic = (node, { name }) => node.constructor.nodeData.inputs[name]?.type === "COMFY_DYNAMICCOMBO_V3"
+  const isSaved = (widget) => widget.serialize !== false
+  const changed = ({ value, options }) => {
+    if (typeof value === "boolean") return !value
+    if (typeof value === "number") return value === options.max ? options.min : options.max
+    return options.values ? (options.values.find((one) => one !== value) ?? value) : "changed"
+  }
+  const add = (graph, type, choice) => {
+    const node = LiteGraph.createNode(type)
+    graph.add(node)
+    const dynamic = node.widgets?.filter((widget) => isDynamic(node, widget)) ?? []
+    for (const widget of dynamic) widget.value = widget.options.values[choice % widget.options.values.length]
+    const plain = node.widgets?.filter((widget) => isSaved(widget) && !dynamic.includes(widget)) ?? []
+    for (const widget of plain) widget.value = changed(widget)
+    return Math.max(1, ...dynamic.map((widget) => widget.options.values.length))
+  }
+  const values = (node) =>
+    (node.widgets ?? []).filter(isSaved).map(({ name, value }) => [`${node.type} ${node.id}: ${name}`, value])
+  const valuesOf = (graph) => Object.fromEntries(graph._nodes.flatMap(values))
+
+  const graph = newGraph()
+  for (const type of Object.keys(LiteGraph.registered_node_types).filter((one) => one.startsWith("AceStep"))) {
+    for (let choice = 0, choices = 1; choice < choices; choice++) choices = add(graph, type, choice)
+  }
+  const again = newGraph()
+  again.configure({ ...JSON.parse(JSON.stringify(graph.serialize())), id: again.id }) // values are held by a graph's id
+  const [saved, opened] = [graph, again].map(valuesOf)
+  const names = [...new Set([...Object.keys(saved), ...Object.keys(opened)])]
+  const lost = names.filter((name) => !(name in saved) || saved[name] !== opened[name])
+  return { widgets: names.length, lost: lost.map((name) => [name, saved[name], opened[name]]) }
 }

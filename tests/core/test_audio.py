@@ -368,7 +368,7 @@ def latin(path):
     return path
 
 
-@pytest.mark.parametrize("name", ["wav", "flac"])
+@pytest.mark.parametrize("name", ["wav", "flac", "mp3"])
 def test_tags_that_are_no_utf_8_are_read_with_replacements(name, tmp_path):
     path = latin(audio.write(tmp_path / f"a.{name}", tone(0.1), tags={"title": "Über"}))
     assert audio.read_tags(path)["title"].rstrip() == "\ufffdber"
@@ -436,7 +436,7 @@ def test_what_a_damaged_flac_lost_is_told(cut, tmp_path, caplog):
     middle = len(data) // 2
     path.write_bytes(data[:middle] if cut else data[:middle] + bytes(40) + data[middle + 40 :])
     seconds = audio.read(path).seconds
-    assert (0.9 < seconds < 1.1) if cut else (1.8 < seconds < 2)
+    assert (0.9 < seconds < 1.1) if cut else (1.5 < seconds < 2)  # an older FFmpeg leaves out more around the damage
     assert f"a.flac: is damaged: {seconds:.2f} of its 2.00 seconds could be read" in caplog.text
 
 

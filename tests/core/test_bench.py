@@ -85,9 +85,12 @@ def test_longer_rows_come_on_demand_and_lines_are_read_at_a_glance(small, capsys
 def test_a_step_of_training_is_timed_too(small, monkeypatch, capsys):
     monkeypatch.setattr(command, "LEARN_SECONDS", {"2B": (1.0,)})
     monkeypatch.setattr(command, "TOGETHER", ((3, 1.0),))
-    row, many = rows_of(capsys, "--dtype", "fp32", "--only", "training")
+    row, many, low, high = rows_of(capsys, "--dtype", "fp32", "--only", "training")
     assert row["name"] == "2B LoRA, 1 s" and row["max_difference"] < 1e-4 and row["gflop"] > 0
     assert many["name"] == "2B LoRA, 3 x 1 s" and many["max_difference"] < 1e-6 and many["theirs"] == "one by one"
+    assert [step["name"] for step in (low, high)] == [f"2B LoRA step, rank {rank}, 4 x 1 s" for rank in (16, 64)]
+    assert all(step["max_difference"] < 1e-4 and step["theirs"] == "diffusers" for step in (low, high))
+    assert high["gflop"] > low["gflop"] > 4 * row["gflop"] * 0.9
 
 
 def test_codes_of_a_planner_are_timed_against_transformers(small, monkeypatch, capsys):

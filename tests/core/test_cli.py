@@ -391,6 +391,17 @@ def test_a_song_goes_to_stdout(tiny_family, tmp_path):
     assert (told["file"], told["seed"], told["seconds"]) == ("-", 3, 10)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="devices by name")
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_standard_output_by_its_name_is_no_file_even_where_it_is_one(tmp_path, name):
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (tmp_path / "a.wav").open("wb") as redirected:
+        command = [sys.executable, "-c", MAIN, "generate", "x", "-o", name]
+        done = subprocess.run(command, cwd=tmp_path, env=env, stdout=redirected, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2 and f"{name}: is a device or a pipe, expected a file; -o - --format wav" in done.stderr
+    assert (tmp_path / "a.wav").read_bytes() == b"" and names(tmp_path) == ["a.wav"]
+
+
 def test_other_models_than_those_that_made_a_song_are_named(generate, tiny_family, tmp_path, capsys):
     models = shutil.copytree(tiny_family, tmp_path / "own")
     options = ["-o", "a.wav", "--seconds", 10, "--seed", 3]
@@ -640,3 +651,12 @@ def test_a_list_that_nobody_reads_to_its_end_ends_quietly(arguments, tmp_path):
     run = process(*arguments, entry=entry, folder=tmp_path)
     run.stdout.close()
     assert run.stderr.read() == "" and run.wait(timeout=120) == 0
+
+
+def test_a_current_folder_that_is_gone_is_told(monkeypatch, capsys, tmp_path):
+    def gone():
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr("os.getcwd", gone)
+    assert cli.main(["lint", str(tmp_path / "x.txt")]) == 2
+    assert "the current folder was removed or moved; change into another one" in capsys.readouterr().err

@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -82,17 +83,31 @@ def test_the_clusters_file_is_yaml_of_rays_launcher():
     assert all(part.startswith("ray ") for key in cluster if key.endswith("ray_commands") for part in cluster[key])
 
 
-def test_the_script_sends_every_graph_once_with_seeds_of_their_own(monkeypatch):
+def test_the_script_sends_every_graph_once_with_seeds_of_their_own(monkeypatch, tmp_path):
     [code] = blocks("python")
-    names = {"__name__": "guide"}
-    exec(compile(code, str(GUIDE), "exec"), names)
+    sent = []
+
+    def urlopen(asked):
+        url = getattr(asked, "full_url", asked)
+        if url.endswith("/prompt"):
+            sent.append((url.removesuffix("/prompt"), json.loads(asked.data)["prompt"]))
+            return BytesIO(json.dumps({"prompt_id": f"p{len(sent)}"}).encode())
+        if "/history/" in url:
+            sounds = {"9": {"audio": [{"filename": "song.flac", "type": "output"}]}}
+            done = {"status": {"status_str": "success"}, "outputs": sounds}
+            return BytesIO(json.dumps({url.rpartition("/")[2]: done}).encode())
+        return BytesIO(url.encode())
+
     graph = {
         "1": {"class_type": "A", "inputs": {"seed": 5, "x": ["2", 0]}},
         "2": {"class_type": "B", "inputs": {"seed": ["1", 0]}},
     }
-    made = names["with_seed"](graph, 9)
-    assert (
-        made["1"]["inputs"] == {"seed": 9, "x": ["2", 0]}
-        and made["2"] == graph["2"]
-        and graph["1"]["inputs"]["seed"] == 5
-    )
+    (tmp_path / "graph.json").write_text(json.dumps(graph))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("urllib.request.urlopen", urlopen)
+    monkeypatch.setattr("sys.argv", ["spread.py", "graph.json", "3", "http://a", "http://b"])
+    exec(compile(code, str(GUIDE), "exec"), {"__name__": "__main__"})
+    assert [server for server, _ in sent] == ["http://a", "http://b", "http://a"]
+    assert [made["1"]["inputs"]["seed"] for _, made in sent] == [5, 6, 7]
+    assert all(made["2"] == graph["2"] and made["1"]["inputs"]["x"] == ["2", 0] for _, made in sent)
+    assert (tmp_path / "take_1_song.flac").read_text().startswith("http://b/view?filename=song.flac")

@@ -1,7 +1,11 @@
 """README, guides and help pages: links that lead somewhere, commands that parse, the field's words."""
 
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,9 +53,18 @@ def anchors(page: Path) -> set[str]:
 def commands(page: Path) -> list[str]:
     """Arguments of the command lines in blocks and in the text."""
     text = page.read_text(encoding="utf-8")
-    blocks = re.findall(r"^```bash\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    lines = [*"".join(blocks).splitlines(), *re.findall(r"`([^`\n]+)`", text)]
+    lines = [*"".join(shell_blocks(page)).splitlines(), *re.findall(r"`([^`\n]+)`", text)]
     return [found[1] for line in lines if (found := COMMAND.match(line))]
+
+
+def shell_blocks(page: Path) -> list[str]:
+    return re.findall(r"^```bash\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def runnable(page: Path) -> list[str]:
+    """Blocks that run with what the pack ships, in the folder in which those of the guides before have run."""
+    pattern = r"^<!-- runnable -->\n```bash\n(.*?)^```$"
+    return re.findall(pattern, page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
 def relative(page: Path) -> str:
@@ -124,3 +137,35 @@ def test_pages_use_the_words_of_the_field(page):
 @pytest.mark.parametrize("pattern", JARGON)
 def test_each_pattern_finds_the_sentence_that_it_is_for(pattern):
     assert re.search(pattern, JARGON[pattern])
+
+
+# ---- commands that run -----------------------------------------------------------------------------------------------
+
+bash = pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+
+
+@bash
+def test_a_shell_reads_every_block():
+    blocks = [block for page in READ for block in shell_blocks(page)]
+    filled = [re.sub(r"<[a-zA-Z][^<>\n]*>", "placeholder", block) for block in blocks]
+    for block in filled:
+        read = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True)
+        assert read.returncode == 0, f"{block}{read.stderr}"
+
+
+@bash
+@pytest.mark.slow
+def test_runnable_commands_of_the_guides_run(tmp_path):
+    """In an empty folder, one block after the other; each names the files that it makes."""
+    program = tmp_path / "bin" / "acestep-cascade"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m acestep_core "$@"\n')
+    program.chmod(0o755)
+    environment = os.environ | {"PATH": f"{program.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    work = tmp_path / "work"
+    work.mkdir()
+    for block in [block for page in READ for block in runnable(page)]:
+        run = subprocess.run(["bash", "-e"], input=block, cwd=work, env=environment, capture_output=True, text=True)
+        assert run.returncode == 0, f"{block}{run.stderr}"
+        for named in re.findall(r" -o (\S+)", block):
+            assert (work / named).stat().st_size > 1000

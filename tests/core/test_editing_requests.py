@@ -23,6 +23,8 @@ from acestep_pack.acestep_core.song import Song
         ("1:05-2:10.5", (65, 130.5)),
         ("40-", (40, None)),
         ("40-end", (40, None)),
+        ("40 -  end  seconds ", (40, None)),
+        ("40- s", (40, None)),
         ("bars 8-12", (14, 24)),
         ("bar 1", (0, 2)),
     ],
@@ -35,7 +37,10 @@ def test_bars_count_from_the_first_beat_in_the_songs_metre():
     assert parse_region("bars 2-3", BarTimes.of(90, "3", first=0.25)) == (2.25, 6.25)
 
 
-MALFORMED = ("", "10", "20-10-5", "a-b", "-5-10", "10--20", "bars", "bars 0-2", "bars 5-2", "1e9-2e9", "9" * 5000)
+MALFORMED = (
+    *("", "10", "20-10-5", "a-b", "-5-10", "10--20", "bars", "bars 0-2", "bars 5-2", "1e9-2e9", "9" * 5000),
+    *(f"10-{' ' * 60_000}x", f"10-20{' ' * 60_000}x", f"bars 8{' ' * 60_000}x"),
+)
 
 
 @pytest.mark.parametrize("text", MALFORMED, ids=lambda text: text[:10])
@@ -165,3 +170,10 @@ def test_an_edit_that_was_made_in_comfyui_cannot_be_made_again_here():
     GenerationSettings(edit=edit, source="song.flac").check_source()
     with pytest.raises(UserError, match="edit: got a source, and the edit is missing"):
         GenerationSettings(source="song.flac")
+
+
+@pytest.mark.parametrize("name", ["seed", "planner_seed"])
+@pytest.mark.parametrize("value", [10**30, 2**63, -1, True], ids=str)
+def test_seeds_in_tags_are_whole_numbers_that_a_cascade_takes(name, value):
+    with pytest.raises(UserError, match=f"{name}: got {value}, expected a whole number from 0 to"):
+        GenerationSettings(**{name: value})

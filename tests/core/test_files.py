@@ -2,14 +2,16 @@
 
 import hashlib
 import os
+import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 from acestep_pack.acestep_core.checkpoints.load import load_stage_model
 from acestep_pack.acestep_core.checkpoints.save import write_tensors
 from acestep_pack.acestep_core.checkpoints.weights import read_header, read_metadata
-from acestep_pack.acestep_core.errors import AceStepError
+from acestep_pack.acestep_core.errors import AceStepError, UserError
 from acestep_pack.acestep_core.lora.save import save_adapter
 from acestep_pack.acestep_core.system import files
 from acestep_pack.acestep_core.system.files import STALE_SECONDS, whole_file, whole_folder, write_whole
@@ -154,3 +156,12 @@ def test_a_folder_is_searched_for_unfinished_files_once(tmp_path, monkeypatch):
     monkeypatch.setattr(files.time, "monotonic", lambda: 1e9)
     files.write_whole(tmp_path / "3.wav", b"x")
     assert searched == [tmp_path] * 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are text")
+def test_a_sound_whose_name_is_no_text_is_refused_in_one_line(tmp_path):
+    name = os.fsencode(tmp_path) + b"/\xff.flac"
+    Path(os.fsdecode(name)).write_bytes(b"")
+    with pytest.raises(UserError, match=r"udcff\.flac': its name is not UTF-8; rename the file") as caught:
+        files.existing(os.fsdecode(name))
+    assert str(caught.value).encode() and "\n" not in str(caught.value)

@@ -96,6 +96,8 @@ def test_a_film_has_picture_and_sound_of_its_songs(one_song, monkeypatch):
         (["--seconds", "1"], "--seconds: got 1, expected 10 to 600"),
         (["--compare", "theirs"], "--compare: got 'theirs', expected NAME=FOLDER"),
         (["--compare", "theirs=missing"], "missing is not a folder"),
+        (["--compare", "A b=.", "--compare", "a-B=."], "--compare: got 'A b' twice, or a name much like it"),
+        (["--title", "\udcff"], "--title: got '\\udcff', which is no valid Unicode"),
         (["--lora", "no-such-adapter"], "no-such-adapter"),
     ],
 )
@@ -105,17 +107,33 @@ def test_a_mistake_is_one_line(arguments, message, tmp_path, capsys):
     assert message in error and len(error.splitlines()) == 1 and not (tmp_path / "made").exists()
 
 
+@pytest.mark.parametrize(
+    "models, lora", [("tiny", (make.EMBEDDED_LORA,)), ("tiny-l", (make.EMBEDDED_LORA,)), ("tiny-s", ())]
+)
+def test_the_embedded_adapter_is_shown_where_its_base_is(models, lora):
+    assert make.family_of(GenerationSettings(models=models)).lora == lora
+
+
+def test_a_damaged_sound_of_the_band_is_made_anew(tmp_path):
+    piece = next(piece for piece in pieces.pieces(TINY, 10.0) if piece.sketch)
+    (tmp_path / piece.file).write_bytes(b"no sound")
+    assert not make.Maker(tmp_path)._is_there(piece, tmp_path / piece.file)
+
+
 @pytest.mark.slow
 def test_a_gallery_goes_on_where_it_was_stopped(tmp_path, monkeypatch, capsys):
     shown = ("techno", "techno-repaint", "reggae-by-the-band")
-    wanted = [piece for piece in pieces.pieces(TINY, 10.0) if piece.name in shown]
-    monkeypatch.setattr(pieces, "pieces", lambda family, seconds: wanted)
+    everything = pieces.pieces
+    monkeypatch.setattr(pieces, "pieces", lambda _, seconds: [p for p in everything(TINY, seconds) if p.name in shown])
     for _ in range(2):
-        assert main(["gallery", "-o", str(tmp_path), "-q"]) == 0
+        assert main(["gallery", "-o", str(tmp_path), "-q", "--seconds", "10"]) == 0
         times = {file.name: file.stat().st_mtime for file in tmp_path.glob("*.opus")}
     assert len(times) == 3 and "index.html" in capsys.readouterr().out
     (tmp_path / "techno.opus").unlink()
-    assert main(["gallery", "-o", str(tmp_path), "-q"]) == 0
+    assert main(["gallery", "-o", str(tmp_path), "-q", "--seconds", "10"]) == 0
     again = {file.name: file.stat().st_mtime for file in tmp_path.glob("*.opus")}
     assert {name for name in times if again[name] != times[name]} == {"techno.opus"}
+    assert main(["gallery", "-o", str(tmp_path), "-q", "--seconds", "12"]) == 0
+    lengths = {file.name: soundfile.info(file).duration for file in tmp_path.glob("*.opus")}
+    assert lengths["techno.opus"] == lengths["reggae-by-the-band.opus"] == pytest.approx(12, abs=0.05)
     assert str(tmp_path) not in json.dumps(read_tags(tmp_path / "techno-repaint.opus"))

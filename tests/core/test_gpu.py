@@ -20,6 +20,10 @@ from acestep_pack.acestep_core.planner.planner import Planner
 from acestep_pack.acestep_core.planner.recorded_step import Recorder
 from acestep_pack.acestep_core.planner.sampling import Sampling
 from acestep_pack.acestep_core.song import Song
+from acestep_pack.acestep_core.training import lora as training
+from acestep_pack.acestep_core.training.lora import Trainer
+from acestep_pack.acestep_core.training.prepare import Example
+from acestep_pack.acestep_core.training.settings import Intervals, LoraSettings
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 GPU = torch.device("cuda", 0)
@@ -200,6 +204,66 @@ def test_what_cannot_be_recorded_is_launched():
     assert torch.randn(3, device=GPU).isfinite().all()  # which a broken recording would forbid
     hook.remove()
     assert torch.equal(with_cuda_graph(velocity, 8)(latents, 0.5), velocity(latents, 0.5))
+
+
+# ---- trainings -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trainer(tmp_path, monkeypatch):
+    """Trainers of an adapter of tiny's S, on clips of two lengths and five lengths of text."""
+    vocoder = load_vocoder(TINY_FOLDER / "vae")
+
+    def make(folder, dtype=torch.float32, is_recorded=True, **changed):
+        model = load_stage_model(TINY_FOLDER / "s", device=GPU, dtype=dtype)
+        draw, width = torch.Generator().manual_seed(1), model.condition_encoder.text_projector.weight.shape[0]
+        frames, channels = (60, 70), model.latents_channels
+        latents = [torch.randn(1, channels, frames[i % 2], generator=draw) for i in range(5)]
+        texts = [torch.randn(1, 20 + 9 * i, width, generator=draw).to(dtype) for i in range(5)]
+        clips = enumerate(zip(latents, texts))
+        examples = [Example(Path(f"{i}.wav"), Song("x"), music, text, str(i)) for i, (music, text) in clips]
+        usual = {"rank": 4, "steps": 8, "accumulate": 5, "warm_up": 1, "learning_rate": 1e-3, "hold_out": 0.0}
+        settings = LoraSettings(**{**usual, "crop_seconds": 6.0, **changed})
+        if not is_recorded:
+            monkeypatch.setattr(training, "graphs_for", lambda *given: None)
+        made = Trainer(model, examples, vocoder, tmp_path / folder, settings, Intervals(save=4, measure=0))
+        monkeypatch.undo()
+        return made
+
+    return make
+
+
+@pytest.mark.parametrize("changed", [{}, {"gradient_checkpointing": True}, {"kind": "dora"}], ids=str)
+@pytest.mark.parametrize(("dtype", "near"), [(torch.float32, 1e-4), (torch.bfloat16, 2e-2)], ids=str)
+def test_recorded_trainings_lose_what_launched_ones_lose(trainer, dtype, near, changed):
+    plain, recorded = trainer("a", dtype, is_recorded=False, **changed), trainer("b", dtype, **changed)
+    losses = [step.loss for step in plain.run()]
+    counts, others = zip(*((recorded.passes.count, step.loss) for step in recorded.run()))
+    assert plain.passes is None and counts[-1] >= 2
+    assert others == pytest.approx(losses, rel=near)
+    ends = [torch.cat([part.flatten() for part in one.parameters.values()]) for one in (plain, recorded)]
+    assert torch.cosine_similarity(*ends, dim=0) > 0.99
+    assert recorded.optimiser.defaults["fused"]
+
+
+def test_a_recorded_training_is_resumed(trainer):
+    unbroken, stopped = trainer("a"), trainer("b")
+    losses = [step.loss for step in unbroken.run()]
+    for step in stopped.run():
+        if step.step == 5:
+            break
+    resumed = trainer("b")
+    assert resumed.step == 4
+    assert [step.loss for step in resumed.run()] == pytest.approx(losses[4:], rel=1e-5)
+
+
+def test_a_training_that_cannot_be_recorded_is_launched(trainer, caplog):
+    plain, one = trainer("a", is_recorded=False), trainer("b")
+    one.network.layers[0].mlp.register_forward_hook(lambda _, given, out: out + float(out.sum()) * 0)
+    losses = [[step.loss for step in each.run()] for each in (plain, one)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4) and one.passes.count == 0
+    assert "training steps are not recorded from now on" in caplog.text
+    assert torch.randn(3, device=GPU).isfinite().all()  # which a broken recording would forbid
 
 
 # ---- songs -----------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from acestep_pack.acestep_core.band import Sketch, play
-from acestep_pack.acestep_core.band.instruments import FIRST_ROLES as ROLES
+from acestep_pack.acestep_core.band.instruments import ROLES
 from acestep_pack.acestep_core.evaluation import listening as listen
 
 RATE_HZ = 48_000
@@ -109,6 +109,39 @@ def test_beats_repeat_in_the_features_of_their_tempo(seconds):
         assert one_beat[right].max() > 0.5 and one_beat[off].max() < 0.1
 
 
+# ---- beats and lines -------------------------------------------------------------------------------------------------
+
+
+def late_clicks(bpm, seconds, late_s):
+    """Clicks that come later and later, by `late_s` at the end."""
+    return clicks(bpm / (1 + late_s / seconds), seconds)
+
+
+@pytest.mark.parametrize("bpm", [67, 120, 174])
+def test_beats_that_keep_their_tempo_do_not_drift(bpm):
+    assert listen.drift_ms(clicks(bpm, 40.0), bpm, 4) < 2
+
+
+@pytest.mark.parametrize("late_s", [0.03, 0.1])
+def test_drift_is_how_late_the_latest_bars_are(late_s):
+    found = listen.drift_ms(late_clicks(90, 60.0, late_s), 90, 4)
+    assert found == pytest.approx(1000 * late_s / 2, rel=0.15)  # as far before as behind
+
+
+def test_no_drift_is_told_of_what_has_no_beat():
+    assert np.isnan(listen.drift_ms(torch.zeros(2, 40 * RATE_HZ), 120, 4))
+    assert np.isnan(listen.drift_ms(clicks(120, 6.0), 120, 4))
+
+
+@pytest.mark.parametrize("line_db", [0, 6, 12])
+def test_lines_at_the_frame_rate_are_told_in_db(line_db):
+    noise = torch.randn(16 * RATE_HZ, generator=torch.Generator().manual_seed(0))
+    spectrum, hz = torch.fft.rfft(noise), torch.fft.rfftfreq(len(noise), 1 / RATE_HZ)
+    spectrum[(hz % 50 < 4) | (hz % 50 > 46)] *= 10 ** (line_db / 20)
+    comb = torch.fft.irfft(spectrum).expand(2, -1)
+    assert listen.comb_db(comb, 50.0) == pytest.approx(line_db, abs=0.5)
+
+
 # ---- what is fitted --------------------------------------------------------------------------------------------------
 
 
@@ -124,9 +157,10 @@ def lessons():
 
 def test_ears_learn_tempi_and_instruments(own_ears):
     given = lessons()
-    listen.fit_ears(given[:2])
+    heard = [listen.lesson(*clip) for clip in given]
+    listen.fit_ears(heard[:2])
     before = listen.instruments(given[-1][0])
-    listen.fit_ears(given)
+    listen.fit_ears(heard)
     assert listen.instruments(given[-1][0]) != before  # what is fitted is heard with at once
     for wave, bpm, playing in given:
         heard = listen.instruments(wave)

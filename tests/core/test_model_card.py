@@ -1,5 +1,8 @@
 """What a training writes beside its adapter or model for people and for the hub."""
 
+import re
+import shlex
+
 import pytest
 from acestep_pack.acestep_core.training.model_card import MARK, adapter_card, card_path, student_card, write_card
 from huggingface_hub import ModelCard
@@ -18,6 +21,14 @@ def test_the_hub_reads_an_adapters_card(tmp_path):
     assert card.data.instance_prompt == "my: style" and "lora" in card.data.tags
     assert "| clips | 12 \\| 1 held out |" in card.text and "| learning rate | 0.0001 |" in card.text
     assert "lowest loss" not in card.text and '"my: style, warm piano"' in card.text
+
+
+@pytest.mark.parametrize("trigger", ['a "quoted" word', "$HOME and `date`", "it's", "plain"])
+def test_the_command_of_a_card_says_what_it_means(trigger, tmp_path):
+    card = adapter_card(tmp_path / "my style.safetensors", "LoRA", "acestep-v15-turbo", trigger, {})
+    command = shlex.split(re.search(r"```bash\n(.*)\n```", card)[1])
+    assert command[2] == f"{trigger}, warm piano" and "M=my style.safetensors" in command
+    assert ('"plain, warm piano"' in card) == (trigger == "plain")
 
 
 def test_a_base_that_no_hub_knows_is_named_in_the_text_alone(tmp_path):

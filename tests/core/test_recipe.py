@@ -1,6 +1,8 @@
 """The recipe of the tiny family, run in miniature: trainings go on where they stopped, and a family comes out."""
 
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,7 +18,7 @@ import torch
 from acestep_pack.acestep_core.audio.waveform import Waveform
 from acestep_pack.acestep_core.band import Sketch, song_of, voices
 from acestep_pack.acestep_core.band.instruments import TRACKS, VOICES
-from acestep_pack.acestep_core.checkpoints.load import load_stage_model
+from acestep_pack.acestep_core.checkpoints.load import load_stage_model, load_text_encoder
 from acestep_pack.acestep_core.cli import parser as cli
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.generation.cascade import TEXT, VOCODER, Cascade
@@ -47,10 +49,10 @@ from safetensors.torch import load_file
 
 ROOT = Path(__file__).resolve().parents[2]
 RATE_HZ = 48_000
-PHASES = ("songs", "vocoder", "text", "latents", "codes", "l", "m", "s", "decoder", "export")
+PHASES = ("songs", "vocoder", "text", "latents", "clips", "codes", "l", "m", "s", "decoder", "export")
 WITHOUT_PLANNER = tuple(word for phase in PHASES for word in ("--only", phase))  # it has tests of its own
 CHANNELS, PER_SECOND = 2, RATE_HZ / vocoder.SAMPLES_PER_FRAME
-SONGS = 6
+SONGS, CLIPS = 6, 3
 SMALL_VOCODER = dict(
     encoder_hidden_size=2 * CHANNELS,
     decoder_input_channels=CHANNELS,
@@ -81,7 +83,7 @@ def miniature():
         language: dict(BATCH=4),
         words: dict(words_of_the_band=lambda: known(60)),
         # A new process would not know the pack by this name.
-        songs: dict(SHORT_S=(2, 2), LONG_S=(3, 4), ProcessPoolExecutor=ThreadPoolExecutor),
+        songs: dict(SHORT_S=(2, 2), LONG_S=(3, 4), CLIP_S=(1, 2), ProcessPoolExecutor=ThreadPoolExecutor),
         latents: dict(TRACKS_OF_A_SONG=2, TRACKS_SHARE=1.0, TWIN_SHARE=0.6, PIECE_S=2.0, HELD_OUT_EVERY=3),
         assignments: dict(CROP_S=(1.0, 2.0), SHORTEST_WINDOW_S=0.3),
         codes: dict(BATCH=2, CROP_CODES=4),
@@ -334,6 +336,33 @@ def test_songs_are_whole_unless_a_part_is_the_source(items):
     assert parts == {True, False}
 
 
+def test_early_items_are_mostly_short_crops_that_begin_with_a_bar(encoded, monkeypatch):
+    monkeypatch.setattr(assignments, "EARLY_CROP_S", (0.2, 0.5))
+    rng, library = np.random.default_rng(1), latents.Library(encoded / "latents")
+    items = [assignments.draw(rng, library, True, 20, early=True) for _ in range(200)]
+    plain = [item for item in items if item.task == assignments.TEXT_TO_MUSIC]
+    crops = [item for item in plain if item.frames < item.entry.frames]
+    assert len(plain) > 0.65 * len(items) and len(crops) > 0.65 * len(plain)
+    assert all(item.frames <= 0.5 * PER_SECOND + 1 for item in crops)
+    places = [item.first / PER_SECOND / item.entry.sketch.seconds_per_bar for item in crops]
+    assert max(places) > 0.9 and all(abs(place - round(place)) < 0.05 for place in places)
+
+
+def test_beats_and_bars_of_a_crop_lie_where_the_band_plays_them(encoded):
+    rng, library = np.random.default_rng(2), latents.Library(encoded / "latents")
+    packer, entry = a_packer(4), library.songs[0]
+    item = assignments.draw(rng, library, False)
+    item = replace(
+        item, entry=entry, target="mix", source=None, first=40, frames=entry.frames - 40, timbre=(), codes=False
+    )
+    beats = packer([item]).beats
+    token_s, first_s = 4 / PER_SECOND, 40 / PER_SECOND
+    for column, span in ((0, entry.sketch.seconds_per_beat), (1, entry.sketch.seconds_per_bar)):
+        times = np.arange(0, 200) * span - first_s
+        times = times[(times >= -1e-9) & (times < len(beats) * token_s)]
+        assert beats[:, column].nonzero().flatten().tolist() == [int(at / token_s + 1e-6) for at in times]
+
+
 def test_a_context_shows_what_the_task_is_given(items):
     pack, seen = a_packer(4, lambda source: 0.5 * source), set()
     for item in items[:200]:
@@ -373,16 +402,17 @@ def test_a_batch_is_its_items_and_none_of_them_is_padded(encoded, items):
     t = torch.linspace(0.1, 0.9, len(items))
     noise = drawn(*together.music.shape)
     with torch.no_grad():
-        errors, notes = flow.flow_errors(trainer.networks, trainer.words, together, t, noise)
+        errors, notes, beats = flow.flow_errors(trainer.networks, trainer.words, together, t, noise)
     patch = trainer.packer.patch
     frames = [patch * tokens for tokens in together.tokens]
     for i, item in enumerate(items):
         alone = trainer.packer([item])
         with torch.no_grad():
             own = noise.split(frames, 1)[i]
-            error, note = flow.flow_errors(trainer.networks, trainer.words, alone, t[i : i + 1], own)
+            error, note, beat = flow.flow_errors(trainer.networks, trainer.words, alone, t[i : i + 1], own)
         close(errors.split(frames)[i], error, 1e-4)
         close(notes.split(together.tokens)[i], note, 1e-4)
+        close(beats.split(together.tokens)[i], beat, 1e-4)
 
 
 def test_a_batch_is_the_steps_own_and_its_times_lean_to_the_slots_stretch(encoded):
@@ -552,9 +582,9 @@ def trained(played, tmp_path_factory):
     folder = tmp_path_factory.mktemp("recipe")
     copy_songs(played, folder / "work" / "songs", SONGS - 1)
     command = ["train", "tiny", "--work", str(folder / "work"), "--out", str(folder / "tiny"), "-q"]
-    command += ["--songs", str(SONGS), "--threads", "1", *WITHOUT_PLANNER]
+    command += ["--songs", str(SONGS), "--clips", str(CLIPS), "--threads", "1", *WITHOUT_PLANNER]
     for phase in PHASES[1:]:
-        command += ["--steps", f"{phase}=2"] * (phase not in ("latents", "export"))
+        command += ["--steps", f"{phase}=2"] * (phase not in ("latents", "clips", "export"))
     assert cli.main(command) == 0
     return folder / "work", folder / "tiny", command
 
@@ -599,7 +629,7 @@ def test_the_family_holds_what_was_learnt_in_half_precision(trained):
 @pytest.mark.slow
 def test_latents_have_a_deviation_of_one(trained):
     mixes = [np.load(file).astype(np.float32) for file in (trained[0] / "latents").glob("*.mix.npy")]
-    assert len(mixes) == SONGS and 0.5 < np.concatenate(mixes, 1).std() < 2
+    assert len(mixes) == SONGS + CLIPS and 0.5 < np.concatenate(mixes, 1).std() < 2
 
 
 @pytest.mark.slow
@@ -645,6 +675,36 @@ def test_a_family_can_be_trained_further(trained, tmp_path, encoded):
 
 
 @pytest.mark.slow
+def test_a_family_of_another_vocabulary_keeps_its_vocoder_and_what_fits(trained, tmp_path, monkeypatch):
+    _, family, _ = trained
+    usual = words.words_of_the_band
+    monkeypatch.setattr(words, "words_of_the_band", lambda: usual()[:-1])
+    small = flow.SLOTS["s"].encoder | dict(num_lyric_encoder_hidden_layers=2)
+    monkeypatch.setitem(flow.SLOTS, "s", replace(flow.SLOTS["s"], encoder=small))
+    warm.warm_start(tmp_path, family)
+    text, known = language.Trainer(tmp_path, 2), load_text_encoder(family / "text_encoder")
+    rows = known.tokenizer.get_vocab()
+    words_kept = text.tokenizer.convert_ids_to_tokens(text.kept)
+    assert text.step == 0 and 40 < len(text.kept) < len(text.tokenizer)
+    theirs = language.new_encoder(len(rows))
+    theirs.load_state_dict({name: tensor.float() for name, tensor in known.model.state_dict().items()})
+    said = theirs(torch.tensor([[rows[word] for word in words_kept]])).last_hidden_state
+    assert [step for step, _, _ in text.run()] == [1, 2]  # only the other words have changed
+    after = language.Trainer(tmp_path, 2)
+    assert torch.equal(after.model(torch.tensor([after.kept])).last_hidden_state, said)
+    fresh = language.new_encoder(len(text.tokenizer)).get_input_embeddings().weight
+    assert not torch.equal(after.model.get_input_embeddings().weight, fresh)
+    kept = load_file(family / "vae" / "diffusion_pytorch_model.safetensors")
+    vae = checkpointing.load_state(tmp_path / "vocoder.pt")["vae"]
+    assert all(torch.equal(vae[name], tensor.float()) for name, tensor in kept.items())
+    made = checkpointing.load_state(tmp_path / "s.pt")["networks"]
+    theirs = load_stage_model(family / "s", parts=()).condition_encoder.state_dict()
+    assert any("lyric_encoder.layers.1." in name for name in made)  # new, beside what is kept
+    name = next(name for name in theirs if name.startswith("lyric_encoder.layers.0.") and theirs[name].ndim == 2)
+    assert torch.equal(made[f"encoder.{name}"], theirs[name].float())
+
+
+@pytest.mark.slow
 def test_a_training_goes_on_from_a_state(trained, tmp_path, encoded, monkeypatch):
     """A state holds steps and averages in half precision, in small files, without the optimisers."""
     work, family, command = trained
@@ -673,6 +733,7 @@ def test_a_training_goes_on_from_a_state(trained, tmp_path, encoded, monkeypatch
     (tmp_path / "state" / "l-1.safetensors").write_bytes(b"cut")
     with pytest.raises(UserError, match="the state is not whole"):
         warm.warm_start(tmp_path / "other", tmp_path / "state")
+    assert not list((tmp_path / "other").glob("*.pt"))  # so that the whole state can be given next
     (tmp_path / "state" / "latents-1.zip").write_bytes(b"cut")
     with pytest.raises(UserError, match="the state is not whole"):
         warm.restore_latents(tmp_path / "state", tmp_path / "third")
@@ -697,6 +758,30 @@ def test_a_state_of_the_vocoder_alone_goes_on_where_it_stopped(tmp_path, encoded
     resumed.save()
     again = vocoder_trainer(tmp_path / "b", encoded)  # stopped once more: its warm start is not begun anew
     assert (again.step, again.warm_from) == (3, 2) and [step for step, _, _ in again.run()] == [4]
+
+
+@pytest.mark.parametrize(
+    "about, message",
+    [
+        ({"{outside}/mine": {"numbers": {"step": 1}, "files": []}}, "is no phase of a training"),
+        ({"../mine": {"numbers": {"step": 1}, "files": []}}, "'../mine' is no phase of a training"),
+        ({"vocoder": {}}, "'vocoder' is no phase of a training with its numbers and files"),
+        ({"vocoder": [1]}, "'vocoder' is no phase of a training with its numbers and files"),
+        ({"vocoder": {"numbers": {"step": 1}, "files": ["../x.safetensors"]}}, "is no phase of a training"),
+        ({"vocoder": {"numbers": {"step": "1"}, "files": []}}, "is no phase of a training"),
+        ({"text": {"numbers": {"step": 1, "kept": [10**9]}, "files": []}}, "'text' is no phase of a training"),
+        ({"text": {"numbers": {"step": 1}, "files": []}}, "text has no trained; the state is not whole"),
+    ],
+)
+def test_a_state_of_something_else_writes_nothing(about, message, tmp_path):
+    state, work, outside = (tmp_path / name for name in ("state", "work", "outside"))
+    for folder in (state, work, outside):
+        folder.mkdir()
+    about = {phase.replace("{outside}", str(outside)): one for phase, one in about.items()}
+    (state / "state.json").write_text(json.dumps(about))
+    with pytest.raises(UserError, match=re.escape(message)):
+        warm.warm_start(work, state)
+    assert not list(work.iterdir()) and not list(outside.iterdir()) and not (tmp_path / "mine.pt").exists()
 
 
 @pytest.mark.parametrize("phase", ["vocoder", "decoder"])
@@ -732,11 +817,17 @@ def test_help_is_answered_without_torch(tmp_path):
 
 
 MISTAKES = [
-    (["--steps", "x=3"], "--steps: got 'x=3', expected PHASE=N with PHASE one of songs, vocoder, text,"),
+    (["--steps", "x=3"], "--steps: got 'x=3', expected PHASE=N with PHASE one of vocoder, text,"),
     (["--steps", "vocoder"], "--steps: got 'vocoder', expected PHASE=N"),
     (["--steps", "l=0"], "--steps: got 'l=0', expected PHASE=N"),
     (["--steps", "l=²"], "--steps: got 'l=²', expected PHASE=N"),
-    (["--threads", "0"], "--threads: got 0, expected at least 1"),
+    (["--threads", "0"], "--threads: got 0, expected 1 to 1024"),
+    (["--threads", "9999999999999"], "--threads: got 9999999999999, expected 1 to 1024"),
+    (["--steps", "clips=5"], "--steps: got 'clips=5', expected PHASE=N"),
+    (["--steps", "l=" + 5000 * "9"], "expected PHASE=N with PHASE"),
+    (["--work", __file__], "test_recipe.py is a file, expected a folder"),
+    (["--out", __file__], "test_recipe.py is a file, expected a folder"),
+    (["--clips", "0"], "--clips: got 0, expected more than 0"),
     (["--device", "toaster"], "device: got 'toaster', expected auto, cpu"),
     (["--time-budget", "0"], "--time-budget: got 0, expected more than 0"),
     (["--only", "codes"], "the phase latents comes first; run it with --only latents"),

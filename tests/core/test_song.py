@@ -50,6 +50,7 @@ def test_time_signature_is_normalised(written, signature):
         ("bpm", "fast", "bpm: got 'fast'"),
         ("key", "H minor", 'expected a note and a mode, such as "A minor"'),
         ("key", 5, "key: got 5"),
+        pytest.param("key", f"A{' ' * 60_000}x", "key: got 'A  ", id="a key of spaces"),
         ("time_signature", "5/4", "time signature: got '5/4', expected one of 2, 3, 4, 6"),
         ("language", "klingon", "language: got 'klingon', expected one of ar, az"),
         ("language", None, "language: got None, expected text"),
@@ -59,6 +60,9 @@ def test_time_signature_is_normalised(written, signature):
         ("seconds", [30], r"seconds: got \[30\]"),
         ("caption", None, "caption: got None, expected text"),
         ("lyrics", ["la"], "lyrics: got"),
+        pytest.param(
+            "lyrics", "[\n" * 150_001, "lyrics: got 300,002 characters, expected at most 300,000", id="endless"
+        ),
     ],
 )
 def test_a_value_outside_the_models_range_is_refused(field, value, message):
@@ -149,3 +153,7 @@ def test_line_ends_are_the_same_words():
 
 def test_fifty_languages_and_unknown():
     assert len(LANGUAGES) == len(set(LANGUAGES)) == 51
+
+
+def test_lyrics_far_longer_than_the_models_read_are_a_song():
+    assert len(Song("x", lyrics="la " * 100_000).lyrics) == 300_000

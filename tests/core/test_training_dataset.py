@@ -1,6 +1,7 @@
 """Folders of clips in every form that users have, and what becomes of clips that cannot be learnt from."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from acestep_pack.acestep_core.audio.waveform import Waveform
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.training.dataset import Clip, read_clip_regions, read_dataset
+from acestep_pack.acestep_core.training.sidecars import TEXT_BYTES_MOST, read_plain, sidecars
 
 
 def folder_of(tmp_path, **files):
@@ -382,3 +384,17 @@ def test_notes_hold_no_control_characters_and_are_short(tmp_path):
     (tmp_path / "table.csv").write_text("file,caption\nno\x07.wav,x\n")
     notes = read_dataset(tmp_path).notes
     assert len(notes) >= 2 and all(note.isprintable() and len(note) < 1000 for note in notes)
+
+
+@pytest.mark.parametrize("blank", [" ", "\n", "\t\n", "a\nword:\n"], ids=ascii)
+def test_a_text_of_blanks_is_read_at_once(blank):
+    began = time.thread_time()
+    read_plain(f"caption: x\nword{blank * 100_000}word")
+    assert read_plain(f"word{blank * 100_000}word").reading == "*.txt as caption"
+    assert time.thread_time() - began < 5
+
+
+def test_a_text_beside_a_clip_has_an_end(tmp_path):
+    (tmp_path / "a.txt").write_text("a" * (TEXT_BYTES_MOST + 1))
+    with pytest.raises(UserError, match="a.txt: got more than 1,048,576 bytes, expected labels; shorten it"):
+        list(sidecars(tmp_path / "a.wav"))

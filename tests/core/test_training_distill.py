@@ -136,7 +136,7 @@ def test_two_processes_are_the_accumulation_of_one(tiny_family, tmp_path, monkey
     wish = ["train", "distill", "--teacher", str(tiny_family / "m"), *size, "--made", "2"]
     wish += ["--crop", "2", "--steps", "3", "--accumulate", "2", "--device", "cpu", "--quiet", "--student"]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--main_process_port", "0"]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [sys.executable, *launch, "-m", "acestep_core", *wish, "two"]
     subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL)
     assert cli.main([*wish, "one"]) == 0

@@ -168,7 +168,7 @@ def test_crops_in_one_forward_pass_are_trained_as_one_by_one(trainer):
         for number, example in enumerate(one.train_set):
             object.__setattr__(example, "states", example.states[:, : 2 + number])
             object.__setattr__(example, "latents", example.latents[..., : 60 - 40 * (number % 2)])
-    sizes = [len(batch) for batch in together._batches()]
+    sizes = [len(batch) for batch in together._batches(0)]
     assert sum(sizes) == 5 and max(sizes) > 1 and len(sizes) > 1
     losses = [[step.loss for step in one.run()] for one in (alone, together)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)
@@ -198,7 +198,8 @@ def test_as_many_crops_go_together_as_fit(trainer):
 
 
 def test_out_of_memory_keeps_what_was_learnt(trainer, monkeypatch):
-    one = trainer(intervals=Intervals(save=0, measure=0))
+    stored = {"gradient_checkpointing": False}
+    one = trainer(intervals=Intervals(save=0, measure=0), **stored)
     steps = one.run()
     list(islice(steps, 3))
 
@@ -208,12 +209,16 @@ def test_out_of_memory_keeps_what_was_learnt(trainer, monkeypatch):
     monkeypatch.setattr(one, "_add_gradients", full)
     with pytest.raises(AceStepError, match="out of memory after 3 steps, which are saved in .* begin .*checkpointing"):
         next(steps)
-    assert trainer().step == 3
+    assert trainer(**stored).step == 3
     new = trainer("other")
     monkeypatch.setattr(new, "_add_gradients", full)
     with pytest.raises(AceStepError, match="out of memory after 0 steps"):
         new.measure_step_seconds(Clock)
     assert not new.work.exists()  # so that the same place takes other settings
+    sparing = trainer("sparing", gradient_checkpointing=True)
+    monkeypatch.setattr(sparing, "_add_gradients", full)
+    with pytest.raises(AceStepError, match="begin a new training with a shorter --crop or a lower --rank$"):
+        sparing.measure_step_seconds(Clock)
 
 
 def test_a_preview_without_memory_is_left_out(trainer, monkeypatch, caplog):
@@ -472,6 +477,7 @@ def test_the_rate_warms_up_and_cools_down():
 @pytest.mark.parametrize(
     "wrong, message",
     [
+        ({"rank": 10**9}, "rank: got 1000000000, expected at most 4096"),
         ({"rank": 0}, "rank: got 0, expected a whole number of at least 1"),
         ({"learning_rate": float("nan")}, "learning rate: got nan, expected a number above 0"),
         ({"dropout": 1.0}, "dropout: got 1.0, expected 0 or more, below 1"),

@@ -16,8 +16,10 @@ from acestep_pack.acestep_core import audio
 from acestep_pack.acestep_core.audio.waveform import Waveform
 from acestep_pack.acestep_core.checkpoints.variants import VARIANTS
 from acestep_pack.acestep_core.cli import parser as cli
+from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.lora.adapter import read_adapter
 from acestep_pack.acestep_core.training import lora
+from acestep_pack.acestep_core.training.distributed import ProcessGroup
 from acestep_pack.acestep_core.training.lock import locked
 from acestep_pack.acestep_core.training.progress import duration
 from acestep_pack.acestep_core.training.settings import LoraSettings, with_own_times
@@ -60,9 +62,9 @@ def arguments(clips, tiny_family):
     ]
 
 
-def started(arguments, **more):
-    command = [sys.executable, "-m", "acestep_core", *arguments]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **more}
+def started(arguments, module=("acestep_core",)):
+    command = [sys.executable, "-m", *module, *arguments]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
 
 
@@ -125,14 +127,38 @@ def test_two_processes_are_the_accumulation_of_one(arguments):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
-    two = [started(arguments("two", *wish), **meeting, RANK=rank, LOCAL_RANK=rank) for rank in "01"]
+    meeting = ("--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1", "--master-port", port)
+    launch = [("torch.distributed.run", *meeting, "--node-rank", rank, "-m", "acestep_core") for rank in "01"]
+    two = [started(arguments("two", *wish), launcher) for launcher in launch]  # as on two machines
     assert cli.main(arguments("one", *wish)) == 0
     assert [process.wait(300) for process in two] == [0, 0]
     # Two items a step, so that the sum is of the same two numbers and equal to the bit.
     (_, tensors), (_, expected) = stored("two/adapter_model.safetensors"), stored("one/adapter_model.safetensors")
     assert all(torch.equal(tensors[name], expected[name]) for name in expected)
     assert names("two.training") == names("one.training")
+
+
+def test_a_launcher_that_starts_one_process_of_several_is_named(arguments, capsys, monkeypatch):
+    for name, value in {"ACCELERATE_MIXED_PRECISION": "no", "MASTER_ADDR": "10.0.0.1"}.items():
+        monkeypatch.setenv(name, value)
+    assert cli.main(arguments("one")) == 2
+    assert "accelerate launch: started one process alone, as it does without --multi_gpu" in capsys.readouterr().err
+    assert not Path("one.training").exists()
+
+
+def test_processes_that_would_train_apart_are_named(monkeypatch):
+    class Alone:
+        """What accelerate makes on machines without GPUs, unless it is asked for CPUs."""
+
+        num_processes, process_index = 1, 0
+
+        def __init__(self, cpu):
+            pass
+
+    monkeypatch.setattr("accelerate.PartialState", Alone)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="got 2 processes, which no GPU connects; give --device cpu too"):
+        ProcessGroup.of_this_process()
 
 
 def test_ctrl_c_keeps_the_step_and_the_same_command_goes_on(arguments, capsys, monkeypatch):

@@ -27,6 +27,16 @@ def test_lines_in_noise_are_far_from_noise():
     assert float(spectral.reconstruction_loss(real, real)) == pytest.approx(0, abs=1e-6)
 
 
+def test_a_note_at_the_nearest_multiple_of_the_frame_rate_is_far_from_the_note():
+    def tone(hz):
+        return 0.2 * torch.sin(2 * torch.pi * hz / RATE_HZ * torch.arange(N)).expand(1, 2, N)
+
+    true, snapped, late = tone(220), tone(200), tone(220).roll(12, -1)
+    assert float(spectral._wave_distance(true, true)) == 0
+    assert float(spectral._wave_distance(snapped, true)) > 1
+    assert 0.1 < float(spectral._wave_distance(late, true)) < 0.5
+
+
 def test_the_loss_takes_away_a_line():
     real = noise(0)
     level = torch.tensor(0.2, requires_grad=True)

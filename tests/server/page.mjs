@@ -1,19 +1,21 @@
-// Uses the server's page in a headless Chromium, as a visitor does: node page.mjs URL make|return WIDTH [WAV] [SHOT.png]
+// Uses the server's page in a headless Chromium, as a visitor does: node page.mjs URL make|return|train WIDTH WAV [SHOT.png]
 //
-// "make" makes a song from a line, plays it, repaints a region of it, and uploads a clip; "return" finds the songs again,
-// and begins a dataset.
+// "make" makes a song from a line, plays it, repaints a region of it, uploads a clip and records one; "return" finds the
+// songs again, and begins a dataset; "train" trains an adapter on six clips and makes a song with it, over a reload of the
+// page.
 // The report on standard output is one JSON object: what was seen, errors of page, console and HTTP, and requests that
 // went to another server. Needs playwright-core (NODE_PATH) and a Chromium (CHROMIUM).
 import { createRequire } from "node:module"
 
 const { chromium } = createRequire(import.meta.url)("playwright-core")
 const WAIT_MS = 400_000
+const MICROPHONE = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"] // it beeps
 const [url, part, width, wav, shot] = process.argv.slice(2)
 const report = { errors: [], foreign: [] }
 
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? "chromium",
-  args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--autoplay-policy=no-user-gesture-required"]
+  args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--autoplay-policy=no-user-gesture-required", ...MICROPHONE]
 })
 try {
   const page = await (await browser.newContext({ viewport: { width: Number(width), height: 860 } })).newPage()
@@ -21,7 +23,7 @@ try {
   listen(page)
   await page.goto(url)
   await page.locator("#simple-make").waitFor()
-  Object.assign(report, await (part === "make" ? make(page) : comeBack(page)))
+  Object.assign(report, await { make, return: comeBack, train }[part](page))
   report.wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
   if (shot) await page.screenshot({ path: shot })
 } finally {
@@ -53,11 +55,18 @@ async function make(page) {
   await page.waitForFunction(() => [...document.querySelectorAll("song-wave")].some((wave) => wave.at > 0.2))
   await page.locator(".job .song .play").first().click()
   await page.locator(".job .song .to-edit").first().click()
+  await page.getByRole("button", { name: /^Words/ }).locator("visible=true").click()
+  await page.fill("#edit-bpm input", "90")
+  await page.locator("sound-input .snap", { hasText: "90 bpm" }).waitFor()
   await drawRegion(page)
   const regions = await page.inputValue("#edit-regions :is(input, textarea)")
+  const beats = await page.evaluate(async () => {
+    const { sound } = document.querySelector("sound-input song-wave.editable")
+    return (await fetch(`v1/sounds/${sound.id}/beats?bpm=90`)).json()
+  })
   await page.click("#edit-make")
   await page.waitForFunction(() => document.querySelectorAll(".job.done .song").length === 2)
-  return { progress: await progress.jsonValue(), regions, upload: await upload(page) }
+  return { progress: await progress.jsonValue(), regions, beats, upload: await upload(page), recorded: await record(page) }
 }
 
 /** From three tenths of the sound to a half of it. */
@@ -80,6 +89,75 @@ async function upload(page) {
   const input = page.locator("sound-input:visible").first()
   await input.locator("input[type=file]").setInputFiles(wav)
   return input.locator(".sound .name").textContent()
+}
+
+/** The seconds of a recording. */
+async function record(page) {
+  const input = page.locator("sound-input:visible").nth(1)
+  await input.locator(".record").click()
+  await input.locator(".record.on").waitFor()
+  await page.waitForTimeout(2000)
+  await input.locator(".record").click()
+  await input.locator(".sound .name", { hasText: "recording" }).waitFor()
+  await page.waitForFunction(() => [...document.querySelectorAll("sound-input song-wave")].at(-1).duration > 0)
+  return page.evaluate(() => [...document.querySelectorAll("sound-input song-wave")].at(-1).duration)
+}
+
+/** An adapter of six clips; what is written in the form stays over a reload. */
+async function train(page) {
+  await openTab(page, "Train")
+  const sets = page.locator("data-sets")
+  await sets.locator("input[type=text]").first().fill("six")
+  await sets.getByRole("button", { name: "Begin" }).click()
+  await sets.locator("input[type=file]").setInputFiles(Array(6).fill(wav))
+  await sets.locator(".clip").nth(5).waitFor()
+  for (const clip of await sets.locator(".clip").all()) {
+    await clip.locator("input[name=caption]").fill("soft noise")
+    await clip.getByRole("button", { name: "Save" }).click()
+    await clip.locator(".said", { hasText: "saved" }).waitFor()
+  }
+  await page.getByLabel("Name of the adapter").fill("soft")
+  await page.getByLabel("Steps", { exact: true }).fill("20")
+  await choose(page, "Model to adapt", "tiny-s")
+  await page.getByRole("button", { name: "How it is trained" }).click()
+  for (const [label, value] of Object.entries({ Rank: "2", "Clips a step": "1", "Seconds of a crop": "1", "Share held out": "0" }))
+    await page.getByLabel(label, { exact: true }).fill(value)
+  await page.getByLabel("Steps between previews").fill("20")
+  await page.waitForTimeout(500)
+  await page.reload()
+  await page.locator("#simple-make").waitFor()
+  await openTab(page, "Train")
+  await page.waitForFunction(() => [...document.querySelectorAll("input")].some((one) => one.value === "soft"))
+  const clips = await sets.locator(":scope > .hint", { hasText: "clips" }).textContent()
+  await page.click("#train-make")
+  await page.locator(".job.done").waitFor()
+  const adapter = page.locator("lora-list .job", { hasText: "soft" })
+  await adapter.getByRole("button", { name: "Loss" }).click()
+  await adapter.locator(".plot polyline").waitFor()
+  const steps = await adapter.locator(".plot polyline").evaluate((line) => line.points.length)
+  const previews = await adapter.locator(".plot audio").count()
+  const state = await adapter.locator(".state").textContent()
+  return { clips, steps, previews, state, worn: await wear(page) }
+}
+
+/** A song with the adapter, which the form lists without another reload; the settings that its tags hold. */
+async function wear(page) {
+  await openTab(page, "Custom")
+  await page.fill("#custom-caption textarea", "calm piano")
+  await page.getByLabel("number input for Length in seconds").locator("visible=true").fill("10")
+  await page.getByRole("button", { name: "Adapters" }).locator("visible=true").click()
+  await choose(page, "Adapter", "soft.safetensors")
+  await page.click("#custom-make")
+  await page.locator(".job.done .song").waitFor()
+  return page.evaluate(async () => {
+    const { songs } = await (await fetch("v1/songs")).json()
+    return (await (await fetch(`v1/songs/${songs[0].id}`)).json()).settings.lora
+  })
+}
+
+async function choose(page, label, option) {
+  await page.getByLabel(label, { exact: true }).locator("visible=true").first().click()
+  await page.getByRole("option", { name: option, exact: true }).click()
 }
 
 async function comeBack(page) {

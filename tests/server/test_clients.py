@@ -1,10 +1,11 @@
-"""Real clients over a real connection: OpenAI's own package, and fifty at once."""
+"""Real clients over a real connection: OpenAI's own package, Gradio's, and fifty at once."""
 
 import base64
 import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -26,8 +27,9 @@ def listen():
 
     running = []
 
-    def start(server, **access):
-        web = uvicorn.Server(uvicorn.Config(create_app(server, Access(**access), "0.0"), log_level="error"))
+    def start(server, page=False, **access):
+        app = create_app(server, Access(**access), "0.0", page)
+        web = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
         listener = socket.create_server(("127.0.0.1", 0))
         thread = threading.Thread(target=web.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -59,6 +61,30 @@ def test_openais_own_client(server, listen):
     with pytest.raises(openai.AuthenticationError, match="key: is missing or wrong"):
         openai.OpenAI(base_url=f"{address}/openai/v1", api_key="wrong", max_retries=0).models.list()
     assert server.library.songs("calm piano").total == 2
+
+
+def test_gradios_own_client(server, listen, tmp_path):
+    gradio_client = pytest.importorskip("gradio_client", reason="gradio_client comes with gradio, of the extra [serve]")
+    address = listen(server, page=True, key=KEY)
+    made = {"download_files": str(tmp_path / "got"), "verbose": False, "analytics_enabled": False}
+    made["httpx_kwargs"] = {"timeout": WAIT}
+    with pytest.raises(gradio_client.exceptions.AuthenticationError):
+        gradio_client.Client(address, **made)
+    client = gradio_client.Client(address, headers={"Authorization": f"Bearer {KEY}"}, **made)
+    assert list(client.view_api(return_format="dict", print_info=False)["named_endpoints"]) == ["/generate"]
+    given = {"format": "wav", "request": {"settings": {"seed": 7}, "song": {"bpm": 100}}, "api_name": "/generate"}
+    file, job = client.predict("calm piano", **given)
+    row = server.library.songs("calm piano").songs[0]
+    assert Path(file).read_bytes() == server.library.path(row.id).read_bytes() and Path(file).name == row.path
+    assert job["songs"][0]["seed"] == 7 and job["songs"][0]["song"]["bpm"] == 100
+    with pytest.raises(gradio_client.exceptions.AppError, match="bpm: got 9000"):
+        client.predict("x", request={"song": {"bpm": 9000}}, api_name="/generate")
+    secret = tmp_path / "secret.txt"
+    secret.write_text("secret")
+    for path in (secret, f"s_0/{secret}", "../secret.txt", "s_0123456789abcdef/secret.txt"):
+        answer = httpx.get(f"{address}/gradio_api/file={path}", headers=client.headers)
+        assert answer.status_code in (400, 404), path
+    client.close()
 
 
 def test_fifty_clients_at_once_lose_nothing(make_server, listen):

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -104,6 +105,53 @@ def test_a_name_that_is_no_text_is_left_out_and_the_others_stay(folder, caplog):
     assert names(library.songs(skip=0)) == ["below/rock.flac", "piano.wav"]
     assert "is left out of the library: its name is no text in UTF-8; rename it" in caplog.text
     assert library.songs(skip=10**30).songs == ()
+
+
+@pytest.mark.parametrize("settings", [{"seed": 10**30}, {"seed": True}], ids=str)
+def test_a_song_with_a_seed_of_no_cascade_is_left_out_with_a_note(folder, write_song, caplog, settings):
+    write_song(folder, "strange.wav", PIANO, settings)
+    library = Library(folder)
+    assert library.refresh() == (4, 0) and library.rebuild() == 2
+    assert names(library.songs()) == ["below/rock.flac", "piano.wav"]
+    assert "strange.wav: its tags cannot be read (seed: got" in caplog.text
+
+
+def test_a_row_that_sqlite_cannot_hold_is_no_song(tmp_path, caplog):
+    library = Library(tmp_path)
+    row = SongRow(song_id("a"), "a.flac", 1, 1, 1.0, seed=10**30)
+    assert library._put([(row, "la"), (replace(row, id=song_id("b"), path="b.flac", seed=1), "la")]) == 1
+    assert names(library.songs()) == ["b.flac"] and not library.by_name("a.flac").is_song
+    assert "a.flac is left out of the library: the index cannot hold its tags" in caplog.text
+
+
+def refused(library, said):
+    """Every use of the index says so in one line."""
+    uses = (library.refresh, library.rebuild, lambda: library.add(library.folder / "piano.wav"))
+    for use in uses:
+        with pytest.raises(UserError, match=said):
+            use()
+
+
+def test_an_index_that_another_program_has_locked(folder):
+    library = Library(folder)
+    library._index.execute("PRAGMA busy_timeout = 1")
+    other = sqlite3.connect(folder / ".library" / "songs.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    refused(library, "songs.sqlite: cannot be read or written .database is locked.; make its folder writable")
+    other.close()
+    assert library.refresh() == (3, 0)
+
+
+def test_an_index_that_is_read_only(folder):
+    library = Library(folder)
+    library._index.execute("PRAGMA query_only = 1")
+    refused(library, "songs.sqlite: cannot be read or written .attempt to write a readonly database.")
+
+
+def test_an_own_folder_that_is_a_file(folder, capsys):
+    (folder / ".library").write_text("no folder")
+    assert main(["library", "list", "--folder", str(folder)]) == MISTAKE
+    assert ".library: cannot be read or written (File exists); make its folder writable" in capsys.readouterr().err
 
 
 def test_a_removed_song_lies_in_the_trash(folder):

@@ -1,6 +1,7 @@
 """The page in the server: it is built, its events make jobs, and Gradio opens nothing but the page."""
 
 import json
+import sys
 
 import pytest
 
@@ -49,6 +50,16 @@ class Events:
         return answer.json()["data"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="user ids")
+def test_a_user_without_a_home_has_the_page_too(monkeypatch, server, connect):
+    def getpwuid(number):
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", getpwuid)
+    assert connect(server, page=True).get("/config").status_code == 200
+
+
 def test_buttons_make_the_jobs_that_requests_make(page, server):
     events = Events(page)
     [said] = events.press("simple-make", **{LINE: "calm lo-fi"})
@@ -71,6 +82,23 @@ def test_buttons_make_the_jobs_that_requests_make(page, server):
     assert "page: got" in str(events.act(act="delete everything", id=song))
 
 
+def test_a_draft_fills_the_forms_with_what_still_fits(page, server):
+    events = Events(page)
+    gone = [{"id": "u_00000000000000000000000000000000", "name": "gone"}]
+    custom = {
+        "caption": "house",
+        "format": "wav",
+        "bit_depth": "32f",
+        "count": 3,
+        "solver": "none such",
+        "seconds": 1e9,
+    }
+    drafts = {"custom": custom, "edit": {"source": gone, "regions": "1-2"}, "simple": {"line": ["x"]}, "no such": 1}
+    filled = [(name, value) for name, value in events.act(act="drafts", drafts=drafts) if value not in ("", None)]
+    assert filled == [("Caption", "house"), ("Takes", 3), ("Format", "wav"), ("Bit depth", "32f"), ("Regions", "1-2")]
+    assert events.act(act="drafts", drafts="x")[0] == (None, "")
+
+
 def test_only_the_page_is_served_of_gradio(page, tmp_path):
     secret = tmp_path / "secret.txt"
     secret.write_text("secret")
@@ -87,16 +115,9 @@ def test_only_the_page_is_served_of_gradio(page, tmp_path):
         "openapi.json",
     ):
         assert page.get(f"/gradio_api/{path}").status_code == 404, path
-    for path in ("upload", "queue/join", "call/predict", "component_server", "process_recording", "vibe-edit"):
+    for path in ("upload", "call/generate", "call/predict", "component_server", "process_recording", "vibe-edit"):
         assert page.post(f"/gradio_api/{path}", json={}).status_code == 404, path
     assert page.get("/static/../../../etc/passwd").status_code == 404
     assert page.get("/page/..%2Fmount.py").status_code == 404
     assert page.get("/page/strings.js").text.startswith("export default {")
     assert page.get("/v1/nothing").status_code == 404 and page.get("/v1/songs").status_code == 200
-
-
-def test_choices_of_the_page_are_those_of_the_library():
-    from acestep_pack.acestep_core.flow.solvers import SOLVERS
-    from acestep_pack.acestep_core.server.page import settings
-
-    assert tuple(SOLVERS) == settings.SOLVERS

@@ -1,12 +1,16 @@
 """Requests in JSON become the orders that the command line makes of the same options."""
 
+import time
 from dataclasses import replace
 
 import pytest
 from acestep_pack.acestep_core.cli.orders import orders_of, takes_of
 from acestep_pack.acestep_core.cli.parser import build_parser
+from acestep_pack.acestep_core.editing import bars
+from acestep_pack.acestep_core.editing.regions import BarTimes
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.generation.settings import GenerationSettings
+from acestep_pack.acestep_core.server.openai_routes import _tagged
 from acestep_pack.acestep_core.server.original_requests import Fields, OriginalRequests, _sampling
 from acestep_pack.acestep_core.song import INSTRUMENTAL, Song
 
@@ -141,6 +145,18 @@ def test_an_edit_takes_the_words_of_its_source(server, read, song):
     assert server.requests.shown_settings(settings)["source"] == song
 
 
+@pytest.mark.parametrize("tagged, told, bpm", [(80, 120, 80), (None, 120, 120), (None, None, None)])
+def test_bars_are_of_the_tags_tempo_and_else_of_the_requests(server, read, write_song, monkeypatch, tagged, told, bpm):
+    path = write_song(server.library.folder, "bars.wav", Song("calm piano", bpm=tagged, seconds=10), {"models": "tiny"})
+    asked = []
+    monkeypatch.setattr(
+        bars, "bar_times", lambda source, song: (asked.append(song.bpm), (BarTimes.of(60, None, 0.0), ""))[1]
+    )
+    edit = {"task": "repaint", "source": server.library.add(path).id, "regions": ["bars 1-2"]}
+    order = read({"edit": edit, "song": {"bpm": told}})
+    assert asked == [bpm] and order.settings[0].edit["regions"] == ((0.0, 8.0),)
+
+
 def test_retakes_have_other_noise_each_and_the_seed_of_their_song(read, song):
     order = read({"edit": {"task": "retake", "source": song, "amount": 0.1}, "settings": {"seed": 40}, "count": 2})
     assert [(one.seed, one.edit["retake_seed"], one.edit["amount"]) for one in order.settings] == [
@@ -188,6 +204,12 @@ def test_what_the_originals_clients_leave_out(task):
 def test_the_originals_seed_counts_where_it_is_not_random(task):
     assert task(prompt="x", seed=5, use_random_seed="false", batch_size="1")[0].settings[0].seed == 5
     assert task(prompt="x", seed=5, batch_size=1)[0].settings[0].seed != 5
+
+
+def test_a_large_seed_written_as_text_keeps_its_digits(task):
+    seed = 2**53 + 1
+    given = dict(prompt="x", batch_size=1, use_random_seed=False)
+    assert [task(seed=one, **given)[0].settings[0].seed for one in (str(seed), seed)] == [seed, seed]
 
 
 def test_sampling_by_the_originals_names(task):
@@ -248,3 +270,25 @@ def test_settings_of_a_song_show_no_places(server, tmp_path):
     settings = GenerationSettings(models=str(tmp_path / "family"), reference=(str(tmp_path / "a.wav"),))
     shown = server.requests.shown_settings(replace(settings, lora=(f"{tmp_path}/warm.safetensors:0.5",)))
     assert str(tmp_path) not in str(shown) and shown["models"] == "family"
+
+
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        ("<prompt>pop</prompt> and <lyrics>la\nla</lyrics>", {"prompt": "pop", "lyrics": "la\nla"}),
+        ("<prompt>a</prompt><prompt>b</prompt>", {"prompt": "b"}),
+        ("<prompt>a<lyrics>la</lyrics>", {"lyrics": "la"}),
+        ("<prompt>a <lyrics>la</lyrics></prompt>", {"prompt": "a <lyrics>la</lyrics>"}),
+        ("</prompt>a<prompt>", {}),
+        ("no tags", {}),
+    ],
+)
+def test_words_in_tags_of_a_chat(text, found):
+    assert _tagged(text) == found
+
+
+@pytest.mark.parametrize("text", ["<prompt>", "<prompt><lyrics>", "<prompt></lyrics>", "<prompt></prompt>"])
+def test_tags_without_end_are_read_at_once(text):
+    began = time.thread_time()
+    _tagged(text * 25_000)
+    assert time.thread_time() - began < 2

@@ -221,7 +221,7 @@ def test_without_the_extra_one_line_names_the_command(monkeypatch, capsys, tmp_p
     monkeypatch.setattr(serve, "find_spec", lambda name: None)
     assert main(["serve"]) == MISTAKE
     said = capsys.readouterr().err
-    assert "pip install 'acestep-cascade[serve]'" in said and said.count("\n") == 1
+    assert "-m pip install 'fastapi>=" in said and said.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
@@ -249,7 +249,7 @@ def test_the_page_is_served_where_its_package_is_and_it_is_wanted(monkeypatch):
     monkeypatch.setattr(serve, "find_spec", lambda name: None)
     assert not serve.has_page(SimpleNamespace(no_page=True), console) and notes == []
     assert not serve.has_page(SimpleNamespace(no_page=False), console)
-    assert len(notes) == 1 and "pip install 'acestep-cascade[serve]'" in notes[0] and "\n" not in notes[0]
+    assert len(notes) == 1 and "-m pip install 'fastapi>=" in notes[0] and "\n" not in notes[0]
     monkeypatch.setattr(serve, "find_spec", lambda name: object())
     assert serve.has_page(SimpleNamespace(no_page=False), console) and len(notes) == 1
 

@@ -47,6 +47,15 @@ def test_an_upload_is_heard_and_drawn_too(client, wav):
     assert client.get("/v1/sounds/..%2Fa/audio").status_code in (400, 404)
 
 
+def test_beats_are_those_of_the_tags_else_as_asked_else_measured(client, song, wav):
+    beats = client.get(f"/v1/sounds/{song}/beats?bpm=120").json()
+    assert beats["beat"] == pytest.approx(60 / 90) and beats["in_bar"] == 4 and abs(beats["first"]) < 60 / 90
+    upload = client.post("/v1/uploads", content=wav).json()["id"]
+    assert client.get(f"/v1/sounds/{upload}/beats?bpm=120").json()["beat"] == 0.5
+    assert client.get(f"/v1/sounds/{upload}/beats").json() == {}  # noise has none
+    assert client.get("/v1/sounds/u_0/beats").status_code == 400
+
+
 def answer(order, load=None):
     return next(event for event in steps_of(order, load, "cpu") if isinstance(event, Made)).answer
 

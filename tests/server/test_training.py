@@ -12,6 +12,7 @@ from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.generation.making import Machine
 from acestep_pack.acestep_core.generation.settings import GenerationSettings
 from acestep_pack.acestep_core.server import training_making
+from acestep_pack.acestep_core.server.jobs import Preview
 from acestep_pack.acestep_core.server.making import SongMaker
 from acestep_pack.acestep_core.server.shelf import LibraryShelf
 from acestep_pack.acestep_core.song import Song
@@ -108,6 +109,13 @@ MISTAKES = [
     ({"settings": {"learning_rate": -1}}, "learning rate: got -1"),
     ({"trigger": 7}, "trigger: got 7"),
     ({"epochs": 3}, "unknown field 'epochs'"),
+    ({"preserve_captions": ["folk"]}, "got some and no settings.preserve"),
+    ({"settings": {"preserve": 0.5}, "preserve_captions": []}, "expected a list of 1 to 1000 captions"),
+    ({"settings": {"preserve": 0.5}, "preserve_captions": [7]}, "caption: got 7"),
+    ({"preview_every": -1}, "preview_every: got -1, expected a whole number from 0"),
+    ({"keep": 0}, "keep: got 0, expected a whole number from 1"),
+    ({"dtype": "int4"}, "dtype: got 'int4', expected one of fp32, bf16"),
+    ({"vocoder": "/etc/passwd"}, "vocoder: got '/etc/passwd'"),
 ]
 
 
@@ -171,6 +179,25 @@ def test_a_cancelled_training_resumes_and_songs_wear_its_adapter(asked, client_f
     with pytest.raises(UserError, match="4 steps of warm are trained already"):
         server.requests.order({**given, "settings": {**given["settings"], "steps": 3}})
     assert client.delete("/v1/loras/warm").json()["removed"] is True and client.get("/v1/loras/warm").status_code == 404
+
+
+def test_a_training_makes_previews_and_preserves_what_the_base_plays(asked, client_for):
+    server, given = asked
+    given = {**given, "preserve_captions": ["folk", {"caption": "techno", "bpm": 130}], "preview_every": 2}
+    given["settings"] = {**given["settings"], "steps": 2, "preserve": 0.5}
+    order = server.requests.order(given)
+    assert [(song.caption, song.seconds) for song in order.songs] == [("folk", 10), ("techno", 10)]
+    events = list(SongMaker(LibraryShelf(server.requests), Machine("cpu")).steps(order))
+    assert "made song 2 of 2 of the model's own" in [getattr(event, "phase", "") for event in events]
+    [early] = [event for event in events if isinstance(event, Preview)]
+    client = client_for(server)
+    assert client.get("/v1/loras/warm").json()["previews"] == [0, 2]
+    assert client.get("/v1/loras/warm/previews/2").content == early.data
+    without = client.get("/v1/loras/warm/previews/0").content
+    assert without[:4] == b"fLaC" and without != early.data
+    assert client.get("/v1/loras/warm/previews/1").status_code == 404
+    without_captions = {name: value for name, value in given.items() if name != "preserve_captions"}
+    assert len(server.requests.order({**without_captions, "name": "x"}).songs) > 20  # many styles
 
 
 @pytest.fixture

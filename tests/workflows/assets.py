@@ -1,8 +1,9 @@
 """Makes what the workflows play and apply: the clip of Example Clip, the scores of Play Score, and the adapter of the
-embedded tiny-l.
+embedded tiny-l; and the ears of `bench tiny`.
 
     python tests/workflows/assets.py clip
     python tests/workflows/assets.py score
+    python tests/workflows/assets.py ears
     python tests/workflows/assets.py adapter [--work FOLDER]
 
 The band plays the clip and the clips of the training, and writes the scores, so all are this project's own. The
@@ -22,12 +23,17 @@ ROOT = Path(__file__).resolve().parents[2]
 runpy.run_path(str(ROOT / "tests" / "conftest.py"))  # the names under which tests import
 
 import soundfile  # noqa: E402
+import torch  # noqa: E402
 from acestep_pack.acestep_core.band import EXAMPLE_CLIP, EXAMPLE_MELODY, EXAMPLE_SCORE, Sketch, play  # noqa: E402
+from acestep_pack.acestep_core.band.caption import audible  # noqa: E402
 from acestep_pack.acestep_core.band.folder import write_clips  # noqa: E402
 from acestep_pack.acestep_core.band.instruments import KNOWN_VOICES  # noqa: E402
 from acestep_pack.acestep_core.band.score import UNTUNED, Event, write  # noqa: E402
+from acestep_pack.acestep_core.band.soundfont import find_soundfont  # noqa: E402
 from acestep_pack.acestep_core.band.strokes import RATE_HZ  # noqa: E402
 from acestep_pack.acestep_core.checkpoints.save import write_tensors  # noqa: E402
+from acestep_pack.acestep_core.errors import UserError  # noqa: E402
+from acestep_pack.acestep_core.evaluation import listening  # noqa: E402
 from acestep_pack.acestep_core.lora.find import EMBEDDED_FOLDER  # noqa: E402
 from safetensors import safe_open  # noqa: E402
 
@@ -37,6 +43,8 @@ TRAINING = (
     *("--rank", "4", "--targets", "self,mlp", "--learning-rate", "2e-3"),
     *("--steps", "400", "--accumulate", "4", "--crop", f"{CLIP_SECONDS:g}", "--preserve", "0.25"),
 )
+
+FIRST_EAR_SEED, EAR_CLIPS, EAR_SECONDS = 3_000_000, 900, 20.0  # seeds apart from those of bench tiny
 
 # Four bars of 80 bpm, cut from a longer take: it ends on a bar and without a fade, so that a song can continue it.
 SECONDS = 12.0
@@ -126,6 +134,25 @@ def make_adapter(work: Path) -> Path:
     return halved(trained, ADAPTER)
 
 
+def make_ears() -> Path:
+    """Half of the clips are sampled where there is a soundfont: the embedded family plays in both ways."""
+    font, lessons = _soundfont(), []
+    for seed in range(FIRST_EAR_SEED, FIRST_EAR_SEED + EAR_CLIPS):
+        sketch = Sketch.draw(seed, EAR_SECONDS)
+        wave = torch.from_numpy(play(sketch, font if seed % 2 else None))
+        bpm = sketch.bpm if "drums" in sketch.voices else None
+        lessons.append(listening.lesson(wave, bpm, frozenset(audible(sketch))))
+    listening.fit_ears(lessons)
+    return listening.EARS
+
+
+def _soundfont() -> Path | None:
+    try:
+        return find_soundfont()
+    except UserError:
+        return None
+
+
 def halved(source: Path, target: Path) -> Path:
     """The same adapter with its matrices in bfloat16; alphas stay as they are."""
     with safe_open(source, "pt") as file:
@@ -138,10 +165,11 @@ def halved(source: Path, target: Path) -> Path:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["clip", "score", "adapter"])
+    parser.add_argument("what", choices=["clip", "score", "ears", "adapter"])
     parser.add_argument("--work", type=Path, help="keeps clips and training (default: a folder that is removed)")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         work = given.work or Path(temporary)
-        made = {"clip": make_clip, "score": make_scores, "adapter": lambda: make_adapter(work)}[given.what]()
+        makers = {"clip": make_clip, "score": make_scores, "ears": make_ears, "adapter": lambda: make_adapter(work)}
+        made = makers[given.what]()
     sys.stdout.write(f"{made}  {made.stat().st_size} bytes\n")

@@ -10,11 +10,14 @@ from ...errors import UserError, shown
 from ...song import Song
 from . import strings
 from .desk import EVENT, Desk
+from .drafts import draft_updates
 from .form import Form
 from .values import song_values, values_of
 
 _ON_LOAD = """
 document.addEventListener("acestep:act", (event) => trigger("submit", event.detail));
+window.acestepActs = true;
+document.dispatchEvent(new Event("acestep:acts"));
 """
 
 
@@ -25,8 +28,8 @@ class Acts:
     desk: Desk
     forms: Mapping[str, Form]
 
-    def updates(self, asked: Mapping) -> tuple[str, dict]:
-        """(tab that is opened, updates of its components). Raises UserError."""
+    def updates(self, asked: Mapping) -> tuple[str | None, dict]:
+        """(tab that is opened if any, updates of components). Raises UserError."""
         act, handle = str(asked.get("act")), str(asked.get("id"))
         if act not in _ACTS:
             raise UserError(f"page: got {shown(act)}, expected one of {', '.join(_ACTS)}")
@@ -50,6 +53,15 @@ class Acts:
             values["codes"] = " ".join(map(str, answer["codes"]))
         return "custom", self.forms["custom"].filled(values)
 
+    def _drafts(self, handle: str, asked: Mapping) -> tuple[None, dict]:
+        given = asked.get("drafts")
+        drafts = given if isinstance(given, Mapping) else {}
+        found = (draft_updates(self.desk, form, drafts.get(name)) for name, form in self.forms.items())
+        return None, {field: update for updates in found for field, update in updates.items()}
+
+    def _names(self, handle: str, asked: Mapping) -> tuple[None, dict]:
+        return None, dict(zip((component for component, _, _ in self.desk.named), self.desk.fresh()))
+
     def _sound(self, tab: str, name: str, handle: str, asked: Mapping, **more) -> tuple[str, dict]:
         self.desk.server.requests.clip(handle)
         sounds = [{"id": handle, "name": str(asked.get("name") or handle)}]
@@ -69,6 +81,8 @@ _ACTS = MappingProxyType(
     {
         "reuse": Acts._reuse,
         "answer": Acts._answer,
+        "drafts": Acts._drafts,
+        "names": Acts._names,
         "edit": _into("edit", "source"),
         "as_reference": _into("reference", "reference"),
         "continue": _into("reference", "continue_from"),
@@ -89,6 +103,7 @@ def act_events(desk: Desk, tabs: gr.Tabs, forms: Mapping[str, Form], said: gr.HT
         if not found:
             return {said: line}
         [(tab, updates)] = found
-        return {tabs: gr.update(selected=tab), said: "", **updates}
+        opened = {} if tab is None else {tabs: gr.update(selected=tab)}
+        return {**opened, said: "", **updates}
 
     asked.submit(act, None, outputs, **EVENT)

@@ -8,6 +8,7 @@ import gradio as gr
 from ..server import Server
 from . import strings
 from .acts import act_events
+from .client_api import client_endpoint
 from .custom import custom_tab
 from .desk import EVENT, Desk
 from .edit import edit_tab
@@ -15,6 +16,15 @@ from .planner import planner_tab
 from .reference import reference_tab
 from .simple import simple_tab
 from .train import train_tab
+
+_FORMS = {
+    "simple": simple_tab,
+    "custom": custom_tab,
+    "reference": reference_tab,
+    "edit": edit_tab,
+    "planner": planner_tab,
+    "train": train_tab,
+}
 
 
 def build_page(server: Server, folders: Mapping[Path, str], *, can_sign_out: bool = False) -> gr.Blocks:
@@ -28,6 +38,7 @@ def build_page(server: Server, folders: Mapping[Path, str], *, can_sign_out: boo
                 _tabs(desk, said)
             with gr.Column(scale=5, min_width=320, elem_id="results"):
                 _scripted("<job-list></job-list>")
+        client_endpoint(desk)
         blocks.load(desk.fresh, None, [component for component, _, _ in desk.named], **EVENT)
     return blocks
 
@@ -35,15 +46,9 @@ def build_page(server: Server, folders: Mapping[Path, str], *, can_sign_out: boo
 def _tabs(desk: Desk, said: gr.HTML) -> None:
     forms = {}
     with gr.Tabs(elem_id="tabs") as tabs:
-        with _tab("simple"):
-            simple_tab(desk)
-        for name, make in {"custom": custom_tab, "reference": reference_tab, "edit": edit_tab}.items():
+        for name, make in _FORMS.items():
             with _tab(name):
                 forms[name] = make(desk)
-        with _tab("planner"):
-            forms["planner"] = planner_tab(desk)
-        with _tab("train"):
-            train_tab(desk)
         with _tab("library"):
             _scripted("<song-library></song-library>")
     act_events(desk, tabs, forms, said)

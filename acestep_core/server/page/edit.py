@@ -7,6 +7,7 @@ from ...editing.edit import DEFAULT_AMOUNT
 from ...editing.tasks import TASKS, TRACKS
 from . import strings
 from .desk import EVENT, Desk
+from .drafts import draft_events
 from .fields import Fields
 from .form import Form
 from .settings import song_settings
@@ -34,6 +35,7 @@ def edit_tab(desk: Desk) -> Form:
     said = gr.HTML(elem_classes="answer")
     desk.makes(make, form, edit_requests, said)
     form.finish()
+    draft_events("edit", form)
     return form
 
 

@@ -6,7 +6,7 @@ Gradio's own uploads, files, proxy and the like are not served: sounds come and 
 import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import import_module
 from pathlib import Path
 
@@ -45,9 +45,11 @@ def mount_page(app: FastAPI, server: Server, access: Access, folders: Mapping[Pa
     import gradio as gr
 
     from .build import build_page
+    from .client_api import CLIENT_PATHS, add_client_files
     from .theme import THEME
 
     _add_static(app)
+    add_client_files(app, server)
     gr.mount_gradio_app(
         app,
         build_page(server, folders, can_sign_out=access.key is not None),
@@ -55,7 +57,7 @@ def mount_page(app: FastAPI, server: Server, access: Access, folders: Mapping[Pa
         footer_links=[],
         run_history=False,
         allowed_paths=[],
-        blocked_paths=[str(server.library.folder), str(Path.home())],
+        blocked_paths=[str(server.library.folder), os.path.abspath(os.path.expanduser("~"))],
         max_file_size=JSON_BYTES_MOST,
         ssr_mode=False,
         enable_monitoring=False,
@@ -66,7 +68,7 @@ def mount_page(app: FastAPI, server: Server, access: Access, folders: Mapping[Pa
         head=HEAD,
     )
     mounted = app.router.routes[-1]
-    mounted.app = PageOnly(mounted.app)
+    mounted.app = PageOnly(mounted.app, (*WHOLE, *CLIENT_PATHS))
     threading.Thread(target=_warm_up, daemon=True).start()
 
 
@@ -90,17 +92,17 @@ def _add_static(app: FastAPI) -> None:
 
 
 class PageOnly:
-    """An ASGI layer that lets only those requests through to Gradio which the page makes."""
+    """An ASGI layer that lets only those requests through to Gradio which the page and gradio_client make."""
 
-    def __init__(self, app):
-        self.app = app
+    def __init__(self, app, whole: Collection[str]):
+        self.app, self.whole = app, whole
 
     async def __call__(self, scope: dict, receive, send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         path = scope["path"]
-        if path not in WHOLE and not path.startswith(BELOW):
+        if path not in self.whole and not path.startswith(BELOW):
             raise HTTPException(404, "Not Found")
         if path == "/":
             scope = {**scope, "query_string": b""}  # no deep links, which name files

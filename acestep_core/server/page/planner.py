@@ -7,6 +7,7 @@ from ...errors import UserError
 from ..listening import CODES
 from . import strings
 from .desk import CASCADE_NAMES, EVENT, STAGE_MODELS, Desk
+from .drafts import draft_events
 from .fields import Fields
 from .form import Form
 from .settings import planner_choice
@@ -38,6 +39,7 @@ def planner_tab(desk: Desk) -> Form:
     _answers(desk, form, fields)
     verb.change(_shown, verb, [line, instrumental, song, texts, sound, codes], **EVENT)
     form.finish()
+    draft_events("planner", form)
     return form
 
 

@@ -4,6 +4,7 @@ import gradio as gr
 
 from . import strings
 from .desk import Desk
+from .drafts import draft_events
 from .form import Form
 from .settings import song_settings
 from .sounds import sound_field
@@ -25,4 +26,5 @@ def reference_tab(desk: Desk) -> Form:
     said = gr.HTML(elem_classes="answer")
     desk.makes(make, form, lambda values: [request_of(values)], said)
     form.finish()
+    draft_events("reference", form)
     return form

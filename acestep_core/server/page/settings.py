@@ -6,6 +6,7 @@ from ...audio.formats import FORMATS, LOSSY
 from ...checkpoints.registry import PLANNER, TEXT, VOCODER
 from ...generation.making import DEFAULT_FORMAT
 from ...spec import DTYPE_NAMES, SLOTS, VOCODER_DTYPE_NAMES
+from ..body_schemas import QUANTISED, SOLVERS
 from ..requests import COUNT_MOST, PREVIEW_SECONDS_MOST, TAKES_MOST
 from . import strings
 from .desk import ADAPTERS, CASCADE_NAMES, EVENT, STAGE_MODELS, Desk, seed
@@ -13,9 +14,6 @@ from .fields import Fields
 from .form import Form
 from .values import ADAPTERS as ADAPTER_ROWS
 from .values import ALL_STAGES
-
-QUANTISED = ("int8", "fp8")
-SOLVERS = ("euler", "heun", "sde")  # flow.solvers.SOLVERS, whose import brings torch
 
 
 def song_settings(desk: Desk, form: Form, *, plans: bool = False, previews: bool = True) -> None:
@@ -57,9 +55,7 @@ def _file(fields: Fields, previews: bool) -> None:
         format = fields.choice("format", list(FORMATS), "", value=DEFAULT_FORMAT, min_width=90)
         depth = fields.choice("bit_depth", _depths(DEFAULT_FORMAT), strings.AUTO, min_width=90)
         fields.number("loudness", min_width=110)
-    format.change(
-        lambda name: gr.update(choices=[(strings.AUTO, ""), *_depths(name)], value=""), format, depth, **EVENT
-    )
+    format.input(depth_update, [format, depth], depth, **EVENT)  # not `change`: who fills the form fills both
     with gr.Row():
         fields.text("title", min_width=140)
         fields.text("artist", min_width=110)
@@ -70,6 +66,12 @@ def _file(fields: Fields, previews: bool) -> None:
         fields.check("keep_latents", min_width=180)
         if previews:
             fields.slider("preview_seconds", 0, PREVIEW_SECONDS_MOST, 0, min_width=180)
+
+
+def depth_update(format: str, depth: object) -> dict:
+    """An update of the bit depth, which stays if the format has it."""
+    depths = _depths(format)
+    return gr.update(choices=[(strings.AUTO, ""), *depths], value=depth if depth in depths else "")
 
 
 def _depths(format: str) -> list[str]:

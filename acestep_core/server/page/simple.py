@@ -5,13 +5,14 @@ import gradio as gr
 from ...checkpoints.cascade_models import DEFAULT_CASCADE
 from . import strings
 from .desk import EVENT, Desk
+from .drafts import draft_events
 from .fields import Fields
 from .form import Form
 from .values import simple_request
 from .words import LANGUAGES, length_fields, random_song
 
 
-def simple_tab(desk: Desk) -> None:
+def simple_tab(desk: Desk) -> Form:
     """A line, and little else."""
     form, with_planner = Form(), desk.has_planner
     fields = Fields(form)
@@ -32,3 +33,5 @@ def simple_tab(desk: Desk) -> None:
     queue = desk.makes(make, form, lambda values: [simple_request(values, has_planner=desk.has_planner)], said)
     line.submit(queue, form.inputs, said, **EVENT)
     form.finish()
+    draft_events("simple", form)
+    return form

@@ -2,21 +2,23 @@
 
 import gradio as gr
 
-from ...training.settings import KINDS, OPTIMISERS, PRESETS, TARGETS
+from ...training.settings import GRADIENT_CHECKPOINTING, KINDS, OPTIMISERS, PRESETS, TARGETS
 from . import strings
 from .desk import STAGE_MODELS, Desk
+from .drafts import draft_events
 from .fields import Fields
 from .form import Form
-from .values import TRAINED, train_request
+from .values import INTERVALS, TRAINED, train_request
 
 _ON_LOAD = """
 const sets = element.querySelector("data-sets");
 sets.addEventListener("dataset", (event) => { props.value = event.detail; trigger("change"); });
 """
-_NUMBERS = [name for name, usual in TRAINED.items() if isinstance(usual, int | float | None) and usual is not False]
+_SWITCHES = (GRADIENT_CHECKPOINTING, "all_times")
+_NUMBERS = [name for name, usual in TRAINED.items() if isinstance(usual, int | float | None) and name not in _SWITCHES]
 
 
-def train_tab(desk: Desk) -> None:
+def train_tab(desk: Desk) -> Form:
     """Datasets, the form of a training, and what trainings made."""
     form = Form()
     gr.Markdown(strings.HINTS["train"], elem_classes="hint lead")
@@ -37,7 +39,9 @@ def train_tab(desk: Desk) -> None:
     train = gr.Button(strings.BUTTONS["train"], variant="primary", elem_id="train-make")
     said = gr.HTML(elem_classes="answer")
     desk.makes(train, form, lambda values: [train_request(values)], said)
+    draft_events("train", form)
     gr.HTML(html_template="<lora-list></lora-list>", js_on_load=None, apply_default_css=False)
+    return form
 
 
 def _settings(fields: Fields) -> None:
@@ -46,12 +50,13 @@ def _settings(fields: Fields) -> None:
             usual = TRAINED[name]
             fields.number(name, placeholder=strings.AUTO if usual is None else f"{usual:g}", min_width=110)
     with gr.Row():
-        for name in ("save_every", "measure_every"):
+        for name in INTERVALS:
             fields.number(name, min_width=110)
+    fields.text("preserve_captions", 2)
     with gr.Row():
         fields.choice("kind", list(KINDS), strings.OWN, min_width=110)
         fields.choice("optimiser", list(OPTIMISERS), strings.OWN, min_width=110)
         fields.choice("targets", list(TARGETS), "", value=[], multiselect=True, min_width=160)
     with gr.Row():
-        fields.check("gradient_checkpointing", min_width=180)
-        fields.check("all_times", min_width=180)
+        for name in _SWITCHES:
+            fields.check(name, min_width=180)

@@ -30,6 +30,7 @@ SAMPLING = ("temperature", "top_p", "top_k", "repetition_penalty", "guidance")
 
 # Settings of a training, all but the steps, with their defaults.
 TRAINED = {row.name: row.default for row in fields(LoraSettings) if row.name not in ("steps", "seed")}
+INTERVALS = ("save_every", "measure_every", "preview_every")
 
 Values = Mapping[str, object]
 
@@ -156,8 +157,10 @@ def train_request(values: Values) -> dict:
     """The request for a training. Raises UserError."""
     request = {"kind": "train_lora", "dataset": values.get("dataset"), "name": str(values.get("name") or "").strip()}
     request |= {"model": values.get("model") or None, "trigger": values.get("trigger") or None}
-    wholes = {name: values.get(name) for name in ("vram", "save_every", "measure_every")}
+    wholes = {name: values.get(name) for name in ("vram", *INTERVALS)}
     request |= {name: _whole(name.replace("_", " "), one) for name, one in wholes.items() if not is_empty(one)}
+    if captions := [line.strip() for line in str(values.get("preserve_captions") or "").splitlines() if line.strip()]:
+        request["preserve_captions"] = captions
     given = {"steps": values.get("train_steps"), **{name: values.get(name) for name in TRAINED}}
     chosen = {name: one for name, one in given.items() if not is_empty(one) and one is not False}
     return {**request, "settings": {name: _trained(name, one) for name, one in chosen.items()}}

@@ -33,7 +33,7 @@ def song_words(desk: Desk, form: Form, place: str, *, changes: bool = False) -> 
             _dice(form)
         _lyrics(desk, fields, place, changes)
     with gr.Row():
-        fields.number("bpm", min_width=90)
+        fields.number("bpm", min_width=90, elem_id=f"{place}-bpm")
         fields.choice("key", KEYS, strings.AUTO, allow_custom_value=True, min_width=110)
         fields.choice("time_signature", METRES, strings.AUTO, min_width=90)
         fields.choice("language", LANGUAGES, strings.AUTO, min_width=110)

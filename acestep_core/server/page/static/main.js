@@ -1,4 +1,5 @@
 // Scripts of the page: each defines an element that the page has, or listens.
+import "./drafts.js"
 import "./wave.js"
 import "./jobs.js"
 import "./library.js"

@@ -1,48 +1,14 @@
 // Regions of a sound: drawn on its waveform, and kept as text in a field of the form, which is the truth of them.
-import { button, clock, el, say } from "./api.js"
+import { ask, button, clock, el, say } from "./api.js"
+import { SNAPS, added, gridLines, moved, placed, readRegions, snapped, stepOf, writeRegions } from "./region_times.js"
 
-const LEAST_SECONDS = 0.1
 const NEAR_PX = 7
 const DRAG_PX = 4
+const LINE_PX = 8 // between lines of beats, at least
 const NEW_SECONDS = 5
-const STEP_SECONDS = 0.5
 const LOOK_MS = 400 // the field may be changed, shown and hidden by the form
-const TIME = String.raw`(?:(\d{1,3}):)?(\d{1,5}(?:\.\d{1,6})?)`
-const SECONDS = new RegExp(String.raw`^${TIME}\s*-\s*(?:${TIME}|end)\s*s?$`)
-
-/** A text -> {regions: [{start, end}], others: texts that are none in seconds}. */
-export function readRegions(text, duration) {
-  const [regions, others] = [[], []]
-  for (const part of text.split(/[,;\n]/).map((one) => one.trim())) {
-    const found = SECONDS.exec(part)
-    const start = found && 60 * (found[1] ?? 0) + Number(found[2])
-    const end = found && (found[4] === undefined ? duration : 60 * (found[3] ?? 0) + Number(found[4]))
-    if (found && end > start) regions.push({ start, end })
-    else if (part) others.push(part)
-  }
-  return { regions: regions.sort((a, b) => a.start - b.start), others }
-}
-
-export function writeRegions({ regions, others }) {
-  const short = (seconds) => String(Number(seconds.toFixed(2)))
-  return [...regions.map(({ start, end }) => `${short(start)}-${short(end)}`), ...others].join(", ")
-}
-
-/** Regions with the one at an index put elsewhere, between its neighbours and the ends of the sound. */
-export function placed(regions, index, { start, end }, duration) {
-  const [low, high] = [regions[index - 1]?.end ?? 0, regions[index + 1]?.start ?? duration]
-  const from = Math.max(low, Math.min(start, high - LEAST_SECONDS))
-  const to = Math.min(high, Math.max(end, from + LEAST_SECONDS))
-  return regions.map((one, at) => (at === index ? { start: from, end: to } : one))
-}
-
-/** The same, of one that keeps its length. */
-export function moved(regions, index, start, duration) {
-  const length = regions[index].end - regions[index].start
-  const [low, high] = [regions[index - 1]?.end ?? 0, regions[index + 1]?.start ?? duration]
-  const from = Math.max(low, Math.min(start, high - length))
-  return placed(regions, index, { start: from, end: from + length }, duration)
-}
+const SNAP_KEPT = "acestep-snap"
+const SNAP_TEXTS = { off: "snap_off", beats: "snap_beats", bars: "snap_bars" }
 
 export class RegionLayer {
   #text
@@ -54,7 +20,9 @@ export class RegionLayer {
     const add = button(say("add_region"), () => this.addAtHead())
     const clear = button(say("clear_regions"), () => this.write({ regions: [], others: [] }))
     const hint = el("span", { className: "hint", textContent: say("region_hint") })
-    this.element = el("div", { className: "region-tools" }, add, clear, hint)
+    this.element = el("div", { className: "region-tools" }, add, clear, this.snapping(), hint)
+    this.grid = el("div", { className: "beats" })
+    wave.layer.before(this.grid)
     wave.track.addEventListener("pointerdown", (event) => this.press(event))
     wave.addEventListener("outline", () => this.look(true))
     this.watching = setInterval(() => this.look(), LOOK_MS)
@@ -66,13 +34,70 @@ export class RegionLayer {
 
   look(anew = false) {
     const field = this.field
-    this.element.hidden = this.wave.layer.hidden = !field
+    this.element.hidden = this.wave.layer.hidden = this.grid.hidden = !field
     this.wave.classList.toggle("editable", Boolean(field))
+    if (field) this.lookForBeats()
     if (!field || (field.value === this.#text && !anew)) return
     this.#text = field.value
-    this.read = readRegions(field.value, this.wave.duration || Infinity)
+    this.read = readRegions(field.value, this.wave.duration || Infinity, this.beats)
     this.draw()
   }
+
+  // ---- beats ----
+
+  snapping() {
+    const options = SNAPS.map((name) => el("option", { value: name, textContent: say(SNAP_TEXTS[name]) }))
+    this.choice = el("select", { "aria-label": say("snap"), title: say("snap_hint") }, ...options)
+    this.choice.value = SNAPS.find((name) => name === localStorage.getItem(SNAP_KEPT)) ?? "beats"
+    this.choice.addEventListener("change", () => this.snapBy(this.choice.value))
+    this.tempo = el("span", { className: "hint", role: "status" })
+    return el("label", { className: "snap" }, say("snap"), this.choice, this.tempo)
+  }
+
+  snapBy(name) {
+    localStorage.setItem(SNAP_KEPT, name)
+    this.tell()
+    this.drawGrid()
+  }
+
+  /** Asks for the beats of the sound, and again where another tempo is written in the form. */
+  async lookForBeats() {
+    const bpm = Number(document.querySelector(`#${this.fieldId.replace("regions", "bpm")} input`)?.value) || 0
+    const asked = `v1/sounds/${this.wave.sound.id}/beats?bpm=${bpm}`
+    if (this.asked === asked) return
+    this.asked = asked
+    this.tell(true)
+    const found = await ask(asked).catch(() => ({}))
+    if (this.asked !== asked) return
+    this.beats = found.beat ? found : undefined
+    this.tell()
+    this.look(true)
+  }
+
+  tell(isMeasuring = false) {
+    const bpm = this.beats && Number((60 / this.beats.beat).toFixed(1))
+    const known = bpm ? say("bpm", { bpm }) : say(isMeasuring ? "measuring" : "no_tempo")
+    this.tempo.textContent = this.choice.value === "off" ? "" : known
+  }
+
+  snapped(at, event) {
+    return event?.altKey ? at : snapped(at, this.choice.value, this.beats, this.wave.duration)
+  }
+
+  drawGrid() {
+    const { duration, track } = this.wave
+    const isShown = this.beats && duration && this.choice.value !== "off"
+    const lines = isShown ? gridLines(this.beats, duration, (LINE_PX * duration) / (track.clientWidth || 400)) : []
+    this.grid.replaceChildren(
+      ...lines.map(({ at, bar }) => {
+        const line = el("i", { className: bar ? "bar" : "" })
+        line.style.left = `${(100 * at) / duration}%`
+        return line
+      }),
+    )
+  }
+
+  // ---- regions ----
 
   write(read) {
     this.read = read
@@ -90,6 +115,7 @@ export class RegionLayer {
   draw() {
     const { duration } = this.wave
     if (!duration) return
+    this.drawGrid()
     const focused = [...this.wave.layer.children].indexOf(document.activeElement)
     this.wave.layer.replaceChildren(...this.read.regions.map((one, index) => this.box(one, index, duration)))
     if (focused >= 0) this.wave.layer.children[Math.min(focused, this.read.regions.length - 1)]?.focus()
@@ -107,22 +133,19 @@ export class RegionLayer {
   addAtHead() {
     const { duration, at } = this.wave
     const start = Math.min(at, Math.max(0, duration - NEW_SECONDS))
-    this.add(start, Math.min(duration, start + NEW_SECONDS))
+    this.add(this.snapped(start), this.snapped(Math.min(duration, start + NEW_SECONDS)))
   }
 
-  /** Takes in a new region as far as there is room around its start. */
   add(start, end) {
-    const { regions } = this.read
-    const before = Math.max(0, ...regions.filter((one) => one.start <= start).map((one) => one.end))
-    const behind = Math.min(this.wave.duration, ...regions.filter((one) => one.start > start).map((one) => one.start))
-    const made = { start: Math.max(start, before), end: Math.min(end, behind) }
-    if (made.end - made.start >= LEAST_SECONDS) this.change([...regions, made].sort((a, b) => a.start - b.start))
+    const made = added(this.read.regions, start, end, this.wave.duration)
+    if (made !== this.read.regions) this.change(made)
   }
 
   key(event, index) {
     const { regions } = this.read
     const { duration } = this.wave
-    const step = { ArrowLeft: -STEP_SECONDS, ArrowRight: STEP_SECONDS }[event.key]
+    const far = stepOf(this.choice.value, this.beats)
+    const step = { ArrowLeft: -far, ArrowRight: far }[event.key]
     const { start, end } = regions[index]
     if (step && event.shiftKey) this.change(placed(regions, index, { start, end: end + step }, duration))
     else if (step) this.change(moved(regions, index, start + step, duration))
@@ -165,11 +188,13 @@ export class RegionLayer {
     if (!this.wave.held && Math.abs(event.clientX - began.x) < DRAG_PX) return
     this.wave.held = true
     const [at, { regions, grip }] = [this.wave.timeAt(event), began]
+    const ends = [at, began.at].map((one) => this.snapped(one, event))
     this.read = { ...this.read, regions }
-    if (!grip) return this.add(Math.min(at, began.at), Math.max(at, began.at))
+    if (!grip) return this.add(Math.min(...ends), Math.max(...ends))
     const { index, kind } = grip
     const { start, end } = regions[index]
-    if (kind === "whole") this.change(moved(regions, index, start + at - began.at, this.wave.duration))
-    else this.change(placed(regions, index, { start, end, [kind]: at }, this.wave.duration))
+    const to = this.snapped(start + at - began.at, event)
+    if (kind === "whole") this.change(moved(regions, index, to, this.wave.duration))
+    else this.change(placed(regions, index, { start, end, [kind]: ends[0] }, this.wave.duration))
   }
 }

@@ -4,6 +4,8 @@ import { ask, attempt, button, el, say } from "./api.js"
 const LABELS = ["caption", "lyrics", "bpm", "key"]
 const SHOWN = { bpm: "tempo" }
 
+const OPENED = "acestep-dataset" // the dataset that was opened last
+
 const json = (method, body) => ({ method, headers: { "content-type": "application/json" }, body: JSON.stringify(body) })
 
 class DataSets extends HTMLElement {
@@ -30,7 +32,7 @@ class DataSets extends HTMLElement {
     this.list()
   }
 
-  async list(chosen = this.opened) {
+  async list(chosen = this.opened ?? localStorage.getItem(OPENED)) {
     const found = await attempt(this.said, () => ask("v1/datasets"))
     const names = (found?.datasets ?? []).map(({ name }) => name)
     const options = names.map((name) => el("option", { value: name, textContent: name }))
@@ -50,6 +52,7 @@ class DataSets extends HTMLElement {
 
   async open(name) {
     this.opened = name
+    localStorage.setItem(OPENED, name)
     this.sounds.hidden = this.tools.hidden = !name
     this.dispatchEvent(new CustomEvent("dataset", { detail: name }))
     const found = name && (await attempt(this.said, () => ask(`v1/datasets/${name}`)))
@@ -63,12 +66,14 @@ class DataSets extends HTMLElement {
     this.count.textContent = this.opened ? say("clips", { count: this.clips.length, labelled }) : ""
   }
 
+  /** Puts sounds into the dataset. They leave the field at once: more may come while these are on their way. */
   take(sounds) {
-    return attempt(this.said, async () => {
+    this.sounds.show([])
+    const put = async () => {
       for (const { id, name } of sounds) await ask(`v1/datasets/${this.opened}/clips`, json("POST", { clip: id, labels: { file: name } }))
-      this.sounds.show([])
       await this.open(this.opened)
-    })
+    }
+    this.taken = (this.taken ?? Promise.resolve()).then(() => attempt(this.said, put))
   }
 
   row(clip) {
@@ -106,8 +111,14 @@ class LoraList extends HTMLElement {
     this.said = el("p", { className: "said", role: "status" })
     this.list = el("div", { className: "jobs" })
     this.append(el("h2", { textContent: say("adapters") }), this.said, this.list)
-    document.addEventListener("acestep:answer", ({ detail }) => detail.kind === "train_lora" && this.load())
+    document.addEventListener("acestep:answer", ({ detail }) => detail.kind === "train_lora" && this.trained(detail))
     this.load()
+  }
+
+  /** Forms list the adapter from now on; of those that were there before the page was opened, they know. */
+  trained(job) {
+    this.load()
+    if (1000 * job.ended > performance.timeOrigin) document.dispatchEvent(new CustomEvent("acestep:act", { detail: { act: "names" } }))
   }
 
   async load() {
@@ -121,7 +132,11 @@ class LoraList extends HTMLElement {
     const state = finished ? say("trained_steps", { steps: steps ?? "" }) : say("unfinished")
     const said = el("p", { className: "said", role: "status" })
     const plot = el("div", { className: "plot" })
-    const show = () => attempt(said, async () => plot.replaceChildren(curve((await ask(`v1/loras/${name}`)).losses)))
+    const show = () =>
+      attempt(said, async () => {
+        const { losses, previews } = await ask(`v1/loras/${name}`)
+        plot.replaceChildren(curve(losses), ...previews.map((step) => preview(name, step)))
+      })
     const remove = ({ target }) => {
       if (target.textContent !== say("sure")) return (target.textContent = say("sure"))
       return attempt(said, () => ask(`v1/loras/${name}`, { method: "DELETE" }).then(() => this.load()))
@@ -131,6 +146,12 @@ class LoraList extends HTMLElement {
     const top = el("div", { className: "top" }, el("h3", { textContent: name }), el("span", { className: "state", textContent: state }))
     return el("section", { className: "job" }, top, plot, actions, said)
   }
+}
+
+/** The song of a step of a training; step 0 is without the adapter. */
+function preview(name, step) {
+  const audio = el("audio", { controls: true, preload: "none", src: `v1/loras/${name}/previews/${step}` })
+  return el("label", { className: "preview" }, step ? say("preview_step", { step }) : say("preview_without"), audio)
 }
 
 /** Losses [step, loss, learning rate, loss on clips held out] as a line, and points of what was held out. */
