@@ -93,6 +93,7 @@ export class RegionEditor {
   setSound(sound, hint = "") {
     const isSame = sound?.key === this.sound?.key && (!sound || !this.failed); // what failed is tried again
     if (isSame) return sound ? undefined : this.set({ hint });
+    this.gestures.letGo();
     Object.assign(this, { sound, hint, failed: false });
     this.peaks.stop();
     this.player.load(null);
@@ -113,9 +114,10 @@ export class RegionEditor {
     this.take(this.text);
   }
 
+  /** A drag goes on as it began: what the beats make of the text is seen when it is over. */
   setBeats(beats) {
     this.beats = beats;
-    this.take(this.text);
+    if (!this.gestures.drag) this.take(this.text);
   }
 
   set(state) {

@@ -139,13 +139,16 @@ export class Gestures {
     if (!drag || drag.kind === "scroll") return;
     if (drag.isMoving) editor.commit(editor.regions, editor.selected);
     else if (drag.kind === "draw") editor.setCursor(this.timeAt(event));
+    editor.take(editor.text);
   }
 
   /** Gives a drag up: everything is as before it. */
   letGo() {
-    const { drag } = this;
+    const { drag, editor } = this;
     this.drag = null;
-    if (drag?.base) this.editor.preview(drag.base.regions, drag.base.selected);
+    if (!drag?.base) return;
+    editor.preview(drag.base.regions, drag.base.selected);
+    editor.take(editor.text);
   }
 
   hover(event) {
