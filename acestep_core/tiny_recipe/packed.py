@@ -60,16 +60,64 @@ def _normed(x, weight):
     return wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + 1e-6) * weight
 
 
-def _split(x, weight, norm, head_dim, rotary=None):
-    """[N, width] → [N, heads, head_dim], normalised and turned where a norm and a rotation are given."""
-    x = F.linear(x, weight)
-    dtype = x.dtype
-    x = x.unflatten(-1, (-1, head_dim))
-    if norm is not None:
-        x = _normed(x, norm)
-    if rotary is not None:
-        x = rotate(x, rotary)
-    return x.to(dtype)
+def _plain(x, weight):
+    return _normed(x, weight).to(x.dtype)
+
+
+def _moved(x, weight, scale, shift):
+    """Normalised, then each token [N, width] by its own scale and shift, [N, width] float32."""
+    return (_normed(x, weight) * (1 + scale) + shift).to(x.dtype)
+
+
+def _turned(x, weight, cos, sin):
+    return rotate(_normed(x, weight), (cos, sin)).to(x.dtype)
+
+
+def _added(x, y, gate):
+    return (x + y * gate).to(x.dtype)
+
+
+def _switched(gate, up):
+    return F.silu(gate) * up
+
+
+class _OfTokens(torch.autograd.Function):
+    """Items' values [B, W] → those of their tokens [N, W]. torch's own gradient adds token by token."""
+
+    @staticmethod
+    def forward(ctx, values, owners, tokens):
+        ctx.tokens = tokens
+        return values[owners]
+
+    @staticmethod
+    def backward(ctx, grad):
+        return torch.stack([part.sum(0) for part in grad.split(ctx.tokens)]), None, None
+
+
+def _of_tokens(items, pack: Pack, count: int):
+    """Values of items [B, count, W] → `count` of tokens [N, W]."""
+    return _OfTokens.apply(items.flatten(1), pack.owners, pack.tokens).chunk(count, 1)
+
+
+BETWEEN = ("plain", "moved", "turned", "added", "switched")
+
+
+class Between:
+    """What lies between the matrix products, one function each, so that it can be fused."""
+
+    plain, moved, turned = staticmethod(_plain), staticmethod(_moved), staticmethod(_turned)
+    added, switched = staticmethod(_added), staticmethod(_switched)
+
+
+def fuse() -> None:
+    """Compile what lies between the matrix products; needs a C++ compiler (CPU) or Triton (GPU)."""
+    for name in BETWEEN:
+        setattr(Between, name, staticmethod(torch.compile(getattr(Between, name), dynamic=True)))
+
+
+def _split(x, weight, head_dim):
+    """[N, width] → [N, heads, head_dim]."""
+    return F.linear(x, weight).unflatten(-1, (-1, head_dim))
 
 
 def _seen(q, k, v, mask=None):
@@ -95,35 +143,27 @@ def _in_windows(q, k, v, reach: int, mask):
     return _seen(q, k, v, mask).flatten(0, 1)[:tokens]
 
 
-def _moved(x, scale, shift, tokens):
-    """Each item's tokens [N, width], float32, by its own scale and shift [B, width]."""
-    return torch.cat([part * (1 + s) + b for part, s, b in zip(x.split(tokens), scale, shift)])
-
-
-def _gated(x, gate, tokens):
-    return torch.cat([part * g for part, g in zip(x.split(tokens), gate.to(x.dtype))])
-
-
 def block_forward(x, shifts, rotary, mask, states, p, head_dim: int, pack: Pack):
     """One block; `p` holds its parameters by their names, matrices in the dtype of x. `mask`: of windows, or None."""
-    shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = (p["scale_shift_table"] + shifts).unbind(1)
-    y = _moved(_normed(x, p["self_attn_norm.weight"]), scale, shift, pack.tokens).to(x.dtype)
-    q = _split(y, p["self_attn.to_q.weight"], p["self_attn.norm_q.weight"], head_dim, rotary)
-    k = _split(y, p["self_attn.to_k.weight"], p["self_attn.norm_k.weight"], head_dim, rotary)
-    v = _split(y, p["self_attn.to_v.weight"], None, head_dim)
+    own = _of_tokens(p["scale_shift_table"] + shifts, pack, 6)
+    shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = own
+    y = Between.moved(x, p["self_attn_norm.weight"], scale, shift)
+    q = Between.turned(_split(y, p["self_attn.to_q.weight"], head_dim), p["self_attn.norm_q.weight"], *rotary)
+    k = Between.turned(_split(y, p["self_attn.to_k.weight"], head_dim), p["self_attn.norm_k.weight"], *rotary)
+    v = _split(y, p["self_attn.to_v.weight"], head_dim)
     if mask is None:
         seen = _item_by_item(q, k, v, pack.tokens, pack.tokens)
     else:
         seen = _in_windows(q, k, v, mask.shape[-1] // 4, mask)
-    x = x + _gated(F.linear(seen, p["self_attn.to_out.0.weight"]), gate, pack.tokens)
-    y = _normed(x, p["cross_attn_norm.weight"]).to(x.dtype)
-    q = _split(y, p["cross_attn.to_q.weight"], p["cross_attn.norm_q.weight"], head_dim)
-    k = _split(states, p["cross_attn.to_k.weight"], p["cross_attn.norm_k.weight"], head_dim)
-    v = _split(states, p["cross_attn.to_v.weight"], None, head_dim)
+    x = Between.added(x, F.linear(seen, p["self_attn.to_out.0.weight"]), gate)
+    y = Between.plain(x, p["cross_attn_norm.weight"])
+    q = Between.plain(_split(y, p["cross_attn.to_q.weight"], head_dim), p["cross_attn.norm_q.weight"])
+    k = Between.plain(_split(states, p["cross_attn.to_k.weight"], head_dim), p["cross_attn.norm_k.weight"])
+    v = _split(states, p["cross_attn.to_v.weight"], head_dim)
     x = x + F.linear(_item_by_item(q, k, v, pack.tokens, pack.heard), p["cross_attn.to_out.0.weight"])
-    y = _moved(_normed(x, p["mlp_norm.weight"]), mlp_scale, mlp_shift, pack.tokens).to(x.dtype)
-    y = F.silu(F.linear(y, p["mlp.gate_proj.weight"])) * F.linear(y, p["mlp.up_proj.weight"])
-    return x + _gated(F.linear(y, p["mlp.down_proj.weight"]), mlp_gate, pack.tokens)
+    y = Between.moved(x, p["mlp_norm.weight"], mlp_scale, mlp_shift)
+    y = Between.switched(F.linear(y, p["mlp.gate_proj.weight"]), F.linear(y, p["mlp.up_proj.weight"]))
+    return Between.added(x, F.linear(y, p["mlp.down_proj.weight"]), mlp_gate)
 
 
 class PackedForward:
@@ -155,10 +195,10 @@ class PackedForward:
             halfway = x if depth == len(net.layers) // 2 else halfway
             p = {n: w.to(dtype) if n.endswith(".weight") and w.ndim == 2 else w for n, w in layer.named_parameters()}
             x = block_forward(x, shifts, rotary, masks[reaches[depth]], states, p, config.head_dim, pack)
-        shift, scale = (net.scale_shift_table + (state + jump)[:, None]).unbind(1)
-        x = _moved(_normed(x, net.norm_out.weight), scale, shift, pack.tokens)
+        shift, scale = _of_tokens(net.scale_shift_table + (state + jump)[:, None], pack, 2)
+        x = Between.moved(x, net.norm_out.weight, scale, shift)
         # Again a matrix product: [N, width] → [N, C, patch].
-        made = F.linear(x.to(dtype), net.proj_out_conv.weight.flatten(1).T.to(dtype)).float()
+        made = F.linear(x, net.proj_out_conv.weight.flatten(1).T.to(dtype)).float()
         made = made.unflatten(1, (-1, config.patch_size)) + net.proj_out_conv.bias[:, None]
         return made.transpose(0, 1).flatten(1), halfway
 

@@ -18,6 +18,7 @@ from . import (
     flow,
     language,
     latents,
+    packed,
     planner,
     planner_lines,
     songs,
@@ -44,7 +45,7 @@ class Recipe:
     work: Path
     target: Path
     device: str = "cpu"
-    fused: bool = False  # torch.compile for the vocoder's activations
+    fused: bool = False  # torch.compile for what lies between matrix products
     steps: dict[str, int] | None = None
     font: Path | None = None  # the soundfont that plays a part of the songs
     order: songs.Order = songs.Order()
@@ -85,6 +86,8 @@ class Recipe:
         """Yields (step, number of steps, its figures as text)."""
         if self.fused and phase in ("vocoder", "latents", "clips", "decoder"):
             channels_last.compile_snake()
+        if self.fused and phase in flow.SLOTS:
+            packed.fuse()
         music = {"songs": self._songs, "latents": self._latents, "clips": self._clips}
         if phase in music:
             steps = music[phase]()
