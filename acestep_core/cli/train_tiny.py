@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
     parser.add_argument("--time-budget", type=float, metavar="MINUTES", help=_BUDGET)
     parser.add_argument("--steps", metavar="PHASE=N", action="append", default=[], help="steps of a phase; repeatable")
     parser.add_argument("--threads", type=int, metavar="N", help="of the CPU (default: all)")
-    parser.add_argument("--fused", action="store_true", help="fuse what is between matrix products; needs a C++ compiler")
+    parser.add_argument("--fused", action="store_true", help="fuse all but matrix products; needs a C++ compiler")
     parser.add_argument("-q", "--quiet", action="store_true", help="no notes")
 
 
