@@ -1,8 +1,10 @@
-"""Threads of a process: as many as it may use at once, and idle ones sleep.
+"""Threads of a process: as many as it may use at once, and idle ones soon sleep.
 
 OpenMP's threads spin while they wait for one another. On a busy machine one of them is often not running, and the
-others spin for milliseconds at each of thousands of waits: a song then takes five times as long as with threads that
-sleep. OpenMP reads its settings once, when torch is imported.
+others spin for milliseconds at each of thousands of waits: a song may take five times as long as with threads that
+sleep. On a free machine waits are short, and a thread that sleeps at once takes longer to be woken than to wait: a
+small model's song takes twice as long. So they spin for a moment. OpenMP reads its settings once, when torch is
+imported.
 """
 
 import math
@@ -11,6 +13,7 @@ import sys
 from pathlib import Path
 
 WAITS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+SHORTLY = {"GOMP_SPINCOUNT": "20000", "KMP_BLOCKTIME": "1"}  # turns, a millisecond or less; milliseconds
 COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
@@ -20,7 +23,7 @@ def prepare_threads() -> None:
     if "torch" in sys.modules:
         return
     if not any(name in os.environ for name in WAITS):
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ |= SHORTLY
     if usable_cpus() < (os.cpu_count() or 1) and not any(name in os.environ for name in COUNTS):
         os.environ["OMP_NUM_THREADS"] = str(usable_cpus())
 

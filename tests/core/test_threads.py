@@ -30,18 +30,24 @@ def set_now():
     "quota, count",
     [(None, None), ("max 100000\n", None), ("150000 100000\n", "2"), ("5000 100000\n", "1"), ("900000 100000\n", None)],
 )
-def test_idle_threads_sleep_and_are_as_many_as_the_container_allows(machine, quota, count):
+def test_idle_threads_soon_sleep_and_are_as_many_as_the_container_allows(machine, quota, count):
     if quota:
         machine(quota)
-    assert set_now() == {"OMP_WAIT_POLICY": "PASSIVE"} | ({"OMP_NUM_THREADS": count} if count else {})
+    assert set_now() == threads.SHORTLY | ({"OMP_NUM_THREADS": count} if count else {})
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_settings_of_the_user_stay(machine, monkeypatch, name):
     machine("100000 100000\n")
     monkeypatch.setenv(name, "3")
-    own = {"OMP_WAIT_POLICY": "PASSIVE"} if name in threads.COUNTS else {"OMP_NUM_THREADS": "1"}
+    own = threads.SHORTLY if name in threads.COUNTS else {"OMP_NUM_THREADS": "1"}
     assert set_now() == {name: "3"} | own
+
+
+def test_threads_spin_for_a_moment_and_no_longer():
+    assert threads.SHORTLY.keys() <= set(threads.WAITS)
+    assert 5_000 <= int(threads.SHORTLY["GOMP_SPINCOUNT"]) < 300_000  # libgomp's own
+    assert 0 < int(threads.SHORTLY["KMP_BLOCKTIME"]) < 200  # libomp's own
 
 
 def test_nothing_is_set_once_torch_is_there(machine, monkeypatch):
