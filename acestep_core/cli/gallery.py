@@ -56,9 +56,10 @@ def gallery(arguments: argparse.Namespace, console: Console):
     from ..gallery.compare import compared
     from ..gallery.film import write_film
     from ..gallery.make import Maker, family_of
-    from ..gallery.page import PAGE, write_page
+    from ..gallery.page import PAGE, check_folder, write_page
     from ..gallery.pieces import GENRES, pieces
 
+    check_folder(folder)
     lora, arguments.lora = tuple(arguments.lora or ()), None  # of the gallery's own section, not of every piece
     family = family_of(changed(GenerationSettings(), arguments), lora)
     wanted = pieces(family, arguments.seconds)

@@ -9,13 +9,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from ..errors import UserError
 from ..song import INSTRUMENTAL, Song
 from ..system.files import write_whole
 from .make import PICTURE, PICTURE_PX
 from .pieces import SECTIONS, Piece
 
 PAGE, CAPTIONS = "index.html", "captions.json"
+_MARK = b'content="acestep-cascade gallery"'  # in every page
 _TEMPLATE = Path(__file__).with_name("page.html")
+
+
+def check_folder(folder: Path) -> None:
+    """Raises UserError where a page of somebody else's would be written over."""
+    page = folder / PAGE
+    if page.exists() and not (page.is_file() and _MARK in page.read_bytes()[:4096]):
+        raise UserError(f"{page}: is there and is no page of a gallery; give another folder")
 
 
 def write_page(folder: Path, pieces: Sequence[Piece], title: str, about: str, others: Mapping[str, dict[str, str]]):

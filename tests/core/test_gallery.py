@@ -14,7 +14,7 @@ from acestep_pack.acestep_core.cli.parser import main
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.gallery import film, make, pieces
 from acestep_pack.acestep_core.gallery.compare import compared
-from acestep_pack.acestep_core.gallery.page import write_page
+from acestep_pack.acestep_core.gallery.page import check_folder, write_page
 from acestep_pack.acestep_core.generation.settings import GenerationSettings
 from acestep_pack.acestep_core.models.defaults import ALL_TASKS, ANY_TASKS
 
@@ -62,6 +62,17 @@ def test_every_file_that_the_page_names_is_there(one_song):
     assert not re.search(r"https?://", page)  # it opens from a disk, without a network
     asked = json.loads((folder / "captions.json").read_text())
     assert asked[piece.name]["caption"] == piece.song.caption and asked[piece.name]["seed"] == 0
+
+
+def test_a_page_of_somebody_else_stays(one_song, capsys):
+    folder, piece = one_song
+    (folder / "index.html").write_text("<!doctype html><title>My site</title>")
+    assert main(["gallery", "-o", str(folder), "-q"]) == 2
+    assert "is no page of a gallery; give another folder" in capsys.readouterr().err
+    assert "My site" in (folder / "index.html").read_text()
+    (folder / "index.html").unlink()
+    write_page(folder, [piece], "Songs", "", {})
+    check_folder(folder)
 
 
 def test_sounds_of_others_lie_beside_the_pieces_they_are_called_as(one_song):
