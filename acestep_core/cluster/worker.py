@@ -59,6 +59,8 @@ class WorkerProcess:
             _prepare_process(threads)
         self._maker, self._steps, self._places = make(), None, {}
         self._folder = WorkerFolder()
+        if threads is not None:
+            self._folder.hold_temporary_files()
         self._copies: dict[str, str] = {}
         self._notes = _Notes()
         logging.getLogger(__package__.rpartition(".")[0]).addHandler(self._notes)

@@ -10,7 +10,7 @@ import stat
 import tempfile
 from pathlib import Path
 
-PREFIX, LOCK_FILE = "acestep-worker-", ".lock"
+PREFIX, LOCK_FILE, TEMPORARY = "acestep-worker-", ".lock", ".temporary"
 
 
 class WorkerFolder:
@@ -35,7 +35,15 @@ class WorkerFolder:
             self._lock.acquire()
         return self._lock.is_locked and (self.path / LOCK_FILE).exists()
 
+    def hold_temporary_files(self) -> None:
+        """From now on those of this process lie in the folder, and go with it."""
+        place = self.path / TEMPORARY
+        place.mkdir()
+        tempfile.tempdir = str(place)
+
     def remove(self) -> None:
+        if tempfile.tempdir == str(self.path / TEMPORARY):
+            tempfile.tempdir = None
         self._lock.release()
         self._folder.cleanup()
 

@@ -13,11 +13,13 @@ from acestep_pack.acestep_core.cluster.worker_folders import LOCK_FILE, PREFIX
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKER = """
+import tempfile
 import time
 from acestep_core.cluster.worker import WorkerProcess
 
-worker = WorkerProcess(object)
+worker = WorkerProcess(object, 1)
 worker.attach("key", {"clip.wav": b"sound"})
+open(tempfile.mkdtemp() + "/song.flac", "wb").close()
 print("ready", flush=True)
 time.sleep(600)
 """
@@ -55,6 +57,7 @@ def test_a_killed_workers_folder_goes_with_the_next_worker_and_living_ones_stay(
     (folder / f"{PREFIX}link").symlink_to(tmp_path / "music")
     dead = killed_worker(folder)
     assert (dead / "key" / "clip.wav").is_file()
+    assert [path.name for path in dead.rglob("song.flac")] == ["song.flac"]  # a temporary file of the worker
     following = WorkerProcess(object)
     assert not dead.exists() and unlocked.is_dir() and (tmp_path / "music" / LOCK_FILE).exists()
     assert (living._folder.path / "key" / "clip.wav").read_bytes() == b"sound"
