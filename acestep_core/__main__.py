@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
 
 from .cli.parser import STOPPED, main
@@ -21,26 +22,41 @@ def command() -> int:
     """
     gc.set_threshold(*gc.get_threshold()[:2], _GENERATION_2_THRESHOLD)
     prepare_threads()
-    if (
-        signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    ):  # a parent process that ignores Ctrl-C keeps it ignored
-        signal.signal(signal.SIGINT, _stopped)
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+        if signal.getsignal(number) is usual:  # a parent process that ignores Ctrl-C keeps it ignored
+            signal.signal(number, _stopped)
     try:
-        return main()
+        code = main()
     finally:
         gc.freeze()
+    if signal.SIGTERM in _received:
+        _end_by_sigterm()
+    return code
+
+
+_received: list[int] = []
 
 
 def _stopped(number: int, frame: FrameType | None) -> None:
-    """Handles Ctrl-C. During an import the process ends at once: libraries catch a KeyboardInterrupt there, and
-    no file is half written yet.
+    """Handles Ctrl-C and SIGTERM: what is half written is removed. During an import the process ends at once: libraries
+    catch a KeyboardInterrupt there, and no file is half written yet.
     """
+    _received.append(number)
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             Console().error("stopped")
             os._exit(STOPPED)
         frame = frame.f_back
     raise KeyboardInterrupt
+
+
+def _end_by_sigterm() -> None:
+    """Ends as if SIGTERM had not been handled: to who sent it, a service has been stopped, and has not failed."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # it may be closed, or not be there
+            stream.flush()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.raise_signal(signal.SIGTERM)
 
 
 if __name__ == "__main__":

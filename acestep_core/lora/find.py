@@ -133,6 +133,8 @@ def why_not(name: str, folders: Sequence[Path | str] = ()) -> str | None:
 def weights_file(path: Path) -> Path:
     """The one file with an adapter's weights. Raises UserError where there is none, or several."""
     if not path.is_dir():
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise UserError(f"{path}: is neither a file nor a folder; expected a .safetensors file")
         return path
     for folder in (path, path / "adapter"):
         usual = next((folder / name for name in _USUAL_FILES if (folder / name).is_file()), None)

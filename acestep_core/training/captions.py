@@ -8,6 +8,9 @@ from ..errors import UserError
 from ..song import Song
 from ..spec import MAX_SECONDS, MIN_SECONDS
 from ..system.folders import user_path
+from .labels import read_text
+
+CAPTIONS_BYTES_MOST = 1 << 20  # of a file of them
 
 # Far from one another, so that together they cover what a model can do.
 STYLES = (
@@ -68,10 +71,7 @@ def band_songs(count: int, seconds: float = 30.0) -> list[Song]:
 
 def read_songs(captions: str) -> list[Song]:
     """The songs in a file, each line a caption or a song as JSON. Raises UserError."""
-    try:
-        lines = user_path(captions).read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise UserError(f"{captions}: could not be read as text ({exc})") from exc
+    lines = read_text(user_path(captions), CAPTIONS_BYTES_MOST).split("\n")
     songs = [_song(line.strip(), f"{captions} line {i}") for i, line in enumerate(lines, start=1) if line.strip()]
     if not songs:
         raise UserError(f"{captions}: holds no captions, expected one a line")

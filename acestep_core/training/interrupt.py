@@ -1,4 +1,4 @@
-"""Ctrl-C that waits for the end of a step: weights and the step count must belong together."""
+"""Ctrl-C, and SIGTERM, that wait for the end of a step: weights and the step count must belong together."""
 
 import signal
 import threading
@@ -8,13 +8,19 @@ from contextlib import contextmanager
 
 @contextmanager
 def deferred_interrupt() -> Iterator[list[int]]:
-    """A list that stays empty until Ctrl-C is pressed. Only in the main thread: no other thread receives signals."""
+    """A list that stays empty until the process is told to stop. Only in the main thread: no other thread receives
+    signals. One that is ignored, or ends the process at once, as SIGTERM does outside the command line, goes on to.
+    """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
-    before = signal.signal(signal.SIGINT, lambda number, _: received.append(number))
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handled = {number: handler for number, handler in before.items() if callable(handler)}
+    for number in handled:
+        signal.signal(number, lambda number, _: received.append(number))
     try:
         yield received
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in handled.items():
+            signal.signal(number, handler)

@@ -115,7 +115,7 @@ def read_bytes(path: Path, most: int = JSON_BYTES_MAX) -> bytes:
     except OSError as exc:
         raise UserError(f"{path.name}: could not be read ({exc.strerror})") from exc
     if len(data) > most:
-        raise UserError(f"{path.name}: got more than {most:,} bytes, expected labels; shorten it or move it away")
+        raise UserError(f"{path.name}: got more than {most:,} bytes, expected a text; shorten it, or move it away")
     return data
 
 

@@ -533,6 +533,20 @@ def test_ctrl_c_in_the_middle_of_a_stage_leaves_nothing_half_written(tiny_family
     assert names(tmp_path) == []
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="a process that is ended there handles nothing")
+def test_sigterm_during_a_save_leaves_nothing_half_written(tiny_family, tmp_path):
+    entry = (
+        "import os, signal, sys; from acestep_core.__main__ import command; flush = os.fsync; "
+        "os.fsync = lambda file: signal.raise_signal(signal.SIGTERM) or flush(file); sys.exit(command())"
+    )
+    arguments = ["generate", "x", "-o", "a.flac", "--seconds", "10", "--steps", "1,1,1", "-q"]
+    run = process(*arguments, "--models", str(tiny_family), entry=entry, folder=tmp_path)
+    out, err = run.communicate(timeout=120)
+    assert (run.returncode, out, err) == (-signal.SIGTERM, "", "acestep-cascade: stopped\n")
+    assert names(tmp_path) == []
+
+
 def test_ctrl_c_while_libraries_are_imported_stops_at_once(tmp_path):
     (tmp_path / "torch.py").write_text(
         "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept BaseException:\n    print('went on')"

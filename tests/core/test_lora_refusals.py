@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from acestep_pack.acestep_core.checkpoints.load import load_stage_model
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.lora.adapter import read_adapter
+from acestep_pack.acestep_core.lora.find import adapter_digest
 from core_tests.lora_material import PEFT, SPELLED, A, B, write
 from safetensors.torch import save_file
 
@@ -123,6 +125,14 @@ def test_a_file_that_cannot_be_worn_says_why(model, make):
     make(model)
     with pytest.raises(UserError, match=REFUSED[make]):
         read_adapter("x.safetensors")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no pipes in folders")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.safetensors")
+    for read in (read_adapter, adapter_digest):
+        with pytest.raises(UserError, match="is neither a file nor a folder; expected a .safetensors file"):
+            read(tmp_path / "x.safetensors")
 
 
 def test_a_folder_that_holds_no_adapter_says_why(model, tmp_path):

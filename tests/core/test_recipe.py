@@ -221,14 +221,17 @@ def test_the_second_phase_trains_the_decoder_alone(tmp_path, encoded):
     assert (tmp_path / "vocoder.pt").exists() and (tmp_path / "vocoder_decoder.pt").exists()
 
 
-def test_what_was_learnt_is_saved_however_a_training_ends():
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_was_learnt_is_saved_however_a_training_ends(number):
+    before = signal.signal(number, signal.default_int_handler)  # SIGTERM is handled on the command line alone
+
     class Trainer:
         saved_at, step = None, 0
 
         def run(self):
             while True:
                 if self.step == 1:
-                    signal.raise_signal(signal.SIGINT)  # Ctrl-C in the middle of the second step
+                    signal.raise_signal(number)  # in the middle of the second step
                 self.step += 1
                 yield self.step
 
@@ -236,8 +239,11 @@ def test_what_was_learnt_is_saved_however_a_training_ends():
             self.saved_at = self.step
 
     stopped, closed = Trainer(), Trainer()
-    with pytest.raises(KeyboardInterrupt):
-        list(recipe._saved_at_the_end(stopped))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(recipe._saved_at_the_end(stopped))
+    finally:
+        signal.signal(number, before)
     steps = recipe._saved_at_the_end(closed)
     next(steps)
     steps.close()

@@ -396,5 +396,5 @@ def test_a_text_of_blanks_is_read_at_once(blank):
 
 def test_a_text_beside_a_clip_has_an_end(tmp_path):
     (tmp_path / "a.txt").write_text("a" * (TEXT_BYTES_MOST + 1))
-    with pytest.raises(UserError, match="a.txt: got more than 1,048,576 bytes, expected labels; shorten it"):
+    with pytest.raises(UserError, match="a.txt: got more than 1,048,576 bytes, expected a text; shorten it"):
         list(sidecars(tmp_path / "a.wav"))

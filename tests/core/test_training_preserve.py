@@ -10,7 +10,7 @@ from acestep_pack.acestep_core.checkpoints.load import load_stage_model, load_te
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.models.velocity import prepare
 from acestep_pack.acestep_core.song import Song
-from acestep_pack.acestep_core.training.captions import STYLES, own_songs
+from acestep_pack.acestep_core.training.captions import CAPTIONS_BYTES_MOST, STYLES, own_songs
 from acestep_pack.acestep_core.training.generated_clips import generated_examples
 from acestep_pack.acestep_core.training.lora import Trainer
 from acestep_pack.acestep_core.training.prepare import Example
@@ -120,3 +120,6 @@ def test_the_songs_are_a_files_the_bands_or_many_styles(tmp_path):
     file.write_text('slow soul\n{"caption": "house", "bpm": 124}\n')
     named = own_songs(str(file), "turbo", 60.0)
     assert [(song.caption, song.seconds) for song in named] == [("slow soul", 60.0), ("house", 60.0)]
+    file.write_text("a\n" * (CAPTIONS_BYTES_MOST // 2 + 1))
+    with pytest.raises(UserError, match="captions.txt: got more than .* bytes, expected a text"):
+        own_songs(str(file), "turbo", 60.0)
