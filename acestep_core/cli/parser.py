@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 
 from ..console import Console, NotesHandler
-from ..errors import AceStepError, UserError, too_long_a_name
+from ..errors import AceStepError, UserError, is_out_of_memory, too_long_a_name
 from ..memory.malloc import keep_freed_memory
 
 OK, FAILED, MISTAKE, STOPPED = 0, 1, 2, 130
@@ -66,7 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as exc:
         console.error(_one_line(exc))
         return MISTAKE
-    except (AceStepError, OSError, MemoryError) as exc:
+    except (AceStepError, OSError, MemoryError, RuntimeError) as exc:
+        if isinstance(exc, RuntimeError):  # torch's where memory ran out, else a mistake in the code
+            if not is_out_of_memory(exc):
+                raise
+            exc = MemoryError()
         if message := too_long_a_name(exc):
             console.error(message)
             return MISTAKE
