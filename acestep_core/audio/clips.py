@@ -7,7 +7,7 @@ import torch
 
 from ..errors import UserError
 from ..spec import MAX_SECONDS
-from .waveform import Waveform, convert
+from .waveform import Waveform, convert, is_finite, peak
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ READ_SECONDS = 1800.0  # read of a file at most; a timbre uses 30 s, a continuat
 
 def check_clip(clip: Waveform, name: str) -> None:
     """Raises UserError, with the clip's `name`, for a clip without sound, or at a rate that no recording has."""
-    if clip.samples.shape[-1] == 0 or not bool(clip.samples.isfinite().all()):
+    if clip.samples.shape[-1] == 0 or not is_finite(clip.samples):
         raise UserError(f"{name} has no samples, or samples that are no numbers; give a file with sound")
     low, high = RATES_HZ
     if not low <= clip.sample_rate_hz <= high:
@@ -42,7 +42,7 @@ def in_range(clip: Waveform, rate_hz: int, channels: int, name: str) -> Waveform
 
 def peak_dbfs(clip: Waveform) -> float:
     """The highest peak, -180 for silence."""
-    return 20 * math.log10(max(float(clip.samples.abs().max()), 1e-9))
+    return 20 * math.log10(max(peak(clip.samples), 1e-9))
 
 
 def three_segments(clip: Waveform, seconds: float) -> Waveform:

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from ..errors import UserError
 from ..system.files import check_destination, existing, write_beside, write_whole
 from .formats import FORMATS, AudioFormat, choose_format
+from .gathering import gathered
+from .lengths import edge_seconds, flac_parts, goes_on, promised_seconds
 from .tags import tagged
-from .waveform import Waveform, convert
+from .waveform import Waveform, convert, is_finite
 
 if TYPE_CHECKING:
     from av import AudioFrame
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-READ_BLOCK = 1 << 20  # samples
+READ_BLOCK = 1 << 20  # samples of all channels
 FLAC_BYTES_MOST = 4  # for one sample
+UNKNOWN_FRAMES = 2**63 - 1  # libsndfile's, as of Ogg files that were joined
 LOSSLESS = frozenset({"flac", "alac", "wavpack", "tta", "ape"})
 _FINER_THAN_24 = ("PCM_32", "FLOAT", "DOUBLE")
 WRITE_BLOCK = 16384  # samples; libsndfile's Vorbis encoder overflows its stack on one large block
@@ -77,7 +79,7 @@ def check_item(wave: Waveform):
     items, channels, length = wave.samples.shape
     if items != 1 or length == 0 or channels == 0:
         raise UserError(f"waveform: got shape {list(wave.samples.shape)}, expected one item [1, channels, samples]")
-    if not torch.isfinite(wave.samples).all():
+    if not is_finite(wave.samples):
         raise UserError("waveform: has samples that are no numbers (NaN or infinite); nothing was made of it")
 
 
@@ -108,24 +110,25 @@ def _encoded(wave: Waveform, kind: AudioFormat, depth: str) -> bytes:
 def read(path: "str | os.PathLike", most_seconds: float = math.inf) -> Waveform:
     """A file's sound as [1, channels, N]: by soundfile where it can, and of any other container by PyAV.
 
-    Reads only the first `most_seconds` of a longer clip. Logs a warning for that, and for the lost part of a damaged
-    file. Raises UserError for a file that is missing, has no sound or cannot be decoded.
+    Channels beyond two are mixed into these. Reads only the first `most_seconds` of a longer clip. Logs a warning for
+    that, and for the lost part of a damaged file. Raises UserError for a file that is missing, has no sound, more than
+    SAMPLES_MOST, or cannot be decoded.
     """
     import soundfile
 
     path = existing(path)
     try:
         with soundfile.SoundFile(path) as file:
-            wave, more = (_decode if _has_more(file, path) else _samples)(file, path, most_seconds)
+            wave, more = _opened_by_soundfile(file, path, most_seconds)
     except soundfile.LibsndfileError:  # of another kind, damaged, or of an unknown length
-        wave, more = _decode(None, path, most_seconds)
+        wave, more = _decode(path, most_seconds)
     except TypeError as exc:  # soundfile takes a file named .raw for bare samples, and needs their rate
         raise UserError(
             f"{path}: is not sound that can be read (a .raw file does not name its rate); {CONVERT}"
         ) from exc
     if wave.samples.shape[-1] == 0:
         raise UserError(f"{path}: holds no sound")
-    if not torch.isfinite(wave.samples).all():
+    if not is_finite(wave.samples):
         raise UserError(f"{path}: has samples that are no numbers (NaN or infinite)")
     if more:
         logger.warning("%s: only its first %g seconds are read", path.name, most_seconds)
@@ -144,35 +147,81 @@ def bit_depth_of(path: "str | os.PathLike", format: str) -> str | None:
     return "32f" if fine and "32f" in FORMATS[format].subtypes else None
 
 
+def _opened_by_soundfile(file: "SoundFile", path: Path, most_seconds: float) -> tuple[Waveform, bool]:
+    """(the first `most_seconds` of an open file [1, channels, N], whether it has more)."""
+    if not 0 < file.frames < UNKNOWN_FRAMES:  # of a stream, whose header was written before its samples, or joined
+        return _decode(path, most_seconds)
+    if file.frames > most_seconds * file.samplerate:
+        return _samples(file, path, most_seconds)
+    if parts := flac_parts(file, path):
+        return _part_by_part(path, parts, most_seconds)
+    if _has_more(file, path) or goes_on(file, path):
+        return _decode(path, most_seconds)
+    return _samples(file, path, most_seconds)
+
+
 def _has_more(file: "SoundFile", path: Path) -> bool:
     """Whether a FLAC file is larger than the samples of its header: then its header is wrong, or it holds a picture."""
     return file.format == "FLAC" and path.stat().st_size > file.frames * file.channels * FLAC_BYTES_MOST
 
 
 def _samples(file: "SoundFile", path: Path, most_seconds: float) -> tuple[Waveform, bool]:
-    """(the first `most_seconds` of an open file [1, channels, N], whether it has more). Blocks bound a wrong header."""
-    rate_hz, blocks, left = file.samplerate, [], most_seconds * file.samplerate
-    while left > 0 and len(block := file.read(int(min(READ_BLOCK, left)), dtype="float32", always_2d=True)):
-        blocks.append(block)
+    """The same as `_opened_by_soundfile`, of a file of one part."""
+    wave = gathered(_rows(file, most_seconds), str(path))
+    if wave is None:
+        raise UserError(f"{path}: holds no sound")
+    more = file.tell() < file.frames and wave.seconds * file.samplerate + 1 > most_seconds * file.samplerate
+    promised = None if more else promised_seconds(file, path)
+    if promised is not None and promised - wave.seconds > (edge_seconds(file, path) or 0):
+        _warn_of_damage(path, wave.seconds, promised)
+    return wave, more
+
+
+def _part_by_part(path: Path, parts: list[int], most_seconds: float) -> tuple[Waveform, bool]:
+    """The same of FLAC files that were joined, by the place where each begins."""
+    wave = gathered(_rows_of_parts(path, parts, most_seconds), str(path))
+    if wave is None:
+        raise UserError(f"{path}: holds no sound")
+    return wave.crop(min(wave.seconds, most_seconds)), wave.seconds > most_seconds
+
+
+def _rows_of_parts(path: Path, parts: list[int], most_seconds: float) -> Iterator[tuple[np.ndarray, int]]:
+    """A little more than `most_seconds`, so that the caller sees that there is more."""
+    import soundfile
+
+    data, seconds = path.read_bytes(), 0.0
+    for start, end in zip(parts, [*parts[1:], len(data)], strict=True):
+        with soundfile.SoundFile(io.BytesIO(data[start:end])) as file:
+            for block, rate_hz in _rows(file):
+                yield block, rate_hz
+                seconds += len(block) / rate_hz
+                if seconds > most_seconds:
+                    return
+
+
+def _rows(file: "SoundFile", most_seconds: float = math.inf) -> Iterator[tuple[np.ndarray, int]]:
+    """The samples of an open file block by block [n, channels], and their rate. Blocks bound a wrong header."""
+    left, size = most_seconds * file.samplerate, max(1, READ_BLOCK // file.channels)
+    while left > 0 and len(block := file.read(int(min(size, left)), dtype="float32", always_2d=True)):
+        yield block, file.samplerate
         left -= len(block)
-    rows = np.concatenate(blocks) if blocks else np.zeros((0, file.channels), np.float32)
-    wave = Waveform(torch.from_numpy(np.ascontiguousarray(rows.T))[None], rate_hz)
-    return wave, left <= 0 and file.tell() < file.frames
 
 
-def _decode(file: "SoundFile | None", path: Path, most_seconds: float) -> tuple[Waveform, bool]:
+def _decode(path: Path, most_seconds: float) -> tuple[Waveform, bool]:
     """The same as `_samples`, by PyAV. Packets that cannot be decoded are left out."""
     with _opened(path) as (container, stream):
-        frames = _until(_frames(container, stream), most_seconds)
-        waves = [Waveform(_planar(run), rate_hz) for run, rate_hz in _alike(frames)]
+        runs = _alike(_until(_frames(container, stream), most_seconds))
+        wave = gathered(((block.T, rate_hz) for run, rate_hz in runs for block in _blocks(run)), str(path))
         expected = _expected_seconds(stream)
-    if not waves:
+    if wave is None:
         raise UserError(f"{path}: holds no sound")
-    rate_hz, channels = waves[0].sample_rate_hz, waves[0].samples.shape[1]
-    wave = Waveform(torch.cat([convert(one, rate_hz, channels).samples for one in waves], dim=-1), rate_hz)
-    if expected is not None and round((min(expected, most_seconds) - wave.seconds) * rate_hz) > 0:
-        logger.warning("%s: is damaged: %.2f of its %.2f seconds could be read", path.name, wave.seconds, expected)
+    if expected is not None and round((min(expected, most_seconds) - wave.seconds) * wave.sample_rate_hz) > 0:
+        _warn_of_damage(path, wave.seconds, expected)
     return wave.crop(min(wave.seconds, most_seconds)), wave.seconds > most_seconds
+
+
+def _warn_of_damage(path: Path, seconds: float, expected: float) -> None:
+    logger.warning("%s: is damaged: %.2f of its %.2f seconds could be read", path.name, seconds, expected)
 
 
 def blocks(path: "str | os.PathLike") -> Iterator[tuple[np.ndarray, int]]:
@@ -200,6 +249,8 @@ def _opened(path: Path) -> "Iterator[tuple[InputContainer, AudioStream]]":
             if stream is None:
                 raise UserError(f"{path}: is not sound that can be read (its codec is not known); {CONVERT}")
             yield container, stream
+    except MemoryError:  # which PyAV's is, beside an FFmpegError
+        raise
     except av.FFmpegError as exc:
         raise UserError(f"{path}: is not sound that can be read ({exc.strerror}); {CONVERT}") from exc
 
@@ -233,11 +284,6 @@ def _expected_seconds(stream: "AudioStream") -> float | None:
     codec = "" if stream.codec_context is None else stream.codec_context.name
     lossless = codec in LOSSLESS or codec.startswith("pcm_")
     return float(stream.duration * stream.time_base) if lossless and stream.duration else None
-
-
-def _planar(frames: "Iterable[AudioFrame]") -> torch.Tensor:
-    """Frames of one layout and rate as [1, channels, N]."""
-    return torch.from_numpy(np.concatenate(list(_blocks(frames)), axis=1))[None]
 
 
 def _blocks(frames: "Iterable[AudioFrame]") -> Iterator[np.ndarray]:

@@ -3,13 +3,12 @@
 import logging
 import math
 
-import numpy as np
 import torch
 from torch.nn import functional
 
 from ..errors import UserError
 from ..spec import LOUDNESS_LUFS, PEAK_DBFS
-from .waveform import Waveform
+from .waveform import Waveform, peak
 
 logger = logging.getLogger(__name__)
 
@@ -34,15 +33,18 @@ def loudness_lufs(wave: Waveform) -> tuple[float, ...]:
             f"loudness: got {wave.samples.shape[1]} channels, expected at most {LOUDNESS_CHANNELS_MOST}; make it stereo"
         )
     meter = pyloudnorm.Meter(wave.sample_rate_hz)
-    items = wave.samples.cpu().double().numpy()
-    return tuple(float(meter.integrated_loudness(item.T)) if np.abs(item).max() > 0 else -math.inf for item in items)
+    return tuple(
+        float(meter.integrated_loudness(item.cpu().double().numpy().T)) if peak(item) > 0 else -math.inf
+        for item in wave.samples
+    )
 
 
 def normalise_peak(wave: Waveform, dbfs: float = PEAK_DBFS) -> Waveform:
     """Each item scaled to a peak of `dbfs`, as the original does by default. Silence stays silence."""
     low, high = wave.samples.amin(dim=(1, 2), keepdim=True), wave.samples.amax(dim=(1, 2), keepdim=True)
-    peak = torch.maximum(high, -low)
-    return Waveform(wave.samples * torch.where(peak > SILENT_PEAK, 10 ** (dbfs / 20) / peak, 1.0), wave.sample_rate_hz)
+    highest = torch.maximum(high, -low)
+    gain = torch.where(highest > SILENT_PEAK, 10 ** (dbfs / 20) / highest, 1.0)
+    return Waveform(wave.samples * gain, wave.sample_rate_hz)
 
 
 def normalise_loudness(wave: Waveform, lufs: float = LOUDNESS_LUFS, peak_dbfs: float = PEAK_DBFS) -> Waveform:
@@ -77,8 +79,8 @@ def limit(wave: Waveform, peak_dbfs: float = PEAK_DBFS) -> Waveform:
     if wave.samples.abs().max() <= ceiling:
         return wave
     reach = max(1, round(LIMITER_SECONDS * wave.sample_rate_hz))
-    peak = wave.samples.abs().amax(dim=1, keepdim=True).double()  # [B, 1, N]
-    wanted = torch.where(peak > ceiling, ceiling / peak, 1.0)
+    level = wave.samples.abs().amax(dim=1, keepdim=True).double()  # [B, 1, N]
+    wanted = torch.where(level > ceiling, ceiling / level, 1.0)
     lowest = -functional.max_pool1d(-functional.pad(wanted, (reach, reach), value=1.0), 2 * reach + 1, stride=1)
     # Each mean is over minima that include the gain needed at its centre, so it is no larger, and the ceiling holds.
     gain = functional.avg_pool1d(functional.pad(lowest, (reach, reach), mode="replicate"), 2 * reach + 1, stride=1)

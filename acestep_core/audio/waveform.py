@@ -48,11 +48,23 @@ def convert(wave: Waveform, rate_hz: int, channels: int) -> Waveform:
     """The same sound at another rate and channel count; ceil(N * new / old) samples."""
     if wave.samples.shape[1] < channels:  # resampled once, then copied to all channels
         resampled = _resample(wave.samples, wave.sample_rate_hz, rate_hz)
-        return Waveform(_remix(resampled, channels).contiguous(), rate_hz)
-    return Waveform(_resample(_remix(wave.samples, channels), wave.sample_rate_hz, rate_hz), rate_hz)
+        return Waveform(remix(resampled, channels).contiguous(), rate_hz)
+    return Waveform(_resample(remix(wave.samples, channels), wave.sample_rate_hz, rate_hz), rate_hz)
 
 
-def _remix(samples: torch.Tensor, channels: int) -> torch.Tensor:
+def is_finite(samples: torch.Tensor) -> bool:
+    """Whether all samples, one at least, are numbers. Takes no memory, as `isfinite` does."""
+    return all(bool(bound.isfinite()) for bound in samples.aminmax())
+
+
+def peak(samples: torch.Tensor) -> float:
+    """The largest absolute sample, NaN where one is no number. Takes no memory, as `abs` does."""
+    low, high = samples.aminmax()
+    return float(torch.maximum(-low, high))
+
+
+def remix(samples: torch.Tensor, channels: int) -> torch.Tensor:
+    """Samples [B, channels, N] in another number of channels."""
     given = samples.shape[1]
     if given == channels:
         return samples

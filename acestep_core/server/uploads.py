@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from ..audio.bounds import SAMPLES_MOST as READ_SAMPLES_MOST
 from ..errors import AceStepError, UserError
 
 logger = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ UPLOAD_ID = re.compile(rf"{UPLOAD_PREFIX}[0-9a-f]{{{2 * ID_BYTES}}}")
 MEGABYTE = 1_000_000
 BYTES_MOST, TOTAL_BYTES_MOST = 100 * MEGABYTE, 10_000 * MEGABYTE
 KEEP_SECONDS = 7 * 24 * 3600
-SAMPLES_MOST = 64_000_000  # of all channels: eleven minutes of stereo at 48 kHz, 256 MB once decoded
+SAMPLES_MOST = READ_SAMPLES_MOST // 6  # of all channels: eleven minutes of stereo at 48 kHz, 256 MB once decoded
 CHANNELS_MOST = 8
 DECODE_SECONDS_MOST = 60.0
 _BLOCK, _HEAD_BYTES, _ID3_MOST = 1 << 16, 1 << 16, 8
