@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ..console import Clock, Console
-from ..errors import UserError
+from ..errors import AceStepError, UserError
 from ..generation.making import check_files, digests_of, load_cascade, named, prepared
 from ..generation.song_files import SongFile, encode_song, write_song
 from .cluster import left_to_make, make_on_cluster, wants_cluster
@@ -34,9 +34,12 @@ def make_orders(orders: list[Order], arguments: argparse.Namespace, console: Con
         if arguments.play:
             raise UserError("--play: the songs are decoded on other machines, expected to be made on this one")
         orders = planned(left_to_make(orders, arguments, console), arguments, console)
+        _check_lengths(orders)
         make_on_cluster(orders, arguments, console)
     else:
-        _make(planned(orders, arguments, console), takes, speakers, arguments, console)
+        orders = planned(orders, arguments, console)
+        _check_lengths(orders)
+        _make(orders, takes, speakers, arguments, console)
 
 
 def _check_stdout(arguments: argparse.Namespace) -> None:
@@ -48,8 +51,27 @@ def _check_stdout(arguments: argparse.Namespace) -> None:
         raise UserError("--keep-latents: got -o -, expected a file, beside which the latents are kept")
 
 
+def _check_lengths(orders: list[Order]) -> None:
+    """Raises UserError, with its line, for a song of several that is no longer than the clip that it continues."""
+    clip = orders[0].settings.continue_from if len(orders) > 1 else None  # songs of one command have one clip
+    if clip is None:
+        return
+    from .. import audio
+    from ..audio.clips import READ_SECONDS
+    from ..models.reference import check_longer
+
+    seconds = audio.read(clip, READ_SECONDS).seconds
+    for order in orders:
+        with named(order.place):
+            check_longer(order.song.seconds, seconds, f"the clip to continue ({clip})")
+
+
 def _make(orders: list[Order], takes: bool, speakers: Speakers, arguments: argparse.Namespace, console: Console):
-    cascade, models = None, None
+    """Makes the songs one after another; one that fails leaves the others to be made. Raises AceStepError at the end.
+
+    What fails while models are loaded or clips are encoded ends all of it, as the songs have these in common.
+    """
+    cascade, models, failed = None, None, 0
     for number, order in enumerate(orders, start=1):
         if len(orders) > 1:
             console.note(f"song {number} of {len(orders)}: {order.path}")
@@ -60,11 +82,19 @@ def _make(orders: list[Order], takes: bool, speakers: Speakers, arguments: argpa
                 cascade = load_cascade(order.settings, **machine_of(arguments))
         digests = _digests(cascade, order, console)
         clock, ready = Clock(), _prepared(cascade, order, console)
-        chosen = chosen_orders(cascade, order, ready, arguments, console) if takes else [order]
-        for own in chosen:
-            made = _play(cascade, own, ready, digests, speakers, console)
-            _save(own, _listened(cascade, made, takes, arguments, console), arguments, console, clock)
+        try:
+            for own in chosen_orders(cascade, order, ready, arguments, console) if takes else [order]:
+                made = _play(cascade, own, ready, digests, speakers, console)
+                _save(own, _listened(cascade, made, takes, arguments, console), arguments, console, clock)
+                speakers.finish()
+        except (AceStepError, OSError) as exc:
+            if len(orders) == 1:
+                raise
             speakers.finish()
+            failed += 1
+            console.error(f"failed: {order.place or order.path}: {exc}")
+    if failed:
+        raise AceStepError(f"{failed} of {len(orders)} songs were not made; see above")
 
 
 def machine_of(arguments: argparse.Namespace) -> dict:
@@ -120,7 +150,8 @@ def _listened(cascade, made: "MadeSong", takes: bool, arguments: argparse.Namesp
 def _prepared(cascade, order: Order, console: Console) -> "Prepared":
     if order.settings.source is not None:
         console.busy("encoding the source ...")
-    return prepared(cascade, order.song, order.settings)
+    with named(order.place):
+        return prepared(cascade, order.song, order.settings)
 
 
 def _save(order: Order, made: "MadeSong", arguments: argparse.Namespace, console: Console, clock: Clock):

@@ -1,9 +1,11 @@
 """The songs that `acestep-cascade generate` makes, and their files: options, JSON and tags -> Orders. No torch."""
 
 import argparse
+import contextlib
 import dataclasses
+import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from ..checkpoints.cascade_models import CASCADES, embedded_name
 from ..errors import UserError, shown
 from ..generation.making import DEFAULT_FORMAT, SEEDS_DRAWN_BELOW, named, slug
 from ..generation.settings import MODEL_OPTIONS, GenerationSettings, TaggedSong, read_song
-from ..generation.song_files import files_beside
+from ..generation.song_files import check_replaceable, files_beside
 from ..json_text import parse_json_object
 from ..lora.find import Lora
 from ..scoring.take_settings import TakeSettings
@@ -72,17 +74,24 @@ def check_count(arguments: argparse.Namespace) -> None:
         raise UserError(f"--count: got {arguments.count}, expected 1 to {MOST_SONGS}")
 
 
+def _check_total(requests: int, arguments: argparse.Namespace) -> None:
+    """Raises UserError for more songs than one command makes."""
+    if (songs := requests * arguments.count) > MOST_SONGS:
+        raise UserError(f"got {songs} songs, expected at most {MOST_SONGS} in one command; make them in several")
+
+
 def orders_from(requests: "Sequence[Request]", arguments: argparse.Namespace) -> list[Order]:
     """The Orders of requests, with their seeds and files. Raises UserError."""
     for name in ("title", "artist"):
         check_text(name, getattr(arguments, name) or "")
+    _check_total(len(requests), arguments)
     orders: list[Order] = []
-    taken: set[Path] = set()
+    files = _Files(_sources(requests, arguments))
     for number, request in enumerate(requests, start=1):
         numbered = f"_{number}" if len(requests) > 1 and request.output is None else ""
         suffix = numbered if request.suffix is None else request.suffix
         with named(request.place):
-            orders += _numbered(request, arguments, suffix, taken)
+            orders += _numbered(request, arguments, suffix, files)
     _check_streamed(sum(order.path is None for order in orders), takes_of(arguments).keep)
     return orders
 
@@ -95,7 +104,7 @@ def _check_streamed(songs: int, keep: int) -> None:
         raise UserError(f"--keep: got {keep} and -o -, expected 1, as stdout holds one file")
 
 
-def _numbered(request: Request, arguments: argparse.Namespace, suffix: str, taken: set[Path]) -> list[Order]:
+def _numbered(request: Request, arguments: argparse.Namespace, suffix: str, files: "_Files") -> list[Order]:
     """The songs of one request: --count of them, from consecutive seeds."""
     drawn = secrets.randbelow(SEEDS_DRAWN_BELOW) if request.settings.seed is None else request.settings.seed
     orders = []
@@ -103,8 +112,8 @@ def _numbered(request: Request, arguments: argparse.Namespace, suffix: str, take
         end = suffix + (f"_{item + 1}" if arguments.count > 1 else "")
         seed = drawn + item * takes_of(arguments).seeds
         path, replaces = _path(arguments, request, seed, end)
-        if replaces:
-            _take(path, taken, arguments.lrc)
+        if path is not None:
+            files.take(_all_files(path, arguments), replaces)
         settings = dataclasses.replace(request.settings, seed=seed)
         if settings.planner_seed is not None and settings.codes is None:
             settings = dataclasses.replace(settings, planner_seed=settings.planner_seed + item)
@@ -140,10 +149,12 @@ def _requests(arguments: argparse.Namespace) -> list[Request]:
 
 def _of_lines(arguments: argparse.Namespace) -> list[Request]:
     lines = enumerate(read_text(arguments.songs).split("\n"), start=1)
-    requests = [_of_json(line, f"{arguments.songs} line {number}", arguments) for number, line in lines if line.strip()]
-    if not requests:
+    lines = [(number, line) for number, line in lines if line.strip()]
+    if not lines:
         raise UserError(f"{arguments.songs}: holds no songs, expected one JSON object a line")
-    return requests
+    with named(arguments.songs):
+        _check_total(len(lines), arguments)  # before each line is read, which takes far longer
+    return [_of_json(line, f"{arguments.songs} line {number}", arguments) for number, line in lines]
 
 
 def _of_json(text: str, place: str, arguments: argparse.Namespace) -> Request:
@@ -272,17 +283,32 @@ def _path(arguments: argparse.Namespace, request: Request, seed: int, end: str) 
         path = _with_ending(folder, arguments.format)
         path = path.with_stem(path.stem + end)
     choose_format(path, arguments.format, arguments.bit_depth)
-    _check_files(path, arguments)
+    _check_files(path, arguments, named)
     return path, named
 
 
-def _check_files(path: Path, arguments: argparse.Namespace) -> None:
+def _check_files(path: Path, arguments: argparse.Namespace, replaces: bool) -> None:
     """Raises UserError where a file of a song cannot be made: its sound, or one beside it, of every take."""
+    for file in _all_files(path, arguments):
+        check_destination(file)
+    if replaces:
+        for sound in _sounds(path, arguments):
+            check_replaceable(sound, **_kinds(arguments))
+
+
+def _all_files(path: Path, arguments: argparse.Namespace) -> list[Path]:
+    """The files of a song: the sound of every take, and those beside it."""
+    sounds = _sounds(path, arguments)
+    return [file for sound in sounds for file in (sound, *files_beside(sound, **_kinds(arguments)))]
+
+
+def _sounds(path: Path, arguments: argparse.Namespace) -> list[Path]:
     keep = takes_of(arguments).keep
-    for rank in range(1, keep + 1):
-        sound = check_destination(take_path(path, rank, keep))
-        for beside in files_beside(sound, lrc=arguments.lrc, latents=arguments.keep_latents):
-            check_destination(beside)
+    return [take_path(path, rank, keep) for rank in range(1, keep + 1)]
+
+
+def _kinds(arguments: argparse.Namespace) -> dict[str, bool]:
+    return {"lrc": arguments.lrc, "latents": arguments.keep_latents}
 
 
 def take_path(path: Path, rank: int, keep: int) -> Path:
@@ -308,10 +334,42 @@ def _check_regular(path: Path) -> None:
         raise UserError(f"{path}: is a device or a pipe, expected a file; -o - --format wav writes to stdout")
 
 
-def _take(path: Path, taken: set[Path], lrc: bool) -> None:
-    """Adds a song's files to those that are written. Raises UserError where one of them is there already."""
-    for file in (path, *files_beside(path, lrc=lrc)):
-        resolved = file.resolve()
-        if resolved in taken:
-            raise UserError(f"{file}: would be written twice; give every song its own output")
-        taken.add(resolved)
+class _Files:
+    """The files that a command writes. None is written twice, and none of those that it reads is replaced."""
+
+    def __init__(self, sources: set[str]):
+        self._sources = set(filter(None, map(_identity, map(user_path, sources))))
+        self._taken: set[Path] = set()
+
+    def take(self, files: Sequence[Path], replace: bool) -> None:
+        """Adds the files of a song. Raises UserError. Without `replace` other names are found for files that exist."""
+        for file in files:
+            resolved = file.resolve()
+            if replace and resolved in self._taken:
+                raise UserError(f"{file}: would be written twice; give every song its own output")
+            if replace and _identity(file) in self._sources:
+                raise UserError(f"output: got {file}, which this command reads and would replace; give another file")
+            self._taken.add(resolved)
+
+
+def _sources(requests: Sequence[Request], arguments: argparse.Namespace) -> set[str]:
+    """The files that a command makes its songs of: clips, music to edit, songs and lyrics."""
+    return set(filter(None, [*_files_read(arguments), *(file for one in requests for file in _clips(one.settings))]))
+
+
+def _files_read(arguments: argparse.Namespace) -> Iterator[str | None]:
+    yield from (getattr(arguments, name, None) for name in ("song", "songs", "from_file", "source"))
+    texts = (getattr(arguments, name, None) or "" for name in ("lyrics", "from_lyrics"))
+    yield from (text[1:] for text in texts if text.startswith("@"))
+
+
+def _clips(settings: GenerationSettings) -> tuple[str | None, ...]:
+    return *(settings.reference or ()), settings.continue_from, settings.source
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """What all names of a file, such as links, have in common; None where it is not there."""
+    with contextlib.suppress(OSError, ValueError):
+        found = os.stat(file)
+        return found.st_dev, found.st_ino
+    return None

@@ -1,18 +1,21 @@
 """`acestep-cascade score`: judges songs by tempo, key, level, silence, ending, form, and where asked, by models."""
 
 import argparse
+import contextlib
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from ..checkpoints.cascade_models import find_cascade
 from ..console import Console
+from ..errors import UserError
 from ..generation.making import named
 from ..planner.metadata import is_instrumental
 from ..song import Song
 from ..spec import MAX_SECONDS
-from ..system.files import existing
+from ..system.folders import user_path
 from .lrc import add_models, cascade_of, clips_of, tagged_song
-from .orders import read_text
+from .orders import read_text, whole
 
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
@@ -36,20 +39,35 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
 
 
 def score(arguments: argparse.Namespace, console: Console):
-    for file in arguments.files:
-        existing(file)
-    judge = _Judge(arguments, console)
-    takes = []
+    judge, takes = _Judge(arguments, console), []
     for number, file in enumerate(arguments.files, start=1):
         console.busy(f"listening to {number} of {len(arguments.files)} ...")
-        with named(None if len(arguments.files) == 1 else file):
-            takes.append((file, judge.take(file)))
+        try:
+            with _named(file):
+                takes.append((file, judge.take(file)))
+        except UserError as exc:
+            if len(arguments.files) == 1:
+                raise
+            console.error(str(exc))
     takes.sort(key=lambda pair: -pair[1].total)
     for file, take in takes:
         if arguments.json:
             console.result(json.dumps({"file": file, "seed": take.seed, **take.scores()}, ensure_ascii=False))
         else:
             console.result(f"{file}  {take.line()}")
+    if bad := len(arguments.files) - len(takes):
+        raise UserError(f"{bad} of {len(arguments.files)} files were not scored; see above")
+
+
+@contextlib.contextmanager
+def _named(file: str) -> Iterator[None]:
+    """User errors within begin with the name of the file, once."""
+    try:
+        with named(None):
+            yield
+    except UserError as exc:
+        has_name = str(exc).startswith((f"{file}: ", f"{user_path(file)}: "))
+        raise UserError(str(exc) if has_name else f"{file}: {exc}") from exc
 
 
 class _Judge:
@@ -58,6 +76,14 @@ class _Judge:
     def __init__(self, arguments: argparse.Namespace, console: Console):
         self._arguments, self._console = arguments, console
         self._cascade, self._names, self._planner = None, None, None
+        self._asked = self._fields()  # a mistake in these is one of the command, not of its files
+        self._song = Song.from_json(read_text(arguments.song)) if arguments.song else None
+        dataclasses.replace(self._song or Song(""), **self._asked)
+        listens = arguments.words or arguments.planner is not None
+        if listens and arguments.models is not None:
+            find_cascade(whole(arguments.models))
+        if arguments.planner is not None:
+            self._loaded_planner()
 
     def take(self, file: str):
         from .. import audio
@@ -65,18 +91,17 @@ class _Judge:
         from ..scoring.ranking import Take
 
         made = tagged_song(file)
-        song = self._asked(made.song)
+        song = dataclasses.replace(self._song or made.song, **self._asked)
         wave = audio.read(file, MAX_SECONDS)
         words, codes = self._words(made, file, song), self._codes(made, wave, file, song)
         return Take(made.settings.seed, judged(FinishedSong(wave, song, words, codes)))
 
-    def _asked(self, tagged: Song) -> Song:
-        arguments = self._arguments
-        given = {name: getattr(arguments, name) for name in ("caption", "lyrics", "bpm", "key")}
+    def _fields(self) -> dict[str, str]:
+        """The fields of a song that options give."""
+        given = {name: getattr(self._arguments, name) for name in ("caption", "lyrics", "bpm", "key")}
         if (given["lyrics"] or "").startswith("@"):
             given["lyrics"] = read_text(given["lyrics"][1:])
-        base = Song.from_json(read_text(arguments.song)) if arguments.song else tagged
-        return dataclasses.replace(base, **{name: value for name, value in given.items() if value is not None})
+        return {name: value for name, value in given.items() if value is not None}
 
     def _words(self, made, file: str, song: Song):
         if not self._arguments.words or is_instrumental(song.lyrics):

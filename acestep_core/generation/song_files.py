@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING
 
 from ..audio.formats import choose_format
 from ..audio.song_tags import SCORES_TAG, TIMED_TAG, song_tags
+from ..audio.tags import read_tags
+from ..checkpoints.weights import read_header, read_metadata
 from ..editing.kept_latents import keep_latents, latents_path
+from ..errors import UserError
 from ..system.files import check_destination, numbered, write_beside, write_whole
 from .making import DEFAULT_FORMAT, bit_depth
 from .settings import GenerationSettings
@@ -99,6 +102,34 @@ def write_song(made: MadeSong, file: SongFile, path: Path, *, replace: bool = Tr
 def files_beside(sound: Path, *, lrc: bool = False, latents: bool = False) -> list[Path]:
     """The files that are written beside a song's sound: the times of its lyrics, and its latents."""
     return [sound.with_suffix(LRC_ENDING)] * lrc + [latents_path(sound)] * latents
+
+
+def check_replaceable(sound: Path, *, lrc: bool = False, latents: bool = False) -> None:
+    """Raises UserError where a file beside a song's sound is there that was not written with the sound of now.
+
+    Files that were written with it may be replaced when it is. Times that somebody corrected are a user's own.
+    """
+    for file in files_beside(sound, lrc=lrc, latents=latents):
+        is_ours = _are_times_of if file.suffix == LRC_ENDING else _are_latents_of
+        if os.path.lexists(file) and not is_ours(file, sound):
+            raise UserError(f"{file}: was not written with {sound}, and would be lost; rename it, or the output")
+
+
+def _are_times_of(file: Path, sound: Path) -> bool:
+    """Whether a file holds the times in the tags of a sound, and nothing else."""
+    try:
+        timed = read_tags(sound).get(TIMED_TAG, "")
+        return bool(timed) and file.read_bytes().strip() == timed.encode().strip()
+    except (UserError, OSError):
+        return False
+
+
+def _are_latents_of(file: Path, sound: Path) -> bool:
+    """Whether a file has the header that `keep_latents` writes, and a sound to belong to."""
+    try:
+        return sound.is_file() and set(read_header(file)) == {"latents"} and set(read_metadata(file)) == {"sound"}
+    except (UserError, OSError):
+        return False
 
 
 def _free(path: Path, **kinds: bool) -> Path:
