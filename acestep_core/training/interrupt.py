@@ -9,14 +9,14 @@ from contextlib import contextmanager
 @contextmanager
 def deferred_interrupt() -> Iterator[list[int]]:
     """A list that stays empty until the process is told to stop. Only in the main thread: no other thread receives
-    signals. One that is ignored, or ends the process at once, as SIGTERM does outside the command line, goes on to.
+    signals. SIGTERM ends it at once, as ever, where nothing handles that: outside the command line.
     """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    handled = {number: handler for number, handler in before.items() if callable(handler)}
+    handled = {number: handler for number, handler in before.items() if number == signal.SIGINT or callable(handler)}
     for number in handled:
         signal.signal(number, lambda number, _: received.append(number))
     try:

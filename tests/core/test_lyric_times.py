@@ -85,6 +85,7 @@ def frames_of(data):
 def test_songs_are_made_with_times_in_their_tags_and_beside_them(taught_family, command):
     options = "--models", taught_family, "--seconds", 10, "--lyrics", LYRICS, "--seed", 1, "--steps", 3
     for ending in ("mp3", "flac", "wav"):
+        Path("a.lrc").unlink(missing_ok=True)  # of the other file
         code, out, err = command("generate", "lo-fi", "-o", f"a.{ending}", "--lrc", *options)
         assert code == 0, err
         lines = Path("a.lrc").read_text(encoding="utf-8").splitlines()

@@ -185,7 +185,7 @@ def test_the_command_makes_a_stage_model_that_plays(tiny_family, tmp_path, capsy
         (["--hidden", "16"], "size: got hidden only; give --intermediate, --layers, --heads, --kv-heads too"),
         ([], "size: got none, and a teacher of hidden size 32 has no default; give --hidden,"),
         (["--made", "0"], "--made: got 0, expected at least 1"),
-        (["--captions", "no.txt"], "no.txt: could not be read as text"),
+        (["--captions", "no.txt"], "no.txt: could not be read (No such file or directory)"),
         (
             ["--guidance", "3", "--match", "music"],
             "match: got music with guidance 3, expected teacher: the music is not",
