@@ -99,11 +99,12 @@ def _of_tokens(items, pack: Pack, count: int):
     return _OfTokens.apply(items.flatten(1), pack.owners, pack.tokens).chunk(count, 1)
 
 
-BETWEEN = ("plain", "moved", "turned", "added", "switched")
+# What lies between the matrix products, one function each, so that it can be fused.
+BETWEEN = {"plain": _plain, "moved": _moved, "turned": _turned, "added": _added, "switched": _switched}
 
 
 class Between:
-    """What lies between the matrix products, one function each, so that it can be fused."""
+    """Those functions as they are called: as they stand, or fused."""
 
     plain, moved, turned = staticmethod(_plain), staticmethod(_moved), staticmethod(_turned)
     added, switched = staticmethod(_added), staticmethod(_switched)
@@ -111,8 +112,8 @@ class Between:
 
 def fuse() -> None:
     """Compile what lies between the matrix products; needs a C++ compiler (CPU) or Triton (GPU)."""
-    for name in BETWEEN:
-        setattr(Between, name, staticmethod(torch.compile(getattr(Between, name), dynamic=True)))
+    for name, function in BETWEEN.items():  # as it stands: each stage of a training asks for it anew
+        setattr(Between, name, staticmethod(torch.compile(function, dynamic=True)))
 
 
 def _split(x, weight, head_dim):

@@ -27,9 +27,8 @@ TOKENS, STATES = (11, 5, 19), (3, 7, 2)
 
 @pytest.fixture
 def unfused():
-    kept = {name: getattr(packed.Between, name) for name in packed.BETWEEN}
     yield
-    for name, function in kept.items():
+    for name, function in packed.BETWEEN.items():
         setattr(packed.Between, name, staticmethod(function))
 
 
