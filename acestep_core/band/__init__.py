@@ -10,7 +10,7 @@ from pathlib import Path
 from .caption import song_of
 from .mix import play, stems
 from .score import pitch_classes
-from .sketch import FIRST_EDITION, SHIPPED, WHOLE, Sketch
+from .sketch import Sketch
 
 EXAMPLE_SCORE = Path(__file__).with_name("example_score.mid")  # a folk tune in G major at 100 bpm, with chords
 EXAMPLE_MELODY = Path(__file__).with_name("example_melody.mid")  # the tune alone
@@ -20,9 +20,6 @@ __all__ = [
     "EXAMPLE_CLIP",
     "EXAMPLE_MELODY",
     "EXAMPLE_SCORE",
-    "FIRST_EDITION",
-    "SHIPPED",
-    "WHOLE",
     "Sketch",
     "pitch_classes",
     "play",

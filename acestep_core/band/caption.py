@@ -9,10 +9,10 @@ import numpy as np
 
 from ..song import INSTRUMENTAL, Song
 from .form import RESTS, Form, form_of
-from .genres import KNOWN_GENRES, MOODS, World
-from .instruments import KNOWN_VOICES
+from .genres import KNOWN_GENRES, MOODS
+from .instruments import KNOWN_VOICES, ROLES
 from .lyrics import lyrics_text
-from .sketch import WHOLE, Sketch
+from .sketch import Sketch
 
 ROLE_WORDS = {
     "drums": ("drums", "beat", "drum kit"),
@@ -33,27 +33,28 @@ TEMPI = (
     (140, ("lively", "brisk")),
     (999, ("fast", "fast tempo")),
 )
+STYLES = ("plain", "tags", "sentence", "few words", "story")
 METRES = {4: ("4/4",), 3: ("3/4", "waltz time", "in three"), 6: ("6/8", "in six eight time")}
 LEAST_NAMED = 0.8
 
 Said = tuple[str, frozenset[str], frozenset[str]]
 
 
-def caption(sketch: Sketch, variant: int = 0, world: World = WHOLE) -> Said:
+def caption(sketch: Sketch, variant: int = 0, styles: tuple[str, ...] = STYLES) -> Said:
     """A caption for the sketch, the roles that it names and the roles that it forbids."""
     rng = np.random.default_rng([sketch.seed, 2, variant])
-    style = world.captions[rng.integers(len(world.captions))] if len(world.captions) > 1 else world.captions[0]
-    text, named, forbidden = _STYLES[style](rng, sketch, world)
+    style = styles[rng.integers(len(styles))] if len(styles) > 1 else styles[0]
+    text, named, forbidden = _STYLES[style](rng, sketch)
     if rng.random() < 0.5:
         text = text[0].upper() + text[1:]
     return text, frozenset(named), frozenset(forbidden)
 
 
-def song_of(sketch: Sketch, variant: int = 0, complete: bool = False, world: World = WHOLE) -> Song:
+def song_of(sketch: Sketch, variant: int = 0, complete: bool = False, styles: tuple[str, ...] = STYLES) -> Song:
     """The request that the sketch answers. Metadata is left open one time in eight, unless `complete`."""
     rng = np.random.default_rng([sketch.seed, 3, variant])
     song = Song(
-        caption=caption(sketch, variant, world)[0],
+        caption=caption(sketch, variant, styles)[0],
         lyrics=lyrics_text(form_of(sketch)) if sketch.sung else INSTRUMENTAL,
         bpm=sketch.bpm,
         key=sketch.key,
@@ -88,8 +89,8 @@ def audible(sketch: Sketch) -> list[str]:
     return [role for role in sketch.voices if role != "fx" or "chorus" in form_of(sketch).names]
 
 
-def _forbidden(rng, sketch: Sketch, world: World) -> list[str]:
-    absent = [role for role in world.roles if role not in sketch.voices and role not in NEVER_FORBIDDEN]
+def _forbidden(rng, sketch: Sketch) -> list[str]:
+    absent = [role for role in ROLES if role not in sketch.voices and role not in NEVER_FORBIDDEN]
     return [role for role in absent if rng.random() < (0.7 if role == "drums" else 0.35)][:2]
 
 
@@ -104,10 +105,10 @@ def _words(rng, sketch: Sketch, role: str) -> str:
     return voice
 
 
-def _plain(rng, sketch: Sketch, world: World) -> Said:
+def _plain(rng, sketch: Sketch) -> Said:
     """Mood and genre, instruments, and those that are not there."""
     mood, genre = _about(rng, sketch)
-    named, forbidden = _named(rng, sketch), _forbidden(rng, sketch, world)
+    named, forbidden = _named(rng, sketch), _forbidden(rng, sketch)
     head = f"{mood} {genre}" if rng.random() < 0.7 else f"{genre}, {mood}"
     text = head + _one(rng, (" with ", ", ")) + _and([_words(rng, sketch, role) for role in named] or ["music"])
     for role in forbidden:
@@ -125,10 +126,10 @@ def _tempo(rng, sketch: Sketch) -> str:
     return _one(rng, next(words for below, words in TEMPI if sketch.bpm < below))
 
 
-def _tags(rng, sketch: Sketch, world: World) -> Said:
+def _tags(rng, sketch: Sketch) -> Said:
     """Tags in any order: "piano, jazz trio, swing, slow, instrumental"."""
     mood, genre = _about(rng, sketch)
-    named, forbidden = _named(rng, sketch), _forbidden(rng, sketch, world)
+    named, forbidden = _named(rng, sketch), _forbidden(rng, sketch)
     tags = [mood, genre, *(_words(rng, sketch, role) for role in named)]
     further = (_tempo(rng, sketch), sketch.key, _one(rng, METRES[sketch.metre]))
     tags += [tag for tag, chance in zip(further, (0.5, 0.2, 0.15)) if rng.random() < chance]
@@ -140,10 +141,10 @@ def _tags(rng, sketch: Sketch, world: World) -> Said:
     return ", ".join(dict.fromkeys(tags)), named, forbidden
 
 
-def _sentence(rng, sketch: Sketch, world: World) -> Said:
+def _sentence(rng, sketch: Sketch) -> Said:
     """One to three sentences: "A calm folk song with acoustic guitar. It is slow and in D minor. There are no drums."""
     mood, genre = _about(rng, sketch)
-    named, forbidden = _named(rng, sketch), _forbidden(rng, sketch, world)
+    named, forbidden = _named(rng, sketch), _forbidden(rng, sketch)
     kind = "song" if sketch.sung else _one(rng, ("piece", "instrumental", "track", "tune"))
     if kind == "instrumental":
         forbidden = [*(role for role in forbidden if role != "vocals"), "vocals"]
@@ -159,7 +160,7 @@ def _sentence(rng, sketch: Sketch, world: World) -> Said:
     return text, named, forbidden
 
 
-def _few_words(rng, sketch: Sketch, world: World) -> Said:
+def _few_words(rng, sketch: Sketch) -> Said:
     """As users often ask: "calm lo-fi", "fast metal with lead guitar"."""
     mood, genre = _about(rng, sketch)
     named = [_one(rng, audible(sketch))] if rng.random() < 0.4 and sketch.voices else []
@@ -167,9 +168,9 @@ def _few_words(rng, sketch: Sketch, world: World) -> Said:
     return head + (f" with {_words(rng, sketch, named[0])}" if named else ""), named, []
 
 
-def _story(rng, sketch: Sketch, world: World) -> Said:
+def _story(rng, sketch: Sketch) -> Said:
     """A sentence, and how the song goes: its sections, what joins in, how it ends."""
-    text, named, forbidden = _sentence(rng, sketch, world)
+    text, named, forbidden = _sentence(rng, sketch)
     form = form_of(sketch)
     parts = [part for part in (_beginning(form), _rise(rng, form), _middle(form), _end(form)) if part]
     return f"{text} {_capital(_and(parts))}.", named, forbidden

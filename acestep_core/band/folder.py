@@ -10,7 +10,7 @@ from ..audio.waveform import Waveform
 from ..system.files import write_whole
 from .caption import song_of
 from .mix import play
-from .sketch import SHIPPED, Sketch
+from .sketch import Sketch
 from .strokes import RATE_HZ
 
 
@@ -18,10 +18,10 @@ def write_clips(folder: Path, seeds: Sequence[int], seconds: float, genre: str |
     """chiptune-2000000.flac and .txt for each seed, yielded as soon as both are written; existing files stay."""
     folder.mkdir(parents=True, exist_ok=True)
     for seed in seeds:
-        sketch = Sketch.draw(seed, seconds, genre, SHIPPED)
+        sketch = Sketch.draw(seed, seconds, genre)
         path = folder / f"{sketch.genre.replace(' ', '-')}-{seed}.flac"
         if not path.exists():
-            song = song_of(sketch, complete=True, world=SHIPPED)
+            song = song_of(sketch, complete=True)
             words = {"caption": song.caption, "bpm": song.bpm, "key": song.key, "time signature": song.time_signature}
             lines = "".join(f"{name}: {value}\n" for name, value in words.items())
             write_whole(path.with_suffix(".txt"), lines.encode())

@@ -262,15 +262,3 @@ MOODS = {
     "dreamy": (("dreamy", "ethereal", "spacey"), 0.5, -1.0, 0.85),
     "calm": (("calm", "chill", "relaxed", "mellow"), 0.4, -2.0, 0.8),
 }
-
-
-@dataclass(frozen=True)
-class World:
-    """What is drawn from: genres, parts and voices, styles of captions, whether songs are sung or in 6/8."""
-
-    genres: tuple[str, ...]
-    roles: tuple[str, ...]
-    captions: tuple[str, ...]
-    sung: bool = True
-    six_eight: bool = True
-    only_voices: frozenset[str] | None = None  # None: all

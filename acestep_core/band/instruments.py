@@ -6,9 +6,8 @@ synthesised elsewhere. Voices of electronic music have none.
 
 from dataclasses import dataclass
 
-# What a member of the band does in a song. The first six are those of the embedded family's first edition.
+# What a member of the band does in a song.
 ROLES = ("drums", "bass", "keys", "pad", "lead", "arp", "percussion", "vocals", "backing", "fx")
-FIRST_ROLES = ROLES[:6]
 # The names of stems, as the published models know them.
 TRACKS = (
     *("vocals", "backing_vocals", "drums", "bass", "guitar", "keyboard"),

@@ -7,28 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .genres import GENRES, KNOWN_GENRES, MOODS, World
-from .instruments import FIRST_ROLES, ROLES, voices_of
+from .genres import GENRES, KNOWN_GENRES, MOODS
+from .instruments import ROLES, voices_of
 
 TONICS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 SLOWEST_BPM, FASTEST_BPM = 60, 180
 AT_HOME = 3  # times as likely is a genre at its own tempi; all tempi are equally likely all the same
 # Felt beats of a bar and sixteenths of a beat, by metre: 6/8 has two beats of three eighths.
 BEATS_OF_BAR, STEPS_OF_BEAT = {4: 4, 3: 3, 6: 2}, {4: 4, 3: 4, 6: 6}
-
-WHOLE = World(tuple(GENRES), ROLES, ("plain", "tags", "sentence", "few words", "story"))
-FIRST_EDITION = World(
-    tuple(GENRES)[:10],
-    FIRST_ROLES,
-    ("plain",),
-    sung=False,
-    six_eight=False,
-    only_voices=frozenset(
-        ("synth bass", "sub bass", "electric bass", "warm pad", "strings", "piano", "electric piano", "organ")
-        + ("saw lead", "square lead", "flute", "bells", "pluck")
-    ),
-)
-SHIPPED = FIRST_EDITION  # the world that the weights in acestep_core/tiny were trained on
 
 
 @dataclass(frozen=True)
@@ -46,11 +32,11 @@ class Sketch:
     seconds: float
 
     @classmethod
-    def draw(cls, seed: int, seconds: float = 30.0, genre: str | None = None, world: World = WHOLE) -> "Sketch":
-        """`genre`: of GENRES or UNHEARD; None: any of the world's."""
+    def draw(cls, seed: int, seconds: float = 30.0, genre: str | None = None) -> "Sketch":
+        """`genre`: of GENRES or UNHEARD; None: any of GENRES."""
         rng = np.random.default_rng([seed, 1])
         drawn = int(rng.integers(SLOWEST_BPM, FASTEST_BPM + 1))
-        genre, bpm = (genre, _tempo_of(rng, genre)) if genre else (_genre_at(rng, drawn, world), drawn)
+        genre, bpm = (genre, _tempo_of(rng, genre)) if genre else (_genre_at(rng, drawn), drawn)
         mood = str(rng.choice(list(MOODS)))
         return cls(
             seed=seed,
@@ -59,8 +45,8 @@ class Sketch:
             bpm=bpm,
             tonic=int(rng.integers(12)),
             minor=bool(rng.random() < MOODS[mood][1]),
-            metre=_metre(rng, genre, world),
-            voices=_members(rng, genre, world),
+            metre=_metre(rng, genre),
+            voices=_members(rng, genre),
             seconds=seconds,
         )
 
@@ -93,10 +79,10 @@ class Sketch:
         return "vocals" in self.voices
 
 
-def _genre_at(rng, bpm: int, world: World) -> str:
-    homes = [GENRES[name].bpm for name in world.genres]
+def _genre_at(rng, bpm: int) -> str:
+    homes = [genre.bpm for genre in GENRES.values()]
     weights = np.array([AT_HOME if low <= bpm <= high else 1 for low, high in homes], float)
-    return str(rng.choice(world.genres, p=weights / weights.sum()))
+    return str(rng.choice(list(GENRES), p=weights / weights.sum()))
 
 
 def _tempo_of(rng, genre: str) -> int:
@@ -104,28 +90,26 @@ def _tempo_of(rng, genre: str) -> int:
     return int(rng.integers(low, high + 1))
 
 
-def _metre(rng, genre: str, world: World) -> int:
+def _metre(rng, genre: str) -> int:
     chance, known = rng.random(), KNOWN_GENRES[genre].metres
     three = known.get(3, 0)
     if chance < three:
         return 3
-    return 6 if world.six_eight and chance < three + known.get(6, 0) else 4
+    return 6 if chance < three + known.get(6, 0) else 4
 
 
-def _members(rng, genre: str, world: World) -> dict[str, str]:
+def _members(rng, genre: str) -> dict[str, str]:
     """Who plays what. At least one part has a pitch, and drums alone are nobody's song."""
     about = KNOWN_GENRES[genre]
-    likely = about.roles | {"vocals": about.sung if world.sung else 0.0}
+    likely = about.roles | {"vocals": about.sung}
     chances = {role: rng.random() for role in ROLES}
-    voices = {r: _voice(rng, genre, r, world) for r in ROLES if chances[r] < likely.get(r, 0) and r in world.roles}
+    voices = {role: _voice(rng, genre, role) for role in ROLES if chances[role] < likely.get(role, 0)}
     if "vocals" not in voices:
         voices.pop("backing", None)
     if not set(voices) & {"bass", "keys", "pad", "lead", "arp"}:
-        voices["pad"] = _voice(rng, genre, "pad", world)
+        voices["pad"] = _voice(rng, genre, "pad")
     return voices
 
 
-def _voice(rng, genre: str, role: str, world: World) -> str:
-    known = KNOWN_GENRES[genre].voices.get(role, voices_of(role))
-    heard = [name for name in known if world.only_voices is None or name in world.only_voices]
-    return str(rng.choice(heard or known))
+def _voice(rng, genre: str, role: str) -> str:
+    return str(rng.choice(KNOWN_GENRES[genre].voices.get(role, voices_of(role))))

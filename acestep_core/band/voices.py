@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .instruments import FIRST_ROLES, KNOWN_VOICES, ROLES, UNHEARD_VOICES, VOICES, Voice, voices_of
+from .instruments import KNOWN_VOICES, ROLES, UNHEARD_VOICES, VOICES, Voice, voices_of
 from .strokes import RATE_HZ, stroke
 
 LONGEST_NOTE_S = 6.0
@@ -19,7 +19,7 @@ SLIDE_S = 0.11
 VIBRATO_HZ = 5.2
 BELL = ((1.0, 1.0), (2.0, 0.5), (2.99, 0.45), (4.1, 0.3), (5.42, 0.2))
 
-__all__ = ["FIRST_ROLES", "RATE_HZ", "ROLES", "UNHEARD_VOICES", "VOICES", "hz", "note", "slid", "stroke", "voices_of"]
+__all__ = ["RATE_HZ", "ROLES", "UNHEARD_VOICES", "VOICES", "hz", "note", "slid", "stroke", "voices_of"]
 
 
 def hz(midi: float) -> float:

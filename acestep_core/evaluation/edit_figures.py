@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from ..band import SHIPPED, Sketch
+from ..band import Sketch
 from ..band.mix import mixed, stems
 from ..generation.cascade import Cascade
 from ..models.defaults import COVER, PLAIN_COVER, STEMS
@@ -67,7 +67,7 @@ def cover_figures(cascade: Cascade, truths: list[Truth], task: str, settings: di
 
 def with_other_players(asked: Truth) -> Truth:
     """The same length, tempo and key, in the genre and on the instruments of another song; without a voice."""
-    other = Sketch.draw(asked.sketch.seed + OTHER_PLAYERS, asked.sketch.seconds, None, SHIPPED)
+    other = Sketch.draw(asked.sketch.seed + OTHER_PLAYERS, asked.sketch.seconds)
     voices = {role: voice for role, voice in other.voices.items() if role not in ("vocals", "backing")}
     sketch = replace(asked.sketch, genre=other.genre, mood=other.mood, voices=voices)
     return truth_of(sketch, asked.font)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from ..audio.waveform import Waveform
-from ..band import SHIPPED, Sketch, play, song_of
+from ..band import Sketch, play, song_of
 from ..band.caption import caption
 from ..band.strokes import RATE_HZ
 from ..generation.cascade import Cascade
@@ -61,12 +61,12 @@ class Truth:
 
 
 def truth(seed: int, seconds: float, genre: str | None = None, font: Path | None = None) -> Truth:
-    return truth_of(Sketch.draw(seed, seconds, genre, SHIPPED), font)
+    return truth_of(Sketch.draw(seed, seconds, genre), font)
 
 
 def truth_of(sketch: Sketch, font: Path | None = None) -> Truth:
-    _, named, forbidden = caption(sketch, world=SHIPPED)
-    return Truth(sketch, song_of(sketch, complete=True, world=SHIPPED), named, forbidden, font)
+    _, named, forbidden = caption(sketch)
+    return Truth(sketch, song_of(sketch, complete=True), named, forbidden, font)
 
 
 def make(cascade: Cascade, asked: Truth, seed: int, **settings) -> torch.Tensor:

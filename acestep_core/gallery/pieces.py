@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..band import SHIPPED, WHOLE, Sketch, song_of
-from ..band.sketch import World
+from ..band import Sketch, genres, song_of
 from ..editing.edit import Edit
 from ..generation.settings import GenerationSettings
 from ..lora.find import Lora
@@ -73,27 +72,23 @@ class Family:
     embedded: bool = False
     lora: tuple[str, ...] = ()
 
-    @property
-    def world(self) -> World:
-        return SHIPPED if self.embedded else WHOLE
-
 
 def pieces(family: Family, seconds: float) -> list[Piece]:
     """All pieces of a gallery; a piece stands behind those that it is made from."""
-    songs = [_song_of_genre(family, number, seconds) for number in range(len(family.world.genres))]
+    songs = [_song_of_genre(family, number, seconds) for number in range(len(genres.GENRES))]
     made = [*songs, *_stages(family, songs[:SHOWN_BY_STAGE]), *_references(songs), *_edits(family, songs)]
     made += _adapters(family, songs[0]) if family.lora else ()
     return made + (list(_band(songs, seconds)) if family.embedded else [])
 
 
 def _song_of_genre(family: Family, number: int, seconds: float) -> Piece:
-    genre = family.world.genres[number]
-    song = song_of(_sketch(genre, number, seconds, family.world), complete=True, world=family.world)
+    genre = list(genres.GENRES)[number]
+    song = song_of(_sketch(genre, number, seconds), complete=True)
     return Piece(genre.replace(" ", "-"), GENRES, genre, song, replace(family.settings, seed=number))
 
 
-def _sketch(genre: str, number: int, seconds: float, world: World) -> Sketch:
-    return Sketch.draw(FIRST_SEED + number, seconds, genre, world)
+def _sketch(genre: str, number: int, seconds: float) -> Sketch:
+    return Sketch.draw(FIRST_SEED + number, seconds, genre)
 
 
 def _again(shown: Piece, section: str, title: str) -> Piece:
@@ -155,7 +150,7 @@ def _adapters(family: Family, whole: Piece) -> Iterator[Piece]:
 def _band(songs: list[Piece], seconds: float) -> Iterator[Piece]:
     """What the band plays of the sketch that a caption was written from, and the family's song of that caption."""
     for number, whole in list(enumerate(songs))[-SHOWN_BESIDE_BAND:]:
-        sketch = _sketch(whole.title, number, seconds, SHIPPED)
+        sketch = _sketch(whole.title, number, seconds)
         yield replace(
             whole, name=f"{whole.name}-by-the-band", section=BAND, title=f"{whole.title}: the band", sketch=sketch
         )

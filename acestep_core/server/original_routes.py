@@ -114,10 +114,10 @@ def random_song() -> dict:
     from dataclasses import asdict
 
     from ..band.caption import song_of
-    from ..band.sketch import SHIPPED, Sketch
+    from ..band.sketch import Sketch
 
-    sketch = Sketch.draw(secrets.randbelow(2**31), SAMPLE_SECONDS, None, SHIPPED)
-    return asdict(song_of(sketch, complete=True, world=SHIPPED))
+    sketch = Sketch.draw(secrets.randbelow(2**31), SAMPLE_SECONDS)
+    return asdict(song_of(sketch, complete=True))
 
 
 async def _fields(request: Request, server: Server) -> dict:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..band import WHOLE, Sketch, song_of
-from ..band.caption import caption
+from ..band import Sketch, song_of
+from ..band.caption import STYLES, caption
 from ..band.form import form_of
 from ..band.instruments import track_of
 from ..band.lyrics import lines_of
@@ -122,8 +122,8 @@ class Crop:
         """
         sketch = self.song.sketch
         heard = {role: voice for role, voice in sketch.voices.items() if self._sounds(role)}
-        world = WHOLE if self.is_whole else replace(WHOLE, captions=tuple(x for x in WHOLE.captions if x != "story"))
-        song = song_of(replace(sketch, voices=heard), variant, complete=True, world=world)
+        styles = STYLES if self.is_whole else tuple(style for style in STYLES if style != "story")
+        song = song_of(replace(sketch, voices=heard), variant, complete=True, styles=styles)
         return replace(song, lyrics=self.lyrics, seconds=max(10.0, self.seconds))
 
     def _sounds(self, role: str) -> bool:
@@ -136,7 +136,7 @@ def sketch_of(seed: int) -> Sketch:
     low, high = SHORT_S if rng.random() < SHORT_SHARE else LONG_S
     if seed >= FIRST_CLIP_SEED:
         low, high = CLIP_S
-    return Sketch.draw(seed, float(rng.integers(low, high + 1)), world=WHOLE)
+    return Sketch.draw(seed, float(rng.integers(low, high + 1)))
 
 
 def facts_of(seed: int, sampled: bool, with_stems: bool) -> Facts:

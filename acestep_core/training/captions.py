@@ -64,9 +64,9 @@ def own_songs(captions: str | None, variant: str, seconds: float) -> list[Song]:
 
 def band_songs(count: int, seconds: float = 30.0) -> list[Song]:
     """Songs as the procedural band plays them, whose music the embedded models were trained on."""
-    from ..band import SHIPPED, Sketch, song_of
+    from ..band import Sketch, song_of
 
-    return [song_of(Sketch.draw(seed, seconds, world=SHIPPED), world=SHIPPED) for seed in range(count)]
+    return [song_of(Sketch.draw(seed, seconds)) for seed in range(count)]
 
 
 def read_songs(captions: str) -> list[Song]:
