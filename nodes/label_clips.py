@@ -11,8 +11,8 @@ from ..acestep_core.spec import MAX_SECONDS
 from ..acestep_core.training.labelling import unlabelled, write_label
 from .dataset import folder_input, folder_state
 from .host import locations, messages
-from .planner_widgets import CATEGORY, sampling_inputs
-from .understand import codes_of, described, music_inputs, tokenizer_of
+from .planner_widgets import CATEGORY, asked, sampling_inputs
+from .understand import music_inputs, question_of, tokenizer_of
 
 
 def labelled(folder: Path, node_id: str, planner, model, vocoder, **settings) -> Iterator[str]:
@@ -32,8 +32,8 @@ def labelled(folder: Path, node_id: str, planner, model, vocoder, **settings) ->
 def _label(clip: Path, name: str, node_id: str, planner, model, vocoder, settings: dict) -> str:
     """The caption that a clip got, or why it got none: one clip that cannot be read never ends the others."""
     try:
-        codes = codes_of(model, vocoder, audio.read(clip, MAX_SECONDS), node_id, name)
-        song = described(planner, codes, node_id, **settings).song
+        question = question_of(model, vocoder, audio.read(clip, MAX_SECONDS), node_id, name)
+        song = asked(planner, question, node_id, **settings).song
         write_label(clip, song)
     except UserError as exc:
         return f"not labelled: {str(exc).removeprefix(f'{name}: ')}"

@@ -31,7 +31,7 @@ def with_codes(plan, strength: float, handle: PlannerHandle, seed: int, vocoder:
     """(song, reference) of a plan, with its codes where it has some. Raises UserError."""
     if not plan.codes:
         return plan.song, clips
-    song = PlanOfGraph(plan.song, plan.codes, strength, handle.planner.name, seed)
+    song = PlanOfGraph(plan.song, plan.codes, strength, plan.codebook, handle.planner.name, seed)
     return song, reference_of(song, vocoder.vocoder.latents, clips)
 
 

@@ -6,7 +6,7 @@ import time
 from comfy_api.latest import io
 
 from ..acestep_core.checkpoints.locate import LocalModel
-from ..acestep_core.checkpoints.registry import DEFAULT_PLANNER, PLANNER
+from ..acestep_core.checkpoints.registry import DEFAULT_PLANNER, PLANNER, TINY_PLANNER, usual_planner
 from ..acestep_core.nn.quantise import QUANTISED
 from ..acestep_core.spec import PLANNER_DTYPE_NAMES
 from .host import devices, locations, messages
@@ -76,13 +76,12 @@ class _Shown:
 
 
 def named(choice: str, node_id: str) -> LocalModel:
-    """The planner of a choice; auto is the default one where it is here, else any that is."""
-    return fetched(_auto() if choice == AUTO else choice, PLANNER, node_id)
+    """The planner of a choice; auto is the usual one of those that are here."""
+    return fetched(_chosen(choice), PLANNER, node_id)
 
 
-def _auto() -> str:
-    here = locations.models_shelf().here(PLANNER)
-    return DEFAULT_PLANNER if DEFAULT_PLANNER in here or not here else here[0]
+def _chosen(choice: str) -> str:
+    return usual_planner(locations.models_shelf().here(PLANNER)) if choice == AUTO else choice
 
 
 class LoadPlanner(io.ComfyNode):
@@ -99,8 +98,9 @@ class LoadPlanner(io.ComfyNode):
                     "planner",
                     options=[AUTO, *choices(PLANNER)],
                     default=AUTO,
-                    tooltip=f"auto: {DEFAULT_PLANNER} if it is here, else any that is. The list has the planners that "
-                    "are here, then known ones, which are downloaded when you choose them and press Run.",
+                    tooltip=f"auto: {DEFAULT_PLANNER} if it is here, else any that is, {TINY_PLANNER} last. The list "
+                    "has the planners that are here, then known ones, which are downloaded when you choose them and "
+                    "press Run.",
                 ),
                 io.Combo.Input(
                     "dtype",
@@ -130,7 +130,7 @@ class LoadPlanner(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, planner, **form):
-        return fingerprint(PLANNER, _auto() if planner == AUTO else planner)
+        return fingerprint(PLANNER, _chosen(planner))
 
     @classmethod
     def execute(cls, planner, dtype, quantise) -> io.NodeOutput:

@@ -75,7 +75,7 @@ def check_plan(handle: ModelHandle, text: TextStates, reference: Reference | Non
             "to Empty Latent too"
         )
     if handle.place is not None:
-        check_codes(plan.codes, handle.model.name, read_checkpoint(handle.place))
+        check_codes(plan.codes, handle.model.name, read_checkpoint(handle.place), plan.codebook)
 
 
 def tags_of_plan(plan: PlannedSong) -> tuple[Song, dict]:

@@ -117,7 +117,7 @@ class SongNode(io.ComfyNode):
                     multiline=True,
                     default=INSTRUMENTAL,
                     tooltip="Words to sing, with [Verse], [Chorus] and the like on lines of their own. "
-                    f"{INSTRUMENTAL}: nobody sings. The embedded tiny models do not sing.",
+                    f"{INSTRUMENTAL}: nobody sings. The embedded tiny models hum more than they sing.",
                 ),
                 io.Float.Input(
                     "seconds",

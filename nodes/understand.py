@@ -11,22 +11,26 @@ from ..acestep_core.errors import UserError
 from ..acestep_core.memory.geometry import FULL
 from ..acestep_core.memory.needs import hint_needs
 from ..acestep_core.planner.audio_codes import TOKENIZER, check_music, codes_of_latents, latents_of_audio
+from ..acestep_core.planner.planned_song import codebook_of
 from ..acestep_core.spec import MAX_SECONDS
 from .host import devices, messages
 from .planner_widgets import CATEGORY, asked, outputs, planner_input, sampling_inputs, text_of
 from .sound import waveform_of
-from .types import Model, ModelHandle, PlannerHandle, VocoderHandle, VocoderSocket
+from .types import Model, ModelHandle, VocoderHandle, VocoderSocket
 
 
-def codes_of(model: ModelHandle, vocoder: VocoderHandle, wave: Waveform, node_id: str, name: str = "audio") -> tuple:
-    """The audio codes of a clip, by the audio tokenizer of a stage model; its network is held only meanwhile.
+def question_of(model: ModelHandle, vocoder: VocoderHandle, wave: Waveform, node_id: str, name: str = "audio"):
+    """What a planner is asked about a clip: its audio codes, by the audio tokenizer of a stage model, whose network is
+    held only meanwhile. An UnderstandAudio.
 
     Raises UserError for music that is too long or silent, and CheckpointError where the model has no tokenizer.
     """
+    from ..acestep_core.planner.requests import UnderstandAudio as Question
+
     checkpoint = tokenizer_of(model)
     check_music(wave, name)
     latents = devices.NodeOomFallback().with_fallback(partial(_latents, vocoder, wave, node_id, name))
-    return _codes(checkpoint, latents)
+    return Question(_codes(checkpoint, latents), codebook_of(checkpoint))
 
 
 def tokenizer_of(model: ModelHandle) -> Checkpoint:
@@ -60,13 +64,6 @@ def music_inputs() -> list:
     ]
 
 
-def described(handle: PlannerHandle, codes: tuple[int, ...], node_id: str, **settings):
-    """The SongPlan that describes codes."""
-    from ..acestep_core.planner.requests import UnderstandAudio as Request
-
-    return asked(handle, Request(codes), node_id, **settings)
-
-
 class UnderstandAudio(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -90,6 +87,5 @@ class UnderstandAudio(io.ComfyNode):
     def execute(cls, planner, model, vocoder, audio, **settings) -> io.NodeOutput:
         node_id = cls.hidden.unique_id
         with messages.notes_on(node_id) as notes:
-            codes = codes_of(model, vocoder, waveform_of(audio), node_id)
-            plan = described(planner, codes, node_id, **settings)
+            plan = asked(planner, question_of(model, vocoder, waveform_of(audio), node_id), node_id, **settings)
             return io.NodeOutput(plan.song, text_of(plan), ui=notes.ui)

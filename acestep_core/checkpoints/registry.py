@@ -4,6 +4,7 @@ Sizes are those of the published files where they are known, else they follow fr
 A new model is one more row.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from . import geometry
@@ -12,6 +13,7 @@ from .geometry import PLANNERS, STAGE_PARAMETERS, TEXT_ENCODER
 STAGE, TEXT, VOCODER, PLANNER = "stage", "text", "vocoder", "planner"
 
 DEFAULT_PLANNER_SIZE = "1.7B"
+TINY_PLANNER = "tiny-planner"
 _BUNDLE = "ACE-Step/Ace-Step1.5"
 _COMFY = "Comfy-Org/ace_step_1.5_ComfyUI_files"
 _STAGE_FILES = ("config.json", "model*.safetensors", "model.safetensors.index.json", "silence_latent.pt")
@@ -105,6 +107,7 @@ _MODELS = (
     _tiny("tiny-s", STAGE, "S", "s"),
     _tiny("tiny-text", TEXT, "text", "text_encoder"),
     _tiny("tiny-vocoder", VOCODER, "vocoder", "vae"),
+    _tiny(TINY_PLANNER, PLANNER, "planner", "planner"),
     _stage_xl("turbo"),
     _stage_xl("sft"),
     _stage_xl("base"),
@@ -181,6 +184,15 @@ _MODELS = (
 KNOWN = {model.name: model for model in _MODELS}
 DEFAULT_TEXT, DEFAULT_VOCODER = "Qwen3-Embedding-0.6B", "acestep-v15-vae"
 DEFAULT_PLANNER = f"acestep-5Hz-lm-{DEFAULT_PLANNER_SIZE}"
+
+
+def usual_planner(names: Iterable[str]) -> str:
+    """Of the planners that are here, the one that is taken where none is named: the default one, else any other than
+    the embedded one, else that. The default one where there is none.
+    """
+    here = list(names)
+    others = [name for name in here if name != TINY_PLANNER]
+    return DEFAULT_PLANNER if DEFAULT_PLANNER in here else next(iter((*others, *here)), DEFAULT_PLANNER)
 
 
 def known_model(name: str, kind: str | None = None) -> KnownModel | None:

@@ -5,7 +5,15 @@ import dataclasses
 
 from ..console import Console
 from ..generation.making import named
-from ..generation.planning import ANY_PLANNER, WITHOUT_CODES, plan_seed, read_codes, wants_plan, with_plan
+from ..generation.planning import (
+    ANY_PLANNER,
+    WITHOUT_CODES,
+    follow_codes,
+    plan_seed,
+    planner_for,
+    wants_plan,
+    with_plan,
+)
 from ..generation.settings import GenerationSettings
 from ..planner.planned_song import settled_length
 from .orders import Order
@@ -32,7 +40,7 @@ def planned(orders: list[Order], arguments: argparse.Namespace, console: Console
 
 
 def _planner(settings: GenerationSettings, planners: dict, arguments: argparse.Namespace):
-    name = None if settings.planner == ANY_PLANNER else settings.planner
+    name = planner_for(settings.model_names) if settings.planner == ANY_PLANNER else settings.planner
     if name not in planners:
         from ..planner.planner import Planner
 
@@ -43,9 +51,9 @@ def _planner(settings: GenerationSettings, planners: dict, arguments: argparse.N
 def _planned(order: Order, planner, title: str, console: Console) -> Order:
     from ..planner.requests import PlanSong
 
-    seed, codes = plan_seed(order.settings), read_codes(order.settings.model_names)
+    seed, codes = plan_seed(order.settings), follow_codes(order.settings.model_names, planner.words.codes)
     if not codes:
-        console.note(WITHOUT_CODES)
+        console.note(WITHOUT_CODES.format(planner=planner.name))
     console.busy("loading the planner ...")
     for progress in planner.iterate(PlanSong(order.song, codes), seed=seed):
         if progress.result is None:

@@ -112,12 +112,12 @@ class _Judge:
     def _codes(self, made, wave, file: str, song: Song):
         if self._arguments.planner is None:
             return None
-        from ..planner.audio_codes import codes_of_audio
+        from ..planner.audio_codes import codebook_of_models, codes_of_audio
         from ..scoring.planner_score import score_of_song
 
         cascade = self._listening(made, file)
         codes = codes_of_audio(wave, cascade.models, self._arguments.device or "cpu", file)
-        return score_of_song(self._loaded_planner(), codes, song)
+        return score_of_song(self._loaded_planner(), codes, song, codebook_of_models(cascade.models))
 
     def _loaded_planner(self):
         if self._planner is None:

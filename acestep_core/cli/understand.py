@@ -13,7 +13,9 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
     parser.set_defaults(run=understand)
     parser.add_argument("file", metavar="FILE", help="an audio file")
     parser.add_argument(
-        "--models", metavar="NAME", default="published", help="models with an audio tokenizer (default: published)"
+        "--models",
+        metavar="NAME",
+        help="models with an audio tokenizer, of the planner's family (default: published, or tiny with tiny-planner)",
     )
     add_planner(parser)
 
@@ -21,17 +23,17 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
 def understand(arguments: argparse.Namespace, console: Console):
     existing(arguments.file)
     from ..checkpoints.cascade_models import find_cascade
+    from ..generation.planning import cascade_for
 
-    models = find_cascade(arguments.models)
+    models = find_cascade(arguments.models or cascade_for(arguments.planner))
 
     def request():
         from .. import audio
         from ..nn.dtypes import pick_device
-        from ..planner.audio_codes import codes_of_audio
-        from ..planner.requests import UnderstandAudio
+        from ..planner.audio_codes import question_of_audio
         from ..spec import MAX_SECONDS
 
         wave = audio.read(arguments.file, MAX_SECONDS)
-        return UnderstandAudio(codes_of_audio(wave, models, pick_device(arguments.device), arguments.file))
+        return question_of_audio(wave, models, pick_device(arguments.device), arguments.file)
 
     run(arguments, console, request)

@@ -215,7 +215,7 @@ class Cascade(EditVerbs, LyricVerbs, TakeVerbs):
         if encoded is not None and encoded.source is not None:
             raise UserError("codes: got a clip to continue too, expected one of them; leave one out")
         for key in dict.fromkeys(key for key, _ in stages):
-            self._check_codes(key, song.codes)
+            self._check_codes(key, song)
         return dataclasses.replace(encoded or Reference(), source=song.source(self.latents))
 
     def _text_states(self, song: AnySong) -> TextStates:

@@ -25,7 +25,7 @@ from ..memory.needs import hint_needs
 from ..models.defaults import VariantDefaults
 from ..models.reference import Reference
 from ..models.source import CODES, EditSource, Source, Variation
-from ..planner.planned_song import check_codes, check_range
+from ..planner.planned_song import PlannedSong, check_codes, check_range
 from ..song import Song
 from ..spec import MAX_SECONDS
 from ..system.files import existing
@@ -172,15 +172,15 @@ class EditVerbs:
             elif edit.by_codes and self.pool[key].audio_tokenizer is None:
                 raise UserError(f"cover: {self.pool[key].name} was loaded without its audio tokenizer; load it with it")
 
-    def _check_codes(self, key, codes: tuple[int, ...]) -> None:
+    def _check_codes(self, key, song: PlannedSong) -> None:
         """Raises CheckpointError or UserError unless a stage's model can follow these codes."""
         if isinstance(key, str):
-            check_codes(codes, self._of_model(key)[0], read_checkpoint(key))
+            check_codes(song.codes, self._of_model(key)[0], read_checkpoint(key), song.codebook)
             return
         model = self.pool[key]
         if model.audio_tokenizer is None or model.audio_token_detokenizer is None:
             raise UserError(f"codes: {model.name} was loaded without its audio tokenizer; load it with it")
-        check_range(codes, model.name, model.audio_tokenizer.config)
+        check_range(song.codes, model.name, model.audio_tokenizer.config, song.codebook)
 
     def _of_model(self, key) -> tuple[str, str, VariantDefaults]:
         """Name, family and defaults of a stage's model."""

@@ -3,15 +3,17 @@
 import dataclasses
 from collections.abc import Mapping
 
-from ..checkpoints.cascade_models import find_cascade
+from ..checkpoints.cascade_models import DEFAULT_CASCADE, find_cascade
 from ..checkpoints.checkpoint import read_checkpoint
+from ..checkpoints.locate import local_models
+from ..checkpoints.registry import PLANNER, TINY_PLANNER, usual_planner
 from ..errors import UserError
-from ..planner.planned_song import reads_codes
+from ..planner.planned_song import codebook_of
 from ..planner.song_plan import SongPlan
 from .settings import GenerationSettings
 
 ANY_PLANNER = "auto"
-WITHOUT_CODES = "note: these models have no audio tokenizer, so the song is planned without codes"
+WITHOUT_CODES = "note: these models follow no codes of {planner}, so the song is planned without codes"
 
 
 def wants_plan(settings: GenerationSettings) -> bool:
@@ -23,9 +25,25 @@ def wants_plan(settings: GenerationSettings) -> bool:
     return True
 
 
-def read_codes(model_names: Mapping) -> bool:
-    """Whether every stage of a cascade can follow audio codes. Raises CheckpointError."""
-    return all(reads_codes(read_checkpoint(stage.path)) for stage in find_cascade(**model_names).stages)
+def follow_codes(model_names: Mapping, codebook: int) -> bool:
+    """Whether every stage of a cascade can follow the codes of a planner that knows so many. Raises CheckpointError."""
+    return all(codebook_of(read_checkpoint(stage.path)) == codebook for stage in find_cascade(**model_names).stages)
+
+
+def planner_for(model_names: Mapping) -> str | None:
+    """The planner that is asked where none is named: the embedded one for a cascade of embedded models alone, which
+    follow no other codes. None: any that is here.
+    """
+    stages = find_cascade(**model_names).stages
+    return TINY_PLANNER if all(stage.known is not None and not stage.known.repo for stage in stages) else None
+
+
+def cascade_for(planner: str | None) -> str:
+    """The cascade whose audio tokenizer writes the codes that a planner reads: `tiny` for the embedded one. `planner`
+    None: the one that is taken here.
+    """
+    name = planner or usual_planner(model.name for model in local_models(PLANNER))
+    return DEFAULT_CASCADE if name == TINY_PLANNER else "published"
 
 
 def plan_seed(settings: GenerationSettings) -> int:

@@ -17,7 +17,7 @@ from ..flow.stages import Step
 from ..models.reference import Reference
 from ..models.semantic_codes import semantic_tokens
 from ..planner.metadata import is_instrumental
-from ..planner.planned_song import PlannedSong, settled
+from ..planner.planned_song import PlannedSong, codebook_size, settled
 from ..scoring.judges import FinishedSong, Measured, judged
 from ..scoring.planner_score import PlannerScore, score_of_song
 from ..scoring.ranking import Take, ranked
@@ -113,7 +113,8 @@ class TakeVerbs:
         return judged(FinishedSong(wave, words, aligned, codes))
 
     def _codes_score(self, planner: "Planner", latents: torch.Tensor, words: Song) -> PlannerScore:
-        return score_of_song(planner, self.codes_of(latents), words)
+        tokenizer = self.pool.audio_tokens(self._coding_stage()).audio_tokenizer
+        return score_of_song(planner, self.codes_of(latents), words, codebook_size(tokenizer.config))
 
     @torch.no_grad()
     def codes_of(self, latents: torch.Tensor) -> tuple[int, ...]:

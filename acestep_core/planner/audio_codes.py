@@ -15,6 +15,8 @@ from ..errors import UserError
 from ..models.semantic_codes import semantic_tokens
 from ..models.vocoder import Vocoder
 from ..spec import MAX_SECONDS
+from .planned_song import codebook_of
+from .requests import UnderstandAudio
 
 if TYPE_CHECKING:
     from ..checkpoints.cascade_models import CascadeModels
@@ -30,13 +32,30 @@ def codes_of_audio(
 
     Raises UserError for silence, a batch, and music longer than the longest song; CheckpointError without a tokenizer.
     """
-    checkpoints = [read_checkpoint(stage.path) for stage in models.stages]
-    checkpoint = next((one for one in checkpoints if TOKENIZER in one.parts), checkpoints[0])
+    checkpoint = _with_tokenizer(models)
     part = checkpoint.part(TOKENIZER)
     check_music(wave, name)
     vocoder = load_vocoder(models.vocoder.path, device=device, dtype=torch.float32)
     latents = latents_of_audio(wave, vocoder, name)
     return codes_of_latents(latents, build(TOKENIZER, part, device, torch.float32), checkpoint)
+
+
+def question_of_audio(
+    wave: Waveform, models: "CascadeModels", device: "torch.device | str" = "cpu", name: str = "the music"
+) -> UnderstandAudio:
+    """What a planner is asked about one clip, in the codes of these models. Raises as `codes_of_audio`."""
+    return UnderstandAudio(codes_of_audio(wave, models, device, name), codebook_of_models(models))
+
+
+def codebook_of_models(models: "CascadeModels") -> int:
+    """How many codes the audio tokenizer of these models has; 0 without one."""
+    return codebook_of(_with_tokenizer(models))
+
+
+def _with_tokenizer(models: "CascadeModels") -> Checkpoint:
+    """The first model that has an audio tokenizer, or the first one."""
+    checkpoints = [read_checkpoint(stage.path) for stage in models.stages]
+    return next((one for one in checkpoints if TOKENIZER in one.parts), checkpoints[0])
 
 
 def check_music(wave: Waveform, name: str = "the music") -> None:

@@ -13,7 +13,7 @@ from ..checkpoints.checkpoint import Checkpoint, read_checkpoint
 from ..checkpoints.layouts import PLANNER as PART
 from ..checkpoints.load import tokenizer_folder
 from ..checkpoints.locate import LocalModel, find, local_models
-from ..checkpoints.registry import DEFAULT_PLANNER, PLANNER
+from ..checkpoints.registry import DEFAULT_PLANNER, PLANNER, usual_planner
 from ..checkpoints.tokenizer_files import check_tokenizer, tokenizer_of
 from ..checkpoints.weights import read_json
 from ..errors import CheckpointError
@@ -111,7 +111,5 @@ def read_planner(name_or_path: str | Path | None = None, folders: Sequence[Path 
 
 
 def _one_that_is_here(folders: Sequence[Path | str]) -> LocalModel:
-    here = {model.name: model for model in local_models(PLANNER, folders)}
-    if DEFAULT_PLANNER in here or not here:
-        return find(DEFAULT_PLANNER, PLANNER, folders)  # or the error that says where to get it
-    return next(iter(here.values()))
+    here = [model.name for model in local_models(PLANNER, folders)]
+    return find(usual_planner(here), PLANNER, folders)  # or the error that says where to get it

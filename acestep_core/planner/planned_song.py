@@ -26,11 +26,14 @@ Prompts = tuple[str, str]
 
 @dataclass(frozen=True)
 class PlannedSong:
-    """A song and its codes. `strength` 0 to 1: the share of the steps that follow the codes. Raises UserError."""
+    """A song and its codes. `strength` 0 to 1: the share of the steps that follow the codes. `codebook`: how many codes
+    their planner knows, 0: not known. Raises UserError.
+    """
 
     song: Song
     codes: tuple[int, ...]
     strength: float = 1.0
+    codebook: int = 0
 
     def __post_init__(self):
         object.__setattr__(self, "codes", checked_codes(self.codes))
@@ -69,23 +72,34 @@ def check_strength(value: object) -> None:
         raise UserError(f"codes strength: got {shown(value)}, expected a number from 0 to 1")
 
 
-def check_codes(codes: tuple[int, ...], name: str, checkpoint: "Checkpoint") -> None:
-    """Raises CheckpointError where a model has no networks for codes, or fewer codes than these need."""
+def check_codes(codes: tuple[int, ...], name: str, checkpoint: "Checkpoint", codebook: int = 0) -> None:
+    """Raises CheckpointError where a model has no networks for codes, or has other codes than these."""
     if not reads_codes(checkpoint):
         raise CheckpointError(
             f"codes: {name} has no audio tokenizer in its files; make the song without codes, or with a model that "
             "has one, such as acestep-v15-turbo"
         )
-    check_range(codes, name, checkpoint.part("audio_tokenizer").arguments)
+    check_range(codes, name, checkpoint.part("audio_tokenizer").arguments, codebook)
 
 
-def check_range(codes: tuple[int, ...], name: str, arguments: Mapping) -> None:
-    """Raises CheckpointError for a code that an audio tokenizer, of these arguments, does not have."""
-    count = math.prod(arguments["fsq_input_levels"])
-    if max(codes) >= count:
-        raise CheckpointError(
-            f"codes: got the code {max(codes):,}, {name} has {count:,}; take a planner of the model's own family"
-        )
+def check_range(codes: tuple[int, ...], name: str, arguments: Mapping, codebook: int = 0) -> None:
+    """Raises CheckpointError where codes are not those of an audio tokenizer, of these arguments: its number of codes
+    tells it from others.
+    """
+    count = codebook_size(arguments)
+    if max(codes) >= count or codebook not in (0, count):
+        got = f"codes of {codebook:,} kinds" if codebook else f"the code {max(codes):,}"
+        raise CheckpointError(f"codes: got {got}, {name} has {count:,}; take a planner of the model's own family")
+
+
+def codebook_of(checkpoint: "Checkpoint") -> int:
+    """How many codes a stage model's audio tokenizer has; 0 where it cannot follow codes."""
+    return codebook_size(checkpoint.part("audio_tokenizer").arguments) if reads_codes(checkpoint) else 0
+
+
+def codebook_size(arguments: Mapping) -> int:
+    """How many codes an audio tokenizer of these arguments has."""
+    return math.prod(arguments["fsq_input_levels"])
 
 
 def reads_codes(checkpoint: "Checkpoint") -> bool:
@@ -96,7 +110,7 @@ def reads_codes(checkpoint: "Checkpoint") -> bool:
 def settled(song):
     """The song to make: a SongPlan as its PlannedSong, or its song where it has no codes; each with a length."""
     if isinstance(song, SongPlan):
-        song = PlannedSong(song.song, song.codes) if song.codes else song.song
+        song = PlannedSong(song.song, song.codes, codebook=song.codebook) if song.codes else song.song
     if isinstance(song, PlannedSong):
         return dataclasses.replace(song, song=settled_length(song.song))
     return settled_length(song) if isinstance(song, Song) else song

@@ -16,7 +16,7 @@ from .metadata import Answer, is_instrumental, read_answer, think_block
 from .sampling import Sampling
 from .session import Progress, Session
 from .song_plan import SongPlan, checked_codes, codes_count, filled, given_of, is_open
-from .vocabulary import END, THINK_END
+from .vocabulary import END, THINK_END, Vocabulary
 
 Run = Generator[Progress, None, SongPlan]
 CAPTION_TOKENS_MAX = grammar.CAPTION_TOKENS_MAX
@@ -50,7 +50,7 @@ class PlanSong:
         if not self.codes:
             return plan
         codes = yield from self._codes(session, plan, prompts.codes_prompt(caption, lyrics, _thoughts(plan, answer)))
-        return dataclasses.replace(plan, codes=codes)
+        return dataclasses.replace(plan, codes=codes, codebook=session.words.codes)
 
     def _codes(self, session: Session, plan: SongPlan, prompt: str) -> Generator[Progress, None, tuple[int, ...]]:
         words, count = session.words, codes_count(plan.song.seconds)
@@ -101,9 +101,12 @@ class RewriteSong:
 
 @dataclass(frozen=True)
 class UnderstandAudio:
-    """Describes music by its audio codes at 5 a second. Raises UserError for codes that no music has."""
+    """Describes music by its audio codes at 5 a second. `codebook`: how many codes their tokenizer has, 0: not known.
+    Raises UserError for codes that no music has.
+    """
 
     codes: tuple[int, ...]
+    codebook: int = 0
     sampling: ClassVar[Sampling] = Sampling(temperature=_UNDERSTAND_TEMPERATURE)
 
     def __post_init__(self):
@@ -113,18 +116,24 @@ class UnderstandAudio:
                 f"which are {MAX_SECONDS:g} s of music"
             )
 
-    def run(self, session: Session) -> Run:
-        if max(self.codes) >= session.words.codes:
+    def check(self, words: Vocabulary) -> None:
+        """Raises UserError for codes that a planner of this vocabulary does not read."""
+        known = words.codes
+        if max(self.codes) >= known or self.codebook not in (0, known):
+            got = f"is in codes of {self.codebook:,} kinds" if self.codebook else f"has codes up to {max(self.codes):,}"
             raise UserError(
-                f"understand: the music has codes up to {max(self.codes):,}, and the planner knows "
-                f"{session.words.codes:,}; take a planner and a music model of one family"
+                f"understand: the music {got}, and the planner knows {known:,}; take a planner and a music model of "
+                "one family"
             )
+
+    def run(self, session: Session) -> Run:
+        self.check(session.words)
         seconds = len(self.codes) / CODES_PER_SECOND
         length = Song("", "", seconds=min(max(seconds, MIN_SECONDS), MAX_SECONDS))
         prompt = session.words.encode(prompts.understand_prompt(self.codes))
         answer = yield from _described(session, prompt, given_of(length), sings=True)
         plan = _with_lyrics(_plan(session, length, answer), answer.lyrics)
-        return dataclasses.replace(plan, codes=self.codes)
+        return dataclasses.replace(plan, codes=self.codes, codebook=session.words.codes)
 
 
 # ---- what the requests share -----------------------------------------------------------------------------------------

@@ -30,7 +30,8 @@ class SongPlan:
     """A song filled in, its audio codes at 5 a second, and what was decided.
 
     `decided`: values by the song's field, those that the planner wrote and not the user. `description`: the planner's
-    own caption, also where the song keeps the user's. `notes` are for the user.
+    own caption, also where the song keeps the user's. `notes` are for the user. `codebook`: how many codes the planner
+    knows; models of as many follow them. 0: not known.
     """
 
     song: Song
@@ -38,6 +39,7 @@ class SongPlan:
     decided: Mapping[str, object] = field(default_factory=dict)
     description: str = ""
     notes: tuple[str, ...] = ()
+    codebook: int = 0
 
     @property
     def seconds(self) -> float | str:
@@ -61,6 +63,7 @@ class SongPlan:
                 dict(value.get("decided", {})),
                 str(value.get("description", "")),
                 tuple(map(str, value.get("notes", ()))),
+                int(value.get("codebook", 0)),
             )
         except (KeyError, TypeError, ValueError) as exc:
             raise UserError(f"plan: cannot be read ({exc}); plan the song again") from exc

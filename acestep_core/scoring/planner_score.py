@@ -14,6 +14,7 @@ import torch
 from ..planner.language_model import Cache, LanguageModel
 from ..planner.metadata import FIELDS, is_instrumental, think_block
 from ..planner.prompts import understand_prompt
+from ..planner.requests import UnderstandAudio
 from ..planner.song_plan import given_of
 from ..song import Song
 
@@ -70,8 +71,11 @@ def planner_score(
     return PlannerScore(ranked | scores, evidence)
 
 
-def score_of_song(planner: "Planner", codes: Sequence[int], song: Song) -> PlannerScore:
-    """The score of codes against the words that a song has."""
+def score_of_song(planner: "Planner", codes: Sequence[int], song: Song, codebook: int = 0) -> PlannerScore:
+    """The score of codes against the words that a song has. `codebook`: how many codes their tokenizer has, 0: not
+    known. Raises UserError for codes that the planner does not read.
+    """
+    UnderstandAudio(tuple(codes), codebook).check(planner.words)
     caption, lyrics = song.caption.strip() or None, None if is_instrumental(song.lyrics) else song.lyrics
     metadata = {name: value for name, value in given_of(song).items() if name != "duration"}
     return planner_score(planner.model, planner.words, codes, caption=caption, lyrics=lyrics, metadata=metadata)

@@ -121,13 +121,12 @@ class SongMaker:
         from .. import audio
         from ..checkpoints.cascade_models import find_cascade
         from ..nn.dtypes import pick_device
-        from ..planner.audio_codes import codes_of_audio
-        from ..planner.requests import UnderstandAudio
+        from ..planner.audio_codes import question_of_audio
         from ..spec import MAX_SECONDS
 
         wave = audio.read(step.source, MAX_SECONDS)
         device = pick_device(self.machine.device)
-        return UnderstandAudio(codes_of_audio(wave, find_cascade(step.models), device, step.source))
+        return question_of_audio(wave, find_cascade(step.models), device, step.source)
 
     def _make_room(self, planner: "Planner") -> None:
         """Gives up the cascade where a planner does not fit beside it."""

@@ -14,14 +14,14 @@ from ..editing.edit import Edit
 from ..editing.source_song import result_song, source_song, words_of
 from ..editing.tasks import TRACKS
 from ..errors import UserError, shown
-from ..generation.planning import read_codes
+from ..generation.planning import planner_for
 from ..generation.settings import GenerationSettings
 from ..json_text import parse_json
 from ..planner.vocabulary import CODE_TOKEN
 from ..song import AUTO, FIELD_ALIASES, INSTRUMENTAL, Song, field_name
 from .library import SONG_ID, Library
 from .orders import PLAN, REWRITE, WRITE, AnswerOrder, PlannerStep, SongsOrder
-from .requests import RequestReader, check_planner, sampling_of
+from .requests import RequestReader, can_follow, check_planner, sampling_of
 from .uploads import UPLOAD_ID
 from .used_adapters import UsedAdapters
 
@@ -197,8 +197,8 @@ class OriginalRequests:
         kinds += [PLAN] * (thinking and kind == "text2music")
         if not kinds:
             return ()
-        planner, sampling = check_planner(self._planner(fields)), _sampling(fields)
-        codes = thinking and read_codes(settings.model_names)
+        planner, sampling = check_planner(self._planner(fields) or planner_for(settings.model_names)), _sampling(fields)
+        codes = thinking and can_follow(planner, settings)
         line = query or str(fields.song().get("caption") or "a song")
         instrumental = fields.song().get("instrumental") is True
         return tuple(PlannerStep(one, planner, line, instrumental, codes, sampling=sampling) for one in kinds)

@@ -17,7 +17,7 @@ from ..editing.regions import BarTimes, is_in_bars, parse_region
 from ..editing.source_song import result_song, song_of_file, source_song, words_of
 from ..errors import UserError, did_you_mean, shown
 from ..generation.making import DEFAULT_FORMAT, SEEDS_DRAWN_BELOW, check_files, check_sampling
-from ..generation.planning import read_codes, wants_plan
+from ..generation.planning import cascade_for, follow_codes, planner_for, wants_plan
 from ..generation.settings import MODEL_OPTIONS, GenerationSettings, TaggedSong
 from ..generation.song_files import SongFile
 from ..lora.find import Lora, list_adapters
@@ -229,7 +229,7 @@ class RequestReader:
             return planned
         if not isinstance(line, str) or not line.strip() or given.get("edit") or given.get("again"):
             raise UserError(f"write: got {shown(line)}, expected a few words about a song that is made from text")
-        planner = check_planner(plan if isinstance(plan, str) else None)
+        planner = check_planner(plan if isinstance(plan, str) else planner_for(settings.model_names))
         instrumental = object_of(given, "song").get("instrumental") is True
         return (PlannerStep(WRITE, planner, line, instrumental), *planned)
 
@@ -239,8 +239,8 @@ class RequestReader:
             raise UserError(f"plan: got {shown(plan)}, expected true, false or the name of a planner")
         if not plan or not wants_plan(settings):
             return ()
-        codes = read_codes(settings.model_names)
-        return (PlannerStep(PLAN, check_planner(None if plan is True else plan), codes=codes),)
+        planner = check_planner(planner_for(settings.model_names) if plan is True else plan)
+        return (PlannerStep(PLAN, planner, codes=can_follow(planner, settings)),)
 
     # ---- answers of a planner ----------------------------------------------------------------------------------------
 
@@ -270,7 +270,7 @@ class RequestReader:
         return AnswerOrder(step, song, whole_of(given, "seed", 0, SEEDS_DRAWN_BELOW, drawn))
 
     def _tokenizer_models(self, given: Mapping) -> str:
-        models = str(given.get("models") or "published")
+        models = str(given.get("models") or cascade_for(given.get("planner")))
         self.check_models(GenerationSettings(models=models))
         find_cascade(models)
         return models
@@ -284,6 +284,13 @@ def check_planner(name: object) -> str | None:
 
     read_planner(name)
     return name
+
+
+def can_follow(planner: str | None, settings: GenerationSettings) -> bool:
+    """Whether a song's models follow the codes of a planner that is here. Raises CheckpointError."""
+    from ..planner.load import read_planner
+
+    return follow_codes(settings.model_names, read_planner(planner).words.codes)
 
 
 def sampling_of(given: Mapping) -> dict[str, float]:

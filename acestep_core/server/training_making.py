@@ -109,12 +109,11 @@ def _heard(row: ClipRow, order: LabelOrder, planner: "Planner", machine: Machine
     from .. import audio
     from ..checkpoints.cascade_models import find_cascade
     from ..nn.dtypes import pick_device
-    from ..planner.audio_codes import codes_of_audio
-    from ..planner.requests import UnderstandAudio
+    from ..planner.audio_codes import question_of_audio
     from ..spec import MAX_SECONDS
 
     wave = audio.read(row.path, MAX_SECONDS)
-    codes = codes_of_audio(wave, find_cascade(order.models), pick_device(machine.device), row.id)
-    for progress in planner.iterate(UnderstandAudio(codes), seed=order.seed % SEEDS_DRAWN_BELOW):
+    question = question_of_audio(wave, find_cascade(order.models), pick_device(machine.device), row.id)
+    for progress in planner.iterate(question, seed=order.seed % SEEDS_DRAWN_BELOW):
         answer = progress.result
     return answer.song

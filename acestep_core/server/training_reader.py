@@ -14,6 +14,7 @@ from ..checkpoints.cascade_models import find_cascade, lone_stage
 from ..checkpoints.locate import models_folders
 from ..errors import UserError, did_you_mean, shown
 from ..generation.making import SEEDS_DRAWN_BELOW
+from ..generation.planning import cascade_for
 from ..generation.settings import GenerationSettings
 from ..lora.find import FOLDER as ADAPTERS
 from ..lora.find import list_adapters
@@ -112,7 +113,7 @@ class TrainingReader:
         dataset = name_of(given, "dataset")
         if not self.datasets.rows(dataset):
             raise UserError(f"dataset: {dataset} has no clips yet; send some to /v1/datasets/{dataset}/clips")
-        models = str(given.get("models") or "published")
+        models = str(given.get("models") or cascade_for(given.get("planner")))
         self.check_models(GenerationSettings(models=models))
         find_cascade(models)
         seed = whole_of(given, "seed", 0, SEEDS_DRAWN_BELOW, secrets.randbelow(SEEDS_DRAWN_BELOW))

@@ -26,7 +26,7 @@ THREE_WIRES = (
     "Three wires lead on: **song** to Text Encode, **reference** to every stage and to Vocode, **latent** to the first "
     "stage."
 )
-BASE = "This needs models that know the task, such as the base models; others say so."
+BASE = "Published turbo models do not know the task: take base models."
 EDIT_COLUMNS = [["cascade", "clip"], ["song"], ["edit", "text"], ["L"], ["M"], ["S"], ["vocode", "save"]]
 SCORE_COLUMNS = [["cascade"], ["song"], ["score"], *EDIT_COLUMNS[2:]]
 
@@ -155,8 +155,8 @@ def fix_one_line_of_the_lyrics() -> Definition:
             "2 · The same song with another second line": ("stages", again),
         },
         {
-            1: "Give **all** lyrics, with the changed line in its place. The embedded models do not sing: choose "
-            "published ones in **Load Cascade** to hear the words.",
+            1: "Give **all** lyrics, with the changed line in its place. The embedded models hum more than they "
+            "sing: choose published ones in **Load Cascade** to hear the words.",
             2: "**latent** is the song's own, so that nothing is encoded. For a file, put **Load Audio** in place of "
             "Vocode and leave **latent** free. **regions** is where the line is sung.",
         },
@@ -206,13 +206,13 @@ def cover_a_clip() -> Definition:
     return edit_of_the_clip(
         "Cover",
         song("Energetic synthwave with saw lead, synth bass and drums", **CLIP_SONG),
-        {"structure": 0.6, "closeness": 0.0, "codes": False},
+        {"structure": 0.6, "closeness": 0.0, "codes": True},
         "cover",
         "Its structure for 60 % of the steps",
         {
             2: "**structure**: 1 keeps melody and form to the end, less lets them go. **closeness** above 0 begins "
-            "with the clip's own sound. **codes** leaves timbre free; it needs models with an audio tokenizer, such "
-            f"as the published ones. {THREE_WIRES}",
+            "with the clip's own sound. **codes** leaves the timbre free; it needs models with an audio tokenizer. "
+            f"{THREE_WIRES}",
         },
     )
 
@@ -220,11 +220,11 @@ def cover_a_clip() -> Definition:
 def cover_a_melody() -> Definition:
     return edit_of_a_score(
         "example",
-        edit("Cover", SCORE, SCORE_SONG, structure=0.6, closeness=0.0, codes=False),
+        edit("Cover", SCORE, SCORE_SONG, structure=0.6, closeness=0.0, codes=True),
         song("Calm ambient with warm pad, electric piano and flute"),
         "melody",
         ("Words, and a melody of your own", "Its structure for 60 % of the steps"),
-        "With published models switch **codes** on: then the instruments of the score leave no trace.",
+        "With **codes** the instruments of the score leave no trace; without, the cover keeps more of their sound.",
     )
 
 

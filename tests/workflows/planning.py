@@ -20,14 +20,14 @@ ANSWER = {"seed": 1, "temperature": 0.85, "top_p": 0.9, "top_k": 0}
 OPEN = {"seconds": 0.0, "bpm": 0} | dict.fromkeys(("key", "time_signature", "language"), "auto")
 KEPT = {"caption": "", "lyrics": "", "seconds": 0.0, "bpm": 0}
 KEPT |= dict.fromkeys(("key", "time_signature", "language"), "as it is")
-NEEDS_PLANNER = (
-    "This needs a planner, which does not come with the pack. Choose one marked *(download, ...)* in **Load Planner**, "
-    "such as *acestep-5Hz-lm-1.7B*, and press **Run**."
+WHICH_PLANNER = (
+    "*tiny-planner* comes with the pack and knows the words of few kinds of songs. For words of your own choose one "
+    "marked *(download, ...)* in **Load Planner**, such as *acestep-5Hz-lm-1.7B*"
 )
 
 
 def load_planner() -> dict:
-    return prompts.node("AceStepLoadPlanner", planner="auto", dtype="auto", quantise="none")
+    return prompts.node("AceStepLoadPlanner", planner="tiny-planner", dtype="auto", quantise="none")
 
 
 def write_song(line: str) -> dict:
@@ -73,9 +73,9 @@ def song_from_one_line() -> Definition:
             "4 · Sound": ("sound", ["vocode", "save"]),
         },
         {
-            0: NEEDS_PLANNER,
-            1: "Write a line, and give what you know already: tempo, key, length. Another **seed**, another song. "
-            "The embedded *tiny* models do not sing; for lyrics choose downloaded models in **Load Cascade**.",
+            0: f"{WHICH_PLANNER}.",
+            1: "Write a line, and give what you know already: tempo, key, length. Another **seed**, another song. The "
+            "embedded *tiny* models hum more than they sing; for lyrics choose downloaded models in **Load Cascade**.",
         },
         shown=["planner", "write", "words"],
     )
@@ -83,7 +83,7 @@ def song_from_one_line() -> Definition:
 
 def plan_and_edit() -> Definition:
     plan = {"planner": ["planner", 0], "song": ["change", 0], "vocoder": ["cascade", 4], "choose_length": False}
-    codes = {"codes": False, "codes_strength": 1.0, "guidance": 2.0, "negative": ""}
+    codes = {"codes": True, "codes_strength": 1.0, "guidance": 2.0, "negative": ""}
     return Definition(
         {
             "planner": load_planner(),
@@ -118,11 +118,10 @@ def plan_and_edit() -> Definition:
             "6 · Sound": ("sound", ["vocode", "save"]),
         },
         {
-            0: NEEDS_PLANNER,
+            0: f"{WHICH_PLANNER}, and published models with it: codes are for models of the planner's family.",
             2: "Run once, read the song, and write here what shall be different. All else stays, and what was computed "
             "before is not computed again.",
-            3: "With published models switch **codes** on: the planner then writes five audio codes a second, and the "
-            "stages follow them through **reference**. The *tiny* models follow none.",
+            3: "The planner writes five audio **codes** a second, and the stages follow them through **reference**.",
         },
         {"words": "The song as it was written", "plan_text": "The plan"},
         shown=["write", "words", "change", "plan"],
@@ -162,8 +161,7 @@ def understand_and_cover() -> Definition:
             "6 · Sound": ("sound", ["vocode", "save"]),
         },
         {
-            0: f"{NEEDS_PLANNER} The models in **Load Cascade** must be published ones too: the *tiny* models have no "
-            f"audio tokenizer.\n\n{YOUR_CLIP}1 to 600 s, any format.",
+            0: f"{WHICH_PLANNER}, and published models with it.\n\n{YOUR_CLIP}1 to 600 s, any format.",
             2: "Only the caption is new here. Tempo, key and lyrics are those that were found; read them over.",
         },
         shown=["clip", "understand", "words", "change"],

@@ -26,14 +26,15 @@ HINTS = {
     "planner": "A language model that fills songs in, writes or rewrites their words, and describes music.",
     "no_planner": "No planner is on this machine: `acestep-cascade models download acestep-5Hz-lm-1.7B` gets one.",
     "codes": "Audio codes are a sketch of a song, 5 a second. Make them from a sound here and paste them in *Custom*. "
-    "Models with an audio tokenizer can do it; the embedded family `tiny` has none.",
+    "They are understood by the models that wrote them, and by a planner of the same family.",
     "stages": "A song begins as noise (flow time 1) and ends as music (0). L hands over to M at the first boundary, M "
     "to S at the second.",
     "choice": "Quick drafts of many seeds are judged by tempo, key, level, silence, ending and words, and the best "
     "ones are made whole.",
     "train": "An adapter that makes a model sound like clips of yours: collect and label them, then train.",
     "adapters": "An adapter changes how models sound; at most three at once.",
-    "embedded": "The embedded family `tiny` knows electronic and band music, and does not sing.",
+    "embedded": "The embedded family `tiny` knows the twenty genres of the band that it learned from; its voice "
+    "hums more than it sings.",
 }
 
 TASKS = {
