@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from ..checkpoints.cascade_models import DEFAULT_CASCADE, find_cascade
 from ..checkpoints.checkpoint import read_checkpoint
 from ..checkpoints.locate import local_models
-from ..checkpoints.registry import PLANNER, TINY_PLANNER, usual_planner
+from ..checkpoints.registry import KNOWN, PLANNER, TINY_PLANNER, known_model, usual_planner
 from ..errors import UserError
 from ..planner.planned_song import codebook_of
 from ..planner.song_plan import SongPlan
@@ -43,7 +43,7 @@ def cascade_for(planner: str | None) -> str:
     None: the one that is taken here.
     """
     name = planner or usual_planner(model.name for model in local_models(PLANNER))
-    return DEFAULT_CASCADE if name == TINY_PLANNER else "published"
+    return DEFAULT_CASCADE if known_model(name, PLANNER) is KNOWN[TINY_PLANNER] else "published"
 
 
 def plan_seed(settings: GenerationSettings) -> int:

@@ -98,9 +98,9 @@ def save_tiny_family(folder, **extra):
     return folder
 
 
-def save_taught_family(folder):
-    """The same with audio tokenizers, of models that know every task."""
-    return save_tiny_family(folder, tasks=list(ALL_TASKS))
+def save_taught_family(folder, **more):
+    """The same with audio tokenizers, of models that know every task. `more`: `levels` of the codes."""
+    return save_tiny_family(folder, tasks=list(ALL_TASKS), **more)
 
 
 @pytest.fixture(scope="session")
@@ -111,6 +111,12 @@ def tiny_family(tmp_path_factory):
 @pytest.fixture(scope="session")
 def taught_family(tmp_path_factory):
     return save_taught_family(tmp_path_factory.mktemp("taught"))
+
+
+@pytest.fixture(scope="session")
+def coded_family(tmp_path_factory):
+    """A taught family with as many codes as the planner `lm_a` of golden_tasks knows."""
+    return save_taught_family(tmp_path_factory.mktemp("coded"), levels=(8, 8, 8))
 
 
 @pytest.fixture

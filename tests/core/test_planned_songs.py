@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from acestep_pack.acestep_core.checkpoints.registry import DEFAULT_PLANNER, TINY_PLANNER, usual_planner
 from acestep_pack.acestep_core.errors import CheckpointError, UserError
 from acestep_pack.acestep_core.generation.cascade import Cascade
+from acestep_pack.acestep_core.generation.planning import cascade_for, planner_for
 from acestep_pack.acestep_core.generation.settings import GenerationSettings, read_song
 from acestep_pack.acestep_core.planner.length import auto_seconds, syllables
 from acestep_pack.acestep_core.planner.planned_song import PlannedSong
+from acestep_pack.acestep_core.planner.planner import Planner
 from acestep_pack.acestep_core.planner.song_plan import SongPlan
 from acestep_pack.acestep_core.prompt import text_prompt
 from acestep_pack.acestep_core.song import AUTO, Song
@@ -109,8 +112,8 @@ def test_syllables_are_counted_roughly(text, count):
 # ---- the command line ------------------------------------------------------------------------------------------------
 
 
-def test_a_song_is_planned_and_made_and_made_again_from_its_tags(command, taught_family):
-    make = ["generate", "lo-fi beat", "--bpm", "90", "--seconds", "10", "--models", taught_family, "--device", "cpu"]
+def test_a_song_is_planned_and_made_and_made_again_from_its_tags(command, coded_family):
+    make = ["generate", "lo-fi beat", "--bpm", "90", "--seconds", "10", "--models", coded_family, "--device", "cpu"]
     code, out, err = command(*make, "--seed", "3", "-o", "song.flac", "--plan", PLANNER)
     assert code == 0, err
     made = read_song("song.flac")
@@ -122,6 +125,25 @@ def test_a_song_is_planned_and_made_and_made_again_from_its_tags(command, taught
     assert Path("again.flac").read_bytes()[-4000:] == Path("song.flac").read_bytes()[-4000:]
     code, out, _ = command("show", "song.flac")
     assert any(line.startswith("codes") and line.endswith(")") for line in out)
+
+
+def test_codes_of_another_family_are_never_followed(command, taught_family, coded_family):
+    make = ["generate", "lo-fi beat", "--seconds", "10", "--device", "cpu", "--seed", "3", "--plan", PLANNER]
+    code, _, err = command(*make, "-o", "song.flac", "--models", taught_family)
+    assert code == 0 and "follow no codes of lm_a" in err and read_song("song.flac").settings.codes is None
+    plan = Planner.load(PLANNER, device="cpu", cache=False).plan(SONG)
+    assert plan.codebook == 512 and SongPlan.from_json(json.loads(plan.to_json())) == plan
+    assert Cascade.load(coded_family, device="cpu", text_cache=False).generate(plan, seed=1).seconds == SONG.seconds
+    with pytest.raises(CheckpointError, match="got codes of 512 kinds, .* has 64,000; take a planner of the model's"):
+        Cascade.load(taught_family, device="cpu", text_cache=False).generate(plan)
+
+
+def test_the_embedded_planner_is_asked_for_embedded_models_alone(tiny_family, own_folder):
+    assert planner_for({"models": "tiny"}) == planner_for({"models": "tiny-m"}) == TINY_PLANNER
+    assert planner_for({"models": str(tiny_family)}) is None
+    assert [cascade_for(name) for name in (None, "Tiny-Planner", "4B")] == ["tiny", "tiny", "published"]
+    names = [TINY_PLANNER, "other", DEFAULT_PLANNER]
+    assert [usual_planner(names[:count]) for count in (0, 1, 2, 3)] == [DEFAULT_PLANNER, *names]
 
 
 def test_a_plan_in_a_file_is_made(command, taught_family):

@@ -377,7 +377,13 @@ def test_a_text_encoder_is_no_planner(tiny_family):
 
 def test_an_absent_planner_is_named_with_the_way_to_it(own_folder):
     with pytest.raises(CheckpointError, match="models download acestep-5Hz-lm-1.7B"):
-        read_planner()
+        read_planner("acestep-5Hz-lm-1.7B")
+
+
+def test_where_no_planner_is_named_the_embedded_one_is_taken_last(own_folder, tmp_path):
+    assert read_planner().local.name == "tiny-planner"
+    shutil.copytree(MODEL, tmp_path / "models" / "acestep-5Hz-lm-4B")
+    assert read_planner().local.name == "acestep-5Hz-lm-4B"
 
 
 def test_damaged_planner_files_are_named(tmp_path):

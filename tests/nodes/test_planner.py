@@ -209,38 +209,42 @@ def test_a_song_with_codes_is_not_edited(run_node, planned, parts, handle):
         run_node(plan_nodes.PlanSong, planner=handle, song=SONG, **PLAN)
 
 
-def test_models_without_an_audio_tokenizer_are_named(run_node, handle, planned, parts):
+def test_models_without_an_audio_tokenizer_are_named(run_node, handle, planned, parts, tmp_path):
+    save_tiny_stage(tmp_path / "bare", 1)
     with torch.inference_mode():
-        tiny = load.load_model(load.fetched("tiny-m", "stage", "1"), "auto")
+        tiny = load.load_model(LocalModel("bare", tmp_path / "bare"), "auto")
     links = {"planner": handle, "model": tiny, "vocoder": parts[2], "audio": to_audio(music())}
     with pytest.raises(CheckpointError, match="audio_tokenizer"):
         run_node(understand.UnderstandAudio, **links, **HOW)
 
 
-def test_a_planner_of_another_family_is_named(run_node, handle, monkeypatch):
-    monkeypatch.setattr(understand, "codes_of", lambda *given: (3, 512))
-    given = {"planner": handle, "model": None, "vocoder": None, "audio": to_audio(music())}
-    with pytest.raises(UserError, match="of one family"):
+def test_a_planner_of_another_family_is_named(run_node, handle, parts, tmp_path):
+    save_tiny_stage(tmp_path / "other", 1, tasks=list(ALL_TASKS))
+    with torch.inference_mode():
+        other = load.load_model(LocalModel("other", tmp_path / "other"), "auto")
+    given = {"planner": handle, "model": other, "vocoder": parts[2], "audio": to_audio(music())}
+    with pytest.raises(UserError, match="in codes of 64,000 kinds, and the planner knows 512; .* of one family"):
         run_node(understand.UnderstandAudio, **given, **HOW)
 
 
-def test_without_a_planner_the_node_says_what_to_download(run_node, comfy_models, said):
+def test_of_an_absent_planner_the_node_says_how_to_download_it(run_node, comfy_models, said):
     loader = {"dtype": "auto", "quantise": "none"}
-    for chosen in ("auto", "acestep-5Hz-lm-0.6B"):
-        with pytest.raises(UserError) as told:
-            run_node(planner.LoadPlanner, planner=chosen, **loader)
-        name = "acestep-5Hz-lm-1.7B" if chosen == "auto" else chosen
-        assert name in str(told.value) and f"models download {name}" in str(told.value)
-        assert "\n" not in str(told.value)
+    with pytest.raises(UserError, match="models download acestep-5Hz-lm-0.6B") as told:
+        run_node(planner.LoadPlanner, planner="acestep-5Hz-lm-0.6B", **loader)
+    assert "\n" not in str(told.value)
     with pytest.raises(CheckpointError, match="is no planner"):
         run_node(planner.LoadPlanner, planner="tiny-l", **loader)
 
 
 def test_planners_of_comfyuis_folders_are_listed_and_auto_takes_one(run_node, comfy_models, said):
+    (loaded,) = run_node(planner.LoadPlanner, planner="auto", dtype="auto", quantise="none").args
+    assert loaded.planner.name == "tiny-planner"
     shutil.copytree(PLANNER, comfy_models / "acestep" / "my-planner")
     schema = planner.LoadPlanner.define_schema()
     options = next(one.options for one in schema.inputs if one.id == "planner")
-    assert options[:2] == ["auto", "my-planner"] and any("acestep-5Hz-lm-4B (download, 8" in one for one in options)
+    assert options[:3] == ["auto", "tiny-planner", "my-planner"] and any(
+        "acestep-5Hz-lm-4B (download, 8" in one for one in options
+    )
     (loaded,) = run_node(planner.LoadPlanner, planner="auto", dtype="bf16", quantise="none").args
     assert loaded.planner.name == "my-planner" and loaded.planner.model.dtype == torch.bfloat16
 
