@@ -99,13 +99,17 @@ def _gate(value: float, name: str, bound: float, below: bool) -> str:
 
 CARD = """# The embedded cascade `tiny`
 
-Three music transformers, L, M and S, with a text encoder and a vocoder of their own, in the layout of the published
-ACE-Step 1.5 models and run by the same code. They were trained from nothing by `acestep-cascade train tiny` on music
-that a procedural band of this project plays (`acestep_core/band`), and are MIT like the rest. (M and S were last
-trained on a GPU, with the same losses in batches four times as large.)
+Three music transformers, L, M and S, with a text encoder, an audio tokenizer, a vocoder and a planner of their own, in
+the layout of the published ACE-Step 1.5 models and run by the same code. They were trained by `acestep-cascade train
+tiny` on music that a procedural band of this project plays (`acestep_core/band`), synthesised or with the sampled
+instruments of a free soundfont, and are MIT like the rest. L learned from nothing, on two CPU cores, in 4,000 steps of
+240 s of music each. M and S began with the weights of the edition before it, which knew ten genres and no task but text
+to music, and took 1,800 and 600 steps.
 
-They know the band's world: house, techno, trance, synthwave, hip hop, lo-fi, funk, rock, ambient and reggae; six moods;
-drums, bass, keys, pads, leads and arpeggios; 60 to 180 bpm; all major and minor keys. They do not sing.
+They know the band's world: house, techno, trance, synthwave, hip hop, lo-fi, funk, rock, ambient, reggae, jazz trio,
+bossa nova, orchestral, string quartet, metal, folk, blues, country, drum and bass and salsa; six moods; 4/4, 3/4 and
+6/8 at 60 to 180 bpm; all major and minor keys; the editing tasks of the published models. A voice hums the melody where
+there are lyrics; words can hardly be understood.
 
 ## Measured
 
