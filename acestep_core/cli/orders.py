@@ -19,6 +19,7 @@ from ..json_text import parse_json_object
 from ..lora.find import Lora
 from ..scoring.take_settings import TakeSettings
 from ..song import Song, check_seed, check_text
+from ..system import texts
 from ..system.files import check_destination
 from ..system.folders import user_path
 
@@ -249,17 +250,8 @@ def _loras(given: list[str]) -> tuple[str, ...]:
 
 
 def read_text(path: str) -> str:
-    """The text of a UTF-8 file. Raises UserError."""
-    try:
-        with user_path(path).open("rb") as file:
-            data = file.read(TEXT_BYTES_MOST + 1)
-        if len(data) > TEXT_BYTES_MOST:
-            raise UserError(f"{path}: is longer than {TEXT_BYTES_MOST / 1e6:.0f} MB, expected a text; choose another")
-        return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-    except OSError as exc:
-        raise UserError(f"{path or '@'}: could not be read ({exc.strerror})") from exc
-    except UnicodeDecodeError as exc:
-        raise UserError(f"{path}: is not UTF-8 text; save it as UTF-8") from exc
+    """The text of a file that the command line names. Raises UserError."""
+    return texts.read_text(user_path(path), TEXT_BYTES_MOST, path or "@")
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------

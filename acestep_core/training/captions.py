@@ -8,7 +8,7 @@ from ..errors import UserError
 from ..song import Song
 from ..spec import MAX_SECONDS, MIN_SECONDS
 from ..system.folders import user_path
-from .labels import read_text
+from ..system.texts import read_text
 
 CAPTIONS_BYTES_MOST = 1 << 20  # of a file of them
 

@@ -1,12 +1,11 @@
 """Labels of clips under the names that other trainers give them, brought to one set of fields. No torch."""
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from types import MappingProxyType
 
 from ..editing.regions import Region, check_regions, parse_regions
 from ..errors import UserError, shown
-from ..json_text import JSON_BYTES_MAX, parse_json_object
+from ..json_text import parse_json_object
 from ..song import INSTRUMENTAL, field_name
 
 FIELDS = ("caption", "lyrics", "bpm", "key", "time_signature", "language")  # of a song
@@ -105,31 +104,6 @@ def listed(names: Iterable[str]) -> str:
     names = sorted(names)
     more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
     return ", ".join(shown(name)[1:-1] for name in names[:NAMES_SHOWN]) + more
-
-
-def read_bytes(path: Path, most: int = JSON_BYTES_MAX) -> bytes:
-    """A file of at most so many bytes. Raises UserError."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(most + 1)
-    except OSError as exc:
-        raise UserError(f"{path.name}: could not be read ({exc.strerror})") from exc
-    if len(data) > most:
-        raise UserError(f"{path.name}: got more than {most:,} bytes, expected a text; shorten it, or move it away")
-    return data
-
-
-def read_text(path: Path, most: int = JSON_BYTES_MAX) -> str:
-    """The text of a file of at most so many bytes, in UTF-8, or in UTF-16 with its mark. Raises UserError."""
-    data = read_bytes(path, most)
-    try:
-        return (
-            data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-            .replace("\r\n", "\n")
-            .replace("\r", "\n")
-        )
-    except UnicodeDecodeError as exc:
-        raise UserError(f"{path.name}: is not UTF-8 text; save it as UTF-8") from exc
 
 
 def _with_tag(caption: str | None, tag: object, position: object) -> str:

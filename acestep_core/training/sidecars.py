@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .labels import FIELDS, IS_INSTRUMENTAL, OWN_FIELDS, REGIONS, json_labels, label_name, read_bytes, read_text
+from ..json_text import JSON_BYTES_MAX
+from ..system.texts import read_bytes, read_text
+from .labels import FIELDS, IS_INSTRUMENTAL, OWN_FIELDS, REGIONS, json_labels, label_name
 
 TEXT_BYTES_MOST = 1 << 20  # of a text beside a clip
 _FIELD_NAME = re.compile("[A-Za-z][A-Za-z_ ]*")
@@ -39,7 +41,7 @@ def sidecars(clip: Path, has_caption: bool = False) -> Iterator[Sidecar]:
     }
     has_caption = has_caption or bool(whole["caption"])
     for file in _present(clip, f"{clip.stem}.json"):
-        labels = json_labels(read_bytes(file), file.name)
+        labels = json_labels(read_bytes(file, JSON_BYTES_MAX), file.name)
         has_caption = has_caption or "caption" in labels
         yield Sidecar(labels, "*.json as fields")
     for file in _present(clip, f"{clip.stem}.txt"):

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..json_text import JSON_BYTES_MAX, parse_json
-from .labels import CUSTOM_TAG, FILE, TAG_POSITION, by_field, json_labels, listed, read_text
+from ..system.texts import read_text
+from .labels import CUSTOM_TAG, FILE, TAG_POSITION, by_field, json_labels, listed
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
 DATASET_FILE = "dataset.json"
@@ -79,7 +80,7 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
 
 def _json_lines(file: Path) -> tuple[Iterable[tuple[int, dict]], list[str]]:
     rows, wrong = [], []
-    for number, line in enumerate(read_text(file).split("\n"), start=1):
+    for number, line in enumerate(read_text(file, JSON_BYTES_MAX).split("\n"), start=1):
         try:
             rows += [(number, json_labels(line, f"line {number}"))] if line.strip() else []
         except UserError as exc:
@@ -88,7 +89,7 @@ def _json_lines(file: Path) -> tuple[Iterable[tuple[int, dict]], list[str]]:
 
 
 def _delimited(file: Path) -> tuple[Iterable[tuple[int, dict]], list[str]]:
-    text = read_text(file)
+    text = read_text(file, JSON_BYTES_MAX)
     head = text.split("\n", 1)[0]
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(_DELIMITERS, key=head.count))
     rows, longer = [], []

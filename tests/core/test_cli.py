@@ -121,7 +121,7 @@ MISTAKES = [
     (["generate", "x", "--count", "99999999999"], "--count: got 99999999999, expected 1 to 10000"),
     (["generate", "x", "-o", "a" * 300 + ".wav"], "is too long for the name of a file; shorten it"),
     (["show", "a" * 300 + ".wav"], "is too long for the name of a file; shorten it"),
-    (["generate", "x", "--lyrics", "@/dev/zero"], "/dev/zero: is longer than 16 MB, expected a text"),
+    (["generate", "x", "--lyrics", "@/dev/zero"], "/dev/zero: got more than 16,000,000 bytes, expected a text"),
     (["generate", "x", "--loudness", "5"], "--loudness: got 5, expected LUFS from -70 to 0"),
     (["generate", "x", "--boundaries", "nan,0.5"], "boundaries: got (nan, 0.5), expected flow times from 1 to 0"),
     (["generate", "x", "--steps", "10000000,1,1"], "steps: got (10000000, 1, 1), expected at most 3000 in all"),
