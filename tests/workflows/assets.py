@@ -1,9 +1,10 @@
 """Makes what the workflows play and apply: the clip of Example Clip, the scores of Play Score, and the adapter of the
-embedded tiny-l; and the ears of `bench tiny`.
+embedded tiny-l; the ears of `bench tiny`; and the picture of the embedded family's guide.
 
     python tests/workflows/assets.py clip
     python tests/workflows/assets.py score
     python tests/workflows/assets.py ears
+    python tests/workflows/assets.py picture
     python tests/workflows/assets.py adapter [--work FOLDER]
 
 The band plays the clip and the clips of the training, and writes the scores, so all are this project's own. The
@@ -24,6 +25,7 @@ runpy.run_path(str(ROOT / "tests" / "conftest.py"))  # the names under which tes
 
 import soundfile  # noqa: E402
 import torch  # noqa: E402
+from acestep_pack.acestep_core.audio.spectrogram import bare_picture  # noqa: E402
 from acestep_pack.acestep_core.band import EXAMPLE_CLIP, EXAMPLE_MELODY, EXAMPLE_SCORE, Sketch, play  # noqa: E402
 from acestep_pack.acestep_core.band.caption import audible  # noqa: E402
 from acestep_pack.acestep_core.band.folder import write_clips  # noqa: E402
@@ -34,6 +36,8 @@ from acestep_pack.acestep_core.band.strokes import RATE_HZ  # noqa: E402
 from acestep_pack.acestep_core.checkpoints.save import write_tensors  # noqa: E402
 from acestep_pack.acestep_core.errors import UserError  # noqa: E402
 from acestep_pack.acestep_core.evaluation import listening  # noqa: E402
+from acestep_pack.acestep_core.evaluation.truths import make, truth, waveform  # noqa: E402
+from acestep_pack.acestep_core.generation.cascade import Cascade  # noqa: E402
 from acestep_pack.acestep_core.lora.find import EMBEDDED_FOLDER  # noqa: E402
 from safetensors import safe_open  # noqa: E402
 
@@ -45,6 +49,11 @@ TRAINING = (
 )
 
 FIRST_EAR_SEED, EAR_CLIPS, EAR_SECONDS = 3_000_000, 900, 20.0  # seeds apart from those of bench tiny
+
+PICTURE = ROOT / "web" / "docs" / "guides" / "embedded_family.jpg"
+PICTURED = ("house", "synthwave", "jazz trio", "bossa nova", "folk", "metal", "drum and bass", "orchestral")
+FIRST_PICTURED_SEED, PICTURED_SECONDS = 1_000_100, 12.0  # held out
+SPECTRUM, CAPTION_HEIGHT, GAP = (560, 150), 22, 8  # pixels
 
 # Four bars of 80 bpm, cut from a longer take: it ends on a bar and without a fade, so that a song can continue it.
 SECONDS = 12.0
@@ -146,6 +155,26 @@ def make_ears() -> Path:
     return listening.EARS
 
 
+def make_picture() -> Path:
+    """Spectrograms of songs: what the band plays, and beside it what the family makes of the same words."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    cascade = Cascade.load("tiny")
+    width, height = 2 * SPECTRUM[0] + 3 * GAP, CAPTION_HEIGHT + SPECTRUM[1] + GAP
+    drawn = Image.new("RGB", (width, GAP + len(PICTURED) * height), "white")
+    draw = ImageDraw.Draw(drawn)
+    draw.font = ImageFont.load_default(size=13)
+    for row, genre in enumerate(PICTURED):
+        asked = truth(FIRST_PICTURED_SEED + row, PICTURED_SECONDS, genre)
+        sounds = ("the band", asked.wave), ("the family", make(cascade, asked, row))
+        for column, (name, sound) in enumerate(sounds):
+            left, top = GAP + column * (SPECTRUM[0] + GAP), GAP + row * height
+            draw.text((left, top), f"{genre}, {asked.sketch.bpm} bpm, {asked.sketch.key}: {name}", fill="black")
+            drawn.paste(bare_picture(waveform(sound), *SPECTRUM), (left, top + CAPTION_HEIGHT))
+    drawn.save(PICTURE, quality=82, optimize=True)
+    return PICTURE
+
+
 def _soundfont() -> Path | None:
     try:
         return find_soundfont()
@@ -165,11 +194,12 @@ def halved(source: Path, target: Path) -> Path:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["clip", "score", "ears", "adapter"])
+    parser.add_argument("what", choices=["clip", "score", "ears", "adapter", "picture"])
     parser.add_argument("--work", type=Path, help="keeps clips and training (default: a folder that is removed)")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         work = given.work or Path(temporary)
-        makers = {"clip": make_clip, "score": make_scores, "ears": make_ears, "adapter": lambda: make_adapter(work)}
+        makers = {"clip": make_clip, "score": make_scores, "ears": make_ears, "picture": make_picture}
+        makers["adapter"] = lambda: make_adapter(work)
         made = makers[given.what]()
     sys.stdout.write(f"{made}  {made.stat().st_size} bytes\n")
