@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace, console: Console, make_request: Callable)
         cache=not arguments.no_cache,
     )
     request = make_request()
-    for progress in planner.iterate(request, seed=seed, sampling=_sampling(arguments, request.sampling)):
+    for progress in planner.iterate(request, seed=seed, sampling=_sampling(arguments, planner.usual_sampling(request))):
         if progress.result is None:
             show_progress(progress, console)
     _give(progress.result, planner.name, seed, clock.seconds, output, arguments, console)
@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace, console: Console, make_request: Callable)
 
 def _sampling(arguments: argparse.Namespace, usual):
     given = {name: getattr(arguments, name, None) for name in ("temperature", "top_p", "top_k", "guidance")}
-    return dataclasses.replace(usual, **{name: value for name, value in given.items() if value is not None})
+    return usual.with_given(given)
 
 
 def show_progress(progress, console: Console, title: str = "") -> None:

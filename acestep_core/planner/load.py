@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from .language_model import LanguageModel
 
+OWN_SETTINGS = "acestep_planner"  # in the config of a planner
+
 
 @dataclass(frozen=True)
 class PlannerFiles:
@@ -43,6 +45,13 @@ class PlannerFiles:
     def size_bytes(self) -> int:
         """Of the files that hold the weights."""
         return sum(file.stat().st_size for file in {info.file for info in self.checkpoint.part(PART).tensors.values()})
+
+    @cached_property
+    def text_temperature(self) -> float | None:
+        """Of words and values, where the planner's own config names one."""
+        config = self.checkpoint.path / "config.json"
+        own = read_json(config).get(OWN_SETTINGS) if config.is_file() else None
+        return own.get("text_temperature") if isinstance(own, dict) else None
 
     @cached_property
     def words(self) -> Vocabulary:

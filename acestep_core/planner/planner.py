@@ -101,6 +101,11 @@ class Planner:
         with self._lock:
             self._model, self._prompts = None, {}
 
+    def usual_sampling(self, request: Request) -> Sampling:
+        """How an answer to a request is drawn where nothing is said. Raises UserError for a wrong config."""
+        own = self.files.text_temperature
+        return request.sampling if own is None else dataclasses.replace(request.sampling, text_temperature=own)
+
     # ---- requests ----------------------------------------------------------------------------------------------------
 
     def plan(self, song: Song, *, codes: bool = True, negative: str = "", **how) -> SongPlan:
@@ -131,7 +136,7 @@ class Planner:
         The seed decides the answer on any device, as far as its numbers are the same. Raises UserError and
         CheckpointError.
         """
-        sampling = sampling or request.sampling
+        sampling = sampling or self.usual_sampling(request)
         check_seed(seed)
         known = self.results and self.results.get(request, seed, sampling)
         if known is None:

@@ -1,7 +1,8 @@
 """From logits to a token: guidance, repetition penalty, filters, and draws that depend on nothing but the seed."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -18,7 +19,7 @@ class Sampling:
 
     `temperature` 0 takes the likeliest. `top_k` 0 and `top_p` 1 are off. `guidance` 1 is off; it acts on codes alone.
     `filters_first`: top-k and top-p before the temperature, as some implementations have it; fewer tokens pass them
-    after it.
+    after it. `text_temperature`: of words and values, where it is another than that of codes.
     """
 
     temperature: float = TEMPERATURE
@@ -27,6 +28,7 @@ class Sampling:
     repetition_penalty: float = 1.0
     guidance: float = GUIDANCE
     filters_first: bool = False
+    text_temperature: float | None = None
 
     def __post_init__(self):
         _check("temperature", self.temperature, 0, 10)
@@ -34,6 +36,20 @@ class Sampling:
         _check("top_k", self.top_k, 0, 2**31)
         _check("repetition penalty", self.repetition_penalty, 0.1, 10)
         _check("guidance", self.guidance, 1, 30)
+        if self.text_temperature is not None:
+            _check("text temperature", self.text_temperature, 0, 10)
+
+    @property
+    def of_text(self) -> "Sampling":
+        """How words and values are drawn."""
+        if self.text_temperature is None:
+            return self
+        return replace(self, temperature=self.text_temperature, text_temperature=None)
+
+    def with_given(self, given: Mapping[str, object]) -> "Sampling":
+        """These values in the place of one's own; a temperature holds for words, values and codes. Raises UserError."""
+        given = {name: value for name, value in given.items() if value is not None}
+        return replace(self, **({"text_temperature": None} if "temperature" in given else {}) | given)
 
 
 def _check(name: str, value: float, low: float, high: float) -> None:

@@ -77,7 +77,8 @@ class Session:
         model = self._load()
         held = [self._prompts.setdefault((phase, place), Prompt(model)) for place in range(len(prompts))]
         pairs = list(zip(held, prompts, strict=True))
-        for token in answer(model, pairs, writer, room, self.sampling, self._draws):
+        sampling = self.sampling if phase == "codes" else self.sampling.of_text
+        for token in answer(model, pairs, writer, room, sampling, self._draws):
             tokens.append(token)
             yield Progress(phase, min(len(tokens), of or len(tokens)), of, time.monotonic() - started)
         return tokens

@@ -142,6 +142,7 @@ _SAMPLING = {
     "repetition_penalty": {"type": "number", "minimum": 0.1, "maximum": 10, "description": "1 is none"},
     "guidance": {"type": "number", "minimum": 1, "maximum": 30, "description": "of audio codes; 1 is none"},
     "filters_first": {"type": "boolean", "description": "top-k and top-p before the temperature"},
+    "text_temperature": {"type": "number", "minimum": 0, "maximum": 10, "description": "of words alone"},
 }
 _LABELS = {
     "custom_tag": {"type": "string", "description": "a word for the style"},

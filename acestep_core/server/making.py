@@ -1,6 +1,5 @@
 """Makes the orders of jobs on one device, with models that stay loaded until a job needs others."""
 
-import dataclasses
 import json
 import logging
 import time
@@ -98,7 +97,7 @@ class SongMaker:
         planner = Planner.load(step.planner, device=self.machine.device)
         request = self._request(step, song)
         self._make_room(planner)
-        sampling = dataclasses.replace(request.sampling, **step.sampling)
+        sampling = planner.usual_sampling(request).with_given(step.sampling)
         try:
             for progress in planner.iterate(request, seed=seed % SEEDS_DRAWN_BELOW, sampling=sampling):
                 yield Progress(f"planner: {progress.phase}", progress.tokens, progress.of or 0)

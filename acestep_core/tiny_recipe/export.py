@@ -8,6 +8,7 @@ import torch
 from ..checkpoints.save import save_stage_model, save_text_encoder, save_vae
 from ..json_text import read_json_object
 from ..models.defaults import COVER
+from ..planner.load import OWN_SETTINGS
 from ..system.files import write_whole
 from . import assignments, boundaries, channels_last, codes, flow, language, planner, vocoder
 from .checkpointing import finished_state, load_state, load_weights
@@ -18,6 +19,7 @@ from .words import new_tokenizer
 
 SILENCE_SECONDS = 4.0
 PLANNER_FOLDER = "planner"
+TEXT_TEMPERATURE = 0.3  # more of its values miss what a line says above it
 # How the family plays when nobody says otherwise; chosen by ear and by `acestep-cascade bench tiny`. Boundaries and
 # steps stand in for those of the stages' loss curves, where there are none.
 BOUNDARIES, CASCADE_STEPS, SHIFT = (0.4375, 0.1875), (14, 4, 2), 3.0
@@ -102,6 +104,9 @@ def export_planner(work: Path, folder: Path) -> int:
     network = planner.Network(len(tokenizer))
     load_weights(network, state["network"], work)
     save_text_encoder(folder, network.model, tokenizer, dtype=torch.float16)
+    config = read_json_object(folder / "config.json")
+    own = {OWN_SETTINGS: {"text_temperature": TEXT_TEMPERATURE}}
+    write_whole(folder / "config.json", json.dumps(config | own, indent=2).encode())
     return sum(file.stat().st_size for file in folder.iterdir())
 
 

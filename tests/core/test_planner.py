@@ -479,3 +479,22 @@ def test_mutated_answers_are_read_as_far_as_they_go():
         song, decided, _ = filled(OPEN, answer.metadata)
         assert 10 <= song.seconds <= 600 and (song.bpm is None or 30 <= song.bpm <= 300)
         assert set(decided) <= {"bpm", "key", "time_signature", "seconds", "language"}
+
+
+def test_a_planners_own_config_cools_its_words_and_a_given_temperature_holds_for_all(tmp_path):
+    shutil.copytree(MODEL, tmp_path / "cool")
+    config = json.loads((tmp_path / "cool" / "config.json").read_text())
+    config["acestep_planner"] = {"text_temperature": 0.0}
+    (tmp_path / "cool" / "config.json").write_text(json.dumps(config))
+    cool, song = Planner.load(tmp_path / "cool", cache=False), Song("lo-fi", "la", seconds=10)
+    usual = cool.usual_sampling(PlanSong(song))
+    assert usual == dataclasses.replace(PlanSong.sampling, text_temperature=0.0)
+    plans = [cool.plan(song, seed=seed) for seed in (1, 2)]
+    assert plans[0].song == plans[1].song and plans[0].codes != plans[1].codes
+    assert plans[0].song == Planner.load(MODEL, cache=False).plan(song, sampling=GREEDY).song
+    given = usual.with_given({"temperature": 0.85, "top_p": None})
+    assert given == PlanSong.sampling and cool.plan(song, sampling=given) == Planner.load(MODEL, cache=False).plan(song)
+    config["acestep_planner"] = {"text_temperature": "hot"}
+    (tmp_path / "cool" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="text temperature: got 'hot'"):
+        Planner.load(tmp_path / "cool", cache=False).plan(song)
