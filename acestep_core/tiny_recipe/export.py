@@ -23,7 +23,7 @@ TEXT_TEMPERATURE = 0.3  # more of its values miss what a line says above it
 # How the family plays when nobody says otherwise; chosen by ear and by `acestep-cascade bench tiny`. Boundaries and
 # steps stand in for those of the stages' loss curves, where there are none.
 BOUNDARIES, CASCADE_STEPS, SHIFT = (0.4375, 0.1875), (14, 4, 2), 3.0
-GUIDANCE, GUIDANCE_KIND = 5.0, "apg"
+GUIDANCE, GUIDANCE_KIND = 10.0, "apg"
 
 
 def load_vocoder(work: Path):

@@ -2,11 +2,14 @@
 
 import dataclasses
 import importlib
+import re
 
 import pytest
 import torch
 from acestep_pack.acestep_core import Cascade, Song
 from acestep_pack.acestep_core.audio.waveform import Waveform
+from acestep_pack.acestep_core.checkpoints.checkpoint import read_checkpoint
+from acestep_pack.acestep_core.checkpoints.locate import TINY_FOLDER
 from acestep_pack.acestep_core.checkpoints.variants import VARIANTS
 from acestep_pack.acestep_core.errors import AceStepError, UserError
 from acestep_pack.acestep_core.flow import stage_plan
@@ -18,6 +21,8 @@ from acestep_pack.acestep_core.models.vocoder import Vocoder
 from acestep_pack.nodes import latent_stamp, latents, load, reference, song, stage_run, stage_times, stages, vocoder
 from acestep_pack.nodes.host import devices, messages
 from core_tests.out_of_memory import runs_out
+
+EDGES = read_checkpoint(TINY_FOLDER / "m").defaults.boundaries  # where tiny-m begins and ends
 
 AUTO = {
     "steps": 0,
@@ -227,11 +232,12 @@ def test_half_made_songs_of_two_stages_are_one_batch(graph):
     alone, _ = graph.stage(1, second, **QUICK)
     assert torch.allclose(music(on)[1:], music(alone), atol=1e-4) and latents.of_latent(on).seeds == (7, 9)
     later, _ = graph.stage(1, first, **QUICK)
-    with pytest.raises(UserError, match=r"got a batch of several times \(t = 0\.07, t = 0\.2\), expected one"):
+    times = ", ".join(f"t = {edge:g}" for edge in sorted(EDGES))
+    with pytest.raises(UserError, match=rf"got a batch of several times \({re.escape(times)}\), expected one"):
         latents.of_latent(batch(first, later).args[0])
     frames = first["samples"].shape[-1]
     finished = {"samples": torch.nn.functional.pad(x0["samples"], (0, frames - x0["samples"].shape[-1]))}
-    with pytest.raises(UserError, match=r"several times \(finished, t = 0\.2\)"):
+    with pytest.raises(UserError, match=rf"several times \(finished, t = {EDGES[0]}\)"):
         latents.of_latent(batch(first, finished).args[0])
 
 
@@ -311,10 +317,11 @@ def strip(slot="M", **query) -> dict:
 
 
 def test_the_strip_gives_start_and_end_of_auto(comfy_models):
-    told = strip(at="0.2", latent="stage")
-    assert told["auto"] == [told["times"][0], told["times"][-1]] == [0.2, 0.07]
-    chosen = strip(at="0.2", latent="stage", start="0.9", end="-1")
-    assert chosen["auto"] == [0.2, 0.07] and (chosen["times"][0], chosen["times"][-1]) == (0.9, 0.07)
+    begin, end = EDGES
+    told = strip(at=f"{begin:g}", latent="stage")
+    assert told["auto"] == [told["times"][0], told["times"][-1]] == [begin, end]
+    chosen = strip(at=f"{begin:g}", latent="stage", start="0.9", end="-1")
+    assert chosen["auto"] == [begin, end] and (chosen["times"][0], chosen["times"][-1]) == (0.9, end)
     assert strip("L", latent="finished")["times"][0] < 1 == strip("L", latent="empty", at="1")["times"][0]
     (noted,) = strip("L", latent="finished")["notes"]
     assert noted.startswith("the latent is finished music: this stage begins at t = ")

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 import soundfile
@@ -94,9 +95,16 @@ def test_other_models_are_loaded_on_request_and_a_step_ends_a_cancelled_song(ser
     assert server.library.songs().total == 0
 
 
-def test_a_task_that_the_models_do_not_know_fails_as_it_fails_on_the_command_line(server, write_song):
+def test_a_task_that_the_models_do_not_know_fails_as_it_fails_on_the_command_line(server, write_song, monkeypatch):
+    from acestep_pack.acestep_core.generation import edit_verbs
     from acestep_pack.acestep_core.song import Song
 
+    check = edit_verbs.check_models
+
+    def of_less(edit, stages):
+        check(edit, [(name, family, replace(own, tasks=("text2music",))) for name, family, own in stages])
+
+    monkeypatch.setattr(edit_verbs, "check_models", of_less)
     song = server.library.add(write_song(server.library.folder, "a.wav", Song("x", seconds=10)))
     edit = {"task": "extract", "source": song.id, "tracks": ["drums"]}
     [job] = server.queue.submit(server.requests.order({"edit": edit, "settings": {"steps": 3}}))

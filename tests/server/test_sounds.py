@@ -7,11 +7,13 @@ import pytest
 
 pytest.importorskip("fastapi", reason="fastapi is not installed; it comes with the extra [serve]")
 
+from acestep_pack.acestep_core.checkpoints import cascade_models
 from acestep_pack.acestep_core.errors import CheckpointError, UserError
 from acestep_pack.acestep_core.server.answers import changed_jobs
 from acestep_pack.acestep_core.server.jobs import Made
 from acestep_pack.acestep_core.server.listening import order_of, steps_of
 from acestep_pack.acestep_core.song import Song
+from core_tests.conftest import save_tiny_family
 
 SECONDS = 10
 
@@ -67,7 +69,9 @@ def test_a_score_is_kept_in_the_tags_of_its_song(client, server, song):
     assert client.get(f"/v1/songs/{song}").json()["scores"]["total"] == scored["total"]
 
 
-def test_only_sung_songs_are_timed_and_codes_need_a_tokenizer(server, song):
+def test_only_sung_songs_are_timed_and_codes_need_a_tokenizer(server, song, monkeypatch, tmp_path):
+    bare = cascade_models.find_cascade(save_tiny_family(tmp_path / "bare"))
+    monkeypatch.setattr(cascade_models, "find_cascade", lambda **names: bare)
     with pytest.raises(UserError, match="nothing to time"):
         order_of({"kind": "lyric_times", "source": song}, server.requests)
     with pytest.raises(CheckpointError, match="audio_tokenizer|audio tokenizer"):
