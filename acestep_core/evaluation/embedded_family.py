@@ -104,7 +104,7 @@ the layout of the published ACE-Step 1.5 models and run by the same code. They w
 tiny` on music that a procedural band of this project plays (`acestep_core/band`), synthesised or with the sampled
 instruments of a free soundfont, and are MIT like the rest. L learned from nothing, on two CPU cores, in 4,000 steps of
 240 s of music each. M and S began with the weights of the edition before it, which knew ten genres and no task but text
-to music, and took 1,800 and 600 steps.
+to music, and took 2,000 and 1,200 steps.
 
 They know the band's world: house, techno, trance, synthwave, hip hop, lo-fi, funk, rock, ambient, reggae, jazz trio,
 bossa nova, orchestral, string quartet, metal, folk, blues, country, drum and bass and salsa; six moods; 4/4, 3/4 and
