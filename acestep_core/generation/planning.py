@@ -30,12 +30,14 @@ def follow_codes(model_names: Mapping, codebook: int) -> bool:
     return all(codebook_of(read_checkpoint(stage.path)) == codebook for stage in find_cascade(**model_names).stages)
 
 
-def planner_for(model_names: Mapping) -> str | None:
+def planner_for(model_names: Mapping) -> str:
     """The planner that is asked where none is named: the embedded one for a cascade of embedded models alone, which
-    follow no other codes. None: any that is here.
+    follow no other codes; for others the usual one of those that are here beside it, as if it was not here.
     """
     stages = find_cascade(**model_names).stages
-    return TINY_PLANNER if all(stage.known is not None and not stage.known.repo for stage in stages) else None
+    if all(stage.known is not None and not stage.known.repo for stage in stages):
+        return TINY_PLANNER
+    return usual_planner(model.name for model in local_models(PLANNER) if model.name != TINY_PLANNER)
 
 
 def cascade_for(planner: str | None) -> str:

@@ -140,7 +140,7 @@ def test_codes_of_another_family_are_never_followed(command, taught_family, code
 
 def test_the_embedded_planner_is_asked_for_embedded_models_alone(tiny_family, own_folder):
     assert planner_for({"models": "tiny"}) == planner_for({"models": "tiny-m"}) == TINY_PLANNER
-    assert planner_for({"models": str(tiny_family)}) is None
+    assert planner_for({"models": str(tiny_family)}) == DEFAULT_PLANNER
     assert [cascade_for(name) for name in (None, "Tiny-Planner", "4B")] == ["tiny", "tiny", "published"]
     names = [TINY_PLANNER, "other", DEFAULT_PLANNER]
     assert [usual_planner(names[:count]) for count in (0, 1, 2, 3)] == [DEFAULT_PLANNER, *names]

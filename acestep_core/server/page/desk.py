@@ -10,9 +10,9 @@ from types import MappingProxyType
 import gradio as gr
 from gradio.components import Component
 
-from ...checkpoints.cascade_models import CASCADES
+from ...checkpoints.cascade_models import CASCADES, DEFAULT_CASCADE
 from ...checkpoints.locate import local_models
-from ...checkpoints.registry import PLANNER, TEXT, VOCODER
+from ...checkpoints.registry import PLANNER, TEXT, TINY_PLANNER, VOCODER
 from ...errors import AceStepError
 from ...generation.making import SEEDS_DRAWN_BELOW
 from ...lora.find import list_adapters
@@ -38,7 +38,8 @@ class Desk:
 
     @property
     def has_planner(self) -> bool:
-        return bool(self.names(PLANNER))
+        """Whether there is a planner for the models that the page uses: the embedded one is for the embedded ones."""
+        return self.server.default_model == DEFAULT_CASCADE or self.names(PLANNER) != [TINY_PLANNER]
 
     def names(self, kind: str) -> list[str]:
         """The names of a kind that are on this machine now."""
