@@ -4,7 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from acestep_pack.acestep_core.checkpoints.checkpoint import read_checkpoint
 from comfyui_tests.install import ROOT
+
+EDGES = read_checkpoint(ROOT / "acestep_core" / "tiny" / "m").defaults.boundaries  # where tiny-m begins and ends
 
 pytestmark = pytest.mark.slow
 
@@ -34,8 +37,9 @@ def words(stages):
 
 
 def test_a_strip_follows_bypass(used):
-    assert words(used["opened"]) == {"L": "1 → 0.2", "M": "0.2 → 0.07", "S": "0.07 → 0"}
-    assert words(used["bypassed"]) == {"L": "1 → 0.2", "M": "bypassed", "S": "0.2 → 0"}
+    begin, end = EDGES
+    assert words(used["opened"]) == {"L": f"1 → {begin}", "M": f"{begin} → {end}", "S": f"{end} → 0"}
+    assert words(used["bypassed"]) == {"L": f"1 → {begin}", "M": "bypassed", "S": f"{begin} → 0"}
     assert words(used["runs again"]) == words(used["opened"])
 
 
@@ -46,9 +50,9 @@ def test_a_seed_is_shown_where_it_counts_and_keeps_its_value(used):
 
 def test_custom_begins_with_auto_and_can_be_dragged(used):
     assert used["opened"]["M"]["ends"] == [None, None]
-    assert used["custom"]["M"]["ends"] == [0.2, 0.07]
+    assert used["custom"]["M"]["ends"] == list(EDGES)
     start, end = used["dragged"]
-    assert abs(start - 0.5) < 0.02 and end == 0.07
+    assert abs(start - 0.6) < 0.02 and end == EDGES[1]
 
 
 def test_each_kind_of_socket_has_a_colour_of_its_own(used):

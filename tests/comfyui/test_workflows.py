@@ -148,7 +148,8 @@ def test_workflows_run_there_and_make_sound(visit):
         assert saved, name
         for file in (file for node_id in saved for file in run["outputs"][node_id]["audio"]):
             sound = hear(visit.comfy.view(file))
-            assert min(abs(sound.seconds - seconds) for seconds in asked_seconds(prompt, name)) < 0.1, name
+            asked = asked_seconds(prompt, name)  # nothing where a planner chose the length
+            assert min((abs(sound.seconds - seconds) for seconds in asked), default=0) < 0.1 and sound.seconds > 9, name
             assert not sound.is_silent_in_parts(), name
 
 

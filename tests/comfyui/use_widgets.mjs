@@ -72,7 +72,7 @@ function chooseCustom() {
   widget.callback?.("custom")
 }
 
-/** The start of stage M, after its handle was dragged to the middle of the strip. */
+/** The start of stage M, after its handle was dragged to two fifths of the strip, to t = 0.6. */
 async function drag(page) {
   const places = await page.evaluate(() => {
     const node = window.app.graph._nodes.find((one) => one.type === "AceStepStageM")
@@ -84,7 +84,7 @@ async function drag(page) {
   const y = handle.y + handle.height / 2
   await page.mouse.move(handle.x + handle.width / 2, y)
   await page.mouse.down()
-  await page.mouse.move(bar.x + bar.width / 2, y, { steps: 4 })
+  await page.mouse.move(bar.x + 0.4 * bar.width, y, { steps: 4 })
   await page.mouse.up()
   await page.waitForTimeout(SETTLE_MS)
   return (await page.evaluate(stages)).M.ends

@@ -67,7 +67,11 @@ def test_buttons_make_the_jobs_that_requests_make(page, server):
     [said] = events.press("custom-make", Caption="<b>house</b>", **{"Tempo (bpm)": "120", "Takes": 2, "Seed": "7"})
     assert "Queued: &lt;b&gt;house" in said
     newest, first = server.queue.jobs()
-    assert first.order.song.lyrics == "[Instrumental]" and first.order.song.seconds == 30
+    assert [(step.kind, step.planner) for step in first.order.steps] == [
+        ("write", "tiny-planner"),
+        ("plan", "tiny-planner"),
+    ]
+    assert first.order.steps[0].line == "calm lo-fi" and first.order.song.seconds == 30
     assert newest.order.song.bpm == 120 and [one.seed for one in newest.order.settings] == [7, 8]
     [said] = events.press("custom-make", Caption="x", Seed="1.5")
     assert "wrong" in said and "seed: got 1.5, expected a whole number" in said
