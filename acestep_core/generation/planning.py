@@ -32,7 +32,7 @@ def follow_codes(model_names: Mapping, codebook: int) -> bool:
 
 def planner_for(model_names: Mapping) -> str:
     """The planner that is asked where none is named: the embedded one for a cascade of embedded models alone, which
-    follow no other codes; for others the usual one of those that are here beside it, as if it was not here.
+    follow no other codes; for others the usual one of the published ones, be it here or not.
     """
     stages = find_cascade(**model_names).stages
     if all(stage.known is not None and not stage.known.repo for stage in stages):

@@ -65,7 +65,7 @@ class SongPlan:
                 tuple(map(str, value.get("notes", ()))),
                 int(value.get("codebook", 0)),
             )
-        except (KeyError, TypeError, ValueError) as exc:
+        except (KeyError, TypeError, ValueError, OverflowError) as exc:
             raise UserError(f"plan: cannot be read ({exc}); plan the song again") from exc
 
     def lines(self) -> list[str]:

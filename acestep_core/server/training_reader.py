@@ -113,11 +113,12 @@ class TrainingReader:
         dataset = name_of(given, "dataset")
         if not self.datasets.rows(dataset):
             raise UserError(f"dataset: {dataset} has no clips yet; send some to /v1/datasets/{dataset}/clips")
-        models = str(given.get("models") or cascade_for(given.get("planner")))
+        planner = check_planner(given.get("planner"))
+        models = str(given.get("models") or cascade_for(planner))
         self.check_models(GenerationSettings(models=models))
         find_cascade(models)
         seed = whole_of(given, "seed", 0, SEEDS_DRAWN_BELOW, secrets.randbelow(SEEDS_DRAWN_BELOW))
-        return LabelOrder(dataset, check_planner(given.get("planner")), models, seed, given.get("all") is not True)
+        return LabelOrder(dataset, planner, models, seed, given.get("all") is not True)
 
     # ---- adapters ----------------------------------------------------------------------------------------------------
 

@@ -291,7 +291,8 @@ def test_plans_are_written_and_read_again(planner):
     plan = planner.plan(Song("dark techno", LYRICS, seconds=10), seed=3)
     assert SongPlan.from_json(json.loads(plan.to_json())) == plan
     assert len(plan.codes_digest) == 12 and plan.lines()[-1].startswith("codes: 50, 10 s")
-    for damaged in ({}, {"song": {}}, {"song": {"caption": "x"}, "codes": "7"}):
+    endless = {"song": {"caption": "x"}, "codebook": float("inf")}
+    for damaged in ({}, {"song": {}}, {"song": {"caption": "x"}, "codes": "7"}, endless):
         with pytest.raises(UserError):
             SongPlan.from_json(damaged)
 

@@ -293,3 +293,10 @@ def test_the_originals_adapters_are_worn_in_all_its_tasks(client, server):
     assert worn() is None
     data(client.post("/v1/lora/unload"))
     assert data(client.get("/v1/lora/status"))["adapters"] == []
+
+
+def test_labels_by_what_is_no_planner_are_refused(asked):
+    server, _ = asked
+    for wrong in (5, ["x"], {"a": 1}, "/etc/passwd"):
+        with pytest.raises(UserError, match="planner: got"):
+            server.requests.training.label({"kind": "label", "dataset": "soul", "planner": wrong})
