@@ -53,11 +53,19 @@ class Word:
 class Line:
     """A line of lyrics, and the bars in which it is sung."""
 
-    text: str
-    syllables: tuple[str, ...]
+    words: tuple[Word, ...]
     section: Section
     first_bar: int
     bars: int
+
+    @property
+    def text(self) -> str:
+        text = " ".join(word.text for word in self.words)
+        return text[0].upper() + text[1:]
+
+    @property
+    def syllables(self) -> tuple[str, ...]:
+        return tuple(sound for word in self.words for sound in word.sounds)
 
 
 @lru_cache(maxsize=1)
@@ -106,9 +114,7 @@ def _section_lines(form: Form, section: Section) -> list[Line]:
         count = sum(len(melody[(bar + later) % 4]) for later in range(bars))
         words = line_of(rng, count, rhyme)
         rhyme = None if rhyme else words[-1].sounds[-1].split("/")[1]
-        text = " ".join(word.text for word in words)
-        sounds = tuple(sound for word in words for sound in word.sounds)
-        lines.append(Line(text[0].upper() + text[1:], sounds, section, section.first_bar + bar, bars))
+        lines.append(Line(tuple(words), section, section.first_bar + bar, bars))
     return lines
 
 

@@ -272,6 +272,17 @@ def _sung(form: Form) -> list[Event]:
     return events
 
 
+def sung_words(sketch: Sketch) -> list[list[tuple[str, float, float]]]:
+    """The words of each line of the lyrics, and from when to when each is sung, in seconds."""
+    form, beat_s = form_of(sketch), sketch.seconds_per_beat
+    notes = iter(_swing(sketch, event) for event in _sung(form))
+    lines = []
+    for line in lines_of(form):
+        words = [(word.text, [next(notes) for _ in word.sounds]) for word in line.words]
+        lines.append([(text, own[0].beat * beat_s, (own[-1].beat + own[-1].beats) * beat_s) for text, own in words])
+    return lines
+
+
 def _final_chord(form: Form) -> list[Event]:
     """Everybody who plays in the last section on the home chord, until the song ends."""
     sketch, last = form.sketch, form.sections[-1]

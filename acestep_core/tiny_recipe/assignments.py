@@ -17,6 +17,7 @@ from ..prompt import lyrics_prompt, text_prompt
 from ..song import INSTRUMENTAL, Song
 from .latents import MIX, SOLO, TWIN, WITHOUT, Entry, Library, frames_of
 from .songs import Crop
+from .sung import Span, spans_of
 
 EXTRACT, LEGO, COMPLETE = STEMS
 SHARES = {
@@ -36,7 +37,7 @@ KNOWN = (TEXT_TO_MUSIC, REPAINT, PLAIN_COVER, COVER, *STEMS, MORPH)
 NULL_SHARE, TIMBRE_SHARE = 0.12, 0.3
 CROP_SHARE, CROP_S = 0.6, (10.0, 40.0)  # of tasks with a source; whole songs may be sources too
 CAPTION_VARIANTS = 1_000_000
-OPEN_SHARE = 0.12  # of tempi, keys and metres that are not told
+OPEN_SHARE = 0.2  # of tempi, keys and metres that are not told
 NO_WORDS_SHARE = 0.8  # of stems to extract, which are asked for by their name alone
 WINDOW_OF_LEGO_SHARE = 0.3
 SHORTEST_WINDOW_S = 2.0
@@ -47,7 +48,8 @@ class Assignment:
     """One item of a batch. Frames are those of the crop; `window` is where new music is made, None: everywhere.
 
     `source` is None for silence. `keeps`: the source is silent in the window, as in a repaint. `codes`: the source is
-    heard through codes. `timbre` holds the first frames of three pieces of the target's song.
+    heard through codes. `sung`: when the words of the lyrics are, in a mix. `timbre` holds the first frames of three
+    pieces of the target's song.
     """
 
     entry: Entry
@@ -61,6 +63,7 @@ class Assignment:
     window: tuple[tuple[int, int], ...] | None = None
     keeps: bool = False
     codes: bool = False
+    sung: tuple[Span, ...] = ()
     timbre: tuple[int, ...] = ()
     dropped: bool = False
 
@@ -190,7 +193,10 @@ def _assigned(rng, entry, task, target, source, crop: Crop, words: str, silent: 
     first = round(crop.start_s * entry.frames / entry.facts.seconds)
     frames = min(frames_of(crop.seconds), entry.frames - first)
     prompts = text_prompt(song, words, crop.seconds), lyrics_prompt(song)
-    return Assignment(entry, task, target, source, first, frames, *prompts)
+    made = Assignment(entry, task, target, source, first, frames, *prompts)
+    if target not in (MIX, TWIN) or not entry.sketch_of(target).sung:
+        return made
+    return replace(made, sung=tuple(spans_of(made.lyrics, crop, entry.sketch_of(target))))
 
 
 def _song(rng, entry: Entry, target: str, crop: Crop) -> Song:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from .assignments import Assignment
 from .latents import FRAMES_PER_SECOND, MIX, NOTES, TWIN
 from .packed import Pack
+from .sung import rows_of
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class Batch:
 
     `text` and `lyrics` hold the ids [L] of each item; `timbre` [K, C, Ft] the references, silence first, `chosen` [B]
     which of them is an item's; `dropped` [B] who has the null condition. `notes` [N, 24] sound in each token, and
-    `beats` [N, 2], a beat and the first of a bar, begin in it, where `noted` [N, 1] is 1.
+    `beats` [N, 2], a beat and the first of a bar, begin in it, where `noted` [N, 1] is 1; `sung` [N, 2] are the rows of
+    the lyrics that it sings, as in sung.py.
     """
 
     music: torch.Tensor
@@ -36,6 +38,7 @@ class Batch:
     notes: torch.Tensor
     beats: torch.Tensor
     noted: torch.Tensor
+    sung: torch.Tensor
 
     def to(self, device) -> "Batch":
         moved = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -52,12 +55,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Packer:
-    """Makes batches for one stage: its patch, the silence of its family [1, C, N], the frames of a timbre reference.
+    """Makes batches for one stage: ids of a text's tokens and the characters of each, its patch, the silence of its family [1, C, N], the frames of a timbre reference.
 
     `hints` gives a source [1, C, T] through codes; None where there are no codes.
     """
 
-    tokenize: Callable[[str], list[int]]
+    tokenize: Callable[[str], tuple[list[int], list[tuple[int, int]]]]
     silence: torch.Tensor
     patch: int
     timbre_frames: int
@@ -76,14 +79,15 @@ class Packer:
             real=self._packed([torch.ones(1, item.frames) for item in items])[0],
             counts=self._packed([self._counted(item)[None] for item in items])[0],
             tokens=tuple(map(self.tokens, items)),
-            text=[torch.tensor(self.tokenize(item.prompt)) for item in items],
-            lyrics=[torch.tensor(self.tokenize(item.lyrics)) for item in items],
+            text=[torch.tensor(self.tokenize(item.prompt)[0]) for item in items],
+            lyrics=[torch.tensor(self.tokenize(item.lyrics)[0]) for item in items],
             timbre=torch.stack(pieces),
             chosen=torch.tensor(chosen),
             dropped=torch.tensor([item.dropped for item in items]),
             notes=torch.cat(notes),
             beats=torch.cat([self._beats(item) for item in items]),
             noted=torch.cat([torch.full((len(n), 1), float(i.target in (MIX, TWIN))) for i, n in zip(items, notes)]),
+            sung=torch.cat([self._sung(item) for item in items]),
         )
 
     def silent(self, frames: int) -> torch.Tensor:
@@ -127,6 +131,12 @@ class Packer:
         sounding = torch.from_numpy(item.entry.read(NOTES, item.first, item.frames))
         middles = self.patch // 2 + self.patch * torch.arange(self.tokens(item))
         return sounding[:, middles.clamp(max=sounding.shape[1] - 1)].T.float()
+
+    def _sung(self, item: Assignment) -> torch.Tensor:
+        """[N, 2] rows of the lyrics in the middle of each token; none of an item that does not know its words."""
+        spans = () if item.dropped else item.sung
+        middles = self.patch * (torch.arange(self.tokens(item)) + 0.5)
+        return rows_of(spans, self.tokenize(item.lyrics)[1] if spans else [], middles / FRAMES_PER_SECOND)
 
     def _beats(self, item: Assignment) -> torch.Tensor:
         """[N, 2], 1 where a beat begins in a token, and where a bar does."""

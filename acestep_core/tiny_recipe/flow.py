@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 from ..models.condition import encode_timbre
 from ..system.torchaudio_import import settle_torchaudio
-from . import assignments
+from . import assignments, sung
 from .batches import Batch, Packer, fill
 from .checkpointing import load_state, load_weights, save_state, warm_then_cool
 from .latents import FRAMES_PER_SECOND, Library
@@ -34,6 +34,7 @@ EARLY = 0.7  # of the steps
 # place of a pretrained encoder.)
 NOTES, NOTES_WEIGHT = 24, 0.3
 BEATS, BEATS_WEIGHT = 2, 0.15
+LYRICS_WEIGHT = 0.05  # see sung.py
 LATER = "beats."  # weights that older states have not
 EMA = 0.998
 SAVE_EVERY_S = 60.0
@@ -128,13 +129,14 @@ class Networks(torch.nn.Module):
         self.beats = torch.nn.Linear(slot.transformer["hidden_size"], BEATS)
 
     def forward(self, x_t: torch.Tensor, t: torch.Tensor, batch: Batch, text, lyrics):
-        """Velocity [C, F], and logits of each note [N, 24] and of beats and bars [N, 2]. `t` [B]; `text` and `lyrics`
-        of each item, [L, D].
+        """Velocity [C, F], logits of each note [N, 24] and of beats and bars [N, 2], and how far the lyrics are missed.
+        `t` [B]; `text` and `lyrics` of each item, [L, D].
         """
         states = self._states(batch, text, lyrics)
         pack = batch.pack(list(map(len, states)))
-        velocity, halfway = self.lean(x_t, t, torch.cat(states), batch.context, pack)
-        return velocity, self.notes(halfway.float()), self.beats(halfway.float())
+        velocity, halfway, follows = self.lean(x_t, t, torch.cat(states), batch.context, pack)
+        lost = sung.missed(*follows, batch.sung, pack.tokens, pack.heard)
+        return velocity, self.notes(halfway.float()), self.beats(halfway.float()), lost
 
     def _states(self, batch: Batch, text, lyrics) -> list[torch.Tensor]:
         """[L, D] of each item: lyrics, timbre, text, or the null condition alone, as many of which are the same."""
@@ -142,9 +144,9 @@ class Networks(torch.nn.Module):
         colours = encode_timbre(self.encoder.timbre_encoder, batch.timbre, self.timbre_token)[batch.chosen]
         null = self.encoder.null_condition_emb[0]
         made = []
-        for i, (sung, colour) in enumerate(zip(self._sung(lyrics), colours)):
+        for i, (song, colour) in enumerate(zip(self._sung(lyrics), colours)):
             told = self.encoder.text_projector(text[i])
-            made.append(null if batch.dropped[i] else torch.cat([sung, colour[None], told]))
+            made.append(null if batch.dropped[i] else torch.cat([song, colour[None], told]))
         return made
 
     def _sung(self, lyrics) -> list[torch.Tensor]:
@@ -174,8 +176,10 @@ class Words:
     model: torch.nn.Module
     tokenizer: object
 
-    def tokenize(self, text: str) -> list[int]:
-        return self.tokenizer(text).input_ids
+    def tokenize(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Ids of a text's tokens, and the characters of each."""
+        made = self.tokenizer(text, return_offsets_mapping=True)
+        return made.input_ids, made.offset_mapping
 
     @torch.no_grad()
     def states(self, ids: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -191,12 +195,14 @@ class Words:
 
 
 def flow_errors(networks: Networks, words: Words, batch: Batch, t: torch.Tensor, noise: torch.Tensor):
-    """Squared errors of the velocity [F], mean over channels, and logits of notes and beats. `noise` [C, F]."""
+    """Squared errors of the velocity [F], mean over channels, logits of notes and beats, and the loss of the head that
+    follows the lyrics. `noise` [C, F].
+    """
     at = batch.per_frame(t)
     # What fills an item up to a whole token is zero, as when a song is generated.
     x_t = (at * noise + (1 - at) * batch.music) * batch.real
-    made, notes, beats = networks(x_t, t, batch, words.states(batch.text), words.embeddings(batch.lyrics))
-    return (made - (noise - batch.music)).square().mean(0), notes, beats
+    made, *further = networks(x_t, t, batch, words.states(batch.text), words.embeddings(batch.lyrics))
+    return (made - (noise - batch.music)).square().mean(0), *further
 
 
 def _missed(logits: torch.Tensor, true: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
@@ -264,11 +270,12 @@ class Trainer:
         torch.manual_seed(self.step)
         noise = torch.randn(batch.music.shape).to(self.device)
         t = self.times(len(batch.tokens)).to(self.device)
-        errors, notes, beats = flow_errors(self.networks, self.words, batch, t, noise)
+        errors, notes, beats, lost = flow_errors(self.networks, self.words, batch, t, noise)
         return {
             "flow": (errors * batch.counts).sum() / batch.counts.sum(),
             "notes": NOTES_WEIGHT * _missed(notes, batch.notes, batch.noted),
             "beats": BEATS_WEIGHT * _missed(beats, batch.beats, batch.noted),
+            "lyrics": LYRICS_WEIGHT * lost,
         }
 
     def run(self):

@@ -17,6 +17,14 @@ from ..nn.attention import rotary_table, rotate
 from ..nn.dtypes import product_dtype
 
 
+FOLLOWER = 0  # the head that follows the lyrics, see sung.py; the first of its keys' group, too
+
+
+def follower_layer(layers: int) -> int:
+    """The layer of the head that follows the lyrics: the last of the first half."""
+    return max(0, layers // 2 - 1)
+
+
 @dataclass(frozen=True)
 class Pack:
     """How many tokens each item of a sequence has, and how many states it hears."""
@@ -145,7 +153,9 @@ def _in_windows(q, k, v, reach: int, mask):
 
 
 def block_forward(x, shifts, rotary, mask, states, p, head_dim: int, pack: Pack):
-    """One block; `p` holds its parameters by their names, matrices in the dtype of x. `mask`: of windows, or None."""
+    """One block → the stream, and the queries [N, H, D] and keys [S, K, D] of its look at the states. `p` holds its
+    parameters by their names, matrices in the dtype of x. `mask`: of windows, or None.
+    """
     own = _of_tokens(p["scale_shift_table"] + shifts, pack, 6)
     shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = own
     y = Between.moved(x, p["self_attn_norm.weight"], scale, shift)
@@ -164,15 +174,15 @@ def block_forward(x, shifts, rotary, mask, states, p, head_dim: int, pack: Pack)
     x = x + F.linear(_item_by_item(q, k, v, pack.tokens, pack.heard), p["cross_attn.to_out.0.weight"])
     y = Between.moved(x, p["mlp_norm.weight"], mlp_scale, mlp_shift)
     y = Between.switched(F.linear(y, p["mlp.gate_proj.weight"]), F.linear(y, p["mlp.up_proj.weight"]))
-    return Between.added(x, F.linear(y, p["mlp.down_proj.weight"]), mlp_gate)
+    return Between.added(x, F.linear(y, p["mlp.down_proj.weight"]), mlp_gate), q, k
 
 
 class PackedForward:
     """Callable over a transformer whose parameters stay float32 for the optimiser.
 
     Items' frames lie one behind the other, each item filled up to whole patches with zeros: x_t [C, F], t [B], states
-    [S, D], context [2C, F] → velocity [C, F], float32, and the stream after half of the layers [N, width], for an
-    auxiliary loss.
+    [S, D], context [2C, F] → velocity [C, F], float32; and for auxiliary losses the stream after half of the layers
+    [N, width], and the queries [N, D] and keys [S, D] by which FOLLOWER of the layer before looks at the states.
     """
 
     def __init__(self, transformer, dtype: torch.dtype | None = None):
@@ -188,20 +198,21 @@ class PackedForward:
         jump, jump_shifts = net.time_embed_r(torch.zeros_like(t))
         heard = net.condition_embedder
         states = F.linear(states.to(dtype), heard.weight.to(dtype), heard.bias.to(dtype))
-        halfway, shifts = x, shifts + jump_shifts
+        shifts = shifts + jump_shifts
         rotary = _rotary(pack, config.head_dim, config.rope_theta)
         reaches = [layer.self_attn.sliding_window for layer in net.layers]
         masks = {reach: pack.window_mask(reach) if reach else None for reach in set(reaches)}
         for depth, layer in enumerate(net.layers):
-            halfway = x if depth == len(net.layers) // 2 else halfway
             p = {n: w.to(dtype) if n.endswith(".weight") and w.ndim == 2 else w for n, w in layer.named_parameters()}
-            x = block_forward(x, shifts, rotary, masks[reaches[depth]], states, p, config.head_dim, pack)
+            x, q, k = block_forward(x, shifts, rotary, masks[reaches[depth]], states, p, config.head_dim, pack)
+            if depth == follower_layer(len(net.layers)):
+                halfway, follows = x, (q[:, FOLLOWER], k[:, FOLLOWER])
         shift, scale = _of_tokens(net.scale_shift_table + (state + jump)[:, None], pack, 2)
         x = Between.moved(x, net.norm_out.weight, scale, shift)
         # Again a matrix product: [N, width] → [N, C, patch].
         made = F.linear(x, net.proj_out_conv.weight.flatten(1).T.to(dtype)).float()
         made = made.unflatten(1, (-1, config.patch_size)) + net.proj_out_conv.bias[:, None]
-        return made.transpose(0, 1).flatten(1), halfway
+        return made.transpose(0, 1).flatten(1), halfway, follows
 
 
 def _rotary(pack: Pack, head_dim: int, theta: float):

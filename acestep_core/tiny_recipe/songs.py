@@ -94,12 +94,16 @@ class Crop:
         """The lines that begin in the crop, under the tags of the sections that reach into it."""
         if not self.song.lines:
             return INSTRUMENTAL
-        parts = []
-        for name, start, end in self.song.sections:
-            if start < self.end_s and end > self.start_s:
-                words = [text for text, at, _ in self.song.lines if start <= at < end and self._has(at)]
-                parts.append("\n".join([f"[{name.title()}]", *words]))
-        return "\n\n".join(parts)
+        written = []
+        for name, start, end in self.parts:
+            words = [text for text, at, _ in self.song.lines if start <= at < end and self.has(at)]
+            written.append("\n".join([f"[{name.title()}]", *words]))
+        return "\n\n".join(written)
+
+    @property
+    def parts(self) -> list[tuple[str, float, float]]:
+        """The sections that reach into the crop."""
+        return [part for part in self.song.sections if part[1] < self.end_s and part[2] > self.start_s]
 
     @property
     def tracks(self) -> tuple[str, ...]:
@@ -110,7 +114,8 @@ class Crop:
     def is_whole(self) -> bool:
         return self.start_s == 0 and self.end_s >= self.song.seconds
 
-    def _has(self, at: float) -> bool:
+    def has(self, at: float) -> bool:
+        """Whether a line that begins at this second is one of the crop's."""
         return self.start_s - 0.05 <= at < self.end_s
 
     def _shared(self, spans) -> float:

@@ -48,7 +48,7 @@ def test_items_behind_one_another_are_what_diffusers_makes_of_each(fused, unfuse
     t, states = torch.tensor([0.2, 0.9, 0.5]), [torch.randn(count, HEARD) for count in STATES]
 
     pack = packed.Pack(TOKENS, STATES)
-    ours, halfway = packed.PackedForward(net, torch.float32)(x, t, torch.cat(states), context, pack)
+    ours, halfway, _ = packed.PackedForward(net, torch.float32)(x, t, torch.cat(states), context, pack)
     assert halfway.shape == (sum(TOKENS), GEOMETRY["hidden_size"])
     (ours * weights).sum().backward()
     gradients = {name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}

@@ -128,7 +128,7 @@ def ours(network, dtype):
         return torch.cat([torch.nn.functional.pad(part, (0, -part.shape[1] % patch)) for part in parts], 1)
 
     pack = packed.Pack(tuple(-(-n // patch) for n in FRAMES), HEARD)
-    made, halfway = packed.PackedForward(network, dtype)(
+    made, halfway, _ = packed.PackedForward(network, dtype)(
         filled(x_t), torch.stack(t), torch.cat(states), filled(context), pack
     )
     assert halfway.shape == (sum(pack.tokens), 48)

@@ -171,7 +171,7 @@ def text_trainer(folder, work):
 def a_packer(patch, hints=None):
     tokenizer = words.new_tokenizer()
     silence = 0.1 * drawn(1, CHANNELS, 30)
-    return batches.Packer(lambda text: tokenizer(text).input_ids, silence, patch, flow.TIMBRE_FRAMES, hints)
+    return batches.Packer(flow.Words(None, tokenizer).tokenize, silence, patch, flow.TIMBRE_FRAMES, hints)
 
 
 def stage_trainer(slot):
@@ -408,17 +408,21 @@ def test_a_batch_is_its_items_and_none_of_them_is_padded(encoded, items):
     t = torch.linspace(0.1, 0.9, len(items))
     noise = drawn(*together.music.shape)
     with torch.no_grad():
-        errors, notes, beats = flow.flow_errors(trainer.networks, trainer.words, together, t, noise)
+        errors, notes, beats, lost = flow.flow_errors(trainer.networks, trainer.words, together, t, noise)
     patch = trainer.packer.patch
-    frames = [patch * tokens for tokens in together.tokens]
+    frames, each = [patch * tokens for tokens in together.tokens], []
     for i, item in enumerate(items):
         alone = trainer.packer([item])
         with torch.no_grad():
             own = noise.split(frames, 1)[i]
-            error, note, beat = flow.flow_errors(trainer.networks, trainer.words, alone, t[i : i + 1], own)
+            error, note, beat, missed = flow.flow_errors(trainer.networks, trainer.words, alone, t[i : i + 1], own)
+        sung = int((alone.sung[:, 1] > alone.sung[:, 0]).sum())
+        each.append((sung, missed))
         close(errors.split(frames)[i], error, 1e-4)
         close(notes.split(together.tokens)[i], note, 1e-4)
         close(beats.split(together.tokens)[i], beat, 1e-4)
+    assert sum(sung for sung, _ in each) > 0
+    close(lost, sum(sung * missed for sung, missed in each) / sum(sung for sung, _ in each), 1e-4)
 
 
 def test_a_batch_is_the_steps_own_and_its_times_lean_to_the_slots_stretch(encoded):
