@@ -55,9 +55,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class Packer:
-    """Makes batches for one stage: ids of a text's tokens and the characters of each, its patch, the silence of its family [1, C, N], the frames of a timbre reference.
+    """Makes batches for one stage: its patch, the silence of its family [1, C, N], the frames of a timbre reference.
 
-    `hints` gives a source [1, C, T] through codes; None where there are no codes.
+    `tokenize` gives the ids of a text's tokens and the characters of each; `hints` a source [1, C, T] through codes,
+    None where there are no codes.
     """
 
     tokenize: Callable[[str], tuple[list[int], list[tuple[int, int]]]]

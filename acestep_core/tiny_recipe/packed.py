@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from ..nn.attention import rotary_table, rotate
 from ..nn.dtypes import product_dtype
 
-
 FOLLOWER = 0  # the head that follows the lyrics, see sung.py; the first of its keys' group, too
 
 
