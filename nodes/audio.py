@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..acestep_core.audio.envelope import FPS, FRAMES_MOST, MEASURES, envelope
 from ..acestep_core.audio.formats import FORMATS, LOSSY
-from ..acestep_core.audio.song_tags import ARTIST, SCORES_TAG, song_tags
+from ..acestep_core.audio.song_tags import ARTIST, SCORES_TAG, TIMED_TAG, song_tags
 from ..acestep_core.audio.spectrogram import SIZE_PX, spectrogram
 from ..acestep_core.checkpoints.digest import model_digest
 from ..acestep_core.checkpoints.registry import STAGE
@@ -37,10 +37,12 @@ def tags_of(audio: dict, song, title: str, artist: str) -> list[dict[str, str]]:
     song, more = tags_of_song(song)
     settings = [more if seed is None else {"seed": seed, **more} for seed in seeds]
     about = stamp["models"], title.strip(), artist.strip(), _digests(stamp["models"])
-    scores = [*stamp.get("scores", ()), *[None] * len(seeds)]
+    scores, times = ([*stamp.get(name, ()), *[None] * len(seeds)] for name in ("scores", "lrc"))
     return [
-        song_tags(song, own, *about) | ({SCORES_TAG: json.dumps(scored)} if scored else {})
-        for own, scored in zip(settings, scores)
+        song_tags(song, own, *about)
+        | ({SCORES_TAG: json.dumps(scored)} if scored else {})
+        | ({TIMED_TAG: timed} if timed else {})
+        for own, scored, timed in zip(settings, scores, times)
     ]
 
 

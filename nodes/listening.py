@@ -39,10 +39,12 @@ def takes_of(audio: dict, song: Song | None) -> list[tuple[int, Take]]:
 
 def kept_audio(audio: dict, kept: list[tuple[int, Take]]) -> dict:
     """The items of a batch that are kept, with their seeds and scores, for Save Audio."""
-    wave, models = waveform_of(audio), (audio.get(STAMP) or {}).get("models", ())
+    wave, stamp = waveform_of(audio), audio.get(STAMP) or {}
     samples = torch.stack([wave.samples[item] for item, _ in kept])
-    made = to_audio(Waveform(samples, wave.sample_rate_hz), models=tuple(models))
+    made = to_audio(Waveform(samples, wave.sample_rate_hz), models=tuple(stamp.get("models", ())))
     made[STAMP] |= {"seeds": [take.seed for _, take in kept], "scores": [take.scores() for _, take in kept]}
+    if times := stamp.get("lrc"):
+        made[STAMP]["lrc"] = [times[item] for item, _ in kept]
     return made
 
 
@@ -124,6 +126,17 @@ def _aligned(handle: ModelHandle, encoder: EncoderHandle, song: Song, latents, c
         return align(velocity, latents, 1 / model.defaults.steps, heads, tokenizer, song, song.seconds)
 
 
+def timed(audio: dict | None, texts: list[str]) -> dict | None:
+    """The sound with the times of its lyrics, for Save Audio; None where there is no sound. Raises UserError."""
+    if audio is None:
+        return None
+    if (songs := len(waveform_of(audio))) != len(texts):
+        raise UserError(
+            f"audio: got {songs} songs, expected {len(texts)} as in latent; connect the sound of that latent"
+        )
+    return audio | {STAMP: (audio.get(STAMP) or {"seeds": [], "models": []}) | {"lrc": texts}}
+
+
 class LyricTimestamps(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -140,10 +153,14 @@ class LyricTimestamps(io.ComfyNode):
                 io.Latent.Input("latent", tooltip="The song's finished latent, or any music from Encode Audio."),
                 ReferenceSocket.Input("reference", optional=True, tooltip="The clips that the song was made with."),
                 io.Boolean.Input("words", default=False, tooltip="On: times of words too."),
+                io.Audio.Input("audio", optional=True, tooltip="The song's sound, to be saved with the times."),
             ],
             outputs=[
                 io.String.Output(
                     "lrc", display_name="lrc", is_output_list=True, tooltip="One text for each song of the batch."
+                ),
+                io.Audio.Output(
+                    "audio", display_name="audio", tooltip="The sound, with which Save Audio saves the times too."
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -151,9 +168,9 @@ class LyricTimestamps(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, text_encoder, song, latent, words, reference=None) -> io.NodeOutput:
+    def execute(cls, model, text_encoder, song, latent, words, reference=None, audio=None) -> io.NodeOutput:
         with messages.notes_on(cls.hidden.unique_id) as notes:
             found = alignments_of(model, text_encoder, getattr(song, "song", song), of_latent(latent), reference)
             texts = [lrc(one.lines, words) for one in found]
             messages.keep([line for text in texts for line in text.split("\n")], cls.hidden.unique_id)
-            return io.NodeOutput(texts, ui=notes.ui)
+            return io.NodeOutput(texts, timed(audio, texts), ui=notes.ui)

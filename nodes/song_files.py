@@ -6,8 +6,10 @@ from pathlib import Path
 
 from ..acestep_core import audio as sound_files
 from ..acestep_core.audio.formats import FORMATS
+from ..acestep_core.audio.song_tags import TIMED_TAG
 from ..acestep_core.audio.waveform import Waveform
 from ..acestep_core.errors import AceStepError, UserError
+from ..acestep_core.generation.song_files import LRC_ENDING
 from ..acestep_core.system.files import write_beside
 from .host import locations, widgets
 
@@ -65,8 +67,16 @@ def _save_item(wave: Waveform, tags: dict[str, str], settings: FileSettings, ite
     mastered = _mastered(wave, settings)
     path = sound_files.write(path, mastered, settings.format, settings.bit_depth, tags, replace=False)
     if settings.preview_only:
-        _remember(_Preview(path, settings, item))
+        _remember(_Preview(path, settings, item, tags.get(TIMED_TAG, "")))
+    else:
+        _write_times(path, tags.get(TIMED_TAG, ""))
     return SongFile(path, _loudness(mastered))
+
+
+def _write_times(sound: Path, timed: str) -> None:
+    """Times of lyrics beside a song, for players that read no tags. A file of that name stays as it is."""
+    if timed:
+        write_beside(sound.with_suffix(LRC_ENDING), f"{timed}\n".encode())
 
 
 def _mastered(wave: Waveform, settings: FileSettings) -> Waveform:
@@ -102,11 +112,14 @@ def _keep(waves: list[Waveform], tags: list[dict[str, str]]) -> str:
 
 @dataclass
 class _Preview:
-    """A file in the temp folder, the settings that it was written with, and the file that it was kept as."""
+    """A file in the temp folder, the settings that it was written with, the times of its lyrics as LRC, and the file
+    that it was kept as.
+    """
 
     path: Path
     settings: FileSettings
     item: int
+    timed: str = ""
     kept: Path | None = None
 
     def keep(self) -> Path:
@@ -115,6 +128,7 @@ class _Preview:
             try:
                 target = locations.output_path(self.settings.prefix, self.settings.format, self.item)
                 self.kept = write_beside(target, self.path.read_bytes())
+                _write_times(self.kept, self.timed)
             except OSError as exc:
                 raise AceStepError(f"{self.settings.prefix}: could not be kept ({exc.strerror or exc})") from exc
         return self.kept

@@ -5,7 +5,9 @@ import torch
 from ..acestep_core.audio.waveform import Waveform
 from ..acestep_core.errors import UserError
 
-STAMP = "acestep"  # beside waveform and rate: seeds of the items and names of the models that made them
+# Beside waveform and rate: seeds of the items and names of the models that made them, and where they were found, their
+# scores and the times of their lyrics (LRC).
+STAMP = "acestep"
 
 
 def waveform_of(audio: dict | None) -> Waveform:

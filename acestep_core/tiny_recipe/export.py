@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from ..checkpoints.save import save_stage_model, save_text_encoder, save_vae
+from ..checkpoints.variants import HEADS_KEY
 from ..json_text import read_json_object
 from ..models.defaults import COVER
 from ..planner.load import OWN_SETTINGS
@@ -13,6 +14,7 @@ from ..system.files import write_whole
 from . import assignments, boundaries, channels_last, codes, flow, language, planner, vocoder
 from .checkpointing import finished_state, load_state, load_weights
 from .latents import FRAMES_PER_SECOND, measured_scale
+from .packed import FOLLOWER, follower_layer
 from .planner_words import tokenizer_of
 from .songs import Shelf
 from .words import new_tokenizer
@@ -130,6 +132,7 @@ def defaults(work: Path, has_codes: bool) -> dict:
 
 def _save_slot(folder: Path, slot, networks, silence: torch.Tensor, made: codes.Networks | None, settings: dict):
     extra = dict(timbre_fix_frame=flow.TIMBRE_FRAMES, is_turbo=False, model_version="tiny", acestep_cascade=settings)
+    extra[HEADS_KEY] = {follower_layer(slot.transformer["num_hidden_layers"]): [FOLLOWER]}
     parts = (networks.transformer, networks.encoder, silence, extra)
     tokens = (made.tokenizer, made.detokenizer) if made else (None, None)
     save_stage_model(folder, *parts, torch.float16, *tokens, family=slot.family)

@@ -22,8 +22,10 @@ from acestep_pack.acestep_core.checkpoints.load import load_stage_model, load_te
 from acestep_pack.acestep_core.cli import parser as cli
 from acestep_pack.acestep_core.errors import UserError
 from acestep_pack.acestep_core.generation.cascade import TEXT, VOCODER, Cascade
+from acestep_pack.acestep_core.models.condition import Condition
 from acestep_pack.acestep_core.models.defaults import ALL_TASKS
 from acestep_pack.acestep_core.models.semantic_codes import hints_of_latents
+from acestep_pack.acestep_core.models.velocity import prepare
 from acestep_pack.acestep_core.prompt import lyrics_prompt, text_prompt
 from acestep_pack.acestep_core.song import Song
 from acestep_pack.acestep_core.spec import LatentSpec
@@ -39,6 +41,7 @@ from acestep_pack.acestep_core.tiny_recipe import (
     flow,
     language,
     latents,
+    packed,
     recipe,
     songs,
     vocoder,
@@ -656,6 +659,28 @@ def test_an_exported_stage_makes_the_hints_it_was_trained_with(trained):
     music = drawn(1, CHANNELS, 130)
     rounded = export.load_codes(work).half().float()  # a code may change where its value lies between two
     close(hints_of_latents(model, music), rounded.hints(music, model.silence))
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_the_head_that_was_taught_to_follow_the_lyrics_is_the_one_that_the_config_names(trained, encoded, items):
+    """Its weights by the stage that plays songs are those of the queries and keys that training saw."""
+    work, family, _ = trained
+    for letter, slot in flow.SLOTS.items():
+        heads = dict(load_stage_model(family / letter).defaults.lyric_heads)
+        assert heads == {packed.follower_layer(slot.transformer["num_hidden_layers"]): (packed.FOLLOWER,)}
+    trainer = stage_trainer("s")(work, encoded)
+    networks = trainer.average.eval()
+    networks.lean.dtype = torch.float32
+    batch = trainer.packer(items[:1])
+    told = networks._states(batch, trainer.words.states(batch.text), trainer.words.embeddings(batch.lyrics))
+    t, x = torch.tensor([0.3]), drawn(*batch.music.shape)
+    *_, (queries, keys) = networks.lean(x, t, told[0], batch.context, batch.pack([len(told[0])]))
+    trained_weights = (queries @ keys.T * queries.shape[-1] ** -0.5).softmax(-1)
+    model = load_stage_model(family / "s", dtype=torch.float32)
+    condition = Condition(told[0][None], networks.encoder.null_condition_emb, batch.context[None])
+    (weights,) = prepare(model.transformer, condition).cross_weights(x[None], t, heads)
+    close(weights[0, 0], trained_weights, 0.02)  # weights are shipped in half precision
 
 
 @pytest.mark.slow

@@ -32,6 +32,7 @@ WORKFLOWS = {
             planning.song_from_one_line,
             planning.plan_and_edit,
             planning.understand_and_cover,
+            planning.lyrics_with_timestamps,
         ),
         start=1,
     )

@@ -47,8 +47,9 @@ def text_and_latent(of: str) -> dict:
     }
 
 
-def save_song(sound: str, name: str, of: str) -> dict:
+def save_song(sound: str, name: str, of: str, output: int = 0) -> dict:
     made = save(sound, name)
+    made["inputs"]["audio"] = [sound, output]
     made["inputs"]["song"] = [of, 0]
     return made
 
@@ -195,4 +196,44 @@ def best_of_eight() -> Definition:
         },
         {"report": "Why this one"},
         shown=["score", "save", "report"],
+    )
+
+
+def lyrics_with_timestamps() -> Definition:
+    verse = "[Verse]\nThe morning light is on the wall\nAnd I can hear the ocean call"
+    lyrics = f"{verse}\n\n[Chorus]\nSo come with me into the sun"
+    request = song(
+        "Warm folk with acoustic guitar, drums and a female voice",
+        24.0,
+        lyrics=lyrics,
+        bpm=100,
+        key="C major",
+        language="English",
+    )
+    asked = {"model": ["cascade", 0], "text_encoder": ["cascade", 3], "song": ["song", 0], "latent": ["S", 0]}
+    return Definition(
+        {
+            "cascade": cascade(),
+            **before_stages(request),
+            **stages(21),
+            "vocode": vocode("S"),
+            "times": prompts.node("AceStepLyricTimestamps", **asked, audio=["vocode", 0], words=False),
+            "lrc": shown_text("times", 0),
+            "save": save_song("times", "timed", "song", output=1),
+        },
+        [["cascade"], ["song"], ["text", "latent"], ["L"], ["M"], ["S"], ["vocode", "times"], ["lrc", "save"]],
+        {
+            "1 · A song with words": ("song", ["cascade", *TEXT]),
+            "2 · Cascade": ("stages", LMS),
+            "3 · When each line is sung": ("other", ["vocode", "times", "lrc"]),
+            "4 · File, with the times": ("sound", ["save"]),
+        },
+        {
+            0: "Published models sing the words, *tiny* hums them. **Lyric Timestamps** takes the same **Song** as "
+            "Text Encode.",
+            6: "**lrc** is the text, **audio** the sound with it: **Save Audio** writes the times into the tags, and "
+            "into a file `.lrc` beside the song.",
+        },
+        {"lrc": "The lines and their times"},
+        shown=["times", "lrc", "save"],
     )
