@@ -31,7 +31,7 @@ SHARES = {
 }
 EARLY_SHARES = SHARES | {TEXT_TO_MUSIC: 1.6}  # of 2.02: four in five
 EARLY_CROP_SHARE, EARLY_CROP_S = 0.85, (8.0, 16.0)
-EARLY_CLIP_SHARE, CLIP_SHARE = 0.8, 0.25  # of text to music, where there are clips
+CLIP_SHARES = {TEXT_TO_MUSIC: 0.8, COVER: 0.5}  # where there are clips: half of the music is then that of songs
 # What the tasks of a checkpoint are called: morphs need nothing but guidance.
 KNOWN = (TEXT_TO_MUSIC, REPAINT, PLAIN_COVER, COVER, *STEMS, MORPH)
 NULL_SHARE, TIMBRE_SHARE = 0.12, 0.3
@@ -81,7 +81,7 @@ def draw(
     songs = _songs_for(task, library, codes)
     if not songs:
         task, songs = TEXT_TO_MUSIC, library.songs
-    if task == TEXT_TO_MUSIC and library.clips and rng.random() < (EARLY_CLIP_SHARE if early else CLIP_SHARE):
+    if library.clips and rng.random() < CLIP_SHARES.get(task, 0.0):
         songs = library.clips
     song = songs[rng.integers(len(songs))]
     if early and task == TEXT_TO_MUSIC:

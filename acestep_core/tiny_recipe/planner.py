@@ -38,6 +38,7 @@ CONFIG = dict(
 STEPS, BATCH, POOL, LEARNING_RATE = 6_000, 16, 4, 2e-3
 MOST_TOKENS = 448  # of an example; a longer one is cut
 CODED_SHARE, PIECE_S = 0.5, 30.0
+CLIP_SHARE = 0.7  # of the pieces, where there are clips
 # Of a token: lyrics are many, and the values of the think block few. One of a caption, or a code, counts as one.
 LYRICS_WEIGHT, VALUES_WEIGHT = 0.3, 3.0
 SAVE_EVERY_STEPS = 100
@@ -66,14 +67,16 @@ class Network(torch.nn.Module):
 
 @dataclass(frozen=True)
 class Pieces:
-    """Beginnings of the encoded songs, as codes: of a library, by an audio tokenizer. `silence` [1, C, N]."""
+    """Clips, and beginnings of the encoded songs, as codes: of a library, by an audio tokenizer. `silence` [1, C, N]."""
 
     library: Library
     networks: codes.Networks
     silence: torch.Tensor
 
     def draw(self, rng: np.random.Generator) -> Piece:
-        entry = self.library.songs[rng.integers(len(self.library.songs))]
+        clips = self.library.clips if rng.random() < CLIP_SHARE else None
+        known = clips or self.library.songs
+        entry = known[rng.integers(len(known))]
         crop = Crop(entry.facts, 0.0, min(PIECE_S, entry.facts.seconds))
         song = crop.request(int(rng.integers(VARIANTS)))
         frames = round(crop.seconds * FRAMES_PER_SECOND)

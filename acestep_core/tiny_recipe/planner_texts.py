@@ -22,7 +22,7 @@ from .planner_lines import line_of
 FIRST_SEED = 200_000_000
 METRES, METRE_SHARES = (4, 3, 6), (0.56, 0.24, 0.2)
 SUNG_SHARE, SLOW_SHARE = 0.6, 0.2
-SHORTEST_S, USUAL_S, LONGEST_S, USUAL_SHARE = 10, 60, 150, 0.7
+SHORTEST_S, USUAL_S, LONGER_S, LONGEST_S, USUAL_SHARE = 10, 45, 60, 150, 0.7
 VARIANTS, THEMED_SHARE = 6, 0.4
 VERBS, VERB_SHARES = ("write", "plan", "rewrite"), (0.5, 0.25, 0.25)
 CODED_VERBS, CODED_SHARES = ("codes", "understand", "no song"), (0.55, 0.35, 0.1)
@@ -48,8 +48,9 @@ class Piece:
 def sketch_of(rng: np.random.Generator, seed: int) -> Sketch:
     """A song of the band, with more of the rare metres and slow tempi than it plays by itself."""
     usual = rng.random() < USUAL_SHARE
-    seconds = float(rng.integers(SHORTEST_S, USUAL_S) if usual else rng.integers(USUAL_S, LONGEST_S))
-    sketch = Sketch.draw(seed, seconds)
+    # Most likely the usual length: a planner that is asked for none writes what it has seen most.
+    seconds = rng.triangular(SHORTEST_S, USUAL_S, LONGER_S) if usual else rng.uniform(LONGER_S, LONGEST_S)
+    sketch = Sketch.draw(seed, float(round(seconds)))
     bpm = int(rng.integers(60, 90)) if rng.random() < SLOW_SHARE else sketch.bpm
     voices = {role: voice for role, voice in sketch.voices.items() if role not in ("vocals", "backing")}
     if rng.random() < SUNG_SHARE:
