@@ -36,8 +36,8 @@ CONFIG = dict(
     tie_word_embeddings=True,
 )
 STEPS, BATCH, POOL, LEARNING_RATE = 6_000, 16, 4, 2e-3
-MOST_TOKENS = 900  # of an example; a longer one is cut
-CODED_SHARE, PIECE_S = 0.5, 120.0
+MOST_TOKENS = 600  # of an example; a longer one is cut
+CODED_SHARE, PIECE_S = 0.5, 60.0
 CLIP_SHARE = 0.7  # of the pieces, where there are clips
 # Of a token: lyrics are many, and the values of the think block few. One of a caption, or a code, counts as one.
 LYRICS_WEIGHT, VALUES_WEIGHT = 0.3, 3.0
