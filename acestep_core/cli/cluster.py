@@ -88,7 +88,7 @@ def _settled(settings: GenerationSettings, order: Order) -> dict:
     """Settings as tags have them, without those that the making of an order chooses itself."""
     chosen = {"seed"} if order.drawn or order.has_takes else set()
     if order.settings.codes is None:  # a plan writes these
-        chosen |= {"planner", "planner_seed", "codes"}
+        chosen |= {"planner", "planner_seed", "codes", "codebook"}
     given = json.loads(json.dumps(settings.given()))
     return {name: value for name, value in given.items() if name not in chosen}
 

@@ -12,7 +12,7 @@ from ..generation.making import check_files, digests_of, load_cascade, named, pr
 from ..generation.song_files import SongFile, encode_song, write_song
 from .cluster import left_to_make, make_on_cluster, wants_cluster
 from .orders import STDOUT, Order
-from .planned_orders import planned
+from .planned_orders import planned, with_codes_to_follow
 from .speakers import Speakers
 from .takes import chosen_orders, wants_takes
 
@@ -29,7 +29,7 @@ def make_orders(orders: list[Order], arguments: argparse.Namespace, console: Con
     for order in orders:
         with named(order.place):
             check_files(order.settings)
-    speakers = Speakers(arguments.play)
+    speakers, orders = Speakers(arguments.play), with_codes_to_follow(orders, console)
     if wants_cluster(arguments):
         if arguments.play:
             raise UserError("--play: the songs are decoded on other machines, expected to be made on this one")

@@ -174,8 +174,9 @@ def _of_json(text: str, place: str, arguments: argparse.Namespace) -> Request:
 def _of_plan(given: dict, place: str, arguments: argparse.Namespace) -> Request:
     """The song of a file that `acestep-cascade plan -o` wrote, with its codes."""
     song = overridden(asdict(Song.from_json(given["song"])), arguments)
-    made = {"planner": given.get("planner"), "planner_seed": given.get("seed"), "codes": given.get("codes") or None}
-    return Request(song, changed(GenerationSettings(**made), arguments), place=place)
+    codes = {name: given.get(name) or None for name in ("codes", "codebook")}
+    settings = GenerationSettings(planner=given.get("planner"), planner_seed=given.get("seed"), **codes)
+    return Request(song, changed(settings, arguments), place=place)
 
 
 def of_tags(made: TaggedSong, arguments: argparse.Namespace) -> Request:
@@ -224,7 +225,7 @@ def changed(settings: GenerationSettings, arguments: argparse.Namespace) -> Gene
     if options["lora"] is not None:
         options["lora"] = _loras(options["lora"])
     if options["planner"] is not None:  # planned anew
-        settings = dataclasses.replace(settings, codes=None, planner_seed=None)
+        settings = dataclasses.replace(settings, codes=None, codebook=None, planner_seed=None)
     if any(options[name] for name in MODEL_OPTIONS):  # other models than those of a file that is made again
         settings = dataclasses.replace(settings, **dict.fromkeys(MODEL_OPTIONS))
     changed = dataclasses.replace(settings, **{name: value for name, value in options.items() if value is not None})

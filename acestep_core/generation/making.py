@@ -4,8 +4,9 @@ The command line and the server share it. torch is imported only when models are
 """
 
 import contextlib
+import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +15,9 @@ from ..audio.formats import choose_format
 from ..errors import UserError, too_long_a_name
 from ..lora.find import Lora, adapter_digest, find_adapter
 from ..planner.planned_song import PlannedSong
-from ..song import Song
+from ..song import AUTO, Song
 from ..system.files import existing
+from .planning import follow_codes
 from .settings import GenerationSettings
 
 if TYPE_CHECKING:
@@ -117,8 +119,17 @@ def digests_of(cascade: "Cascade", settings: GenerationSettings) -> dict[str, st
 
 def with_codes(song: Song, settings: GenerationSettings) -> "Song | PlannedSong":
     """The song, with the codes that its settings have."""
-    codes, strength = settings.codes, settings.codes_strength
-    return PlannedSong(song, codes, 1.0 if strength is None else strength) if codes else song
+    if not settings.codes:
+        return song
+    strength = 1.0 if settings.codes_strength is None else settings.codes_strength
+    return PlannedSong(song, settings.codes, strength, settings.codebook or 0)
+
+
+def song_to_time(song: Song, settings: GenerationSettings, model_names: Mapping) -> "Song | PlannedSong":
+    """The song as models read it that time its lyrics: with the codes that it followed, where they can follow them."""
+    if song.seconds == AUTO or (settings.codebook and not follow_codes(model_names, settings.codebook)):
+        return song
+    return with_codes(song, dataclasses.replace(settings, codes_strength=None))
 
 
 def prepared(
