@@ -15,8 +15,7 @@ from pathlib import Path
 from ..console import Console, NotesHandler
 from ..errors import AceStepError, UserError, is_out_of_memory, too_long_a_name
 from ..memory.malloc import keep_freed_memory
-
-OK, FAILED, MISTAKE, STOPPED = 0, 1, 2, 130
+from . import FAILED, MISTAKE, OK, STOPPED
 
 # Command -> (its line in the help, the module of this folder with its options and its code).
 COMMANDS = {
