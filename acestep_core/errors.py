@@ -63,6 +63,15 @@ def too_long_a_name(error: BaseException) -> str:
     return f"{shortened(str(error.filename))}: is too long for the name of a file; shorten it"
 
 
+def is_full_disk(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, says that a disk is full, or that its user may not use more of it."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__
+    return False
+
+
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """ " (did you mean ...?)" with the most similar of these names; "" where none is similar."""
     import difflib

@@ -276,17 +276,18 @@ def _path(arguments: argparse.Namespace, request: Request, seed: int, end: str) 
         path = _with_ending(folder, arguments.format)
         path = path.with_stem(path.stem + end)
     choose_format(path, arguments.format, arguments.bit_depth)
-    _check_files(path, arguments, named)
+    for file in _all_files(path, arguments):
+        check_destination(file)
     return path, named
 
 
-def _check_files(path: Path, arguments: argparse.Namespace, replaces: bool) -> None:
-    """Raises UserError where a file of a song cannot be made: its sound, or one beside it, of every take."""
-    for file in _all_files(path, arguments):
-        check_destination(file)
-    if replaces:
-        for sound in _sounds(path, arguments):
-            check_replaceable(sound, **_kinds(arguments))
+def check_kept(orders: Sequence[Order], arguments: argparse.Namespace) -> None:
+    """Raises UserError where a file would be lost that lies beside a song which is replaced."""
+    for order in orders:
+        if order.path is not None and order.replaces:
+            with named(order.place):
+                for sound in _sounds(order.path, arguments):
+                    check_replaceable(sound, **_kinds(arguments))
 
 
 def _all_files(path: Path, arguments: argparse.Namespace) -> list[Path]:

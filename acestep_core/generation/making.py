@@ -21,6 +21,7 @@ from .planning import follow_codes
 from .settings import GenerationSettings
 
 if TYPE_CHECKING:
+    from ..checkpoints.cascade_models import CascadeModels
     from ..editing.edited_song import EditedSong
     from ..models.reference import Reference
     from .cascade import Cascade
@@ -106,12 +107,12 @@ def check_task(cascade: "Cascade", settings: GenerationSettings) -> None:
         cascade.check_edit(settings.edit_request, stages)
 
 
-def digests_of(cascade: "Cascade", settings: GenerationSettings) -> dict[str, str]:
+def digests_of(models: "CascadeModels", settings: GenerationSettings) -> dict[str, str]:
     """Digests of a song's models, adapters and source."""
     from ..checkpoints.digest import files_digest
 
     adapters = enumerate(adapters_of(settings), start=1)
-    digests = cascade.models.digests() | {f"lora {number}": adapter_digest(place) for number, place in adapters}
+    digests = models.digests() | {f"lora {number}": adapter_digest(place) for number, place in adapters}
     if settings.source is not None:
         digests[SOURCE] = files_digest([existing(settings.source)])
     return digests
