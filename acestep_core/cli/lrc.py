@@ -20,7 +20,7 @@ from ..song import Song
 from ..spec import DTYPE_NAMES
 from ..system.files import check_destination, existing, write_again, write_whole
 from ..system.folders import user_path
-from .orders import read_text, whole
+from .orders import whole, with_text
 
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
@@ -111,9 +111,8 @@ def clips_of(settings: GenerationSettings, console: Console) -> tuple[Path, ...]
 
 def _song(made: TaggedSong, arguments: argparse.Namespace) -> Song:
     given = {name: getattr(arguments, name) for name in ("caption", "language", "lyrics")}
-    if (given["lyrics"] or "").startswith("@"):
-        given["lyrics"] = read_text(given["lyrics"][1:])
-    song = dataclasses.replace(made.song, **{name: value for name, value in given.items() if value is not None})
+    given = with_text({name: value for name, value in given.items() if value is not None}, "lyrics")
+    song = dataclasses.replace(made.song, **given)
     if is_instrumental(song.lyrics):
         raise UserError(f"{arguments.file}: has no lyrics in its tags; give them, such as --lyrics @words.txt")
     return song

@@ -206,9 +206,7 @@ def overridden(given: dict, arguments: argparse.Namespace, is_edit: bool = False
     """
     given_options = {name: getattr(arguments, name, None) for name in _SONG_OPTIONS}
     options = {name: value for name, value in given_options.items() if value is not None}
-    if options.get("lyrics", "").startswith("@"):
-        options["lyrics"] = read_text(options["lyrics"][1:])
-    song = Song(**{**given, **options})
+    song = Song(**{**given, **with_text(options, "lyrics")})
     if not song.caption.strip() and not is_edit:
         raise UserError("caption: is empty; say what the song sounds like")
     return song
@@ -253,6 +251,12 @@ def _loras(given: list[str]) -> tuple[str, ...]:
 def read_text(path: str) -> str:
     """The text of a file that the command line names. Raises UserError."""
     return texts.read_text(user_path(path), TEXT_BYTES_MOST, path or "@")
+
+
+def with_text(options: dict, name: str) -> dict:
+    """Options with the text of a file in place of "@" and its name, where one of them is such. Raises UserError."""
+    value = options.get(name) or ""
+    return {**options, name: read_text(value[1:])} if value.startswith("@") else options
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 
 from ..console import Console, NotesHandler
-from ..errors import AceStepError, UserError, is_out_of_memory, too_long_a_name
+from ..errors import AceStepError, UserError, is_out_of_memory, wrong_path
 from ..memory.malloc import keep_freed_memory
 from . import FAILED, MISTAKE, OK, STOPPED
 
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if not is_out_of_memory(exc):
                 raise
             exc = MemoryError()
-        if message := too_long_a_name(exc):
+        if message := wrong_path(exc):
             console.error(message)
             return MISTAKE
         console.error(f"failed: {_one_line(exc) or 'out of memory'}")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..audio.formats import choose_format
-from ..errors import UserError, too_long_a_name
+from ..errors import UserError, wrong_path
 from ..lora.find import Lora, adapter_digest, find_adapter
 from ..planner.planned_song import PlannedSong
 from ..song import AUTO, Song
@@ -50,7 +50,7 @@ def named(place: str | None) -> Iterator[None]:
     except UserError as exc:
         raise UserError(f"{place}: {exc}" if place else str(exc)) from exc
     except OSError as exc:
-        if not (message := too_long_a_name(exc)):
+        if not (message := wrong_path(exc)):
             raise
         raise UserError(f"{place}: {message}" if place else message) from exc
 

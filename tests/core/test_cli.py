@@ -1,5 +1,6 @@
 """The command line, run in this process where that is enough and as a process of its own where it is not."""
 
+import errno
 import gc
 import io
 import json
@@ -509,6 +510,24 @@ def test_a_damaged_model_is_one_line(generate, tiny_family, tmp_path):
     code, out, err = generate("x", "-o", "a.wav", models=tmp_path / "cut")
     assert code == 2 and out == [] and len(err.splitlines()) == 1 and "model.safetensors" in err
     assert "a.wav" not in names()
+
+
+@pytest.mark.parametrize(
+    "number, message",
+    [
+        (errno.EACCES, "is not open to you (permission denied); change its permissions, or give another place"),
+        (errno.EROFS, "is on a disk that can only be read; give another place"),
+    ],
+)
+def test_a_folder_that_cannot_be_read_is_a_mistake_of_one_line(monkeypatch, capsys, number, message):
+    def closed(self, **_):
+        raise OSError(number, os.strerror(number), str(self))
+
+    monkeypatch.setattr(Path, "stat", closed)
+    for arguments in (["show", "a/b.flac"], ["lint", "a/b.txt"], ["library", "list", "--folder", "a/b"]):
+        code, said = cli.main(arguments), capsys.readouterr()
+        assert code == 2 and said.out == "" and len(said.err.splitlines()) == 1, said.err
+        assert message in said.err or arguments[0] == "lint"
 
 
 def test_a_full_disk_is_a_failure(generate, monkeypatch):
