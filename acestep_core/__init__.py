@@ -1,25 +1,26 @@
 """ACE-Step 1.5 music models as a cascade of diffusion transformers: text and reference clips in, 48 kHz stereo out."""
 
-from .errors import AceStepError, CheckpointError, UserError
-from .song import Song
-from .system.threads import prepare_threads
-
-__all__ = ["AceStepError", "Cascade", "CheckpointError", "Edit", "Planner", "Song", "UserError", "Waveform"]
+# Name -> its module, imported with the first use of the name: torch is not imported with the package, and the command
+# line handles Ctrl-C before it imports anything.
+_MODULES = {
+    "AceStepError": "errors",
+    "Cascade": "generation.cascade",
+    "CheckpointError": "errors",
+    "Edit": "editing.edit",
+    "Planner": "planner.planner",
+    "Song": "song",
+    "UserError": "errors",
+    "Waveform": "generation.cascade",
+}
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str):
-    if name not in __all__:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    from .system.threads import prepare_threads
+
     prepare_threads()
-    if name == "Edit":
-        from .editing.edit import Edit
-
-        return Edit
-    # torch is imported with the first of these names, not with the package.
-    if name in ("Cascade", "Waveform"):
-        from .generation import cascade
-
-        return getattr(cascade, name)
-    from .planner import planner
-
-    return planner.Planner
+    return getattr(import_module(f".{_MODULES[name]}", __name__), name)

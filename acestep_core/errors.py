@@ -56,11 +56,30 @@ def shortened(text: str) -> str:
     return text if len(text) <= SHOWN_LENGTH else f"{text[:SHOWN_LENGTH]}..."
 
 
-def too_long_a_name(error: BaseException) -> str:
-    """A message for an error of the system that says that a file's name is too long; "" for any other error."""
-    if not isinstance(error, OSError) or error.errno != errno.ENAMETOOLONG:
+_DENIED = "is not open to you (permission denied); change its permissions, or give another place"
+_WRONG_PATHS = {
+    errno.ENAMETOOLONG: "is too long for the name of a file; shorten it",
+    errno.EACCES: _DENIED,
+    errno.EPERM: _DENIED,
+    errno.EROFS: "is on a disk that can only be read; give another place",
+    errno.ENOTDIR: "is not in a folder, but in a file; give another place",
+}
+
+
+def wrong_path(error: BaseException) -> str:
+    """A message for an error of the system that another path, or its permissions, would mend; "" for any other."""
+    if not isinstance(error, OSError) or error.filename is None or error.errno not in _WRONG_PATHS:
         return ""
-    return f"{shortened(str(error.filename))}: is too long for the name of a file; shorten it"
+    return f"{shortened(str(error.filename))}: {_WRONG_PATHS[error.errno]}"
+
+
+def is_full_disk(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, says that a disk is full, or that its user may not use more of it."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__
+    return False
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:

@@ -21,7 +21,8 @@ logger = logging.getLogger(__name__)
 INSTRUMENTAL = "[Instrumental]"
 AUTO = "auto"  # a length that is left open
 UNKNOWN_LANGUAGE = "unknown"
-LYRICS_MOST = 300_000  # characters: far more than the models read, and than a song of ten minutes has
+# Characters, far more than the models read, and than a song of ten minutes has.
+TEXT_MOST, LYRICS_MOST = 20_000, 300_000
 KEY_MOST = 40  # characters
 
 # The languages that the models were trained on, by their codes.
@@ -155,11 +156,7 @@ class Song:
         for name in ("caption", "lyrics", "language"):
             if not isinstance(getattr(self, name), str):
                 raise UserError(f"{name}: got {shown(getattr(self, name))}, expected text")
-            check_text(name, getattr(self, name))
-        if len(self.lyrics) > LYRICS_MOST:
-            raise UserError(
-                f"lyrics: got {len(self.lyrics):,} characters, expected at most {LYRICS_MOST:,}; shorten them"
-            )
+            check_text(name, getattr(self, name), LYRICS_MOST if name == "lyrics" else TEXT_MOST)
         for name in ("caption", "lyrics"):  # the same words are the same song, whichever system wrote them
             object.__setattr__(self, name, re.sub(r"\r\n?", "\n", getattr(self, name)))
         for name, check in _CHECKS.items():
@@ -218,8 +215,12 @@ def _by_field(source: Mapping) -> dict[str, object]:
     return given
 
 
-def check_text(name: str, text: str) -> None:
-    """Raises UserError for halves of characters, as of a terminal with another encoding: no file can hold them."""
+def check_text(name: str, text: str, most: int = TEXT_MOST) -> None:
+    """Raises UserError for more than `most` characters, and for halves of characters, as of a terminal with another
+    encoding: no file can hold them.
+    """
+    if len(text) > most:
+        raise UserError(f"{name}: got {len(text):,} characters, expected at most {most:,}; shorten the text")
     try:
         text.encode()
     except UnicodeEncodeError as exc:

@@ -80,6 +80,7 @@ def check_plan(handle: ModelHandle, text: TextStates, reference: Reference | Non
 
 def tags_of_plan(plan: PlannedSong) -> tuple[Song, dict]:
     """The Song for the tags of a file, and the settings that its plan adds to them, as the command line writes them."""
-    made = {"codes": list(plan.codes), "codes_strength": None if plan.strength == 1 else plan.strength}
+    made = {"codes": list(plan.codes), "codebook": plan.codebook or None}
+    made |= {"codes_strength": None if plan.strength == 1 else plan.strength}
     made |= {"planner": getattr(plan, "planner", None), "planner_seed": getattr(plan, "planner_seed", None)}
     return plan.song, {name: value for name, value in made.items() if value not in (None, "")}

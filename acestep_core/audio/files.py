@@ -189,14 +189,16 @@ def _rows_of_parts(path: Path, parts: list[int], most_seconds: float) -> Iterato
     """A little more than `most_seconds`, so that the caller sees that there is more."""
     import soundfile
 
-    data, seconds = path.read_bytes(), 0.0
-    for start, end in zip(parts, [*parts[1:], len(data)], strict=True):
-        with soundfile.SoundFile(io.BytesIO(data[start:end])) as file:
-            for block, rate_hz in _rows(file):
-                yield block, rate_hz
-                seconds += len(block) / rate_hz
-                if seconds > most_seconds:
-                    return
+    seconds, ends = 0.0, [*parts[1:], path.stat().st_size]
+    with path.open("rb") as data:
+        for start, end in zip(parts, ends, strict=True):
+            data.seek(start)
+            with soundfile.SoundFile(io.BytesIO(data.read(end - start))) as file:
+                for block, rate_hz in _rows(file):
+                    yield block, rate_hz
+                    seconds += len(block) / rate_hz
+                    if seconds > most_seconds:
+                        return
 
 
 def _rows(file: "SoundFile", most_seconds: float = math.inf) -> Iterator[tuple[np.ndarray, int]]:

@@ -33,24 +33,24 @@ TEMPI = (
     (140, ("lively", "brisk")),
     (999, ("fast", "fast tempo")),
 )
-STYLES = ("plain", "tags", "sentence", "few words", "story")
 METRES = {4: ("4/4",), 3: ("3/4", "waltz time", "in three"), 6: ("6/8", "in six eight time")}
 LEAST_NAMED = 0.8
 
 Said = tuple[str, frozenset[str], frozenset[str]]
 
 
-def caption(sketch: Sketch, variant: int = 0, styles: tuple[str, ...] = STYLES) -> Said:
-    """A caption for the sketch, the roles that it names and the roles that it forbids."""
+def caption(sketch: Sketch, variant: int = 0, styles: tuple[str, ...] = ()) -> Said:
+    """A caption for the sketch, in one of these styles or of all, the roles that it names and those that it forbids."""
     rng = np.random.default_rng([sketch.seed, 2, variant])
+    styles = styles or tuple(STYLES)
     style = styles[rng.integers(len(styles))] if len(styles) > 1 else styles[0]
-    text, named, forbidden = _STYLES[style](rng, sketch)
+    text, named, forbidden = STYLES[style](rng, sketch)
     if rng.random() < 0.5:
         text = text[0].upper() + text[1:]
     return text, frozenset(named), frozenset(forbidden)
 
 
-def song_of(sketch: Sketch, variant: int = 0, complete: bool = False, styles: tuple[str, ...] = STYLES) -> Song:
+def song_of(sketch: Sketch, variant: int = 0, complete: bool = False, styles: tuple[str, ...] = ()) -> Song:
     """The request that the sketch answers. Metadata is left open one time in eight, unless `complete`."""
     rng = np.random.default_rng([sketch.seed, 3, variant])
     song = Song(
@@ -206,4 +206,4 @@ def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-_STYLES = {"plain": _plain, "tags": _tags, "sentence": _sentence, "few words": _few_words, "story": _story}
+STYLES = {"plain": _plain, "tags": _tags, "sentence": _sentence, "few words": _few_words, "story": _story}

@@ -3,7 +3,6 @@
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +10,7 @@ from ..console import Clock, Console
 from ..errors import AceStepError, UserError
 from ..generation.kept_cascade import Progress, SongWork
 from ..generation.making import Machine, named
-from ..generation.settings import GenerationSettings, read_song
 from ..generation.song_files import PackedSong, unpack_song
-from ..song import AUTO, Song
 from ..training.progress import duration
 from .orders import Order, take_path, takes_of
 
@@ -44,53 +41,17 @@ def wants_cluster(arguments: argparse.Namespace) -> bool:
     return asked
 
 
-def left_to_make(orders: Sequence[Order], arguments: argparse.Namespace, console: Console) -> list[Order]:
-    """The orders without those whose files an earlier run has made. Raises UserError for what no cluster makes."""
+def check_for_cluster(orders: Sequence[Order], arguments: argparse.Namespace) -> None:
+    """Raises UserError for what no cluster makes, and where Ray is not installed."""
     from ..cluster.ray_workers import check_ray
 
     if any(order.path is None for order in orders):
         raise UserError("-o -: got --cluster too, expected a folder or a file, as in -o songs/")
     if arguments.judge_planner is not None:
         raise UserError("--judge: got --cluster too, whose workers hold no planner; leave one out")
+    if arguments.play:
+        raise UserError("--play: the songs are decoded on other machines, expected to be made on this one")
     check_ray()
-    keep = takes_of(arguments).keep
-    left = [order for order in orders if not is_made(order, keep)]
-    if done := len(orders) - len(left):
-        console.note(f"{done} of {len(orders)} songs are made already")
-    return left
-
-
-def is_made(order: Order, keep: int = 1) -> bool:
-    """Whether the files of an order, `keep` of them, hold its song, made with its settings; any seed will do where it
-    was drawn, or is the best of several.
-    """
-    paths = [take_path(order.path, rank, keep) for rank in range(1, keep + 1)]
-    return order.replaces and all(_holds(path, order) for path in paths)
-
-
-def _holds(path: Path, order: Order) -> bool:
-    if not path.is_file():
-        return False
-    try:
-        made = read_song(str(path))
-    except UserError:
-        return False
-    return _fits(order.song, made.song) and _settled(made.settings, order) == _settled(order.settings, order)
-
-
-def _fits(asked: Song, made: Song) -> bool:
-    """Whether a song has all that was asked for; a planner, or a rule, may have filled in what was left open."""
-    had = asdict(made)
-    return all(value in (None, "", AUTO) or had[name] == value for name, value in asdict(asked).items())
-
-
-def _settled(settings: GenerationSettings, order: Order) -> dict:
-    """Settings as tags have them, without those that the making of an order chooses itself."""
-    chosen = {"seed"} if order.drawn or order.has_takes else set()
-    if order.settings.codes is None:  # a plan writes these
-        chosen |= {"planner", "planner_seed", "codes"}
-    given = json.loads(json.dumps(settings.given()))
-    return {name: value for name, value in given.items() if name not in chosen}
 
 
 def make_on_cluster(orders: Sequence[Order], arguments: argparse.Namespace, console: Console) -> None:

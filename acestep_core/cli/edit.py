@@ -26,7 +26,7 @@ from .orders import (
     of_tags,
     orders_from,
     overridden,
-    read_text,
+    with_text,
 )
 
 _EPILOG = """\
@@ -158,8 +158,7 @@ def _again(arguments: argparse.Namespace, console: Console) -> Request:
 def _settings(arguments: argparse.Namespace, source: str, tracks: tuple[str, ...], console: Console) -> dict:
     """The fields of Edit that options give."""
     given = {name: getattr(arguments, name) for name in (*_SETTINGS, "codes")}
-    if (given["from_lyrics"] or "").startswith("@"):
-        given["from_lyrics"] = read_text(given["from_lyrics"][1:])
+    given = with_text(given, "from_lyrics")
     given |= {"tracks": tracks or None, "regions": _regions(arguments, source, console) or None}
     return {name: value for name, value in given.items() if value is not None}
 

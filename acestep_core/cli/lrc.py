@@ -12,15 +12,15 @@ from ..audio.song_tags import TIMED_TAG
 from ..audio.tags import check_rewritable, read_tags, with_tags
 from ..console import Console
 from ..errors import UserError
+from ..generation.making import song_to_time
 from ..generation.settings import GenerationSettings, TaggedSong, read_song
 from ..planner.metadata import is_instrumental
-from ..planner.planned_song import PlannedSong
 from ..scoring.lyric_times import lrc
 from ..song import Song
 from ..spec import DTYPE_NAMES
 from ..system.files import check_destination, existing, write_again, write_whole
 from ..system.folders import user_path
-from .orders import read_text, whole
+from .orders import whole, with_text
 
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
@@ -58,7 +58,8 @@ def times(arguments: argparse.Namespace, console: Console):
     song = _song(made, arguments)
     cascade = cascade_of(arguments.file, made, arguments, console)
     console.busy("listening ...")
-    found = cascade.lyric_times(path, _planned(song, made.settings), reference=clips_of(made.settings, console))
+    timed = song_to_time(song, made.settings, model_names_of(made, arguments))
+    found = cascade.lyric_times(path, timed, reference=clips_of(made.settings, console))
     _give(found, lrc(found.lines, arguments.words), path, output, arguments, console)
 
 
@@ -88,12 +89,16 @@ def cascade_of(file: str, made: TaggedSong, arguments: argparse.Namespace, conso
 
     if arguments.models is None and not isinstance(made.models, dict):
         raise UserError(f"{file}: its tags name no models; name those to listen with, such as --models tiny")
-    names = {"models": whole(arguments.models)} if arguments.models else made.settings.model_names
-    found = find_cascade(**names)
+    found = find_cascade(**model_names_of(made, arguments))
     console.busy("loading models ...")
     from ..generation.cascade import Cascade
 
     return Cascade.load(found, device=arguments.device, dtype=arguments.dtype)
+
+
+def model_names_of(made: TaggedSong, arguments: argparse.Namespace) -> dict:
+    """The names of the models that listen, as `find_cascade` takes them."""
+    return {"models": whole(arguments.models)} if arguments.models else made.settings.model_names
 
 
 def clips_of(settings: GenerationSettings, console: Console) -> tuple[Path, ...]:
@@ -106,16 +111,11 @@ def clips_of(settings: GenerationSettings, console: Console) -> tuple[Path, ...]
 
 def _song(made: TaggedSong, arguments: argparse.Namespace) -> Song:
     given = {name: getattr(arguments, name) for name in ("caption", "language", "lyrics")}
-    if (given["lyrics"] or "").startswith("@"):
-        given["lyrics"] = read_text(given["lyrics"][1:])
-    song = dataclasses.replace(made.song, **{name: value for name, value in given.items() if value is not None})
+    given = with_text({name: value for name, value in given.items() if value is not None}, "lyrics")
+    song = dataclasses.replace(made.song, **given)
     if is_instrumental(song.lyrics):
         raise UserError(f"{arguments.file}: has no lyrics in its tags; give them, such as --lyrics @words.txt")
     return song
-
-
-def _planned(song: Song, settings: GenerationSettings) -> "Song | PlannedSong":
-    return PlannedSong(song, settings.codes) if settings.codes and song.seconds != "auto" else song
 
 
 def _give(found, text: str, path: Path, output: Path | None, arguments: argparse.Namespace, console: Console) -> None:

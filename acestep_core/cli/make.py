@@ -7,12 +7,13 @@ import sys
 from typing import TYPE_CHECKING
 
 from ..console import Clock, Console
-from ..errors import AceStepError, UserError
+from ..errors import AceStepError, UserError, is_full_disk
 from ..generation.making import check_files, digests_of, load_cascade, named, prepared
 from ..generation.song_files import SongFile, encode_song, write_song
-from .cluster import left_to_make, make_on_cluster, wants_cluster
-from .orders import STDOUT, Order
-from .planned_orders import planned
+from .cluster import check_for_cluster, make_on_cluster, wants_cluster
+from .made_songs import without_made
+from .orders import STDOUT, Order, check_kept
+from .planned_orders import planned, with_codes_to_follow
 from .speakers import Speakers
 from .takes import chosen_orders, wants_takes
 
@@ -29,16 +30,17 @@ def make_orders(orders: list[Order], arguments: argparse.Namespace, console: Con
     for order in orders:
         with named(order.place):
             check_files(order.settings)
-    speakers = Speakers(arguments.play)
-    if wants_cluster(arguments):
-        if arguments.play:
-            raise UserError("--play: the songs are decoded on other machines, expected to be made on this one")
-        orders = planned(left_to_make(orders, arguments, console), arguments, console)
-        _check_lengths(orders)
+    speakers, orders = Speakers(arguments.play), with_codes_to_follow(orders, console)
+    if on_cluster := wants_cluster(arguments):
+        check_for_cluster(orders, arguments)
+    if on_cluster or getattr(arguments, "songs", None):
+        orders = without_made(orders, arguments, console)
+    check_kept(orders, arguments)
+    orders = planned(orders, arguments, console)
+    _check_lengths(orders)
+    if on_cluster:
         make_on_cluster(orders, arguments, console)
     else:
-        orders = planned(orders, arguments, console)
-        _check_lengths(orders)
         _make(orders, takes, speakers, arguments, console)
 
 
@@ -67,12 +69,16 @@ def _check_lengths(orders: list[Order]) -> None:
 
 
 def _make(orders: list[Order], takes: bool, speakers: Speakers, arguments: argparse.Namespace, console: Console):
-    """Makes the songs one after another; one that fails leaves the others to be made. Raises AceStepError at the end.
+    """Makes the songs one after another; one that fails leaves the others to be made, a full disk those on other disks.
+    Raises AceStepError at the end.
 
     What fails while models are loaded or clips are encoded ends all of it, as the songs have these in common.
     """
-    cascade, models, failed = None, None, 0
+    cascade, models, failed, full = None, None, 0, set()
     for number, order in enumerate(orders, start=1):
+        if full and _disk(order) in full:
+            failed += 1
+            continue
         if len(orders) > 1:
             console.note(f"song {number} of {len(orders)}: {order.path}")
         if models != order.settings.model_names:
@@ -92,9 +98,15 @@ def _make(orders: list[Order], takes: bool, speakers: Speakers, arguments: argpa
                 raise
             speakers.finish()
             failed += 1
+            if is_full_disk(exc):
+                full.add(_disk(order))
             console.error(f"failed: {order.place or order.path}: {exc}")
     if failed:
         raise AceStepError(f"{failed} of {len(orders)} songs were not made; see above")
+
+
+def _disk(order: Order) -> int:
+    return order.path.parent.stat().st_dev
 
 
 def machine_of(arguments: argparse.Namespace) -> dict:
@@ -113,7 +125,7 @@ def _digests(cascade, order: Order, console: Console) -> dict[str, str]:
     """Digests of a song's models, adapters and source; a note names those that differ from the digests in its file's
     tags.
     """
-    digests = digests_of(cascade, order.settings)
+    digests = digests_of(cascade.models, order.settings)
     if others := [name for name, digest in order.digests.items() if digests.get(name) != digest]:
         console.note(f"note: {', '.join(others)}: not the files that made this song before, so it will sound different")
     return digests

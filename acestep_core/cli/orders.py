@@ -174,8 +174,9 @@ def _of_json(text: str, place: str, arguments: argparse.Namespace) -> Request:
 def _of_plan(given: dict, place: str, arguments: argparse.Namespace) -> Request:
     """The song of a file that `acestep-cascade plan -o` wrote, with its codes."""
     song = overridden(asdict(Song.from_json(given["song"])), arguments)
-    made = {"planner": given.get("planner"), "planner_seed": given.get("seed"), "codes": given.get("codes") or None}
-    return Request(song, changed(GenerationSettings(**made), arguments), place=place)
+    codes = {name: given.get(name) or None for name in ("codes", "codebook")}
+    settings = GenerationSettings(planner=given.get("planner"), planner_seed=given.get("seed"), **codes)
+    return Request(song, changed(settings, arguments), place=place)
 
 
 def of_tags(made: TaggedSong, arguments: argparse.Namespace) -> Request:
@@ -205,9 +206,7 @@ def overridden(given: dict, arguments: argparse.Namespace, is_edit: bool = False
     """
     given_options = {name: getattr(arguments, name, None) for name in _SONG_OPTIONS}
     options = {name: value for name, value in given_options.items() if value is not None}
-    if options.get("lyrics", "").startswith("@"):
-        options["lyrics"] = read_text(options["lyrics"][1:])
-    song = Song(**{**given, **options})
+    song = Song(**{**given, **with_text(options, "lyrics")})
     if not song.caption.strip() and not is_edit:
         raise UserError("caption: is empty; say what the song sounds like")
     return song
@@ -224,7 +223,7 @@ def changed(settings: GenerationSettings, arguments: argparse.Namespace) -> Gene
     if options["lora"] is not None:
         options["lora"] = _loras(options["lora"])
     if options["planner"] is not None:  # planned anew
-        settings = dataclasses.replace(settings, codes=None, planner_seed=None)
+        settings = dataclasses.replace(settings, codes=None, codebook=None, planner_seed=None)
     if any(options[name] for name in MODEL_OPTIONS):  # other models than those of a file that is made again
         settings = dataclasses.replace(settings, **dict.fromkeys(MODEL_OPTIONS))
     changed = dataclasses.replace(settings, **{name: value for name, value in options.items() if value is not None})
@@ -254,6 +253,12 @@ def read_text(path: str) -> str:
     return texts.read_text(user_path(path), TEXT_BYTES_MOST, path or "@")
 
 
+def with_text(options: dict, name: str) -> dict:
+    """Options with the text of a file in place of "@" and its name, where one of them is such. Raises UserError."""
+    value = options.get(name) or ""
+    return {**options, name: read_text(value[1:])} if value.startswith("@") else options
+
+
 # ---- files -----------------------------------------------------------------------------------------------------------
 
 
@@ -275,17 +280,18 @@ def _path(arguments: argparse.Namespace, request: Request, seed: int, end: str) 
         path = _with_ending(folder, arguments.format)
         path = path.with_stem(path.stem + end)
     choose_format(path, arguments.format, arguments.bit_depth)
-    _check_files(path, arguments, named)
+    for file in _all_files(path, arguments):
+        check_destination(file)
     return path, named
 
 
-def _check_files(path: Path, arguments: argparse.Namespace, replaces: bool) -> None:
-    """Raises UserError where a file of a song cannot be made: its sound, or one beside it, of every take."""
-    for file in _all_files(path, arguments):
-        check_destination(file)
-    if replaces:
-        for sound in _sounds(path, arguments):
-            check_replaceable(sound, **_kinds(arguments))
+def check_kept(orders: Sequence[Order], arguments: argparse.Namespace) -> None:
+    """Raises UserError where a file would be lost that lies beside a song which is replaced."""
+    for order in orders:
+        if order.path is not None and order.replaces:
+            with named(order.place):
+                for sound in _sounds(order.path, arguments):
+                    check_replaceable(sound, **_kinds(arguments))
 
 
 def _all_files(path: Path, arguments: argparse.Namespace) -> list[Path]:

@@ -13,10 +13,9 @@ from importlib import import_module
 from pathlib import Path
 
 from ..console import Console, NotesHandler
-from ..errors import AceStepError, UserError, is_out_of_memory, too_long_a_name
+from ..errors import AceStepError, UserError, is_out_of_memory, wrong_path
 from ..memory.malloc import keep_freed_memory
-
-OK, FAILED, MISTAKE, STOPPED = 0, 1, 2, 130
+from . import FAILED, MISTAKE, OK, STOPPED
 
 # Command -> (its line in the help, the module of this folder with its options and its code).
 COMMANDS = {
@@ -71,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if not is_out_of_memory(exc):
                 raise
             exc = MemoryError()
-        if message := too_long_a_name(exc):
+        if message := wrong_path(exc):
             console.error(message)
             return MISTAKE
         console.error(f"failed: {_one_line(exc) or 'out of memory'}")

@@ -7,12 +7,14 @@ from ..console import Console
 from ..generation.making import named
 from ..generation.planning import (
     ANY_PLANNER,
+    LEFT_OUT,
     WITHOUT_CODES,
     follow_codes,
     plan_seed,
     planner_for,
     wants_plan,
     with_plan,
+    without_foreign_codes,
 )
 from ..generation.settings import GenerationSettings
 from ..planner.planned_song import settled_length
@@ -37,6 +39,18 @@ def planned(orders: list[Order], arguments: argparse.Namespace, console: Console
     for planner in planners.values():
         planner.release()
     return made
+
+
+def with_codes_to_follow(orders: list[Order], console: Console) -> list[Order]:
+    """The orders without audio codes that their models cannot follow, of which notes tell. Raises CheckpointError."""
+    kept = []
+    for order in orders:
+        with named(order.place):
+            settings = without_foreign_codes(order.settings)
+        if settings is not order.settings:
+            console.note(LEFT_OUT.format(planner=order.settings.planner or "the planner"))
+        kept.append(dataclasses.replace(order, settings=settings))
+    return kept
 
 
 def _planner(settings: GenerationSettings, planners: dict, arguments: argparse.Namespace):

@@ -14,7 +14,7 @@ from ..song import Song
 from ..spec import MAX_BPM, MAX_SECONDS, MIN_BPM, MIN_SECONDS, PLANNER_DTYPE_NAMES
 from ..system.files import check_destination, write_whole
 from ..system.folders import user_path
-from .orders import read_text
+from .orders import with_text
 
 SONG_FIELDS = ("seconds", "lyrics", "language", "bpm", "key", "time_signature")
 
@@ -53,9 +53,7 @@ def add_planner(parser: argparse.ArgumentParser) -> None:
 def given_song(arguments: argparse.Namespace, base: Song) -> Song:
     """A song with the options of `add_given` in its place. Raises UserError."""
     given = {name: getattr(arguments, name) for name in SONG_FIELDS if getattr(arguments, name) is not None}
-    if given.get("lyrics", "").startswith("@"):
-        given["lyrics"] = read_text(given["lyrics"][1:])
-    return dataclasses.replace(base, **given)
+    return dataclasses.replace(base, **with_text(given, "lyrics"))
 
 
 def run(arguments: argparse.Namespace, console: Console, make_request: Callable) -> None:

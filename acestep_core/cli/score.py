@@ -15,7 +15,7 @@ from ..song import Song
 from ..spec import MAX_SECONDS
 from ..system.folders import user_path
 from .lrc import add_models, cascade_of, clips_of, tagged_song
-from .orders import read_text, whole
+from .orders import read_text, whole, with_text
 
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
@@ -99,9 +99,7 @@ class _Judge:
     def _fields(self) -> dict[str, str]:
         """The fields of a song that options give."""
         given = {name: getattr(self._arguments, name) for name in ("caption", "lyrics", "bpm", "key")}
-        if (given["lyrics"] or "").startswith("@"):
-            given["lyrics"] = read_text(given["lyrics"][1:])
-        return {name: value for name, value in given.items() if value is not None}
+        return with_text({name: value for name, value in given.items() if value is not None}, "lyrics")
 
     def _words(self, made, file: str, song: Song):
         if not self._arguments.words or is_instrumental(song.lyrics):

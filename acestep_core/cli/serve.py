@@ -14,6 +14,7 @@ from ..errors import UserError
 from ..generation.settings import MODEL_OPTIONS, GenerationSettings
 from ..system.extras import install_command
 from ..system.folders import user_path
+from ..system.texts import read_text
 from .cluster import add_cluster, wants_cluster
 from .generate import add_memory
 from .library import FOLDER
@@ -22,6 +23,7 @@ from .orders import whole
 logger = logging.getLogger(__name__)
 
 KEY_ENVIRONMENT = "ACESTEP_API_KEY"
+KEY_FILE_BYTES_MOST = 4096
 PORT = 8001
 CONNECTIONS_MOST, CLOSING_SECONDS = 512, 5
 _PACKAGES = ("fastapi", "uvicorn", "multipart")
@@ -128,10 +130,8 @@ def _key(arguments: argparse.Namespace) -> str | None:
         return None
     if arguments.key_file is None:
         return os.environ.get(KEY_ENVIRONMENT) or None
-    try:
-        key = user_path(arguments.key_file).read_text(encoding="utf-8").partition("\n")[0].strip()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise UserError(f"--key-file {arguments.key_file}: could not be read ({exc})") from exc
+    file, name = user_path(arguments.key_file), f"--key-file {arguments.key_file}"
+    key = read_text(file, KEY_FILE_BYTES_MOST, name).partition("\n")[0].strip()
     if not key:
         raise UserError(f"--key-file {arguments.key_file}: its first line is empty, expected the key")
     return key

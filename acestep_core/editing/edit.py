@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 
 from ..errors import UserError, shown
-from ..song import check_seed, check_text
+from ..song import LYRICS_MOST, TEXT_MOST, check_seed, check_text
 from ..spec import MAX_SECONDS
 from .regions import Region, check_regions, check_within
 from .tasks import TASKS, TRACKS, Task, instruction, known_as
@@ -62,7 +62,7 @@ class Edit:
             self._check(name, lambda value: isinstance(value, bool), "true or false")
         for name in ("from_caption", "from_lyrics"):
             self._check(name, lambda value: isinstance(value, str), "text")
-            check_text(name, getattr(self, name) or "")
+            check_text(name, getattr(self, name) or "", LYRICS_MOST if name == "from_lyrics" else TEXT_MOST)
         for name in _SHARES:
             self._check(name, lambda value: 0 <= value <= 1, "a number from 0 to 1")
         for name in ("before", "after"):

@@ -93,7 +93,7 @@ class Maker:
         ready = prepared(cascade, piece.song, settings)
         for at in stage_steps(cascade, ready, settings):
             latents = at.step.latents
-        made, digests = made_song(cascade, ready, settings, latents), digests_of(cascade, settings)
+        made, digests = made_song(cascade, ready, settings, latents), digests_of(cascade.models, settings)
         tags = song_tags(made.words, _portable(settings).given(), made.models, piece.title, digests=digests)
         audio.write(sound, audio.fit(made.wave, FORMAT), FORMAT, tags=tags)
 

@@ -78,7 +78,7 @@ class KeptCascade:
         """Makes a song, or the best takes of it, the best first. Raises what the library raises."""
         settings = work.settings
         cascade = yield from self.loaded(settings)
-        digests = digests_of(cascade, settings)
+        digests = digests_of(cascade.models, settings)
         if settings.source or settings.reference or settings.continue_from:
             yield Progress("encoding clips")
         ready = prepared(cascade, work.song, settings)

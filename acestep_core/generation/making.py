@@ -4,21 +4,24 @@ The command line and the server share it. torch is imported only when models are
 """
 
 import contextlib
+import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..audio.formats import choose_format
-from ..errors import UserError, too_long_a_name
+from ..errors import UserError, wrong_path
 from ..lora.find import Lora, adapter_digest, find_adapter
 from ..planner.planned_song import PlannedSong
-from ..song import Song
+from ..song import AUTO, Song
 from ..system.files import existing
+from .planning import follow_codes
 from .settings import GenerationSettings
 
 if TYPE_CHECKING:
+    from ..checkpoints.cascade_models import CascadeModels
     from ..editing.edited_song import EditedSong
     from ..models.reference import Reference
     from .cascade import Cascade
@@ -47,7 +50,7 @@ def named(place: str | None) -> Iterator[None]:
     except UserError as exc:
         raise UserError(f"{place}: {exc}" if place else str(exc)) from exc
     except OSError as exc:
-        if not (message := too_long_a_name(exc)):
+        if not (message := wrong_path(exc)):
             raise
         raise UserError(f"{place}: {message}" if place else message) from exc
 
@@ -104,12 +107,12 @@ def check_task(cascade: "Cascade", settings: GenerationSettings) -> None:
         cascade.check_edit(settings.edit_request, stages)
 
 
-def digests_of(cascade: "Cascade", settings: GenerationSettings) -> dict[str, str]:
+def digests_of(models: "CascadeModels", settings: GenerationSettings) -> dict[str, str]:
     """Digests of a song's models, adapters and source."""
     from ..checkpoints.digest import files_digest
 
     adapters = enumerate(adapters_of(settings), start=1)
-    digests = cascade.models.digests() | {f"lora {number}": adapter_digest(place) for number, place in adapters}
+    digests = models.digests() | {f"lora {number}": adapter_digest(place) for number, place in adapters}
     if settings.source is not None:
         digests[SOURCE] = files_digest([existing(settings.source)])
     return digests
@@ -117,8 +120,17 @@ def digests_of(cascade: "Cascade", settings: GenerationSettings) -> dict[str, st
 
 def with_codes(song: Song, settings: GenerationSettings) -> "Song | PlannedSong":
     """The song, with the codes that its settings have."""
-    codes, strength = settings.codes, settings.codes_strength
-    return PlannedSong(song, codes, 1.0 if strength is None else strength) if codes else song
+    if not settings.codes:
+        return song
+    strength = 1.0 if settings.codes_strength is None else settings.codes_strength
+    return PlannedSong(song, settings.codes, strength, settings.codebook or 0)
+
+
+def song_to_time(song: Song, settings: GenerationSettings, model_names: Mapping) -> "Song | PlannedSong":
+    """The song as models read it that time its lyrics: with the codes that it followed, where they can follow them."""
+    if song.seconds == AUTO or (settings.codebook and not follow_codes(model_names, settings.codebook)):
+        return song
+    return with_codes(song, dataclasses.replace(settings, codes_strength=None))
 
 
 def prepared(

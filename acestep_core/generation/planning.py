@@ -14,6 +14,7 @@ from .settings import GenerationSettings
 
 ANY_PLANNER = "auto"
 WITHOUT_CODES = "note: these models follow no codes of {planner}, so the song is planned without codes"
+LEFT_OUT = "note: these models follow no codes of {planner}, so the song is made without its codes"
 
 
 def wants_plan(settings: GenerationSettings) -> bool:
@@ -28,6 +29,15 @@ def wants_plan(settings: GenerationSettings) -> bool:
 def follow_codes(model_names: Mapping, codebook: int) -> bool:
     """Whether every stage of a cascade can follow the codes of a planner that knows so many. Raises CheckpointError."""
     return all(codebook_of(read_checkpoint(stage.path)) == codebook for stage in find_cascade(**model_names).stages)
+
+
+def without_foreign_codes(settings: GenerationSettings) -> GenerationSettings:
+    """The settings without audio codes that their models cannot follow. Codes of a planner that is not known stay, and
+    are checked by the models. Raises CheckpointError.
+    """
+    if not settings.codes or not settings.codebook or follow_codes(settings.model_names, settings.codebook):
+        return settings
+    return dataclasses.replace(settings, codes=None, codebook=None, codes_strength=None)
 
 
 def planner_for(model_names: Mapping) -> str:
@@ -55,5 +65,5 @@ def plan_seed(settings: GenerationSettings) -> int:
 
 def with_plan(settings: GenerationSettings, plan: SongPlan, planner: str, seed: int) -> GenerationSettings:
     """The settings of a song that a planner has filled in."""
-    made = {"planner": planner, "planner_seed": seed, "codes": plan.codes or None}
-    return dataclasses.replace(settings, **made)
+    codes = {"codes": plan.codes or None, "codebook": plan.codebook or None if plan.codes else None}
+    return dataclasses.replace(settings, planner=planner, planner_seed=seed, **codes)

@@ -46,6 +46,7 @@ class GenerationSettings:
     planner: str | None = None  # what filled the song in; "" is one that is here
     planner_seed: int | None = None
     codes: tuple[int, ...] | None = None
+    codebook: int | None = None  # how many codes their planner knows; None: not known
     codes_strength: float | None = None
     source: str | None = None  # the music of an edit
     edit: Mapping | None = None  # what is made of it, as Edit.given() has it
@@ -53,7 +54,7 @@ class GenerationSettings:
     def __post_init__(self):
         # A command line gives the right types; the tags of a file may hold any.
         schedule.check_kinds(self.steps, self.boundaries)
-        for name in ("seed", "planner_seed"):
+        for name in ("seed", "planner_seed", "codebook"):
             self._check(name, _is_seed(getattr(self, name)), f"a whole number from 0 to {MAX_SEED - 1}")
         for name in _NAMES:
             self._check(name, isinstance(getattr(self, name), str), "a name")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..errors import UserError
-from ..song import AUTO, INSTRUMENTAL, Song
+from ..song import AUTO, INSTRUMENTAL, Song, check_text
 from ..spec import CODES_PER_SECOND, LYRIC_TOKENS_MAX, MAX_SECONDS, MIN_SECONDS
 from . import grammar, prompts
 from .metadata import Answer, is_instrumental, read_answer, think_block
@@ -37,6 +37,9 @@ class PlanSong:
     codes: bool = True
     negative: str = ""
     sampling: ClassVar[Sampling] = Sampling()
+
+    def __post_init__(self):
+        check_text("negative", self.negative)
 
     def run(self, session: Session) -> Run:
         if not self.codes and not is_open(self.song):
@@ -71,6 +74,9 @@ class WriteSong:
     instrumental: bool = False
     given: Song = OPEN_SONG
     sampling: ClassVar[Sampling] = Sampling()
+
+    def __post_init__(self):
+        check_text("line", self.line)
 
     def run(self, session: Session) -> Run:
         line = session.cut(self.line, CAPTION_TOKENS_MAX, "line")

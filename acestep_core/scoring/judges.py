@@ -7,12 +7,14 @@ or no lyrics were aligned.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from types import MappingProxyType
 
 import numpy as np
+import torch
 
 from ..audio.loudness import loudness_lufs
-from ..audio.waveform import Waveform
+from ..audio.waveform import Waveform, peak
 from ..errors import UserError
 from ..song import Song
 from .lyric_score import LyricScore
@@ -141,12 +143,22 @@ def _between(value: float, none: float, full: float) -> float:
 
 
 def _clipping(made: FinishedSong) -> Measured:
-    samples = made.wave.samples[0].float().cpu().abs()
-    peak = samples.max()
-    at_peak = (samples >= max(float(peak) * (1 - 1e-5), 1e-4)).double()
-    runs = at_peak.unfold(-1, FLAT_SAMPLES, 1).amin(-1) if samples.shape[-1] >= FLAT_SAMPLES else at_peak
-    cut = max(float(runs.mean()), float((samples > FULL_SCALE).double().mean()) if peak > 1 else 0.0)
+    samples = made.wave.samples[0].float().cpu()
+    highest = peak(samples)
+    at_peak = _beyond(samples, max(highest * (1 - 1e-5), 1e-4))
+    length = FLAT_SAMPLES if samples.shape[-1] >= FLAT_SAMPLES else 1
+    starts = samples.shape[-1] - length + 1
+    runs = reduce(torch.logical_and, (at_peak[:, i : i + starts] for i in range(length)))
+    cut = max(_share(runs), _share(_beyond(samples, FULL_SCALE)) if highest > 1 else 0.0)
     return Measured(round(1000 * cut, 3), 1 - _between(cut, 0, 1e-3), f"{1000 * cut:.2g} of 1,000 samples are cut off")
+
+
+def _beyond(samples: torch.Tensor, level: float) -> torch.Tensor:
+    return (samples >= level) | (samples <= -level)
+
+
+def _share(given: torch.Tensor) -> float:
+    return int(given.count_nonzero()) / given.numel()
 
 
 def _silence(made: FinishedSong) -> Measured:

@@ -24,6 +24,7 @@ SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 CHROMA_WINDOW = 8192
 LOWEST_PITCH, HIGHEST_PITCH = 36, 84  # MIDI numbers of the notes that tell a key
 LEVEL_SECONDS = 0.05
+LEVELS_AT_ONCE = 1000  # they take memory
 MINOR_THIRD = 3
 _NATURALS = dict(zip("CDEFGAB", SCALES["major"]))
 _ACCIDENTALS = {"#": 1, "♯": 1, "b": -1, "♭": -1}
@@ -126,7 +127,8 @@ class Sound:
         samples = self.wave.samples[0].float().cpu()
         count = max(1, samples.shape[-1] // block)
         blocks = samples[:, : count * block].reshape(len(samples), count, -1)
-        return 10 * np.log10(blocks.square().mean((0, 2)).numpy() + 1e-12)
+        power_of = [part.square().mean((0, 2)) for part in blocks.split(LEVELS_AT_ONCE, dim=1)]
+        return 10 * np.log10(torch.cat(power_of).numpy() + 1e-12)
 
 
 @cache

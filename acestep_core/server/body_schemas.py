@@ -77,6 +77,7 @@ _SETTINGS = {
     "loudness": ("LUFS, such as -14; as it comes where there is none", {"minimum": -70, "maximum": 0}),
     "planner_seed": ("the seed of the plan; that of the song where there is none", {"minimum": 0}),
     "codes": ("audio codes, 5 a second, that the song follows", {}),
+    "codebook": ("how many codes their planner knows; models of as many follow them", {"minimum": 0}),
     "codes_strength": ("share of the steps that follow the codes", _SHARE),
 }
 _EDIT = {

@@ -12,10 +12,10 @@ from ..audio.formats import FORMATS
 from ..audio.song_tags import SCORES_TAG, SONG_TAG, TIMED_TAG
 from ..audio.tags import read_tags, with_tags
 from ..errors import UserError
+from ..generation.making import song_to_time
 from ..generation.settings import GenerationSettings, TaggedSong, read_song
 from ..planner.metadata import is_instrumental
-from ..planner.planned_song import PlannedSong
-from ..song import AUTO, Song
+from ..song import Song
 from ..spec import CODES_PER_SECOND, MAX_SECONDS
 from ..system.files import write_again
 from .jobs import Event, Made, Progress
@@ -120,8 +120,7 @@ def _lyric_times(order: ListenOrder, kept: "KeptCascade", device: str | None) ->
 def _aligned(cascade: "Cascade", order: ListenOrder):
     made = order.made
     clips = [clip for clip in map(Path, made.settings.reference or ()) if clip.is_file()]
-    codes = made.settings.codes
-    song = PlannedSong(made.song, codes) if codes and made.song.seconds != AUTO else made.song
+    song = song_to_time(made.song, made.settings, order.settings.model_names)
     return cascade.lyric_times(order.source, song, reference=clips)
 
 

@@ -17,7 +17,7 @@ from ..editing.regions import BarTimes, is_in_bars, parse_region
 from ..editing.source_song import result_song, song_of_file, source_song, words_of
 from ..errors import UserError, did_you_mean, shown
 from ..generation.making import DEFAULT_FORMAT, SEEDS_DRAWN_BELOW, check_files, check_sampling
-from ..generation.planning import cascade_for, follow_codes, planner_for, wants_plan
+from ..generation.planning import cascade_for, follow_codes, planner_for, wants_plan, without_foreign_codes
 from ..generation.settings import MODEL_OPTIONS, GenerationSettings, TaggedSong
 from ..generation.song_files import SongFile
 from ..lora.find import Lora, list_adapters
@@ -194,7 +194,9 @@ class RequestReader:
             kept = dataclasses.replace(kept, **dict.fromkeys(MODEL_OPTIONS))
         elif not isinstance(made.models, dict):
             raise UserError("again: this song was made in ComfyUI; name models here, such as settings.models tiny")
-        return dataclasses.replace(kept, **asked.given())
+        if asked.codes:
+            return dataclasses.replace(kept, **{"codebook": None, **asked.given()})
+        return without_foreign_codes(dataclasses.replace(kept, **asked.given()))
 
     def _edit(self, given: Mapping, words: Mapping, asked: GenerationSettings) -> tuple[Song, GenerationSettings]:
         source = self.clip(given.get("source"))

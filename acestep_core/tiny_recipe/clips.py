@@ -3,18 +3,14 @@ a key of its own, and costs a tenth of a whole song: of many of them a stage lea
 how music goes on.
 """
 
-import json
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from ..band import pitch_classes
 from ..band.mix import RATE_HZ, mixed, stems
-from ..system.files import write_whole
-from .latents import FRAMES_PER_SECOND, MIX, NOTES, Encoder, entry_path, write_latents
+from .latents import MIX, Encoder, entry_path, write_entry, write_latents
 from .songs import FIRST_CLIP_SEED, SAMPLED_SHARE, UNPLAYABLE, Facts, facts_of
 
 logger = logging.getLogger(__name__)
@@ -34,9 +30,7 @@ def encode_clips(encode: Encoder, folder: Path, count: int, font: Path | None = 
             logger.warning("clip %d cannot be played (%s: %s): passed over", seed, type(exc).__name__, exc)
             continue
         write_latents(folder, seed, MIX, encode(sound))
-        write_latents(folder, seed, NOTES, pitch_classes(facts.sketch, FRAMES_PER_SECOND).astype(np.uint8))
-        about = {"facts": asdict(facts), "tracks": [], "twin": None}
-        write_whole(entry_path(folder, seed), json.dumps(about).encode())
+        write_entry(folder, facts)
         yield done, facts
 
 

@@ -7,7 +7,7 @@ mix's level; of some songs a twin, the same notes played by others. A song is th
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -190,9 +190,7 @@ def _encode_song(encode: Encoder, shelf: Shelf, folder: Path, seed: int, font: P
         write_latents(folder, seed, name, encode(sound))
     if twin:
         write_latents(folder, seed, TWIN, encode(played))
-    write_latents(folder, seed, NOTES, pitch_classes(song.sketch, FRAMES_PER_SECOND).astype(np.uint8))
-    about = {"facts": asdict(song), "tracks": tracks, "twin": twin}
-    write_whole(entry_path(folder, seed), json.dumps(about).encode())
+    write_entry(folder, song, tracks, twin)
 
 
 def _tracks_of(song: Facts) -> list[str]:
@@ -249,6 +247,13 @@ def _sounds(shelf: Shelf, song: Facts, tracks: list[str]) -> Iterator[tuple[str,
 
 
 def write_latents(folder: Path, seed: int, name: str, numbers: np.ndarray) -> None:
-    """One of the files of a song; what is known of it is written last, to entry_path."""
+    """One of the files of a song; `write_entry` comes last."""
     with whole_file(latent_path(folder, seed, name)) as part, part.open("wb") as file:
         np.save(file, numbers)
+
+
+def write_entry(folder: Path, facts: Facts, tracks: Sequence[str] = (), twin: dict[str, str] | None = None) -> None:
+    """The notes of a song or a clip, and last what is known of it: with that, it counts as encoded."""
+    write_latents(folder, facts.seed, NOTES, pitch_classes(facts.sketch, FRAMES_PER_SECOND).astype(np.uint8))
+    about = {"facts": asdict(facts), "tracks": list(tracks), "twin": twin}
+    write_whole(entry_path(folder, facts.seed), json.dumps(about).encode())

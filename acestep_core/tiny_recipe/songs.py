@@ -127,7 +127,7 @@ class Crop:
         """
         sketch = self.song.sketch
         heard = {role: voice for role, voice in sketch.voices.items() if self._sounds(role)}
-        styles = STYLES if self.is_whole else tuple(style for style in STYLES if style != "story")
+        styles = tuple(style for style in STYLES if self.is_whole or style != "story")
         song = song_of(replace(sketch, voices=heard), variant, complete=True, styles=styles)
         return replace(song, lyrics=self.lyrics, seconds=max(10.0, self.seconds))
 

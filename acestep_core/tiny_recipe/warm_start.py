@@ -35,6 +35,7 @@ _TENSORS = {
     "planner": ("network",),
     **dict.fromkeys(flow.SLOTS, ("average",)),
 }
+_TEXTS = {"planner": ("tokenizer",)}
 
 
 def warm_start(work: Path, family: Path) -> None:
@@ -133,7 +134,9 @@ def _read_phase(folder: Path, phase: str, about) -> dict:
             "what train tiny --only state writes"
         )
     tensors = _read_tensors(folder, files)
-    if lacking := [name for name in _TENSORS[phase] if name not in tensors]:
+    lacking = [name for name in _TENSORS[phase] if name not in tensors]
+    lacking += [name for name in _TEXTS.get(phase, ()) if not isinstance(numbers.get(name), str)]
+    if lacking:
         raise UserError(
             f"{folder / STATE_FILE}: {phase} has no {', '.join(lacking)}; the state is not whole, get it again"
         )

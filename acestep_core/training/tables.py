@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..json_text import JSON_BYTES_MAX, parse_json
-from ..system.texts import read_text
+from ..system.texts import read_bytes, read_text
 from .labels import CUSTOM_TAG, FILE, TAG_POSITION, by_field, json_labels, listed
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
@@ -105,10 +105,8 @@ def _delimited(file: Path) -> tuple[Iterable[tuple[int, dict]], list[str]]:
 
 def _samples(file: Path) -> list[dict] | None:
     """The samples of a file as the original writes it, with the dataset's tag; None where it is no such file."""
-    if file.stat().st_size > JSON_BYTES_MAX and file.name != DATASET_FILE:
-        return None
     try:
-        value = parse_json(file.read_bytes(), file)
+        value = parse_json(read_bytes(file, JSON_BYTES_MAX), file)
     except UserError:
         if file.name != DATASET_FILE:
             return None

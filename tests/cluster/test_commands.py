@@ -15,7 +15,7 @@ import pytest
 from acestep_pack.acestep_core.audio.song_tags import song_tags
 from acestep_pack.acestep_core.audio.tags import tagged
 from acestep_pack.acestep_core.cli import parser, serve
-from acestep_pack.acestep_core.cli.cluster import is_made
+from acestep_pack.acestep_core.cli.made_songs import is_made
 from acestep_pack.acestep_core.cli.orders import orders_of
 from acestep_pack.acestep_core.cluster import ray_workers, throughput
 from acestep_pack.acestep_core.generation.making import Machine

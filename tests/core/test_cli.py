@@ -1,5 +1,7 @@
 """The command line, run in this process where that is enough and as a process of its own where it is not."""
 
+import errno
+import gc
 import io
 import json
 import os
@@ -510,6 +512,24 @@ def test_a_damaged_model_is_one_line(generate, tiny_family, tmp_path):
     assert "a.wav" not in names()
 
 
+@pytest.mark.parametrize(
+    "number, message",
+    [
+        (errno.EACCES, "is not open to you (permission denied); change its permissions, or give another place"),
+        (errno.EROFS, "is on a disk that can only be read; give another place"),
+    ],
+)
+def test_a_folder_that_cannot_be_read_is_a_mistake_of_one_line(monkeypatch, capsys, number, message):
+    def closed(self, **_):
+        raise OSError(number, os.strerror(number), str(self))
+
+    monkeypatch.setattr(Path, "stat", closed)
+    for arguments in (["show", "a/b.flac"], ["lint", "a/b.txt"], ["library", "list", "--folder", "a/b"]):
+        code, said = cli.main(arguments), capsys.readouterr()
+        assert code == 2 and said.out == "" and len(said.err.splitlines()) == 1, said.err
+        assert message in said.err or arguments[0] == "lint"
+
+
 def test_a_full_disk_is_a_failure(generate, monkeypatch):
     def full(descriptor):
         raise OSError(28, "No space left on device")
@@ -547,14 +567,32 @@ def test_sigterm_during_a_save_leaves_nothing_half_written(tiny_family, tmp_path
     assert names(tmp_path) == []
 
 
-def test_ctrl_c_while_libraries_are_imported_stops_at_once(tmp_path):
-    (tmp_path / "torch.py").write_text(
+@pytest.mark.parametrize("module", ["torch", "argparse"])
+def test_ctrl_c_while_libraries_are_imported_stops_at_once(tmp_path, module):
+    (tmp_path / f"{module}.py").write_text(
         "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept BaseException:\n    print('went on')"
     )
     entry = "import sys; from acestep_core.__main__ import command; sys.exit(command())"
     run = process("generate", "x", "-o", "a.flac", entry=entry, folder=tmp_path, before=tmp_path)
     out, err = run.communicate(timeout=120)
     assert (run.returncode, out, err) == (130, "", "acestep-cascade: stopped\n")
+
+
+@pytest.mark.parametrize("place", ["system.threads.prepare_threads", "cli.parser.main"])
+def test_ctrl_c_before_a_command_begins_or_after_it_ends_is_quiet(monkeypatch, capfd, place):
+    from acestep_pack.acestep_core import __main__
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(__main__, "_handle_signals", lambda: None)
+    monkeypatch.setattr(f"acestep_pack.acestep_core.{place}", interrupted)
+    threshold = gc.get_threshold()
+    try:
+        assert __main__.command() == 130 and capfd.readouterr() == ("", "acestep-cascade: stopped\n")
+    finally:
+        gc.set_threshold(*threshold)
+        gc.unfreeze()
 
 
 def test_ctrl_c_between_songs_keeps_the_finished_ones(generate, monkeypatch):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from acestep_pack.acestep_core.audio.waveform import Waveform
+from acestep_pack.acestep_core.bench.resident import forget_most_resident, most_resident_bytes
 from acestep_pack.acestep_core.scoring.judges import JUDGES, FinishedSong, Measured, judged, total
 from acestep_pack.acestep_core.scoring.lyric_score import LyricScore
 from acestep_pack.acestep_core.scoring.planner_score import PlannerScore
@@ -111,6 +112,17 @@ def test_clipping_at_full_scale_and_below_it():
     assert judge("clipping", np.clip(3 * tone, -1, 1)).grade == 0
     assert judge("clipping", 0.5 * np.clip(3 * tone, -1, 1)).grade == 0  # cut off, then made quieter
     assert judge("clipping", 0 * tone).grade == 1
+
+
+@pytest.mark.skipif(most_resident_bytes() is None, reason="this system does not tell")
+@pytest.mark.parametrize("name", ["clipping", "silence", "ending"])
+def test_a_long_sound_is_judged_in_less_memory_than_it_takes(name):
+    made = FinishedSong(Waveform(torch.zeros(1, 2, 10_000_000), 48_000))
+    JUDGES[name].measure(FinishedSong(wave(0 * TIME)))
+    forget_most_resident()
+    before = most_resident_bytes()
+    JUDGES[name].measure(made)
+    assert most_resident_bytes() - before < made.wave.samples.numel() * 4
 
 
 def test_silence_has_no_structure_and_nothing_is_warned_of(recwarn):

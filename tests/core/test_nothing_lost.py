@@ -1,7 +1,9 @@
 """Files of a user are not replaced unasked, and one bad song or file of a list leaves the others."""
 
+import errno
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -169,7 +171,7 @@ def test_a_song_that_cannot_be_written_leaves_the_others(command, tiny_family, m
 
     def full(file, mode):
         if file.parent.name == "full":
-            raise OSError(28, "No space left on device")
+            raise OSError(errno.EIO, "Input/output error")
         flush(file, mode)
 
     monkeypatch.setattr(files, "_flush", full)
@@ -178,7 +180,7 @@ def test_a_song_that_cannot_be_written_leaves_the_others(command, tiny_family, m
     code, out, err = command(*listed(*songs), "-q", *given)
     assert code == 1 and len(out) == 1 and out[0].startswith("b.wav  10.0 s") and not list(Path("full").iterdir())
     first, end = err.splitlines()
-    assert "failed: list.jsonl line 1: full/a.wav: could not be written (No space left on device)" in first
+    assert "failed: list.jsonl line 1: full/a.wav: could not be written (Input/output error)" in first
     assert end == "acestep-cascade: failed: 1 of 2 songs were not made; see above"
 
 
@@ -199,3 +201,46 @@ def test_too_many_songs_are_told_at_once(lines, count, command):
     said = f"list.jsonl: got {lines * count} songs, expected at most 10000 in one command"
     refused(command, said, "generate", "--songs", "list.jsonl", "--count", count)
     assert time.process_time() - began < 5
+
+
+def test_a_full_disk_ends_a_list_and_a_second_run_makes_what_is_left(command, tiny_family, monkeypatch):
+    flush, calls = os.fsync, []
+
+    def full(descriptor):
+        calls.append(descriptor)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    made = listed(*({"caption": f"x {number}", "seconds": 10} for number in range(4)))
+    asked = *made, "-o", "a.wav", "--steps", 3, "--models", tiny_family, "--device", "cpu"
+    code, out, err = command(*asked)
+    assert code == 1 and len(out) == 1 and len(calls) == 2
+    failed, summary = err.splitlines()[-2:]
+    assert "failed: list.jsonl line 2: a_2.wav: could not be written (No space left on device); free" in failed
+    assert summary == "acestep-cascade: failed: 3 of 4 songs were not made; see above"
+    first = Path("a_1.wav").read_bytes()
+    code, out, err = command(*asked)
+    assert code == 0 and len(out) == 3 and "1 of 4 songs are made already" in err
+    assert Path("a_1.wav").read_bytes() == first
+
+
+def test_a_second_run_of_a_list_makes_what_is_asked_for_anew(command, tiny_family, tmp_path):
+    models = tmp_path / "family"
+    shutil.copytree(tiny_family, models)
+    made = listed(*({"caption": "x", "lyrics": "[Verse]\nla", "seconds": 10} for _ in range(2)))
+    asked = *made, "-o", "a.mp3", "--lrc", "--steps", 3, "--models", models, "--device", "cpu"
+    assert command(*asked)[0] == 0
+    Path("a_1.lrc").write_text("corrected", encoding="utf-8")
+    code, out, err = command(*asked)
+    assert (code, out) == (0, []) and "2 of 2 songs are made already" in err
+    assert Path("a_1.lrc").read_text(encoding="utf-8") == "corrected"
+    refused(command, "a_1.lrc: was not written with a_1.mp3", *asked, "--title", "Rain")
+    Path("a_1.lrc").unlink()
+    code, out, _ = command(*asked)
+    assert code == 0 and len(out) == 1 and Path("a_1.lrc").is_file()
+    weights = models / "s" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
+    code, out, err = command(*asked)
+    assert code == 0 and len(out) == 2 and "made already" not in err

@@ -8,6 +8,7 @@ import torch
 from acestep_pack.acestep_core.checkpoints.registry import DEFAULT_PLANNER, TINY_PLANNER, usual_planner
 from acestep_pack.acestep_core.errors import CheckpointError, UserError
 from acestep_pack.acestep_core.generation.cascade import Cascade
+from acestep_pack.acestep_core.generation.making import song_to_time
 from acestep_pack.acestep_core.generation.planning import cascade_for, planner_for
 from acestep_pack.acestep_core.generation.settings import GenerationSettings, read_song
 from acestep_pack.acestep_core.planner.length import auto_seconds, syllables
@@ -138,6 +139,40 @@ def test_codes_of_another_family_are_never_followed(command, taught_family, code
         Cascade.load(taught_family, device="cpu", text_cache=False).generate(plan)
 
 
+def test_files_keep_whose_codes_they_hold_and_other_models_make_their_songs_without(
+    command, taught_family, coded_family
+):
+    plan = ["plan", "lo-fi beat", "--seconds", "10", "--planner", PLANNER, "--device", "cpu", "--seed", "5"]
+    assert command(*plan, "-o", "plan.json")[0] == 0
+    make = ["generate", "--device", "cpu", "--seed", "3", "--models"]
+    code, _, err = command(*make, coded_family, "--song", "plan.json", "-o", "song.flac")
+    assert code == 0 and "made without its codes" not in err, err
+    settings = read_song("song.flac").settings
+    assert len(settings.codes) == 50 and settings.codebook == 512
+    for source in (["--song", "plan.json"], ["--from", "song.flac"]):
+        code, _, err = command(*make, taught_family, *source, "-o", "other.flac")
+        assert code == 0 and "follow no codes of lm_a, so the song is made without its codes" in err
+        other = read_song("other.flac")
+        assert other.settings.codes is None and other.settings.codebook is None
+        assert other.song == read_song("song.flac").song
+
+
+def test_codes_of_a_file_that_does_not_say_whose_they_are_are_checked_by_their_range(command, taught_family):
+    made = json.dumps({"song": {"caption": "lo-fi beat", "seconds": 10}, "codes": CODES, "planner": "lm_a", "seed": 5})
+    Path("plan.json").write_text(made, encoding="utf-8")
+    make = ["generate", "--device", "cpu", "--seed", "3", "--models", taught_family, "--song", "plan.json"]
+    assert command(*make, "-o", "song.flac")[0] == 0
+    assert read_song("song.flac").settings.codes == CODES and read_song("song.flac").settings.codebook is None
+
+
+def test_lyrics_are_timed_without_codes_that_the_models_cannot_follow():
+    song, settings = Song("x", "la la"), {"codes": CODES, "codebook": 7, "codes_strength": 0.5}
+    assert song_to_time(song, GenerationSettings(**settings), {"models": "tiny"}) == song
+    unknown = GenerationSettings(**{**settings, "codebook": None})
+    assert song_to_time(song, unknown, {"models": "tiny"}) == PlannedSong(song, CODES)
+    assert song_to_time(Song("x", "la la", seconds=AUTO), unknown, {"models": "tiny"}).seconds == AUTO
+
+
 def test_the_embedded_planner_is_asked_for_embedded_models_alone(tiny_family, own_folder):
     assert planner_for({"models": "tiny"}) == planner_for({"models": "tiny-m"}) == TINY_PLANNER
     assert planner_for({"models": str(tiny_family)}) == DEFAULT_PLANNER
@@ -146,7 +181,7 @@ def test_the_embedded_planner_is_asked_for_embedded_models_alone(tiny_family, ow
     assert [usual_planner(names[:count]) for count in (0, 1, 2, 3)] == [DEFAULT_PLANNER, *names]
 
 
-def test_a_plan_in_a_file_is_made(command, taught_family):
+def test_a_plan_in_a_file_is_made(command, coded_family):
     plan = ["plan", "lo-fi beat", "--seconds", "10", "--planner", PLANNER, "--device", "cpu", "--temperature", "0"]
     code, out, err = command(*plan, "-o", "plan.json", "--json", "--seed", "5")
     assert code == 0, err
@@ -155,7 +190,7 @@ def test_a_plan_in_a_file_is_made(command, taught_family):
     assert shown["song"] == made["song"] and len(made["codes"]) == 50 and made["planner"] == "lm_a"
     assert set(made["decided"]) == {"bpm", "key", "time_signature", "language"}
     code, _, err = command(
-        *("generate", "--song", "plan.json", "-o", "song.flac", "--models", taught_family, "--device", "cpu"),
+        *("generate", "--song", "plan.json", "-o", "song.flac", "--models", coded_family, "--device", "cpu"),
         *("--codes-strength", "0.5", "--seed", "2"),
     )
     assert code == 0, err
@@ -216,6 +251,7 @@ def test_mistakes_are_one_line(command, arguments):
 
 
 def test_settings_in_tags_are_checked():
-    for wrong in ({"codes": ("a",)}, {"codes_strength": 3}, {"planner": 5}, {"planner_seed": "x"}):
+    wrong_ones = {"codes": ("a",), "codebook": -1, "codes_strength": 3, "planner": 5, "planner_seed": "x"}
+    for wrong in ({name: value} for name, value in wrong_ones.items()):
         with pytest.raises(UserError):
             GenerationSettings(**wrong)

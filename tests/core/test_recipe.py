@@ -806,6 +806,7 @@ def test_a_state_of_the_vocoder_alone_goes_on_where_it_stopped(tmp_path, encoded
         ({"vocoder": {"numbers": {"step": "1"}, "files": []}}, "is no phase of a training"),
         ({"text": {"numbers": {"step": 1, "kept": [10**9]}, "files": []}}, "'text' is no phase of a training"),
         ({"text": {"numbers": {"step": 1}, "files": []}}, "text has no trained; the state is not whole"),
+        ({"planner": {"numbers": {"step": 1}, "files": []}}, "planner has no network, tokenizer; the state is not"),
     ],
 )
 def test_a_state_of_something_else_writes_nothing(about, message, tmp_path):

@@ -59,6 +59,7 @@ def test_time_signature_is_normalised(written, signature):
         ("seconds", float("nan"), "seconds: got nan"),
         ("seconds", [30], r"seconds: got \[30\]"),
         ("caption", None, "caption: got None, expected text"),
+        pytest.param("caption", "x" * 20_001, "caption: got 20,001 characters, expected at most 20,000", id="long"),
         ("lyrics", ["la"], "lyrics: got"),
         pytest.param(
             "lyrics", "[\n" * 150_001, "lyrics: got 300,002 characters, expected at most 300,000", id="endless"

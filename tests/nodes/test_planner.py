@@ -112,6 +112,7 @@ def test_a_planned_graph_makes_the_samples_and_tags_of_a_planned_cascade(
     saved = read_song(sorted((comfy_folders / "output").glob("*.flac"))[1])
     assert saved.song == plan.song and saved.settings.codes == plan.codes
     assert (saved.settings.planner, saved.settings.planner_seed, saved.settings.seed) == ("lm_a", 5, 8)
+    assert saved.settings.codebook == plan.codebook == 512
     assert saved.settings.codes_strength == (None if strength == 1 else strength)
 
 

@@ -137,6 +137,17 @@ def test_a_song_is_made_again_with_other_words_and_settings(read, song):
     assert order.settings[0] == GenerationSettings(seed=5, models="tiny", steps=4)
 
 
+@pytest.mark.parametrize(
+    "asked, codes, codebook",
+    [({}, None, None), ({"codes": [3, 4]}, (3, 4), None), ({"codes": [3], "codebook": 9}, (3,), 9)],
+)
+def test_codes_of_a_song_go_along_to_models_that_follow_them(server, read, write_song, asked, codes, codebook):
+    tags = {"seed": 5, "models": "tiny", "codes": [1, 2], "codebook": 7, "codes_strength": 0.5}
+    path = write_song(server.library.folder, "coded.wav", Song("calm piano", seconds=10), tags)
+    [settings] = read({"again": server.library.add(path).id, "settings": asked}).settings
+    assert (settings.codes, settings.codebook) == (codes, codebook)
+
+
 def test_an_edit_takes_the_words_of_its_source(server, read, song):
     order = read({"edit": {"task": "repaint", "source": song, "regions": ["0.2-0.6", [0.7, 0.9]]}})
     [settings] = order.settings
