@@ -32,6 +32,8 @@ from . import (
 )
 from .host import locations, routes
 
+ROOT = Path(__file__).resolve().parents[1]
+
 NODES = (
     load.LoadCascade,
     load.LoadStageModel,
@@ -80,7 +82,8 @@ class AceStepExtension(ComfyExtension):
     async def on_load(self):
         locations.offer_models_folder()
         # The help pages link here: ComfyUI's own address of these files has the name of the pack's folder in it.
-        routes.serve_folder("/acestep-cascade/guides", Path(__file__).resolve().parents[1] / "web/docs/guides")
+        routes.serve_folder("/acestep-cascade/guides", ROOT / "web/docs/guides")
+        routes.serve_folder("/acestep-cascade/shared", ROOT / "acestep_core/server/page/shared")
         routes.serve("/acestep-cascade/stretch", stage_times.answer_stretch)
         routes.serve("/acestep-cascade/download", model_choice.answer_downloads)
         routes.serve("/acestep-cascade/download", model_choice.answer_allow, "POST")

@@ -100,12 +100,14 @@ class Datasets:
         _write(path, checked)
         return ClipRow(path.stem, path, checked)
 
-    def label(self, name: str, clip: str, labels: Mapping) -> ClipRow:
-        """Labels of a clip over those that it has; null takes one away."""
-        row = self.row(name, clip)
-        given = {**row.labels, **{_field(key): value for key, value in labels.items()}}
-        checked = checked_labels({key: value for key, value in given.items() if value is not None})
-        _write(row.path, checked)
+    def label(self, name: str, clip: str, labels: Mapping, *, only_new: bool = False) -> ClipRow:
+        """Labels of a clip over those that it has; null takes one away. `only_new`: those that it has stay."""
+        with self._lock:
+            row = self.row(name, clip)
+            given = {_field(key): value for key, value in labels.items()}
+            merged = {**given, **row.labels} if only_new else {**row.labels, **given}
+            checked = checked_labels({key: value for key, value in merged.items() if value is not None})
+            _write(row.path, checked)
         return ClipRow(row.id, row.path, checked)
 
     def remove_clip(self, name: str, clip: str) -> None:

@@ -97,7 +97,7 @@ def _label(row: ClipRow, order: LabelOrder, datasets: Datasets, planner: "Planne
     try:
         found = _heard(row, order, planner, machine)
         given = {name: value for name in _LABELS if (value := getattr(found, name)) not in (None, "")}
-        datasets.label(order.dataset, row.id, {**given, **row.labels} if order.only_new else given)
+        datasets.label(order.dataset, row.id, given, only_new=order.only_new)
     except UserError as exc:
         logger.warning("%s: %s", row.id, exc)
         return False

@@ -1,14 +1,15 @@
-// Uses the server's page in a headless Chromium, as a visitor does: node page.mjs URL make|return|train WIDTH WAV [SHOT.png]
+// Uses the server's page in a headless Chromium, as a visitor does: node page.mjs URL make|return|train|label WIDTH WAV [SHOT.png]
 //
 // "make" makes a song from a line, plays it, repaints a region of it, uploads a clip and records one; "return" finds the
 // songs again, and begins a dataset; "train" trains an adapter on six clips and makes a song with it, over a reload of the
-// page.
+// page; "label" lets a planner label six songs, of which it labels some itself.
 // The report on standard output is one JSON object: what was seen, errors of page, console and HTTP, and requests that
 // went to another server. Needs playwright-core (NODE_PATH) and a Chromium (CHROMIUM).
 import { createRequire } from "node:module"
 
 const { chromium } = createRequire(import.meta.url)("playwright-core")
 const WAIT_MS = 400_000
+const SLOW_MS = 800
 const MICROPHONE = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"] // it beeps
 const [url, part, width, wav, shot] = process.argv.slice(2)
 const report = { errors: [], foreign: [] }
@@ -23,7 +24,7 @@ try {
   listen(page)
   await page.goto(url)
   await page.locator("#simple-make").waitFor()
-  Object.assign(report, await { make, return: comeBack, train }[part](page))
+  Object.assign(report, await { make, return: comeBack, train, label }[part](page))
   report.wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
   if (shot) await page.screenshot({ path: shot })
 } finally {
@@ -103,19 +104,36 @@ async function record(page) {
   return page.evaluate(() => [...document.querySelectorAll("sound-input song-wave")].at(-1).duration)
 }
 
-/** An adapter of six clips; what is written in the form stays over a reload. */
-async function train(page) {
+/** Begins a dataset; the server is slow to answer, so that what comes next is done before. */
+async function begin(page, name) {
   await openTab(page, "Train")
   const sets = page.locator("data-sets")
-  await sets.locator("input[type=text]").first().fill("six")
+  await slow(page, "**/v1/datasets")
+  await sets.locator("input[type=text]").first().fill(name)
   await sets.getByRole("button", { name: "Begin" }).click()
+  return sets
+}
+
+/** Answers at an address come this much later from now on. */
+async function slow(page, address) {
+  await page.route(address, async (route) => {
+    await new Promise((done) => setTimeout(done, SLOW_MS))
+    await route.continue()
+  })
+}
+
+async function saved(field, value) {
+  await field.fill(value)
+  await field.blur()
+  await field.locator("xpath=ancestor::*[@class='clip']").locator(".said", { hasText: "saved" }).waitFor()
+}
+
+/** An adapter of six clips; what is written in the form stays over a reload, and so does what is typed as it comes back. */
+async function train(page) {
+  const sets = await begin(page, "six")
   await sets.locator("input[type=file]").setInputFiles(Array(6).fill(wav))
   await sets.locator(".clip").nth(5).waitFor()
-  for (const clip of await sets.locator(".clip").all()) {
-    await clip.locator("input[name=caption]").fill("soft noise")
-    await clip.getByRole("button", { name: "Save" }).click()
-    await clip.locator(".said", { hasText: "saved" }).waitFor()
-  }
+  for (const field of await sets.locator(".clip [name=caption]").all()) await saved(field, "soft noise")
   await page.getByLabel("Name of the adapter").fill("soft")
   await page.getByLabel("Steps", { exact: true }).fill("20")
   await choose(page, "Model to adapt", "tiny-s")
@@ -123,9 +141,14 @@ async function train(page) {
   for (const [label, value] of Object.entries({ Rank: "2", "Clips a step": "1", "Seconds of a crop": "1", "Share held out": "0" }))
     await page.getByLabel(label, { exact: true }).fill(value)
   await page.getByLabel("Steps between previews").fill("20")
+  await openTab(page, "Simple")
+  await page.fill("#simple-line textarea", "an old line")
   await page.waitForTimeout(500)
+  await slow(page, "**/gradio_api/run/**")
   await page.reload()
-  await page.locator("#simple-make").waitFor()
+  await page.fill("#simple-line textarea", "typed at once")
+  await page.waitForFunction(() => window.acestepKeep)
+  const typed = [await page.inputValue("#simple-line textarea"), await kept(page)]
   await openTab(page, "Train")
   await page.waitForFunction(() => [...document.querySelectorAll("input")].some((one) => one.value === "soft"))
   const clips = await sets.locator(":scope > .hint", { hasText: "clips" }).textContent()
@@ -137,7 +160,38 @@ async function train(page) {
   const steps = await adapter.locator(".plot polyline").evaluate((line) => line.points.length)
   const previews = await adapter.locator(".plot audio").count()
   const state = await adapter.locator(".state").textContent()
-  return { clips, steps, previews, state, worn: await wear(page) }
+  return { clips, typed, steps, previews, state, worn: await wear(page) }
+}
+
+/** The line that the browser keeps. */
+function kept(page) {
+  return page.evaluate(() => JSON.parse(localStorage.getItem("acestep-drafts")).simple.line)
+}
+
+/** Six songs are clips; the second's lyrics and the third's caption are the visitor's own. Their labels, as they are shown. */
+async function label(page) {
+  await page.evaluate(async (song) => {
+    const headers = { "content-type": "application/json" }
+    await fetch("v1/jobs", { method: "POST", headers, body: JSON.stringify({ song, count: 6 }) })
+  }, { caption: "calm lo-fi beat with piano", seconds: 10 })
+  await page.locator(".job.done .song").nth(5).waitFor()
+  const sets = await begin(page, "six")
+  await sets.locator("sound-input").waitFor()
+  for (let index = 0; index < 6; index++) {
+    await sets.locator(".pick summary").click()
+    await sets.locator(".pick .found button").nth(index).click()
+    await sets.locator(".clip").nth(index).waitFor()
+  }
+  const field = (index, name) => sets.locator(".clip").nth(index).locator(`[name=${name}]`)
+  await saved(field(1, "lyrics"), "la la")
+  await field(2, "caption").fill("my own") // is saved as the button is pressed
+  await sets.getByRole("button", { name: "Let a planner label them" }).click()
+  await field(5, "key").fill("typed meanwhile")
+  await page.locator(".job.done", { hasText: "labels of six" }).waitFor()
+  await sets.locator(":scope > .hint", { hasText: "labelled: 6" }).waitFor()
+  const names = ["caption", "lyrics", "bpm", "key"]
+  const rows = await sets.locator(".clip").all()
+  return { labels: await Promise.all(rows.map((row) => Promise.all(names.map((name) => row.locator(`[name=${name}]`).inputValue())))) }
 }
 
 /** A song with the adapter, which the form lists without another reload; the settings that its tags hold. */
@@ -179,15 +233,9 @@ async function comeBack(page) {
 
 /** A dataset with one clip and its caption; how many clips it says that it has. */
 async function beginDataset(page) {
-  await openTab(page, "Train")
-  const sets = page.locator("data-sets")
-  await sets.locator("input[type=text]").first().fill("mine")
-  await sets.getByRole("button", { name: "Begin" }).click()
-  await sets.locator("sound-input").waitFor()
+  const sets = await begin(page, "mine")
   await sets.locator("input[type=file]").setInputFiles(wav)
-  await sets.locator(".clip input[name=caption]").fill("soft noise")
-  await sets.getByRole("button", { name: "Save" }).click()
-  await sets.locator(".clip .said", { hasText: "saved" }).waitFor()
+  await saved(sets.locator(".clip [name=caption]"), "soft noise")
   return sets.locator(":scope > .hint").textContent()
 }
 

@@ -85,7 +85,20 @@ def test_a_visitor_trains_an_adapter_and_makes_a_song_with_it(browser, serve, tm
     _, url = serve(ACESTEP_MODELS=str(tmp_path / "models"))
     made = visit(browser, url, "train", DESKTOP, clip, *shot("train"))
     assert made["clips"] == "clips: 6, labelled: 6" and made["steps"] == 20 and made["state"] == "20 steps"
+    assert made["typed"] == ["typed at once", "typed at once"]
     assert made["previews"] == 2 and made["worn"] == ["soft.safetensors:1"]
+    assert "Traceback" not in (tmp_path / "log.txt").read_text()
+
+
+def test_a_planner_labels_clips_and_nothing_that_was_typed_is_lost(browser, serve, tmp_path, wav):
+    clip = tmp_path / "clip.wav"
+    clip.write_bytes(wav)
+    _, url = serve(ACESTEP_MODELS=str(tmp_path / "models"))
+    first, second, third, *others = visit(browser, url, "label", PHONE, clip, *shot("label"))["labels"]
+    for caption, lyrics, bpm, key in (first, second, *others[:2]):
+        assert len(caption) > 10 and lyrics and 30 <= float(bpm) <= 300 and re.search("major|minor", key)
+    assert second[1] == "la la" and third == ["my own", "", "", ""]
+    assert others[2][0] and others[2][3] == "typed meanwhile"
     assert "Traceback" not in (tmp_path / "log.txt").read_text()
 
 

@@ -224,6 +224,7 @@ def test_a_planner_labels_what_has_no_labels(asked, monkeypatch):
     def heard(row, *given):
         if row.id == odd.id:
             raise UserError("the music is silent")
+        datasets.label("soul", row.id, {"lyrics": "what a user types meanwhile"})
         return Song("slow piano", "la", bpm=70, key="C major", seconds=10)
 
     monkeypatch.setattr("acestep_pack.acestep_core.planner.planner.Planner", Heard)
@@ -233,6 +234,7 @@ def test_a_planner_labels_what_has_no_labels(asked, monkeypatch):
     assert made.answer == {"dataset": "soul", "labelled": 1, "of": 2} and released == [True]
     labels = datasets.row("soul", bare.id).labels
     assert (labels["caption"], labels["bpm"], labels["key"]) == ("slow piano", 70, "A minor")  # its own key stays
+    assert labels["lyrics"] == "what a user types meanwhile"
     assert "caption" not in datasets.row("soul", odd.id).labels
 
 

@@ -1,9 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { RegionEditor } from "../../web/region_editor.js";
-import { Gestures } from "../../web/region_gestures.js";
-import { History } from "../../web/regions.js";
+import { Gestures, RegionEditor, regions } from "./region_modules.mjs";
 
 const BEATS = { beat: 0.5, first: 0, in_bar: 4 };
 const SECONDS = 20;
@@ -21,7 +19,7 @@ function editorOf(text) {
     failed: false,
     duration: SECONDS,
     view: { start: 0, span: SECONDS },
-    history: new History(text),
+    history: new regions.History(text),
     on: { change: (changed) => told.push(changed) },
     drawing: { frame: { getBoundingClientRect: () => ({ left: 0, right: 200, width: 200 }) }, setPeaks() {} },
     peaks: { stop() {} },

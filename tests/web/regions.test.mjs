@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import * as regions from "../../web/regions.js";
+import { regions } from "./region_modules.mjs";
 
 const BEATS = { beat: 0.5, first: 0.25, in_bar: 4 }; // 120 bpm in 4/4
 const shape = ({ start, end }) => [start, end];

@@ -10,14 +10,11 @@ from ...errors import UserError, shown
 from ...song import Song
 from . import strings
 from .desk import EVENT, Desk
-from .drafts import draft_updates
 from .form import Form
 from .values import song_values, values_of
 
 _ON_LOAD = """
 document.addEventListener("acestep:act", (event) => trigger("submit", event.detail));
-window.acestepActs = true;
-document.dispatchEvent(new Event("acestep:acts"));
 """
 
 
@@ -53,12 +50,6 @@ class Acts:
             values["codes"] = " ".join(map(str, answer["codes"]))
         return "custom", self.forms["custom"].filled(values)
 
-    def _drafts(self, handle: str, asked: Mapping) -> tuple[None, dict]:
-        given = asked.get("drafts")
-        drafts = given if isinstance(given, Mapping) else {}
-        found = (draft_updates(self.desk, form, drafts.get(name)) for name, form in self.forms.items())
-        return None, {field: update for updates in found for field, update in updates.items()}
-
     def _names(self, handle: str, asked: Mapping) -> tuple[None, dict]:
         return None, dict(zip((component for component, _, _ in self.desk.named), self.desk.fresh()))
 
@@ -81,7 +72,6 @@ _ACTS = MappingProxyType(
     {
         "reuse": Acts._reuse,
         "answer": Acts._answer,
-        "drafts": Acts._drafts,
         "names": Acts._names,
         "edit": _into("edit", "source"),
         "as_reference": _into("reference", "reference"),

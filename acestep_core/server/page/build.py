@@ -11,6 +11,7 @@ from .acts import act_events
 from .client_api import client_endpoint
 from .custom import custom_tab
 from .desk import EVENT, Desk
+from .drafts import restore_events
 from .edit import edit_tab
 from .planner import planner_tab
 from .reference import reference_tab
@@ -52,6 +53,7 @@ def _tabs(desk: Desk, said: gr.HTML) -> None:
         with _tab("library"):
             _scripted("<song-library></song-library>")
     act_events(desk, tabs, forms, said)
+    restore_events(desk, forms)
 
 
 def _tab(name: str) -> gr.Tab:

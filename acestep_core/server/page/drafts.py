@@ -1,7 +1,10 @@
-"""What stands in the forms is kept in the visitor's browser, and stands there again when the page is opened anew."""
+"""What stands in the forms is kept in the visitor's browser, and stands there again when the page is opened anew.
+
+The drafts come back by way of the server, which knows what still fits. Whatever was typed until they are back stays.
+"""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 import gradio as gr
@@ -15,8 +18,14 @@ from .form import Form
 from .settings import depth_update
 
 NOT_KEPT = ("dataset",)  # the element of datasets remembers its own
-DEPTH = "bit_depth"  # whose choices are those of the format
+FORMAT, DEPTH = "format", "bit_depth"  # the choices of the second are those of the first
 _KEEP = "(...values) => window.acestepKeep?.({form}, {names}, values)"
+_RESTORE = "(fitting, ...values) => window.acestepRestore({forms}, fitting, values)"
+_ON_LOAD = """
+document.addEventListener("acestep:drafts", (event) => trigger("submit", event.detail));
+window.acestepTakesDrafts = true;
+document.dispatchEvent(new Event("acestep:takes-drafts"));
+"""
 
 
 def draft_events(name: str, form: Form) -> None:
@@ -24,24 +33,46 @@ def draft_events(name: str, form: Form) -> None:
     kept = _kept(form)
     keep = _KEEP.format(form=json.dumps(name), names=json.dumps(list(kept)))
     gr.on([one.change for one in kept.values()], None, list(kept.values()), None, js=keep, **EVENT)
-    usual = {name: component.value for name, component in kept.items()}
+    usual = _usual(form)
     clear = gr.Button(strings.BUTTONS["clear"], size="sm", elem_classes="quiet", elem_id=f"{name}-clear")
-    clear.click(lambda: _filled(form, usual), None, list(kept.values()), **EVENT)
+    clear.click(lambda: form.filled({**usual, **_with_depth(usual)}), None, list(kept.values()), **EVENT)
 
 
-def draft_updates(desk: Desk, form: Form, draft: object) -> dict[Component, object]:
-    """Updates of the fields for which a draft, whoever wrote it, has a value that they can take."""
+def restore_events(desk: Desk, forms: Mapping[str, Form]) -> None:
+    """Fills the forms with the drafts that a script brings, as far as they fit and nothing was typed meanwhile."""
+    brought = gr.HTML(html_template="<span></span>", js_on_load=_ON_LOAD, elem_id="drafts")
+
+    def fitting(event: gr.EventData) -> dict:
+        return fitting_drafts(desk, forms, event._data)
+
+    usual = json.dumps({name: _usual(form) for name, form in forms.items()})
+    fields = [component for form in forms.values() for component in _kept(form).values()]
+    checked = brought.submit(fitting, None, brought, **EVENT)
+    checked.then(None, [brought, *fields], fields, js=_RESTORE.format(forms=usual), **EVENT)
+
+
+def fitting_drafts(desk: Desk, forms: Mapping[str, Form], drafts: object) -> dict[str, list[dict]]:
+    """Form -> what its fields can take of a draft, whoever wrote it: {name: value or update}, of fields that are filled
+    together or not at all.
+    """
+    given = drafts if isinstance(drafts, Mapping) else {}
+    return {name: list(_fitting(desk, form, given.get(name))) for name, form in forms.items()}
+
+
+def _fitting(desk: Desk, form: Form, draft: object) -> Iterator[dict]:
     given = draft if isinstance(draft, Mapping) else {}
-    kept = {name: one for name, one in _kept(form).items() if name in given}
-    fitting = {name: given[name] for name, one in kept.items() if name == DEPTH or _fits(desk, one, given[name])}
-    return _filled(form, fitting)
+    for name, component in _kept(form).items():
+        if name in given and name != DEPTH and _fits(desk, component, given[name]):
+            together = _with_depth({FORMAT: given[name], DEPTH: given.get(DEPTH)}) if name == FORMAT else {}
+            yield {name: given[name], **together}
 
 
-def _filled(form: Form, values: Mapping) -> dict[Component, object]:
-    updates = form.filled(values)
-    if DEPTH in form.fields:
-        updates[form[DEPTH]] = depth_update(values.get("format", DEFAULT_FORMAT), values.get(DEPTH))
-    return updates
+def _with_depth(values: Mapping) -> dict[str, object]:
+    return {DEPTH: depth_update(values.get(FORMAT, DEFAULT_FORMAT), values.get(DEPTH))} if FORMAT in values else {}
+
+
+def _usual(form: Form) -> dict[str, object]:
+    return {name: component.value for name, component in _kept(form).items()}
 
 
 def _kept(form: Form) -> dict[str, Component]:

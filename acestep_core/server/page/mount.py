@@ -18,7 +18,7 @@ from ..security import JSON_BYTES_MOST, Access
 from ..server import Server
 from . import strings
 
-STATIC = Path(__file__).with_name("static")
+STATIC, SHARED = (Path(__file__).with_name(name) for name in ("static", "shared"))  # ComfyUI has the second one too
 MEDIA = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 WHOLE = (
     "/",
@@ -78,7 +78,7 @@ def _warm_up() -> None:
 
 
 def _add_static(app: FastAPI) -> None:
-    files = {path.name: path for path in STATIC.iterdir() if path.suffix in MEDIA}
+    files = {path.name: path for folder in (STATIC, SHARED) for path in folder.iterdir() if path.suffix in MEDIA}
     script = f"export default {json.dumps(strings.SCRIPT, ensure_ascii=False)};\n"
 
     @app.get("/page/{name}", include_in_schema=False)

@@ -69,9 +69,10 @@ def _file(fields: Fields, previews: bool) -> None:
 
 
 def depth_update(format: str, depth: object) -> dict:
-    """An update of the bit depth, which stays if the format has it."""
+    """An update of the bit depth, which stays if the format has it. Choices are pairs: a script may take them too."""
     depths = _depths(format)
-    return gr.update(choices=[(strings.AUTO, ""), *depths], value=depth if depth in depths else "")
+    choices = [(strings.AUTO, ""), *zip(depths, depths)]
+    return gr.update(choices=choices, value=depth if depth in depths else "")
 
 
 def _depths(format: str) -> list[str]:

@@ -36,6 +36,7 @@ class JobList extends HTMLElement {
       this.list.insertBefore(view.element, behind ?? null)
     }
     view.show(job)
+    document.dispatchEvent(new CustomEvent("acestep:job", { detail: job }))
   }
 }
 

@@ -4,6 +4,7 @@ import "./wave.js"
 import "./jobs.js"
 import "./library.js"
 import "./sounds.js"
+import "./datasets.js"
 import "./train.js"
 
 /** A text with a tag on a line of its own where the cursor of a field is. */

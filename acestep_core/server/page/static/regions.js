@@ -1,6 +1,6 @@
 // Regions of a sound: drawn on its waveform, and kept as text in a field of the form, which is the truth of them.
 import { ask, button, clock, el, say } from "./api.js"
-import { SNAPS, added, gridLines, moved, placed, readRegions, snapped, stepOf, writeRegions } from "./region_times.js"
+import { added, gridLines, moved, readRegions, removed, resized, snapped, stepOf, writeRegions } from "./region_times.js"
 
 const NEAR_PX = 7
 const DRAG_PX = 4
@@ -8,6 +8,7 @@ const LINE_PX = 8 // between lines of beats, at least
 const NEW_SECONDS = 5
 const LOOK_MS = 400 // the field may be changed, shown and hidden by the form
 const SNAP_KEPT = "acestep-snap"
+const SNAPS = ["off", "beats", "bars"]
 const SNAP_TEXTS = { off: "snap_off", beats: "snap_beats", bars: "snap_bars" }
 
 export class RegionLayer {
@@ -39,7 +40,7 @@ export class RegionLayer {
     if (field) this.lookForBeats()
     if (!field || (field.value === this.#text && !anew)) return
     this.#text = field.value
-    this.read = readRegions(field.value, this.wave.duration || Infinity, this.beats)
+    this.read = readRegions(field.value, { beats: this.beats, duration: this.wave.duration || undefined })
     this.draw()
   }
 
@@ -87,7 +88,7 @@ export class RegionLayer {
   drawGrid() {
     const { duration, track } = this.wave
     const isShown = this.beats && duration && this.choice.value !== "off"
-    const lines = isShown ? gridLines(this.beats, duration, (LINE_PX * duration) / (track.clientWidth || 400)) : []
+    const lines = isShown ? gridLines(this.beats, 0, duration, (LINE_PX * duration) / (track.clientWidth || 400)) : []
     this.grid.replaceChildren(
       ...lines.map(({ at, bar }) => {
         const line = el("i", { className: bar ? "bar" : "" })
@@ -101,7 +102,7 @@ export class RegionLayer {
 
   write(read) {
     this.read = read
-    this.#text = writeRegions(read)
+    this.#text = writeRegions(read.regions, read.others)
     const field = this.field
     field.value = this.#text
     field.dispatchEvent(new Event("input", { bubbles: true }))
@@ -136,9 +137,9 @@ export class RegionLayer {
     this.add(this.snapped(start), this.snapped(Math.min(duration, start + NEW_SECONDS)))
   }
 
-  add(start, end) {
-    const made = added(this.read.regions, start, end, this.wave.duration)
-    if (made !== this.read.regions) this.change(made)
+  add(from, to) {
+    const { regions, index } = added(this.read.regions, from, to, this.wave.duration)
+    if (index >= 0) this.change(regions)
   }
 
   key(event, index) {
@@ -147,9 +148,9 @@ export class RegionLayer {
     const far = stepOf(this.choice.value, this.beats)
     const step = { ArrowLeft: -far, ArrowRight: far }[event.key]
     const { start, end } = regions[index]
-    if (step && event.shiftKey) this.change(placed(regions, index, { start, end: end + step }, duration))
+    if (step && event.shiftKey) this.change(resized(regions, index, "end", end + step, duration))
     else if (step) this.change(moved(regions, index, start + step, duration))
-    else if (event.key === "Delete" || event.key === "Backspace") this.change(regions.filter((_, at) => at !== index))
+    else if (event.key === "Delete" || event.key === "Backspace") this.change(removed(regions, index))
     else if (event.key === "Enter" || event.key === " ") this.wave.play(start)
     else return
     event.preventDefault()
@@ -188,13 +189,11 @@ export class RegionLayer {
     if (!this.wave.held && Math.abs(event.clientX - began.x) < DRAG_PX) return
     this.wave.held = true
     const [at, { regions, grip }] = [this.wave.timeAt(event), began]
-    const ends = [at, began.at].map((one) => this.snapped(one, event))
     this.read = { ...this.read, regions }
-    if (!grip) return this.add(Math.min(...ends), Math.max(...ends))
+    if (!grip) return this.add(this.snapped(began.at, event), this.snapped(at, event))
     const { index, kind } = grip
-    const { start, end } = regions[index]
-    const to = this.snapped(start + at - began.at, event)
+    const to = this.snapped(kind === "whole" ? regions[index].start + at - began.at : at, event)
     if (kind === "whole") this.change(moved(regions, index, to, this.wave.duration))
-    else this.change(placed(regions, index, { start, end, [kind]: ends[0] }, this.wave.duration))
+    else this.change(resized(regions, index, kind, to, this.wave.duration))
   }
 }

@@ -13,13 +13,13 @@ class SoundInput extends HTMLElement {
     if (this.list) return
     this.most = Number(this.getAttribute("most") || 1)
     this.file = el("input", { type: "file", accept: ENDINGS, hidden: true, multiple: this.most > 1 })
-    this.file.addEventListener("change", () => this.upload([...this.file.files]))
+    this.file.addEventListener("change", () => this.uploadChosen())
     this.list = el("div", { className: "sounds" })
     this.said = el("p", { className: "said", role: "status" })
     this.ways = el(
       "div",
       { className: "ways" },
-      button(say("upload"), () => this.file.click(), { className: "upload" }),
+      button(say(this.most > 1 ? "upload_several" : "upload"), () => this.file.click(), { className: "upload" }),
       (this.recorder = button(say("record"), () => this.record(), { className: "record" })),
       this.library(),
       el("span", { className: "hint", textContent: say("drop") }),
@@ -76,41 +76,54 @@ class SoundInput extends HTMLElement {
 
   // ---- ways in ----
 
-  upload(files) {
-    return attempt(this.said, async () => {
-      for (const file of files.slice(0, this.most)) await this.send(file, file.name)
-      this.file.value = ""
+  uploadChosen() {
+    const files = [...this.file.files]
+    this.file.value = "" // so that the same file can be chosen again
+    return this.upload(files)
+  }
+
+  /** Sends files one after the other. One that is refused is named, and the others are sent. */
+  async upload(files) {
+    const { place } = this
+    const refused = files.slice(this.most).map(({ name }) => say("too_many", { name, most: this.most }))
+    for (const file of files.slice(0, this.most))
+      await this.send(file, file.name, place).catch((error) => refused.push(`${file.name}: ${error.message}`))
+    await attempt(this.said, () => {
+      if (refused.length) throw new Error(refused.join("\n"))
     })
   }
 
-  async send(data, name) {
+  /** `place`: what `this.place` was when the sound was chosen; whoever takes the sound gets it back. */
+  async send(data, name, place) {
+    this.said.classList.remove("wrong")
     this.said.textContent = say("uploading", { name })
     const headers = { "content-type": "application/octet-stream" }
     const { id, seconds } = await ask("v1/uploads", { method: "POST", body: data, headers })
     this.said.textContent = ""
-    this.set([...this.#sounds, { id, name, seconds }])
+    this.set([...this.#sounds, { id, name, seconds, place }])
   }
 
   async record() {
     if (this.recording) return this.recording.stop()
+    const { place } = this
     await attempt(this.said, async () => {
       const stream = await microphone()
       const parts = []
       this.recording = new MediaRecorder(stream)
       this.recording.addEventListener("dataavailable", ({ data }) => parts.push(data))
-      this.recording.addEventListener("stop", () => this.recorded(stream, parts))
+      this.recording.addEventListener("stop", () => this.recorded(stream, parts, place))
       this.recording.start()
       this.recorder.textContent = say("stop_recording")
       this.recorder.classList.add("on")
     })
   }
 
-  recorded(stream, parts) {
+  recorded(stream, parts, place) {
     for (const track of stream.getTracks()) track.stop()
     this.recording = undefined
     this.recorder.textContent = say("record")
     this.recorder.classList.remove("on")
-    return attempt(this.said, () => this.send(new Blob(parts), say("recording")))
+    return attempt(this.said, () => this.send(new Blob(parts), say("recording"), place))
   }
 
   library() {
@@ -128,7 +141,7 @@ class SoundInput extends HTMLElement {
     const { songs } = await ask(`v1/songs?${new URLSearchParams({ q: query, limit: PICKED })}`)
     const choose = (song, name) => () => {
       made.open = false
-      this.set([...this.#sounds.filter(({ id }) => id !== song.id), { id: song.id, name }])
+      this.set([...this.#sounds.filter(({ id }) => id !== song.id), { id: song.id, name, place: this.place }])
     }
     const rows = songs.map((song) => [song, song.title || song.caption || song.id])
     found.replaceChildren(...rows.map(([song, name]) => button(name, choose(song, name))))
