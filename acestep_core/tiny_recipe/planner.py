@@ -67,7 +67,7 @@ class Network(torch.nn.Module):
 
 @dataclass(frozen=True)
 class Pieces:
-    """Clips, and beginnings of the encoded songs, as codes: of a library, by an audio tokenizer. `silence` [1, C, N]."""
+    """Clips, and beginnings of encoded songs, as codes: of a library, by an audio tokenizer. `silence` [1, C, N]."""
 
     library: Library
     networks: codes.Networks
