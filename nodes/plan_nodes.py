@@ -101,7 +101,9 @@ class PlanSong(io.ComfyNode):
             outputs=[
                 SongSocket.Output("song", display_name="song", tooltip="For Text Encode, Empty Latent and Save Audio."),
                 ReferenceSocket.Output(
-                    "reference", display_name="reference", tooltip="The codes, for every stage; empty without any."
+                    "reference",
+                    display_name="reference",
+                    tooltip="The codes, for every stage; without codes what came in.",
                 ),
                 io.String.Output("text", display_name="text", tooltip=TEXT_TOOLTIP),
             ],

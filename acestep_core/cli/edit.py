@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
     _add_edit(parser.add_argument_group("edit"))
     _add_stems(parser.add_argument_group("stems"))
     _add_variation(parser.add_argument_group("retake and morph"))
-    add_words(parser.add_argument_group("words"))
+    add_words(parser.add_argument_group("words"), "as in the source's tags, else ")
     add_sampling(parser.add_argument_group("sampling"))
     add_model_choice(parser.add_argument_group("models"))
     add_memory(parser.add_argument_group("device and memory"))

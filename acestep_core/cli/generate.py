@@ -71,12 +71,13 @@ def _add_song(group):
     )
 
 
-def add_words(group):
-    free = "(default: the model decides)"
-    group.add_argument(
-        "--lyrics", metavar="TEXT|@FILE", help="the lyrics, or @ and a file with them (default: instrumental)"
-    )
-    group.add_argument("--language", metavar="CODE", help="language of the lyrics, such as en (default: unknown)")
+def add_words(group, first: str = ""):
+    """`first`: where a word that is not given is searched for before the default of a new song."""
+    free = f"(default: {first}the model decides)"
+    lyrics = f"the lyrics, or @ and a file with them (default: {first}instrumental)"
+    group.add_argument("--lyrics", metavar="TEXT|@FILE", help=lyrics)
+    language = f"language of the lyrics, such as en (default: {first}unknown)"
+    group.add_argument("--language", metavar="CODE", help=language)
     group.add_argument("--bpm", metavar="N", help=f"tempo, {MIN_BPM} to {MAX_BPM} {free}")
     group.add_argument("--key", metavar="KEY", help=f'key, such as "A minor" {free}')
     group.add_argument("--time-signature", metavar="N", help=f"2, 3, 4 or 6 beats in a bar {free}")

@@ -100,24 +100,35 @@ def _gate(value: float, name: str, bound: float, below: bool) -> str:
 CARD = """# The embedded cascade `tiny`
 
 Three music transformers, L, M and S, with a text encoder, an audio tokenizer, a vocoder and a planner of their own, in
-the layout of the published ACE-Step 1.5 models and run by the same code. They were trained by `acestep-cascade train
-tiny` on music that a procedural band of this project plays (`acestep_core/band`), synthesised or with the sampled
-instruments of a free soundfont, and are MIT like the rest. L learned from nothing, on two CPU cores, in 4,000 steps of
-240 s of music each. M and S began with the weights of the edition before it, which knew ten genres and no task but text
-to music, and took 2,000 and 1,200 steps.
+the layout of the published ACE-Step 1.5 models and run by the same code. This is the second edition; the first knew ten
+genres, and no task but text to music.
+
+All were trained by `acestep-cascade train tiny` on music of the band, a program of this project that writes scores by
+rules and plays them (`acestep_core/band`), synthesised or with the sampled instruments of a free soundfont. They are
+MIT like the rest. L began with random weights and was trained on two CPU cores, in 4,000 steps of 240 s of music each.
+M and S began with the weights of the first edition, and took 2,000 and 1,200 steps.
 
 They know the band's world: house, techno, trance, synthwave, hip hop, lo-fi, funk, rock, ambient, reggae, jazz trio,
 bossa nova, orchestral, string quartet, metal, folk, blues, country, drum and bass and salsa; six moods; 4/4, 3/4 and
-6/8 at 60 to 180 bpm; all major and minor keys; the editing tasks of the published models. A voice hums the melody where
-there are lyrics; words can hardly be understood.
+6/8 at 60 to 180 bpm; all major and minor keys; the editing tasks of the published models. Where there are lyrics, a
+voice mostly hums the melody; words can hardly be understood.
 
 ## Measured
 
-On captions and seeds that were not trained on (`acestep-cascade bench tiny`). Tempo and key are estimated by
-`acestep_core/evaluation/listening.py`; its rows on real clips are the ceiling of the rows on songs. The log-mel
-distance is the mean absolute difference of 80 mel bands in dB with a floor of -70 dB. Tempo counts captions that name
-drums; half and double count as wrong. Distances are Fréchet distances of log-mel frames; a model alone runs as many
-steps as have the cost of the cascade.
+On captions and seeds that were not trained on (`acestep-cascade bench tiny`). A real clip is what the band plays to a
+caption.
+
+- Tempo, key, instruments and voice are estimated by `acestep_core/evaluation/listening.py`. The rows "listener on real
+  clips" say how often it is right there, which is the ceiling of the same rows on songs. Tempo counts captions that
+  name drums; half and double count as wrong.
+- The log-mel distance is the mean absolute difference of 80 mel bands in dB, with a floor of -70 dB. "Above another
+  melody's": a song's distance to what the band plays to the same caption, less that between two such clips with
+  different notes; 0 would be another song of the band. The distance to real is a Fréchet distance of log-mel frames,
+  in squares of 10 dB.
+- The comb: how far lines at multiples of the vocoder's frame rate stand above their surroundings.
+- A song "comes back" by its share of parts of 4 s whose sound returns at least 8 s away; the row is the share of songs.
+- Values without a unit are shares or correlations, at most 1; differences of samples are of full scale, 1.
+- Where a model alone is compared, it runs as many steps as have the cost of the cascade.
 
 {gates}
 
