@@ -59,7 +59,7 @@ def cover_figures(cascade: Cascade, truths: list[Truth], task: str, settings: di
         source, codes = waveform(asked.wave), task == COVER
         made = cascade.cover(source, wanted.song, codes=codes, seed=number, **settings).samples[0]
         notes.append(same_notes(made, asked.wave))
-        roles += roles_right(wanted, made)
+        roles += roles_right(wanted, listen.instruments(made))
         console.bar(task, number + 1, len(truths), 0.0)
     about = "cover" if task == COVER else "cover without codes"
     return {f"{about}: chroma correlation with the source": mean(notes), f"{about}: instruments as asked": mean(roles)}

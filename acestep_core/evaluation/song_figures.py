@@ -17,13 +17,13 @@ COMES_BACK = 0.5  # of a song's parts
 
 
 def song_figures(truths: list[Truth], made: list[torch.Tensor], frames_a_second: float) -> dict:
-    tempo, key, roles = accuracy(truths, made)
+    tempo, key, roles, voices = accuracy(truths, made)
     apart = [above_the_band(asked, wave) for asked, wave in zip(truths, made)]
     return {
         f"songs: tempo within {100 * TEMPO_NEAR:.0f} % of the asked": tempo,
         "songs: key as asked, or its relative": key,
         "songs: instruments named heard, forbidden not": roles,
-        "songs: a voice where there are lyrics, none where not": voices_right(truths, made),
+        "songs: a voice where there are lyrics, none where not": voices,
         "songs: log-mel to the band's own, above another melody's (dB)": mean(apart),
         "songs: distance to real": frechet([asked.wave for asked in truths], made),
         "songs: comb at the frame rate (dB)": mean([listen.comb_db(wave, frames_a_second) for wave in made]),
@@ -34,21 +34,23 @@ def song_figures(truths: list[Truth], made: list[torch.Tensor], frames_a_second:
 def ceiling(truths: list[Truth]) -> dict:
     """How often the estimates are right on the band's own clips."""
     waves = [asked.wave for asked in truths]
-    tempo, key, roles = accuracy(truths, waves)
+    tempo, key, roles, voices = accuracy(truths, waves)
     return {
         "listener on real clips: tempo": tempo,
         "listener on real clips: key": key,
         "listener on real clips: instruments": roles,
-        "listener on real clips: voice": voices_right(truths, waves),
+        "listener on real clips: voice": voices,
     }
 
 
-def accuracy(truths: list[Truth], waves: list[torch.Tensor]) -> tuple[float, float, float]:
-    """Shares of waveforms whose estimated tempo, key and instruments are those of the truth."""
+def accuracy(truths: list[Truth], waves: list[torch.Tensor]) -> tuple[float, float, float, float]:
+    """Shares of waveforms whose estimated tempo, key, instruments and voice are those of the truth."""
     pairs = list(zip(truths, waves))
     tempo = mean([tempo_right(asked, wave) for asked, wave in pairs if "drums" in asked.named])
-    roles = mean([right for asked, wave in pairs for right in roles_right(asked, wave)])
-    return tempo, mean([key_right(asked, wave) for asked, wave in pairs]), roles
+    key = mean([key_right(asked, wave) for asked, wave in pairs])
+    playing = [(asked, listen.instruments(wave)) for asked, wave in pairs]
+    roles = mean([right for asked, found in playing for right in roles_right(asked, found)])
+    return tempo, key, roles, mean([found[listen.VOICE] == asked.sketch.sung for asked, found in playing])
 
 
 def tempo_right(asked: Truth, wave: torch.Tensor) -> bool:
@@ -59,16 +61,11 @@ def key_right(asked: Truth, wave: torch.Tensor) -> bool:
     return listen.same_or_relative(*listen.key(wave), asked.sketch.tonic, asked.sketch.minor)
 
 
-def roles_right(asked: Truth, wave: torch.Tensor) -> list[bool]:
-    """Of each role that is named, whether it is heard, of each that is forbidden, whether not."""
-    found = listen.instruments(wave)
+def roles_right(asked: Truth, found: dict[str, bool]) -> list[bool]:
+    """Of each role that is named, whether it was found to play, of each that is forbidden, whether not."""
     return [found[role] for role in asked.named if role in found] + [
         not found[role] for role in asked.forbidden if role in found
     ]
-
-
-def voices_right(truths: list[Truth], waves: list[torch.Tensor]) -> float:
-    return mean([listen.instruments(wave)[listen.VOICE] == asked.sketch.sung for asked, wave in zip(truths, waves)])
 
 
 def above_the_band(asked: Truth, wave: torch.Tensor) -> float:
