@@ -1,8 +1,10 @@
-// Uses the server's page in a headless Chromium, as a visitor does: node page.mjs URL make|return|train|label WIDTH WAV [SHOT.png]
+// Uses the server's page in a headless Chromium, as a visitor does:
 //
-// "make" makes a song from a line, plays it, repaints a region of it, uploads a clip and records one; "return" finds the
-// songs again, and begins a dataset; "train" trains an adapter on six clips and makes a song with it, over a reload of the
-// page; "label" lets a planner label six songs, of which it labels some itself.
+//   node page.mjs URL make|early|return|train|label WIDTH WAV [SHOT.png]
+//
+// "make" makes a song from a line, plays it, repaints a region of it, uploads a clip and records one; "early" plays one
+// while it is decoded; "return" finds the songs again, and begins a dataset; "train" trains an adapter on six clips and
+// makes a song with it, over a reload of the page; "label" lets a planner label six songs, of which it labels some itself.
 // The report on standard output is one JSON object: what was seen, errors of page, console and HTTP, and requests that
 // went to another server. Needs playwright-core (NODE_PATH) and a Chromium (CHROMIUM).
 import { createRequire } from "node:module"
@@ -24,7 +26,7 @@ try {
   listen(page)
   await page.goto(url)
   await page.locator("#simple-make").waitFor()
-  Object.assign(report, await { make, return: comeBack, train, label }[part](page))
+  Object.assign(report, await { make, early, return: comeBack, train, label }[part](page))
   report.wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
   if (shot) await page.screenshot({ path: shot })
 } finally {
@@ -68,6 +70,25 @@ async function make(page) {
   await page.click("#edit-make")
   await page.waitForFunction(() => document.querySelectorAll(".job.done .song").length === 2)
   return { progress: await progress.jsonValue(), regions, beats, upload: await upload(page), recorded: await record(page) }
+}
+
+/** How far a song was played while it was decoded, and where the finished one went on. */
+async function early(page) {
+  await page.fill("#simple-line textarea", "calm lo-fi beat with piano")
+  await page.click("#simple-make")
+  const player = page.locator(".job .preview audio")
+  await player.waitFor()
+  await player.evaluate((audio) => {
+    window.early = audio
+    return audio.play()
+  })
+  await page.waitForFunction(() => window.early.currentTime > 0.2)
+  await page.locator(".job.done .song").waitFor()
+  await page.waitForFunction(() => document.querySelector("song-wave").at > window.early.currentTime)
+  return page.evaluate(() => ({
+    early: [window.early.currentTime, window.early.paused, document.querySelectorAll(".preview").length],
+    wave: [document.querySelector("song-wave").at, document.querySelector("song-wave").audio.paused]
+  }))
 }
 
 /** From three tenths of the sound to a half of it. */

@@ -79,6 +79,15 @@ def test_a_visitor_makes_repaints_and_finds_a_song(browser, serve, tmp_path, wav
     assert "Traceback" not in (tmp_path / "log.txt").read_text()
 
 
+def test_a_song_is_played_while_it_is_decoded_and_goes_on_when_it_is_finished(browser, serve, tmp_path):
+    _, url = serve()
+    made = visit(browser, url, "early", DESKTOP, "", *shot("early"))
+    at, is_paused, players = made["early"]
+    assert at > 0.2 and is_paused and players == 0, "the early player is there still"
+    assert made["wave"][0] > at and made["wave"][1] is False
+    assert "Traceback" not in (tmp_path / "log.txt").read_text()
+
+
 def test_a_visitor_trains_an_adapter_and_makes_a_song_with_it(browser, serve, tmp_path, wav):
     clip = tmp_path / "clip.wav"
     clip.write_bytes(wav)

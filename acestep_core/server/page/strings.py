@@ -262,6 +262,7 @@ SCRIPT = {
     "play": "Play",
     "pause": "Pause",
     "preview": "Preview",
+    "early": "Listen while it is decoded",
     "seek": "Position in the song",
     "seed": "seed {seed}",
     "bpm": "{bpm} bpm",

@@ -74,9 +74,9 @@ class JobView {
     this.phase.textContent = phaseText(job)
     if (job.error) Object.assign(this.said, { textContent: job.error, className: "said wrong" })
     this.notes.replaceChildren(...job.notes.map((note) => el("li", { textContent: note })))
-    this.showPreview(job, ended)
-    for (const song of (job.songs ?? []).slice(this.made)) this.songs.append(songCard(song))
+    for (const song of (job.songs ?? []).slice(this.made)) this.addSong(songCard(song))
     this.made = (job.songs ?? []).length
+    this.showEarly(job, ended)
     if (job.state === "done") this.done(job)
   }
 
@@ -87,16 +87,31 @@ class JobView {
     return took || say(job.state)
   }
 
-  showPreview(job, ended) {
-    const early = job.links.sound ?? job.links.preview // a song that is being decoded is heard from its beginning on
-    if (early && early !== this.early && !ended) {
-      this.preview?.remove()
-      this.early = early
-      const audio = el("audio", { controls: true, src: early.slice(1) })
-      this.preview = el("label", { className: "preview" }, say("preview"), audio)
-      this.songs.append(this.preview)
-    }
-    if (this.preview && (ended || job.songs?.length)) this.preview.remove()
+  /** A finished song. Whoever listens to it already goes on at the same place. */
+  addSong(card) {
+    const { early } = this
+    this.songs.append(card)
+    this.early?.element.remove()
+    this.early = undefined
+    if (!early || early.audio.paused) return
+    early.audio.pause()
+    const wave = card.querySelector("song-wave")
+    wave.audio.volume = early.audio.volume
+    wave.play(early.audio.currentTime)
+  }
+
+  /** A player of the song that is being decoded, from its beginning on, or of its first seconds. */
+  showEarly({ links, songs }, ended) {
+    const link = links.sound ?? (songs?.length ? undefined : links.preview)
+    const src = link && `${link.slice(1)}?song=${songs?.length ?? 0}` // the sound of each song has the same link
+    if (!ended && (!src || src === this.early?.src)) return
+    this.early?.element.remove()
+    this.early = undefined
+    if (ended) return
+    const audio = el("audio", { controls: true, src })
+    const element = el("label", { className: "preview" }, say(links.sound ? "early" : "preview"), audio)
+    this.early = { src, audio, element }
+    this.songs.append(element)
   }
 
   done(job) {
@@ -113,7 +128,7 @@ function phaseText({ progress, started }) {
   const { phase, step, of, share, loss } = progress
   const parts = [phase, of > 0 && step > 0 && say("step", { step, of })]
   if (loss != null) parts.push(say("loss", { loss: loss.toFixed(3) }))
-  const left = share > 0.1 && started ? ((Date.now() / 1000 - started) * (1 - share)) / share : NaN
+  const left = step > 0 && share > 0.1 && started ? ((Date.now() / 1000 - started) * (1 - share)) / share : NaN
   if (left > 2) parts.push(`≈ ${clock(left)}`)
   return parts.filter(Boolean).join(" · ")
 }

@@ -16,6 +16,8 @@ function plain(song) {
   return { ...song, title, caption, bpm, key, seconds, models, task, lyrics: words.lyrics }
 }
 
+const roughly = (seconds) => Number(seconds.toFixed(seconds < 10 ? 1 : 0))
+
 /** The card of a song. `removed` is called once the song lies in the trash. */
 export function songCard(given, { compact = false, removed } = {}) {
   const song = plain(given)
@@ -39,7 +41,7 @@ function heading(song, wave, compact) {
     song.key,
     song.task,
     song.seed != null && say("seed", { seed: song.seed }),
-    song.made_in_seconds && say("made_in", { seconds: song.made_in_seconds }),
+    song.made_in_seconds && say("made_in", { seconds: roughly(song.made_in_seconds) }),
     compact && song.models,
   ].filter(Boolean)
   const chips = facts.map((fact) => el("span", { className: "chip", textContent: fact }))
