@@ -62,8 +62,8 @@ def _add_song(group):
         "--seconds",
         type=length,
         metavar="N",
-        help=f"length of the whole song, {MIN_SECONDS:g} to {MAX_SECONDS:g}, or auto: by its lyrics (default "
-        f"{DEFAULT_SECONDS:g})",
+        help=f"length of the whole song, {MIN_SECONDS:g} to {MAX_SECONDS:g}, or auto: by a planner or its lyrics "
+        f"(default {DEFAULT_SECONDS:g})",
     )
     add_words(group)
     group.add_argument(

@@ -10,11 +10,12 @@ from ..checkpoints.cascade_models import find_cascade
 from ..console import Console
 from ..errors import UserError
 from ..generation.making import named
+from ..generation.planning import planner_for
 from ..planner.metadata import is_instrumental
 from ..song import Song
 from ..spec import MAX_SECONDS
 from ..system.folders import user_path
-from .lrc import add_models, cascade_of, clips_of, tagged_song
+from .lrc import add_models, cascade_of, clips_of, model_names_of, tagged_song
 from .orders import read_text, whole, with_text
 
 
@@ -31,7 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]):
     judges = parser.add_argument_group("judges that need models")
     judges.add_argument("--words", action="store_true", help="whether the lyrics are found in the music")
     judges.add_argument(
-        "--planner", nargs="?", const="", metavar="NAME", help="whether a planner finds caption and words in its codes"
+        "--planner",
+        nargs="?",
+        const="",
+        metavar="NAME",
+        help="whether a planner, this one or one of the models' family, finds caption and words in its codes",
     )
     add_models(parser.add_argument_group("models"))
     parser.add_argument("--json", action="store_true", help="print one line of JSON for each file")
@@ -75,15 +80,16 @@ class _Judge:
 
     def __init__(self, arguments: argparse.Namespace, console: Console):
         self._arguments, self._console = arguments, console
-        self._cascade, self._names, self._planner = None, None, None
+        self._cascade, self._names = None, None
+        self._planners: dict = {}
         self._asked = self._fields()  # a mistake in these is one of the command, not of its files
         self._song = Song.from_json(read_text(arguments.song)) if arguments.song else None
         dataclasses.replace(self._song or Song(""), **self._asked)
         listens = arguments.words or arguments.planner is not None
         if listens and arguments.models is not None:
             find_cascade(whole(arguments.models))
-        if arguments.planner is not None:
-            self._loaded_planner()
+        if arguments.planner:
+            self._planner(arguments.planner)
 
     def take(self, file: str):
         from .. import audio
@@ -115,15 +121,16 @@ class _Judge:
 
         cascade = self._listening(made, file)
         codes = codes_of_audio(wave, cascade.models, self._arguments.device or "cpu", file)
-        return score_of_song(self._loaded_planner(), codes, song, codebook_of_models(cascade.models))
+        planner = self._planner(self._arguments.planner or planner_for(model_names_of(made, self._arguments)))
+        return score_of_song(planner, codes, song, codebook_of_models(cascade.models))
 
-    def _loaded_planner(self):
-        if self._planner is None:
+    def _planner(self, name: str):
+        if name not in self._planners:
             from ..planner.planner import Planner
 
             self._console.busy("loading the planner ...")
-            self._planner = Planner.load(self._arguments.planner or None, device=self._arguments.device)
-        return self._planner
+            self._planners[name] = Planner.load(name, device=self._arguments.device)
+        return self._planners[name]
 
     def _listening(self, made, file: str):
         names = made.settings.model_names

@@ -5,6 +5,8 @@ import dataclasses
 
 from ..console import Clock, Console
 from ..generation.making import named
+from ..generation.planning import planner_for
+from ..generation.settings import GenerationSettings
 from .orders import Order, take_path, takes_of
 
 
@@ -27,7 +29,7 @@ def add_takes(group) -> None:
         nargs="?",
         const="",
         metavar="PLANNER",
-        help="let a planner judge too, one that is here or this one: whether the caption is found in the music",
+        help="let a planner judge too, this one or one of the models' family: whether it finds the caption in the song",
     )
 
 
@@ -36,13 +38,13 @@ def wants_takes(arguments: argparse.Namespace) -> bool:
     return takes_of(arguments).are_wanted
 
 
-def judging_planner(arguments: argparse.Namespace):
-    """The planner of --judge; None without it."""
+def judging_planner(arguments: argparse.Namespace, settings: GenerationSettings):
+    """The planner of --judge for a song of these settings; None without it."""
     if getattr(arguments, "judge_planner", None) is None:
         return None
     from ..planner.planner import Planner
 
-    return Planner.load(arguments.judge_planner or None, device=arguments.device)
+    return Planner.load(arguments.judge_planner or planner_for(settings.model_names), device=arguments.device)
 
 
 def chosen_orders(cascade, order: Order, prepared, arguments: argparse.Namespace, console: Console) -> list[Order]:
@@ -50,7 +52,7 @@ def chosen_orders(cascade, order: Order, prepared, arguments: argparse.Namespace
     from ..generation.song_steps import take_steps
     from ..scoring.ranking import reasons
 
-    clock, planner = Clock(), judging_planner(arguments)
+    clock, planner = Clock(), judging_planner(arguments, order.settings)
     with named(order.place):
         for made in take_steps(cascade, prepared, order.settings, takes_of(arguments, planner)):
             console.busy(f"take {made.number} of {made.of} ...")

@@ -165,6 +165,17 @@ def test_codes_of_a_file_that_does_not_say_whose_they_are_are_checked_by_their_r
     assert read_song("song.flac").settings.codes == CODES and read_song("song.flac").settings.codebook is None
 
 
+def test_songs_are_judged_by_a_planner_of_the_familys_own(command, monkeypatch):
+    """Also where a published planner is here, whose codes the embedded models do not write."""
+    loaded = []
+    load = Planner.load
+    monkeypatch.setattr(Planner, "load", lambda name, **given: loaded.append(name) or load(name, **given))
+    make = ["generate", "lo-fi beat", "--seconds", "10", "--device", "cpu", "--steps", "1,1,1", "-o", "song.flac"]
+    assert command(*make, "--best-of", "2", "--judge")[0] == 0
+    code, out, err = command("score", "song.flac", "--planner", "--device", "cpu", "--json")
+    assert code == 0 and loaded == [TINY_PLANNER, TINY_PLANNER], err
+
+
 def test_lyrics_are_timed_without_codes_that_the_models_cannot_follow():
     song, settings = Song("x", "la la"), {"codes": CODES, "codebook": 7, "codes_strength": 0.5}
     assert song_to_time(song, GenerationSettings(**settings), {"models": "tiny"}) == song

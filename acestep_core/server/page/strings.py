@@ -17,7 +17,7 @@ TABS = {
 HINTS = {
     "simple": "Say in a line what you want to hear. Everything else has a good default.",
     "simple_planner": "A planner writes caption, lyrics, tempo and key from your line.",
-    "simple_alone": "No planner is on this machine, so your line is the caption and nothing is sung. "
+    "simple_alone": "No planner for these models is on this machine, so your line is the caption and nothing is sung. "
     "`acestep-cascade models download acestep-5Hz-lm-1.7B` gets one that writes lyrics.",
     "custom": "Every setting of a song. What you leave empty is decided by the models.",
     "reference": "Songs that sound like a clip, or go on where a clip ends.",
