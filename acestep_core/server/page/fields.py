@@ -31,7 +31,7 @@ class Fields:
         return self._added(name, gr.Slider, label, **options, **more)
 
     def check(self, name: str, value: bool = False, label: str = "", **more) -> Component:
-        return self._added(name, gr.Checkbox, label, value=value, **more)
+        return self._added(name, gr.Checkbox, label, value=value, elem_classes="check", **more)
 
     def choice(self, name: str, choices: Choices, none: str = strings.OWN, label: str = "", **more) -> Component:
         """One of several; the first says nothing."""

@@ -45,16 +45,18 @@ def _takes(fields: Fields) -> None:
 def _choice(fields: Fields) -> None:
     gr.Markdown(strings.HINTS["choice"], elem_classes="hint")
     with gr.Row():
-        fields.slider("best_of", 1, TAKES_MOST, 1, min_width=200)
-        for name in ("keep", "retry_below", "draft"):
-            fields.number(name, min_width=110)
+        fields.slider("best_of", 1, TAKES_MOST, 1, min_width=240)
+        fields.number("keep", min_width=140)
+    with gr.Row():
+        fields.number("retry_below", min_width=140)
+        fields.number("draft", min_width=140)
 
 
 def _file(fields: Fields, previews: bool) -> None:
     with gr.Row():
-        format = fields.choice("format", list(FORMATS), "", value=DEFAULT_FORMAT, min_width=90)
-        depth = fields.choice("bit_depth", _depths(DEFAULT_FORMAT), strings.AUTO, min_width=90)
-        fields.number("loudness", min_width=110)
+        format = fields.choice("format", list(FORMATS), "", value=DEFAULT_FORMAT, min_width=120)
+        depth = fields.choice("bit_depth", _depths(DEFAULT_FORMAT), strings.AUTO, min_width=120)
+        fields.number("loudness", min_width=140)
     format.input(depth_update, [format, depth], depth, **EVENT)  # not `change`: who fills the form fills both
     with gr.Row():
         fields.text("title", min_width=140)
@@ -95,16 +97,16 @@ def _stages(desk: Desk, fields: Fields) -> None:
                 f"guidance_{slot}", max_lines=1, placeholder=strings.PLACEHOLDERS["guidance_each"], min_width=90
             )
     with gr.Row():
-        fields.number("boundary_1", min_width=110)
-        fields.number("boundary_2", min_width=110)
+        fields.number("boundary_1", min_width=140)
+        fields.number("boundary_2", min_width=140)
         fields.check("dcw", min_width=180)
     with gr.Row():
         desk.listed(_named(desk, fields, "text_encoder", TEXT), TEXT)
         desk.listed(_named(desk, fields, "vocoder", VOCODER), VOCODER)
     with gr.Row():
-        fields.choice("dtype", DTYPE_NAMES, min_width=110)
-        fields.choice("vocoder_dtype", VOCODER_DTYPE_NAMES, min_width=110)
-        fields.choice("quantise", QUANTISED, strings.OFF, min_width=110)
+        fields.choice("dtype", DTYPE_NAMES, min_width=130)
+        fields.choice("vocoder_dtype", VOCODER_DTYPE_NAMES, min_width=130)
+        fields.choice("quantise", QUANTISED, strings.OFF, min_width=130)
 
 
 def _named(desk: Desk, fields: Fields, name: str, kind: str, none: str = strings.OWN, label: str = ""):
@@ -126,8 +128,8 @@ def _adapters(desk: Desk, fields: Fields) -> None:
                 ADAPTERS,
                 strings.NO_ADAPTER,
             )
-            fields.slider(f"strength_{number}", -2, 2, 1, 0.05, "strength_of", min_width=190)
-            fields.choice(f"stage_{number}", stages, "", "stage", value=ALL_STAGES, min_width=100)
+            fields.slider(f"strength_{number}", -2, 2, 1, 0.05, "strength_of", min_width=230)
+            fields.choice(f"stage_{number}", stages, "", "stage", value=ALL_STAGES, min_width=140)
 
 
 def _planning(desk: Desk, fields: Fields) -> None:
@@ -136,7 +138,7 @@ def _planning(desk: Desk, fields: Fields) -> None:
     with gr.Row(equal_height=True):
         fields.check("plan", min_width=180)
         planner_choice(desk, fields)
-        fields.number("planner_seed", min_width=110)
+        fields.number("planner_seed", min_width=140)
     with gr.Row():
         fields.text("codes", 2, min_width=240)
         fields.number("codes_strength", min_width=140)

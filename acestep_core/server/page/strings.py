@@ -307,6 +307,7 @@ SCRIPT = {
     "upload": "Choose a file",
     "upload_several": "Choose files",
     "drop": "or drop it here",
+    "drop_several": "or drop them here",
     "record": "Record",
     "stop_recording": "Stop",
     "no_microphone": "No microphone can be used here: {why}. Browsers allow it at https:// and on this machine alone.",

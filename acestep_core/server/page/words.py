@@ -33,10 +33,10 @@ def song_words(desk: Desk, form: Form, place: str, *, changes: bool = False) -> 
             _dice(form)
         _lyrics(desk, fields, place, changes)
     with gr.Row():
-        fields.number("bpm", min_width=90, elem_id=f"{place}-bpm")
-        fields.choice("key", KEYS, strings.AUTO, allow_custom_value=True, min_width=110)
-        fields.choice("time_signature", METRES, strings.AUTO, min_width=90)
-        fields.choice("language", LANGUAGES, strings.AUTO, min_width=110)
+        fields.number("bpm", min_width=130, elem_id=f"{place}-bpm")
+        fields.choice("key", KEYS, strings.AUTO, allow_custom_value=True, min_width=130)
+        fields.choice("time_signature", METRES, strings.AUTO, min_width=130)
+        fields.choice("language", LANGUAGES, strings.AUTO, min_width=130)
     if not changes:
         length_fields(fields)
     return texts

@@ -2,6 +2,7 @@
 import { act, ask, attempt, button, clock, el, say, submit } from "./api.js"
 import { linesOf } from "./wave.js"
 
+const TITLE_MOST = 80 // of a caption that is the title in a song's tags
 const FORMATS = ["flac", "wav", "mp3", "ogg", "opus"]
 const ACTS = ["as_reference", "continue", "understand"]
 const JOBS = ["score", "lyric_times", "codes"]
@@ -10,10 +11,12 @@ const JOBS = ["score", "lyric_times", "codes"]
 function plain(song) {
   const words = song.song ?? song
   const { caption, bpm, key, seconds } = { ...words, seconds: song.seconds }
-  const title = song.title || caption?.split("\n")[0] || song.file || song.id
+  const first = caption?.split("\n")[0] || ""
+  const isCut = song.title?.length >= TITLE_MOST && first.startsWith(song.title)
+  const title = isCut || !song.title ? first : song.title
   const models = typeof song.models === "string" ? song.models : ""
   const task = song.task ?? song.settings?.edit?.task
-  return { ...song, title, caption, bpm, key, seconds, models, task, lyrics: words.lyrics }
+  return { ...song, title: title || song.file || song.id, caption, bpm, key, seconds, models, task, lyrics: words.lyrics }
 }
 
 const roughly = (seconds) => Number(seconds.toFixed(seconds < 10 ? 1 : 0))

@@ -22,7 +22,7 @@ class SoundInput extends HTMLElement {
       button(say(this.most > 1 ? "upload_several" : "upload"), () => this.file.click(), { className: "upload" }),
       (this.recorder = button(say("record"), () => this.record(), { className: "record" })),
       this.library(),
-      el("span", { className: "hint", textContent: say("drop") }),
+      el("span", { className: "hint", textContent: say(this.most > 1 ? "drop_several" : "drop") }),
     )
     const [label, info] = [this.getAttribute("label"), this.getAttribute("info")]
     const title = el("div", { className: "label" }, el("strong", { textContent: label }), el("span", { textContent: info }))
