@@ -123,7 +123,8 @@ def _aligned(handle: ModelHandle, encoder: EncoderHandle, song: Song, latents, c
     tokenizer = encoder.encoder.tokenizer
     with torch.no_grad():
         velocity = prepare(model.transformer, condition)
-        return align(velocity, latents, 1 / model.defaults.steps, heads, tokenizer, song, song.seconds)
+        asked = tokenizer, song, song.seconds, model.defaults.lyric_heads_taught
+        return align(velocity, latents, 1 / model.defaults.steps, heads, *asked)
 
 
 def timed(audio: dict | None, texts: list[str]) -> dict | None:

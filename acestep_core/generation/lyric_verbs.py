@@ -79,7 +79,8 @@ class LyricVerbs:
         model = self.pool.network(key, "transformer")
         velocity = prepare(model.transformer, condition)
         t, seconds = 1 / model.defaults.steps, self.latents.seconds(latents.shape[-1])
-        return align(velocity, latents, t, heads, self._tokenizer(), _words(song), seconds)
+        taught = model.defaults.lyric_heads_taught
+        return align(velocity, latents, t, heads, self._tokenizer(), _words(song), seconds, taught)
 
     @property
     def follows_lyrics(self) -> bool:

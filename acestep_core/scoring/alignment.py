@@ -1,12 +1,14 @@
 """Alignment of lyric tokens and music: attention [heads, tokens, patches] -> a matrix -> a monotone path through it.
 
-Tokens are rows and patches of latents columns. Of each head the medians of rows and columns are taken away, so that
-attention which is spread evenly says nothing. Dynamic time warping then finds the path.
+Tokens are rows and patches of latents columns. Published models follow the lyrics untaught: of each head the medians of
+rows and columns are taken away, so that attention which is spread evenly says nothing. Heads that were taught to look at
+what is sung are taken at their word. Dynamic time warping then finds the path.
 """
 
 import numpy as np
 import torch
 
+LEAST_WEIGHT = 1e-6
 MEDIANS = 2.0  # so many medians of its row, and then of its column, are taken from each weight
 _DIAGONAL, _TOKEN, _PATCH = 0, 1, 2
 
@@ -20,6 +22,13 @@ def aligned(heads: torch.Tensor) -> torch.Tensor:
     weights = weights.square()
     weights = (weights - weights.mean()) / (weights.std(correction=0) + 1e-9)
     return weights.mean(0)
+
+
+def likelihood(heads: torch.Tensor) -> torch.Tensor:
+    """Attention weights [H, L, T] of heads that were taught to look at what is sung -> the logarithm of their mean
+    [L, T]: each column is as good as the distribution of what is sung then.
+    """
+    return heads.float().mean(0).clamp(min=LEAST_WEIGHT).log()
 
 
 def energy(heads: torch.Tensor) -> torch.Tensor:

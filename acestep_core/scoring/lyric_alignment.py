@@ -9,7 +9,7 @@ import torch
 from ..errors import UserError
 from ..planner.metadata import is_instrumental
 from ..song import Song
-from .alignment import aligned, path_of
+from .alignment import aligned, likelihood, path_of
 from .lyric_heads import Heads, lyric_attention, noised
 from .lyric_score import LyricScore, lyric_score
 from .lyric_times import Timed, lyric_tokens, timed_lines, timed_tokens
@@ -37,15 +37,16 @@ def align(
     tokenizer: "Tokenizer",
     song: Song,
     seconds: float,
+    taught: bool = False,
 ) -> LyricAlignment:
     """The alignment of finished latents [1, C, T], which are `seconds` long, by one forward pass at flow time `t`.
 
-    Raises UserError for a song without words.
+    `taught`: whether training taught the heads to look at what is sung. Raises UserError for a song without words.
     """
     check_sung(song)
     texts, rows = lyric_tokens(tokenizer, song)
     weights = lyric_attention(velocity, noised(latents, t), t, heads, rows)
-    path = path_of(-aligned(weights).double())
+    path = path_of(-(likelihood if taught else aligned)(weights).double())
     lines = timed_lines(timed_tokens(texts, path, seconds, weights.shape[-1]))
     return LyricAlignment(tuple(lines), lyric_score(weights, texts), _is_cut(song, texts))
 

@@ -126,6 +126,7 @@ def defaults(work: Path, has_codes: bool) -> dict:
         guidance_kind=GUIDANCE_KIND,
         boundaries=list(edges),
         cascade_steps=list(steps),
+        lyric_heads_taught=True,
         tasks=[task for task in assignments.KNOWN if has_codes or task != COVER],
     )
 

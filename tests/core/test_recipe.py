@@ -680,6 +680,7 @@ def test_the_head_that_was_taught_to_follow_the_lyrics_is_the_one_that_the_confi
     model = load_stage_model(family / "s", dtype=torch.float32)
     condition = Condition(told[0][None], networks.encoder.null_condition_emb, batch.context[None])
     (weights,) = prepare(model.transformer, condition).cross_weights(x[None], t, heads)
+    assert model.defaults.lyric_heads_taught
     close(weights[0, 0], trained_weights, 0.02)  # weights are shipped in half precision
 
 
