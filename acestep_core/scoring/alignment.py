@@ -1,8 +1,8 @@
 """Alignment of lyric tokens and music: attention [heads, tokens, patches] -> a matrix -> a monotone path through it.
 
 Tokens are rows and patches of latents columns. Published models follow the lyrics untaught: of each head the medians of
-rows and columns are taken away, so that attention which is spread evenly says nothing. Heads that were taught to look at
-what is sung are taken at their word. Dynamic time warping then finds the path.
+rows and columns are taken away, so that attention which is spread evenly says nothing. Heads that were taught to look
+at what is sung are taken at their word. Dynamic time warping then finds the path.
 """
 
 import numpy as np

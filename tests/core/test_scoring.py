@@ -86,7 +86,7 @@ def test_a_long_song_is_aligned_in_seconds():
 
 
 def test_heads_that_were_taught_to_follow_are_taken_at_their_word():
-    """Even where no weight stands out: the right token has a fifth of it, the others, and what is no lyrics, the rest."""
+    """Even where no weight stands out: the right token has a fifth of it, all others together the rest."""
     tokens, each = 6, 10
     weights = torch.full((1, tokens, tokens * each), 0.1)
     for token in range(tokens):
