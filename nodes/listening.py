@@ -13,7 +13,7 @@ from ..acestep_core.models.reference import Reference
 from ..acestep_core.models.velocity import prepare
 from ..acestep_core.scoring.judges import FinishedSong, judged
 from ..acestep_core.scoring.lyric_alignment import LyricAlignment, align, check_sung
-from ..acestep_core.scoring.lyric_heads import all_heads, known_heads
+from ..acestep_core.scoring.lyric_heads import alignment_time, all_heads, known_heads
 from ..acestep_core.scoring.lyric_times import lrc
 from ..acestep_core.scoring.ranking import Take, ranked, reasons
 from ..acestep_core.song import Song
@@ -124,7 +124,7 @@ def _aligned(handle: ModelHandle, encoder: EncoderHandle, song: Song, latents, c
     with torch.no_grad():
         velocity = prepare(model.transformer, condition)
         asked = tokenizer, song, song.seconds, model.defaults.lyric_heads_taught
-        return align(velocity, latents, 1 / model.defaults.steps, heads, *asked)
+        return align(velocity, latents, alignment_time(model.defaults), heads, *asked)
 
 
 def timed(audio: dict | None, texts: list[str]) -> dict | None:

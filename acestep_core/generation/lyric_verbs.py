@@ -20,7 +20,7 @@ from ..memory.plan import STAGE_MEANS
 from ..models.velocity import prepare
 from ..planner.planned_song import PlannedSong, settled
 from ..scoring.lyric_alignment import LyricAlignment, align, check_sung
-from ..scoring.lyric_heads import Heads, all_heads, known_heads
+from ..scoring.lyric_heads import Heads, alignment_time, all_heads, known_heads
 from ..song import Song
 from ..spec import LYRIC_TOKENS_MAX, MAX_SECONDS, MIN_SECONDS
 
@@ -78,7 +78,7 @@ class LyricVerbs:
         condition = self._condition(key, latents.shape[-1], text, encoded)
         model = self.pool.network(key, "transformer")
         velocity = prepare(model.transformer, condition)
-        t, seconds = 1 / model.defaults.steps, self.latents.seconds(latents.shape[-1])
+        t, seconds = alignment_time(model.defaults), self.latents.seconds(latents.shape[-1])
         taught = model.defaults.lyric_heads_taught
         return align(velocity, latents, t, heads, self._tokenizer(), _words(song), seconds, taught)
 

@@ -126,14 +126,15 @@ def defaults(work: Path, has_codes: bool) -> dict:
         guidance_kind=GUIDANCE_KIND,
         boundaries=list(edges),
         cascade_steps=list(steps),
-        lyric_heads_taught=True,
         tasks=[task for task in assignments.KNOWN if has_codes or task != COVER],
     )
 
 
 def _save_slot(folder: Path, slot, networks, silence: torch.Tensor, made: codes.Networks | None, settings: dict):
     extra = dict(timbre_fix_frame=flow.TIMBRE_FRAMES, is_turbo=False, model_version="tiny", acestep_cascade=settings)
-    extra[HEADS_KEY] = {follower_layer(slot.transformer["num_hidden_layers"]): [FOLLOWER]}
+    if slot.follows:
+        extra[HEADS_KEY] = {follower_layer(slot.transformer["num_hidden_layers"]): [FOLLOWER]}
+        extra["acestep_cascade"] = settings | {"lyric_heads_taught": True}
     parts = (networks.transformer, networks.encoder, silence, extra)
     tokens = (made.tokenizer, made.detokenizer) if made else (None, None)
     save_stage_model(folder, *parts, torch.float16, *tokens, family=slot.family)

@@ -54,6 +54,7 @@ class Slot:
     encoder: dict
     steps: int
     learning_rate: float = 1.5e-3
+    follows: bool = False  # whether a head is taught to follow the lyrics, see sung.py
 
 
 def patch_of(token_s: float) -> int:
@@ -97,7 +98,7 @@ ENCODER = dict(
 # Tokens of 80 ms: with half of that, L trains on a third of the music in the same time. What the words ask for is
 # decided where nearly all is noise, so L sees that most.
 SLOTS = {
-    "l": Slot("l", "xl", (0.6, 1.0), 0.8, _geometry(256, 704, 8, 6, 2, 0.08), ENCODER, 8_000),
+    "l": Slot("l", "xl", (0.6, 1.0), 0.8, _geometry(256, 704, 8, 6, 2, 0.08), ENCODER, 8_000, follows=True),
     "m": Slot("m", "2b", (0.1, 0.65), 0.85, _geometry(192, 512, 6, 3, 1, 0.08), ENCODER, 2_500, 2e-3),
     "s": Slot("s", "2b", (0.0, 0.25), 0.85, _geometry(128, 384, 5, 2, 1, 0.04), ENCODER, 1_500, 2e-3),
 }
@@ -275,8 +276,7 @@ class Trainer:
             "flow": (errors * batch.counts).sum() / batch.counts.sum(),
             "notes": NOTES_WEIGHT * _missed(notes, batch.notes, batch.noted),
             "beats": BEATS_WEIGHT * _missed(beats, batch.beats, batch.noted),
-            "lyrics": LYRICS_WEIGHT * lost,
-        }
+        } | ({"lyrics": LYRICS_WEIGHT * lost} if self.slot.follows else {})
 
     def run(self):
         """Yields (step, parts of the loss, seconds) after every step."""

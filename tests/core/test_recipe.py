@@ -666,10 +666,11 @@ def test_an_exported_stage_makes_the_hints_it_was_trained_with(trained):
 def test_the_head_that_was_taught_to_follow_the_lyrics_is_the_one_that_the_config_names(trained, encoded, items):
     """Its weights by the stage that plays songs are those of the queries and keys that training saw."""
     work, family, _ = trained
-    for letter, slot in flow.SLOTS.items():
-        heads = dict(load_stage_model(family / letter).defaults.lyric_heads)
-        assert heads == {packed.follower_layer(slot.transformer["num_hidden_layers"]): (packed.FOLLOWER,)}
-    trainer = stage_trainer("s")(work, encoded)
+    known = {letter: load_stage_model(family / letter).defaults for letter in "lms"}
+    assert [(one.lyric_heads_taught, len(one.lyric_heads)) for one in known.values()] == [(True, 1), *[(False, 0)] * 2]
+    heads = dict(known["l"].lyric_heads)
+    assert heads == {packed.follower_layer(flow.SLOTS["l"].transformer["num_hidden_layers"]): (packed.FOLLOWER,)}
+    trainer = stage_trainer("l")(work, encoded)
     networks = trainer.average.eval()
     networks.lean.dtype = torch.float32
     batch = trainer.packer(items[:1])
@@ -677,10 +678,9 @@ def test_the_head_that_was_taught_to_follow_the_lyrics_is_the_one_that_the_confi
     t, x = torch.tensor([0.3]), drawn(*batch.music.shape)
     *_, (queries, keys) = networks.lean(x, t, told[0], batch.context, batch.pack([len(told[0])]))
     trained_weights = (queries @ keys.T * queries.shape[-1] ** -0.5).softmax(-1)
-    model = load_stage_model(family / "s", dtype=torch.float32)
+    model = load_stage_model(family / "l", dtype=torch.float32)
     condition = Condition(told[0][None], networks.encoder.null_condition_emb, batch.context[None])
     (weights,) = prepare(model.transformer, condition).cross_weights(x[None], t, heads)
-    assert model.defaults.lyric_heads_taught
     close(weights[0, 0], trained_weights, 0.02)  # weights are shipped in half precision
 
 
