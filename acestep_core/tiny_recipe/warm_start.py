@@ -38,6 +38,9 @@ _TENSORS = {
 _TEXTS = {"planner": ("tokenizer",)}
 
 
+_LAST_OF_LAYER = ("self_attn.to_out.0.weight", "cross_attn.to_out.0.weight", "mlp.down_proj.weight")
+
+
 def warm_start(work: Path, family: Path) -> None:
     """Raises UserError where the work folder already holds a training, or the family another vocabulary."""
     if any((work / f"{name}.pt").exists() for name in _TENSORS):
@@ -219,9 +222,11 @@ def _warm_slot(work: Path, folder: Path, slot) -> None:
 
 
 def _load_what_fits(module, weights: dict) -> None:
+    """Loads the weights of the same shapes. A layer that the model has not begins by changing nothing."""
     own = module.state_dict()
     fits = {name: tensor for name, tensor in weights.items() if name in own and own[name].shape == tensor.shape}
-    module.load_state_dict(fits, strict=False)
+    lacking = [name for name in own if name.endswith(_LAST_OF_LAYER) and name not in weights]
+    module.load_state_dict(fits | {name: torch.zeros_like(own[name]) for name in lacking}, strict=False)
 
 
 def _wide(module) -> dict:

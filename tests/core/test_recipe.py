@@ -74,7 +74,8 @@ def miniature():
     def small(name, family, stretch, *sizes):
         geometry = flow._geometry(*sizes) | dict(encoder_hidden_size=32)
         geometry |= dict(in_channels=3 * CHANNELS, audio_acoustic_hidden_dim=CHANNELS)
-        return flow.Slot(name, family, stretch, 0.8, geometry, listener, 2)
+        heard = listener | {key: flow.SLOTS[name].encoder[key] for key in ("num_lyric_encoder_hidden_layers",)}
+        return flow.Slot(name, family, stretch, 0.8, geometry, heard, 2, follows=flow.SLOTS[name].follows)
 
     slots = {
         "l": small("l", "xl", (0.5, 1.0), 48, 64, 2, 2, 1, 0.08),
@@ -715,8 +716,8 @@ def test_a_family_of_another_vocabulary_keeps_its_vocoder_and_what_fits(trained,
     _, family, _ = trained
     usual = words.words_of_the_band
     monkeypatch.setattr(words, "words_of_the_band", lambda: usual()[:-1])
-    small = flow.SLOTS["s"].encoder | dict(num_lyric_encoder_hidden_layers=2)
-    monkeypatch.setitem(flow.SLOTS, "s", replace(flow.SLOTS["s"], encoder=small))
+    larger = flow.SLOTS["s"].encoder | dict(num_lyric_encoder_hidden_layers=2)
+    monkeypatch.setitem(flow.SLOTS, "s", replace(flow.SLOTS["s"], encoder=larger))
     warm.warm_start(tmp_path, family)
     text, known = language.Trainer(tmp_path, 2), load_text_encoder(family / "text_encoder")
     rows = known.tokenizer.get_vocab()
@@ -735,7 +736,10 @@ def test_a_family_of_another_vocabulary_keeps_its_vocoder_and_what_fits(trained,
     assert all(torch.equal(vae[name], tensor.float()) for name, tensor in kept.items())
     made = checkpointing.load_state(tmp_path / "s.pt")["networks"]
     theirs = load_stage_model(family / "s", parts=()).condition_encoder.state_dict()
-    assert any("lyric_encoder.layers.1." in name for name in made)  # new, beside what is kept
+    new = [name for name in made if "lyric_encoder.layers.1." in name]  # beside what is kept, and changing nothing yet
+    assert [name for name in new if not made[name].any()] == [
+        name for name in new if name.endswith(warm._LAST_OF_LAYER)
+    ]
     name = next(name for name in theirs if name.startswith("lyric_encoder.layers.0.") and theirs[name].ndim == 2)
     assert torch.equal(made[f"encoder.{name}"], theirs[name].float())
 
