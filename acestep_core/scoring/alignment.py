@@ -59,6 +59,12 @@ def path_of(cost: "torch.Tensor | np.ndarray") -> tuple[np.ndarray, np.ndarray]:
     return _followed(move)
 
 
+def even_path(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """The path of tokens that are spread evenly over the patches: token and patch indices [K]."""
+    steps = np.arange(max(rows, columns))
+    return steps * rows // len(steps), steps * columns // len(steps)
+
+
 def _cheapest(before: np.ndarray) -> np.ndarray:
     """The move into each cell: the one that is strictly cheapest, else to the next patch."""
     diagonal, token, patch = before

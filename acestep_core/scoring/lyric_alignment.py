@@ -1,5 +1,6 @@
 """A song's latents, its lyrics and a stage's velocity -> when each line is sung, and how well the words came out."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ import torch
 from ..errors import UserError
 from ..planner.metadata import is_instrumental
 from ..song import Song
-from .alignment import aligned, likelihood, path_of
+from .alignment import aligned, even_path, likelihood, path_of
 from .lyric_heads import Heads, lyric_attention, noised
 from .lyric_score import LyricScore, lyric_score
 from .lyric_times import Timed, lyric_tokens, timed_lines, timed_tokens
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from ..models.velocity import Velocity
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,17 @@ def align(
     check_sung(song)
     texts, rows = lyric_tokens(tokenizer, song)
     weights = lyric_attention(velocity, noised(latents, t), t, heads, rows)
-    path = path_of(-(likelihood if taught else aligned)(weights).double())
+    path = _path(likelihood(weights) if taught else aligned(weights))
     lines = timed_lines(timed_tokens(texts, path, seconds, weights.shape[-1]))
     return LyricAlignment(tuple(lines), lyric_score(weights, texts), _is_cut(song, texts))
+
+
+def _path(found: torch.Tensor):
+    """The path through a matrix [L, T]; where nothing stands out in it, an even one, and the log says so."""
+    if found.max() > found.min():
+        return path_of(-found.double())
+    logger.warning("lyrics: the model's attention follows none of them, so lines are spread evenly over the song")
+    return even_path(*found.shape)
 
 
 def check_sung(song: Song) -> None:

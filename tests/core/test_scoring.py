@@ -14,7 +14,7 @@ from acestep_pack.acestep_core.models.text_encoder import TextStates
 from acestep_pack.acestep_core.models.velocity import prepare
 from acestep_pack.acestep_core.planner.load import read_planner
 from acestep_pack.acestep_core.prompt import lyrics_prompt
-from acestep_pack.acestep_core.scoring import lyric_heads, lyric_times, planner_score
+from acestep_pack.acestep_core.scoring import lyric_alignment, lyric_heads, lyric_times, planner_score
 from acestep_pack.acestep_core.scoring.alignment import aligned, likelihood, path_of
 from acestep_pack.acestep_core.scoring.lyric_times import Timed, lrc, lyric_tokens, timed_lines
 from acestep_pack.acestep_core.song import Song
@@ -94,6 +94,18 @@ def test_heads_that_were_taught_to_follow_are_taken_at_their_word():
     path = path_of(-likelihood(weights).double())
     assert all(token == patch // each for token, patch in zip(*path))
     assert not aligned(weights).any()  # as of heads that nobody taught
+
+
+@pytest.mark.parametrize("rows, columns", [(3, 12), (5, 7), (7, 5), (1, 4)])
+def test_where_nothing_is_found_lines_are_spread_evenly(rows, columns, caplog):
+    tokens, patches = lyric_alignment._path(torch.zeros(rows, columns))
+    assert "spread evenly over the song" in caplog.text
+    assert (tokens[0], patches[0], tokens[-1], patches[-1]) == (0, 0, rows - 1, columns - 1)
+    assert all(0 <= step <= 1 for way in (tokens, patches) for step in way[1:] - way[:-1])
+    assert all(
+        abs((token + 0.5) / rows - (patch + 0.5) / columns) <= 1 / min(rows, columns)
+        for token, patch in zip(tokens, patches)
+    )
 
 
 def test_a_config_names_its_own_heads(tmp_path, caplog):
