@@ -123,7 +123,7 @@ def _aligned(handle: ModelHandle, encoder: EncoderHandle, song: Song, latents, c
     tokenizer = encoder.encoder.tokenizer
     with torch.no_grad():
         velocity = prepare(model.transformer, condition)
-        asked = tokenizer, song, song.seconds, model.defaults.lyric_heads_taught
+        asked = tokenizer, song, song.seconds, model.defaults.lyric_heads_trained
         return align(velocity, latents, alignment_time(model.defaults), heads, *asked)
 
 

@@ -55,7 +55,7 @@ _FIELDS = MappingProxyType(
         "valid_times": several(number(0, 1), 1000),
         "cascade_steps": several(whole(1, 1000), 100),
         "tasks": several(one_of(*ALL_TASKS), len(ALL_TASKS)),
-        "lyric_heads_taught": Rule("true or false", lambda value: isinstance(value, bool)),
+        "lyric_heads_trained": Rule("true or false", lambda value: isinstance(value, bool)),
     }
 )
 

@@ -79,8 +79,8 @@ class LyricVerbs:
         model = self.pool.network(key, "transformer")
         velocity = prepare(model.transformer, condition)
         t, seconds = alignment_time(model.defaults), self.latents.seconds(latents.shape[-1])
-        taught = model.defaults.lyric_heads_taught
-        return align(velocity, latents, t, heads, self._tokenizer(), _words(song), seconds, taught)
+        trained = model.defaults.lyric_heads_trained
+        return align(velocity, latents, t, heads, self._tokenizer(), _words(song), seconds, trained)
 
     @property
     def follows_lyrics(self) -> bool:

@@ -27,5 +27,5 @@ class VariantDefaults:
     tasks: tuple[str, ...] = ANY_TASKS
     # (layer, its cross-attention heads that follow the lyrics), where the config names them
     lyric_heads: tuple[tuple[int, tuple[int, ...]], ...] = ()
-    lyric_heads_taught: bool = False  # whether training taught them to look at what is sung
+    lyric_heads_trained: bool = False  # whether they were trained to look at what is sung
     source: str = "config.json"  # where the variant is from: "config.json", "file name" or "assumed"

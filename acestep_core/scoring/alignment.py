@@ -1,8 +1,8 @@
 """Alignment of lyric tokens and music: attention [heads, tokens, patches] -> a matrix -> a monotone path through it.
 
-Tokens are rows and patches of latents columns. Published models follow the lyrics untaught: of each head the medians of
-rows and columns are taken away, so that attention which is spread evenly says nothing. Heads that were taught to look
-at what is sung are taken at their word. Dynamic time warping then finds the path.
+Tokens are rows and patches of latents columns. Published models follow the lyrics of themselves: of each head the
+medians of rows and columns are taken away, so that attention which is spread evenly says nothing. Heads that were
+trained to look at what is sung are taken at their word. Dynamic time warping then finds the path.
 """
 
 import numpy as np
@@ -25,7 +25,7 @@ def aligned(heads: torch.Tensor) -> torch.Tensor:
 
 
 def likelihood(heads: torch.Tensor) -> torch.Tensor:
-    """Attention weights [H, L, T] of heads that were taught to look at what is sung -> the logarithm of their mean
+    """Attention weights [H, L, T] of heads that were trained to look at what is sung -> the logarithm of their mean
     [L, T]: each column is as good as the distribution of what is sung then.
     """
     return heads.float().mean(0).clamp(min=LEAST_WEIGHT).log()

@@ -41,16 +41,16 @@ def align(
     tokenizer: "Tokenizer",
     song: Song,
     seconds: float,
-    taught: bool = False,
+    trained: bool = False,
 ) -> LyricAlignment:
     """The alignment of finished latents [1, C, T], which are `seconds` long, by one forward pass at flow time `t`.
 
-    `taught`: whether training taught the heads to look at what is sung. Raises UserError for a song without words.
+    `trained`: whether the heads were trained to look at what is sung. Raises UserError for a song without words.
     """
     check_sung(song)
     texts, rows = lyric_tokens(tokenizer, song)
     weights = lyric_attention(velocity, noised(latents, t), t, heads, rows)
-    path = _path(likelihood(weights) if taught else aligned(weights))
+    path = _path(likelihood(weights) if trained else aligned(weights))
     lines = timed_lines(timed_tokens(texts, path, seconds, weights.shape[-1]))
     return LyricAlignment(tuple(lines), lyric_score(weights, texts), _is_cut(song, texts))
 

@@ -28,7 +28,7 @@ PUBLISHED_HEADS: Mapping[str, Heads] = MappingProxyType(
     }
 )
 PUBLISHED_DEPTH = MappingProxyType({"2b": 24, "xl": 32})  # layers of the models that the table was made for
-TAUGHT_TIME = 0.5
+TRAINED_TIME = 0.5
 ALIGNMENT_SEED = 42  # of the noise, as in the original
 
 
@@ -53,9 +53,9 @@ def all_heads(config: Mapping, name: str) -> Heads:
 
 def alignment_time(defaults: "VariantDefaults") -> float:
     """The flow time at which a model's heads are read. Published models follow the lyrics in nearly finished music, at
-    the last of their steps (golden case); heads that were taught know most about music that is half made.
+    the last of their steps (golden case); heads that were trained know most about music that is half made.
     """
-    return TAUGHT_TIME if defaults.lyric_heads_taught else 1 / defaults.steps
+    return TRAINED_TIME if defaults.lyric_heads_trained else 1 / defaults.steps
 
 
 def _checked(heads: Heads, depth: int, width: int, name: str) -> Heads:

@@ -134,7 +134,7 @@ def _save_slot(folder: Path, slot, networks, silence: torch.Tensor, made: codes.
     extra = dict(timbre_fix_frame=flow.TIMBRE_FRAMES, is_turbo=False, model_version="tiny", acestep_cascade=settings)
     if slot.follows:
         extra[HEADS_KEY] = {follower_layer(slot.transformer["num_hidden_layers"]): [FOLLOWER]}
-        extra["acestep_cascade"] = settings | {"lyric_heads_taught": True}
+        extra["acestep_cascade"] = settings | {"lyric_heads_trained": True}
     parts = (networks.transformer, networks.encoder, silence, extra)
     tokens = (made.tokenizer, made.detokenizer) if made else (None, None)
     save_stage_model(folder, *parts, torch.float16, *tokens, family=slot.family)

@@ -54,7 +54,7 @@ class Slot:
     encoder: dict
     steps: int
     learning_rate: float = 1.5e-3
-    follows: bool = False  # whether a head is taught to follow the lyrics, see sung.py
+    follows: bool = False  # whether a head is trained to follow the lyrics, see sung.py
 
 
 def patch_of(token_s: float) -> int:

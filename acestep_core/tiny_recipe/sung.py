@@ -1,6 +1,6 @@
 """When each word of the lyrics is sung, and when a section without words plays: in its prompt, and in its tokens.
 
-One cross-attention head of L, which lays out a song, is taught to look at the words that are being sung, or at the tag
+One cross-attention head of L, which lays out a song, is trained to look at the words that are being sung, or at the tag
 of the section that plays. It gives the lines of a song their times, and a network that knows its place in the lyrics
 sings them in their order. (Guided attention, arXiv:1710.08969, with the score's own times in place of a diagonal.)
 """

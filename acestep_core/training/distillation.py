@@ -94,7 +94,7 @@ class Distiller(TrainingLoop):
 
         teacher = self.model
         own = {name: value for name, value in asdict(teacher.defaults).items() if value is not None}
-        del own["source"], own["lyric_heads"], own["lyric_heads_taught"]  # the student has other layers
+        del own["source"], own["lyric_heads"], own["lyric_heads_trained"]  # the student has other layers
         if self.guidance.scale > 1:
             own |= {"guidance": 1.0, "guidance_kind": "none"}
         origin = {"teacher": teacher.name, "teacher_hash": self.base_hash, "steps": self.step}

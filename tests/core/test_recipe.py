@@ -664,11 +664,11 @@ def test_an_exported_stage_makes_the_hints_it_was_trained_with(trained):
 
 @pytest.mark.slow
 @torch.no_grad()
-def test_the_head_that_was_taught_to_follow_the_lyrics_is_the_one_that_the_config_names(trained, encoded, items):
+def test_the_head_that_was_trained_to_follow_the_lyrics_is_the_one_that_the_config_names(trained, encoded, items):
     """Its weights by the stage that plays songs are those of the queries and keys that training saw."""
     work, family, _ = trained
     known = {letter: load_stage_model(family / letter).defaults for letter in "lms"}
-    assert [(one.lyric_heads_taught, len(one.lyric_heads)) for one in known.values()] == [(True, 1), *[(False, 0)] * 2]
+    assert [(one.lyric_heads_trained, len(one.lyric_heads)) for one in known.values()] == [(True, 1), *[(False, 0)] * 2]
     heads = dict(known["l"].lyric_heads)
     assert heads == {packed.follower_layer(flow.SLOTS["l"].transformer["num_hidden_layers"]): (packed.FOLLOWER,)}
     trainer = stage_trainer("l")(work, encoded)

@@ -85,7 +85,7 @@ def test_a_long_song_is_aligned_in_seconds():
 # ---- heads -----------------------------------------------------------------------------------------------------------
 
 
-def test_heads_that_were_taught_to_follow_are_taken_at_their_word():
+def test_heads_that_were_trained_to_follow_are_taken_at_their_word():
     """Even where no weight stands out: the right token has a fifth of it, all others together the rest."""
     tokens, each = 6, 10
     weights = torch.full((1, tokens, tokens * each), 0.1)
@@ -93,7 +93,7 @@ def test_heads_that_were_taught_to_follow_are_taken_at_their_word():
         weights[0, token, token * each : (token + 1) * each] = 0.2
     path = path_of(-likelihood(weights).double())
     assert all(token == patch // each for token, patch in zip(*path))
-    assert not aligned(weights).any()  # as of heads that nobody taught
+    assert not aligned(weights).any()  # as of other heads
 
 
 @pytest.mark.parametrize("rows, columns", [(3, 12), (5, 7), (7, 5), (1, 4)])
@@ -112,8 +112,8 @@ def test_a_config_names_its_own_heads(tmp_path, caplog):
     key = "lyric_alignment_layers_config"
     assert variant_defaults({key: {"3": [1, 2], "10": [0]}}, tmp_path).lyric_heads == ((3, (1, 2)), (10, (0,)))
     assert variant_defaults({}, tmp_path).lyric_heads == ()
-    own = variant_defaults({key: {"3": [1]}, "acestep_cascade": {"lyric_heads_taught": True}}, tmp_path)
-    assert own.lyric_heads == ((3, (1,)),) and own.lyric_heads_taught
+    own = variant_defaults({key: {"3": [1]}, "acestep_cascade": {"lyric_heads_trained": True}}, tmp_path)
+    assert own.lyric_heads == ((3, (1,)),) and own.lyric_heads_trained
     with caplog.at_level(logging.WARNING):
         for wrong in ([1], {"a": [1]}, {"1": []}, {"1": [-1]}, {"1": 3}, {"9" * 99: [1]}, "x"):
             assert variant_defaults({key: wrong}, tmp_path).lyric_heads == ()

@@ -1,4 +1,4 @@
-"""When the words of the lyrics are sung, and the head that is taught to follow them."""
+"""When the words of the lyrics are sung, and the head that is trained to follow them."""
 
 import numpy as np
 import pytest
