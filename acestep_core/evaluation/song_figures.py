@@ -22,7 +22,7 @@ def song_figures(truths: list[Truth], made: list[torch.Tensor], frames_a_second:
     return {
         f"songs: tempo within {100 * TEMPO_NEAR:.0f} % of the asked": tempo,
         "songs: key as asked, or its relative": key,
-        "songs: instruments named heard, forbidden not": roles,
+        "songs: instruments named found, forbidden not": roles,
         "songs: a voice where there are lyrics, none where not": voices,
         "songs: log-mel to the band's own, above another melody's (dB)": mean(apart),
         "songs: distance to real": frechet([asked.wave for asked in truths], made),

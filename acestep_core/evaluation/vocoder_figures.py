@@ -23,7 +23,7 @@ def vocoder_figures(vocoder, truths: list[Truth]) -> dict:
         **_sampled_figures(vocoder, truths),
         "vocoder: semitone image correlation": mean([correlation(*map(_pitches, pair)) for pair in pairs]),
         "vocoder: loudness contour correlation": mean([correlation(*map(_loudness, pair)) for pair in pairs]),
-        "vocoder: same key heard": mean([listen.key(a[0]) == listen.key(b[0]) for a, b in pairs]),
+        "vocoder: same key found": mean([listen.key(a[0]) == listen.key(b[0]) for a, b in pairs]),
         "vocoder: comb at the frame rate (dB)": mean([listen.comb_db(one, _frames_a_second(vocoder)) for one in made]),
         "vocoder: tiled against untiled (largest sample)": seam(vocoder, truths[0]),
     }
