@@ -39,7 +39,8 @@ def sampling_inputs(temperature: float = 0.85) -> list:
             max=10.0,
             step=0.05,
             round=0.0001,
-            tooltip="0 takes the likeliest token always; more is more varied.",
+            tooltip="0 takes the likeliest token always; more is more varied. Left as it is, words are drawn at the "
+            "planner's own temperature, where it has one.",
         ),
         io.Float.Input(
             "top_p",
@@ -70,13 +71,15 @@ def length_input() -> io.Boolean.Input:
     )
 
 
-def sampling_of(**settings):
-    """The Sampling of the shared widgets but the seed, and of guidance. Raises UserError."""
-    from ..acestep_core.planner.sampling import Sampling
-
-    return Sampling(
-        **{name: settings[name] for name in ("temperature", "top_p", "top_k", "guidance") if name in settings}
-    )
+def sampling_of(handle: PlannerHandle, request, **settings):
+    """The Sampling of the shared widgets but the seed, and of guidance. Words have the temperature that the planner
+    names for them, unless the widget has another than the usual one. Raises UserError.
+    """
+    usual = handle.planner.usual_sampling(request)
+    given = {name: settings[name] for name in ("temperature", "top_p", "top_k", "guidance") if name in settings}
+    if given.get("temperature") == usual.temperature:
+        del given["temperature"]
+    return usual.with_given(given)
 
 
 def text_of(plan) -> str:
@@ -87,7 +90,7 @@ def text_of(plan) -> str:
 
 def asked(handle: PlannerHandle, request, node_id: str, seed: int, **settings):
     """The SongPlan of a request; what was decided is kept as text on the node."""
-    plan = answered(handle, request, seed, sampling_of(**settings), node_id)
+    plan = answered(handle, request, seed, sampling_of(handle, request, **settings), node_id)
     messages.keep(plan.lines() or ["the song leaves nothing open"], node_id)
     return plan
 

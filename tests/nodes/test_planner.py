@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from acestep_pack.acestep_core.generation.settings import read_song
 from acestep_pack.acestep_core.models.defaults import ALL_TASKS
 from acestep_pack.acestep_core.planner.audio_codes import codes_of_audio
 from acestep_pack.acestep_core.planner.planned_song import PlannedSong
+from acestep_pack.acestep_core.planner.requests import PlanSong, UnderstandAudio
 from acestep_pack.acestep_core.planner.sampling import Sampling
 from acestep_pack.acestep_core.training.dataset import read_dataset
 from acestep_pack.nodes import (
@@ -25,6 +27,7 @@ from acestep_pack.nodes import (
     load,
     plan_nodes,
     planner,
+    planner_widgets,
     play_score,
     song,
     stages,
@@ -281,3 +284,14 @@ def test_clips_without_labels_are_labelled_and_no_label_of_the_user_is_touched(r
 def understand_clip(run_node, links, wave):
     links = {name: value for name, value in links.items() if name != "folder"}
     return run_node(understand.UnderstandAudio, audio=to_audio(wave), **links).args[0]
+
+
+def test_words_are_drawn_at_the_planners_own_temperature_unless_the_widget_says_another():
+    embedded = SimpleNamespace(planner=Planner.load("tiny-planner", device="cpu", cache=False))
+    own = embedded.planner.files.text_temperature
+    filters = {"top_p": 0.9, "top_k": 0, "guidance": 2.0}
+    for request, usual in ((PlanSong(SONG), 0.85), (UnderstandAudio((1, 2)), 0.3)):
+        as_it_is = planner_widgets.sampling_of(embedded, request, temperature=usual, **filters)
+        assert (as_it_is.temperature, as_it_is.of_text.temperature) == (usual, own)
+        changed = planner_widgets.sampling_of(embedded, request, temperature=0.5, **filters)
+        assert changed.temperature == changed.of_text.temperature == 0.5 and changed.guidance == 2.0

@@ -32,7 +32,7 @@ def load_planner() -> dict:
 
 def write_song(line: str) -> dict:
     given = {"planner": ["planner", 0], "line": line, "instrumental": False}
-    return prompts.node("AceStepWriteSong", **given, **OPEN, **ANSWER | {"temperature": 0.3})
+    return prompts.node("AceStepWriteSong", **given, **OPEN, **ANSWER)
 
 
 def shown_text(of: str, output: int) -> dict:
