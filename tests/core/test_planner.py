@@ -312,7 +312,7 @@ def test_every_request_is_known_by_its_content():
 
 
 def test_long_lyrics_are_cut_and_the_answer_says_so(planner):
-    song = Song("dark techno " * 2000, "neon rain " * 2000, 77, "C# minor", "3", "ja", 10)
+    song = Song("dark techno " * 1600, "neon rain " * 2000, 77, "C# minor", "3", "ja", 10)
     plan = planner.plan(song, sampling=GREEDY)
     assert plan.song == song
     assert [note.split(":")[0] for note in plan.notes] == ["caption", "lyrics"]
