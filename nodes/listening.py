@@ -128,14 +128,16 @@ def _aligned(handle: ModelHandle, encoder: EncoderHandle, song: Song, latents, c
 
 
 def timed(audio: dict | None, texts: list[str]) -> dict | None:
-    """The sound with the times of its lyrics, for Save Audio; None where there is no sound. Raises UserError."""
+    """The sound with the times of its lyrics, for Save Audio; None where there is no sound."""
     if audio is None:
         return None
-    if (songs := len(waveform_of(audio))) != len(texts):
-        raise UserError(
-            f"audio: got {songs} songs, expected {len(texts)} as in latent; connect the sound of that latent"
-        )
     return audio | {STAMP: (audio.get(STAMP) or {"seeds": [], "models": []}) | {"lrc": texts}}
+
+
+def check_same_songs(audio: dict | None, latents: Latents) -> None:
+    """Raises UserError for sound that is not of these latents."""
+    if audio is not None and (songs := len(waveform_of(audio))) != (expected := len(latents.samples)):
+        raise UserError(f"audio: got {songs} songs, expected {expected} as in latent; connect the sound of that latent")
 
 
 class LyricTimestamps(io.ComfyNode):
@@ -171,7 +173,9 @@ class LyricTimestamps(io.ComfyNode):
     @classmethod
     def execute(cls, model, text_encoder, song, latent, words, reference=None, audio=None) -> io.NodeOutput:
         with messages.notes_on(cls.hidden.unique_id) as notes:
-            found = alignments_of(model, text_encoder, getattr(song, "song", song), of_latent(latent), reference)
+            latents = of_latent(latent)
+            check_same_songs(audio, latents)
+            found = alignments_of(model, text_encoder, getattr(song, "song", song), latents, reference)
             texts = [lrc(one.lines, words) for one in found]
             messages.keep([line for text in texts for line in text.split("\n")], cls.hidden.unique_id)
             return io.NodeOutput(texts, timed(audio, texts), ui=notes.ui)
